@@ -1,0 +1,56 @@
+# Every target sets up what it needs: the virtual environment .venv is made on first use and follows pyproject.toml.
+# `make help` lists the targets; `make doctor` says what the machine lacks.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+JOBS   ?= 2
+N      ?= 100
+SEED   ?= 1
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help sim test lint waves bench soak doctor generate clean setup
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) tb/doctor.py --quick
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+setup: $(STAMP) ## Make the virtual environment
+
+sim: $(STAMP) ## Run a network on the simulated hardware and compare it bit for bit
+	$(BIN)/npuloop sim $(ARGS)
+
+test: $(STAMP) ## Run all tests
+	@mkdir -p sim_build
+	$(BIN)/python -m pytest -n $(JOBS) --junitxml=sim_build/junit.xml $(ARGS)
+
+lint: $(STAMP) ## Check Python and SystemVerilog
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python rtl/interface/generate.py --check
+	$(BIN)/python -m tb.lint
+
+waves: $(STAMP) ## Run the simulation with waves into sim_build/waves
+	$(BIN)/npuloop sim --waves $(ARGS)
+
+bench: $(STAMP) ## Compare the session's speed with a plain C++ harness
+	$(BIN)/npuloop bench $(ARGS)
+
+soak: $(STAMP) ## Run N random layers from SEED: make soak N=1000 SEED=7
+	$(BIN)/npuloop soak --count $(N) --seed $(SEED) $(ARGS)
+
+generate: $(STAMP) ## Generate everything that follows from rtl/interface
+	$(BIN)/python rtl/interface/generate.py
+
+doctor: ## Say what this machine lacks, and how to get it
+	@$(PYTHON) tb/doctor.py
+
+clean: ## Remove everything generated but the virtual environment
+	rm -rf sim_build .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -1,0 +1,21 @@
+"""The one error family of npuloop. A message names the file or layer, the fault and the fix."""
+
+
+class NpuloopError(Exception):
+    """Base of every error that npuloop raises on purpose."""
+
+
+class LayerFileError(NpuloopError):
+    """A layer file is missing, damaged, or says something that the layer file format does not allow."""
+
+
+class UnsupportedError(NpuloopError):
+    """An operator, option or width that npuloop does not implement. Nothing is ever silently approximated."""
+
+
+class ArithmeticRangeError(NpuloopError):
+    """A number is outside the range in which the arithmetic is defined."""
+
+
+class ShapeError(NpuloopError):
+    """Arrays whose ranks, shapes or element types do not fit each other."""

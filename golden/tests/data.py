@@ -1,0 +1,33 @@
+"""Where the reference data lies, and what to do without it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+HELP = (
+    "This folder holds data that is not part of the repository: the MLPerf Tiny models, and single-layer "
+    "vectors in the layer file format, converted from CMSIS-NN's unit-test data (expected outputs by "
+    "TensorFlow Lite's reference kernels). Set NPULOOP_DATA to a folder that has them."
+)
+
+
+def data_dir() -> Path:
+    """The reference data folder: NPULOOP_DATA, or ../shared/data beside the repository."""
+    default = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+    return Path(os.environ.get("NPULOOP_DATA", default))
+
+
+def require(path: Path) -> Path:
+    """Returns `path` if it exists; else skips the test, or fails it where CI is set."""
+    if not path.exists():
+        message = f"{path} is missing. {HELP}"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return path
+
+
+def vector_files() -> list[Path]:
+    """All layer vectors, sorted; empty where the folder is missing."""
+    return sorted((data_dir() / "vectors").glob("*/*.npz"))

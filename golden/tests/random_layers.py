@@ -1,0 +1,68 @@
+"""Random layers for tests, drawn from a seeded generator."""
+
+from typing import Any
+
+import numpy as np
+
+from golden.layer import Layer
+from golden.operators import output_size
+
+
+def _window(
+    rng: np.random.Generator, height: int, width: int, kernel: tuple[int, int], dilated: bool
+) -> dict[str, Any]:
+    """A stride, dilation and padding with which `kernel` fits the input."""
+    while True:
+        stride = tuple(int(v) for v in rng.integers(1, 5, 2))
+        dilation = tuple(int(v) for v in rng.integers(1, 4, 2)) if dilated else (1, 1)
+        top, bottom = (int(rng.integers(0, kernel[0])) for _ in range(2))
+        left, right = (int(rng.integers(0, kernel[1])) for _ in range(2))
+        if (
+            output_size(height, kernel[0], stride[0], top, bottom, dilation[0]) >= 1
+            and output_size(width, kernel[1], stride[1], left, right, dilation[1]) >= 1
+        ):
+            return {"stride": stride, "dilation": dilation, "padding": (top, bottom, left, right)}
+
+
+def random_layer(rng: np.random.Generator, op: str) -> Layer:
+    """A small valid layer of operator `op`, without `expected`, whose outputs spread over the int8 range."""
+    height, width, channels = (int(v) for v in rng.integers(1, 8, 3))
+    act_min, act_max = (int(v) for v in np.sort(rng.integers(-128, 128, 2)))
+    if rng.random() < 0.7:
+        act_min, act_max = -128, 127
+    shape = (channels,) if op == "fully_connected" else (height, width, channels)
+    values: dict[str, Any] = {
+        "name": f"random_{op}",
+        "op": op,
+        "input": rng.integers(-128, 128, shape).astype(np.int8),
+        "act_min": act_min,
+        "act_max": act_max,
+    }
+    if op == "add":
+        values["input2"] = rng.integers(-128, 128, shape).astype(np.int8)
+        values["left_shift"] = 20
+        for part, low, high in (("input1", -4, 1), ("input2", -4, 1), ("output", -21, -16)):
+            values[f"{part}_zero_point"] = int(rng.integers(-128, 128))
+            values[f"{part}_multiplier"] = int(rng.integers(2**30, 2**31))
+            values[f"{part}_shift"] = int(rng.integers(low, high))
+        return Layer(**values)
+    kernel = (int(rng.integers(1, 5)), int(rng.integers(1, 5)))
+    if op in ("average_pool", "max_pool"):
+        return Layer(**values, kernel=kernel, **_window(rng, height, width, kernel, dilated=False))
+    out_channels = channels * int(rng.integers(1, 4)) if op == "depthwise_conv2d" else int(rng.integers(1, 8))
+    weight_shape = {
+        "conv2d": (out_channels, *kernel, channels),
+        "depthwise_conv2d": (1, *kernel, out_channels),
+        "fully_connected": (out_channels, channels),
+    }[op]
+    if op != "fully_connected":
+        values |= _window(rng, height, width, kernel, dilated=True)
+    return Layer(
+        **values,
+        weights=rng.integers(-128, 128, weight_shape).astype(np.int8),
+        bias=rng.integers(-20000, 20000, out_channels).astype(np.int32),
+        multiplier=rng.integers(2**30, 2**31, out_channels).astype(np.int32),
+        shift=rng.integers(-11, -5, out_channels).astype(np.int32),
+        input_zero_point=int(rng.integers(-128, 128)),
+        output_zero_point=int(rng.integers(-128, 128)),
+    )

@@ -1,0 +1,505 @@
+/// Compute engine: sequencer, array, accumulators, requantiser and drain.
+///
+///   cycle 0          1              2                3                  later
+///   npu_agu beat --> operand -----> products ------> accumulate ------> npu_drain -> npu_requant -> scratchpad
+///    (scratchpad     pad, reduce,   (npu_array)      (npu_acc)
+///     read)          slide, swap    vector operators: (x - zero point) << left shift,
+///                                   addition: through the requantiser, then accumulate
+///
+/// A beat goes when its weight tile is in the shadow registers (first beat of a pass) and its accumulator bank is free
+/// (first beat of a stripe). The next command starts as soon as the pipeline up to the accumulators is empty; its stripes queue
+/// behind those still being drained. A command is done when its last word is in the scratchpad.
+module npu_compute
+  import npu_pkg::*;
+  import npu_compute_pkg::*;
+#(
+  parameter  int unsigned ABits       = 8,
+  parameter  int unsigned WBits       = 8,
+  parameter  int unsigned Rows        = 16,
+  parameter  int unsigned Cols        = 16,
+  parameter  int unsigned StripeDepth = 64,
+  parameter  int unsigned Lanes       = 16,
+  parameter  int unsigned DwTaps      = 5,
+  parameter  int unsigned ActWords    = 8192,  // words of ROWS bytes
+  parameter  int unsigned WeightWords = 2048,  // 32-byte words
+  parameter  int unsigned ParamWords  = 1024,  // 16-byte words
+  localparam int unsigned Parts       = Rows / 16,
+  localparam int unsigned PartBits    = Parts > 1 ? $clog2(Parts) : 1,
+  localparam int unsigned ActBits     = $clog2(ActWords),
+  localparam int unsigned WeightBits  = $clog2(WeightWords),
+  localparam int unsigned ParamBits   = $clog2(ParamWords)
+) (
+  input  logic                  clk_i,
+  input  logic                  rst_ni,
+  input  logic                  clear_i,
+  input  logic                  stop_i,
+  // command
+  input  logic                  start_valid_i,
+  output logic                  start_ready_o,
+  input  logic [   CmdBits-1:0] start_cmd_i,
+  output logic                  start_illegal_o,
+  output logic                  done_o,
+  output state_e                work_o,
+  output logic                  error_o,
+  output error_e                error_cause_o,
+  // activation scratchpad, data one cycle after the read
+  output logic                  op_re_o,
+  output logic [   ActBits-1:0] op_addr_o,
+  input  logic [    Rows*8-1:0] op_data_i,
+  output logic                  res_we_o,
+  output logic [   ActBits-1:0] res_addr_o,
+  output logic [  PartBits-1:0] res_part_o,
+  output logic [         127:0] res_data_o,
+  // weight scratchpad, data one cycle after the read
+  output logic                  weight_re_o,
+  output logic [WeightBits-1:0] weight_addr_o,
+  input  logic [         255:0] weight_data_i,
+  // parameter scratchpad, data one cycle after the read
+  output logic                  param_re_o,
+  output logic [ ParamBits-1:0] param_addr_o,
+  input  logic [         127:0] param_data_i,
+  // activity
+  output logic                  mac_cycle_o,   // a multiplying command is in the engine
+  output logic                  mac_beat_o,    // the array multiplies
+  output logic [          31:0] useful_macs_o  // of this beat
+);
+  localparam int unsigned PixelBits = StripeDepth > 1 ? $clog2(StripeDepth) : 1;
+  localparam int unsigned Slices = Cols / 16;
+  localparam int unsigned SliceBits = Slices > 1 ? $clog2(Slices) : 1;
+  localparam int unsigned Subs = 16 / Lanes;
+  localparam int unsigned SubBits = Subs > 1 ? $clog2(Subs) : 1;
+
+  // ---------------------------------------------------------------- command check
+  cmd_operator_t cmd;
+  logic cmd_vector, cmd_add;
+  assign cmd        = cmd_operator_t'(start_cmd_i);
+  assign cmd_add    = cmd.opcode == OP_ADD;
+  assign cmd_vector = cmd.opcode != OP_CONV && cmd.opcode != OP_DEPTHWISE;
+
+  always_comb begin
+    start_illegal_o = cmd.out_channels == '0 || cmd.out_pixels == '0
+        || cmd.stripe_pixels == '0 || 32'(cmd.stripe_pixels) > StripeDepth;
+    if (!cmd_add) begin
+      if (cmd.in_height == '0 || cmd.in_width == '0 || cmd.in_channels == '0 || cmd.kernel_h == '0 || cmd.kernel_w == '0
+          || cmd.stride_h == '0 || cmd.stride_w == '0 || cmd.dilation_h == '0 || cmd.dilation_w == '0 || cmd.out_width == '0) begin
+        start_illegal_o = 1'b1;
+      end
+      if (cmd.slide && (cmd.opcode != OP_DEPTHWISE || cmd.dilation_w != 8'd1 || cmd.row_advance == '0)) start_illegal_o = 1'b1;
+      if ((cmd.accumulate || cmd.keep) && (cmd.opcode != OP_CONV || cmd.out_pixels > 16'(cmd.stripe_pixels)
+          || 32'(cmd.out_channels) > Cols)) begin
+        start_illegal_o = 1'b1;
+      end
+    end
+  end
+
+  // ---------------------------------------------------------------- cycle 0: beats
+  logic agu_busy, agu_valid, agu_start, tile_valid, beat_go;
+  opcode_e opcode;
+  beat_t beat, beat1_q, beat2_q, beat3_q;
+  stripe_t stripe;
+  logic [19:0] tile_addr, first_tile_addr;
+  logic [7:0] tile_words, first_tile_words;
+  logic is_mac, is_add;
+  logic valid1_q, valid2_q, valid3_q;
+  logic loader_ready, loader_error;
+  logic drain_ready, drain_empty, drain_error, drain_done;
+  logic [1:0] bank_full_q, bank_free;
+  logic add_busy, add_pending;  // addition: the operand register is in use; results are on their way
+  logic pipe_empty;
+
+  assign is_mac = opcode == OP_CONV || opcode == OP_DEPTHWISE;
+  assign is_add = opcode == OP_ADD;
+  assign pipe_empty = !valid1_q && !valid2_q && !valid3_q && !add_pending;
+  assign start_ready_o = !agu_busy && pipe_empty && loader_ready;
+  assign agu_start = start_valid_i && start_ready_o;
+
+  npu_agu #(
+    .Rows  (Rows),
+    .Cols  (Cols),
+    .WBits (WBits),
+    .DwTaps(DwTaps)
+  ) i_agu (
+    .clk_i,
+    .rst_ni,
+    .clear_i,
+    .start_i           (agu_start),
+    .cmd_i             (start_cmd_i),
+    .busy_o            (agu_busy),
+    .opcode_o          (opcode),
+    .valid_o           (agu_valid),
+    .ready_i           (beat_go),
+    .beat_o            (beat),
+    .stripe_o          (stripe),
+    .tile_valid_o      (tile_valid),
+    .tile_addr_o       (tile_addr),
+    .tile_words_o      (tile_words),
+    .first_tile_addr_o (first_tile_addr),
+    .first_tile_words_o(first_tile_words)
+  );
+
+  logic wait_tile, wait_bank, wait_add, address_error;
+  assign wait_tile     = is_mac && beat.pass_first && !loader_ready;
+  assign wait_bank     = beat.stripe_first && (bank_full_q[beat.bank] || !drain_ready || (is_add && !drain_empty));
+  assign wait_add      = is_add && add_busy;
+  assign address_error = agu_valid && beat.read && beat.addr >= ActWords;
+  assign beat_go       = agu_valid && !wait_tile && !wait_bank && !wait_add && !address_error && !stop_i;
+
+  assign op_re_o   = beat_go && beat.read;
+  assign op_addr_o = beat.addr[ActBits-1:0];
+
+  // The tile of the next pass is read behind this one; a command's first tile as soon as the command starts.
+  logic next_tile, first_tile;
+  assign next_tile  = beat_go && is_mac && beat.pass_first && tile_valid;
+  assign first_tile = agu_start && !cmd_vector;
+
+  logic word_valid;
+  logic [7:0] word_index;
+  npu_weight_loader #(
+    .Words(WeightWords)
+  ) i_loader (
+    .clk_i,
+    .rst_ni,
+    .clear_i,
+    .start_i     (next_tile || first_tile),
+    .addr_i      (first_tile ? first_tile_addr : tile_addr),
+    .words_i     (first_tile ? first_tile_words : tile_words),
+    .ready_o     (loader_ready),
+    .error_o     (loader_error),
+    .re_o        (weight_re_o),
+    .raddr_o     (weight_addr_o),
+    .word_valid_o(word_valid),
+    .word_index_o(word_index)
+  );
+
+  // ---------------------------------------------------------------- cycles 1 and 2: operands, products
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      valid1_q <= 1'b0;
+      valid2_q <= 1'b0;
+      valid3_q <= 1'b0;
+      beat1_q  <= '0;
+      beat2_q  <= '0;
+      beat3_q  <= '0;
+    end else if (clear_i) begin
+      valid1_q <= 1'b0;
+      valid2_q <= 1'b0;
+      valid3_q <= 1'b0;
+    end else begin
+      valid1_q <= beat_go;
+      valid2_q <= valid1_q;
+      valid3_q <= valid2_q;
+      if (beat_go) beat1_q <= beat;
+      if (valid1_q) beat2_q <= beat1_q;
+      if (valid2_q) beat3_q <= beat2_q;
+    end
+  end
+
+  // the command's constants stay while its beats are in the pipeline: the next starts when it is empty
+  cmd_operator_t c_q;
+  cmd_add_t a_q;
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) c_q <= '0;
+    else if (agu_start) c_q <= cmd;
+  end
+  assign a_q = cmd_add_t'(c_q);
+
+  logic [Cols-1:0][31:0] sums;
+  npu_array #(
+    .ABits (ABits),
+    .WBits (WBits),
+    .Rows  (Rows),
+    .Cols  (Cols),
+    .DwTaps(DwTaps)
+  ) i_array (
+    .clk_i,
+    .word_valid_i(word_valid),
+    .word_index_i(word_index),
+    .word_i      (weight_data_i),
+    .swap_i      (valid1_q && is_mac && beat1_q.pass_first),
+    .shift_i     (valid1_q && is_mac),
+    .pad_i       (beat1_q.pad),
+    .act_i       (op_data_i),
+    .pad_value_i (c_q.pad_value),
+    .mac_i       (valid2_q && is_mac && beat2_q.fire),
+    .depthwise_i (opcode == OP_DEPTHWISE),
+    .tap_mask_i  (beat2_q.tap_mask[DwTaps-1:0]),
+    .tap_pad_i   (beat2_q.tap_pad[DwTaps-1:0]),
+    .sum_o       (sums)
+  );
+
+  assign mac_cycle_o   = agu_busy && is_mac;
+  assign mac_beat_o    = beat_go && is_mac;
+  assign useful_macs_o = beat_go && is_mac && beat.fire ? 32'(beat.useful_rows) * 32'(beat.useful_cols) : '0;
+
+  // vector operators: 16 channels of the word
+  logic [15:0][7:0] lane_word;
+  logic [15:0][31:0] vector_q, vector3_q;
+  logic [7:0] lane_zero_point;
+  always_comb begin
+    lane_word = op_data_i[127:0];
+    for (int unsigned part = 1; part < Parts; part++) begin
+      if (beat1_q.part == 4'(part)) lane_word = op_data_i[part*128+:128];
+    end
+    if (beat1_q.pad) lane_word = {16{c_q.pad_value}};
+    lane_zero_point = !is_add ? 8'd0 : beat1_q.phase ? a_q.zero_point2 : a_q.zero_point1;
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (valid1_q && !is_mac) begin
+      for (int unsigned l = 0; l < 16; l++) begin
+        vector_q[l] <= (32'(signed'(lane_word[l])) - 32'(signed'(lane_zero_point)))
+            << (opcode == OP_MAX_POOL ? 5'd0 : c_q.left_shift);
+      end
+    end
+    if (valid2_q && !is_mac) vector3_q <= vector_q;
+  end
+
+  // ---------------------------------------------------------------- addition: operands through the requantiser
+  localparam int unsigned TagBits = 1 + 1 + 1 + 20 + PartBits;  // addition; store, last, address, part (addition: first, pixel)
+  logic [SubBits-1:0] add_sub_q;
+  logic add_feeding_q;                // the operand register holds sums that are not in the requantiser yet
+  logic add_feed, add_last_sub;
+  logic [3:0] add_flight_q;           // pixels between the operand register and the accumulators
+  logic wide_valid, wide_add, wide_store, wide_go;
+  logic add3_q;
+  logic [15:0][31:0] add_sum_q;
+  logic [TagBits-1:0] wide_tag;
+
+  assign add_feed     = is_add && (valid2_q || add_feeding_q);
+  assign add_last_sub = add_sub_q == SubBits'(Subs - 1);
+  // the operand register is free again when the beat that goes now will arrive: two cycles ahead
+  logic [SubBits:0] add_gap_q;
+  assign add_busy    = add_gap_q != '0;
+  assign add_pending = add_flight_q != '0;
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      add_sub_q     <= '0;
+      add_feeding_q <= 1'b0;
+      add_gap_q     <= '0;
+      add_flight_q  <= '0;
+      add3_q        <= 1'b0;
+    end else if (clear_i) begin
+      add_sub_q     <= '0;
+      add_feeding_q <= 1'b0;
+      add_gap_q     <= '0;
+      add_flight_q  <= '0;
+      add3_q        <= 1'b0;
+    end else begin
+      if (beat_go && is_add) add_gap_q <= (SubBits + 1)'(Subs - 1);
+      else if (add_busy) add_gap_q <= add_gap_q - 1'b1;
+      if (add_feed) begin
+        add_sub_q     <= add_last_sub ? '0 : add_sub_q + 1'b1;
+        add_feeding_q <= !add_last_sub;
+      end
+      add_flight_q <= add_flight_q + 4'(is_add && valid2_q) - 4'(add3_q);
+      add3_q       <= wide_go;
+    end
+  end
+
+  // ---------------------------------------------------------------- requantiser: shared by drain and addition
+  logic drain_valid, drain_store, drain_last, result_valid, result_add, result_store, result_last;
+  logic [19:0] drain_addr, result_addr;
+  logic [PartBits-1:0] drain_part, result_part;
+  logic [Lanes-1:0][31:0] drain_sum, drain_bias, drain_multiplier, feed_sum, wide;
+  logic [Lanes-1:0][7:0] drain_shift, result;
+  logic [7:0] drain_zero_point, drain_act_min, drain_act_max;
+
+  always_comb begin
+    for (int unsigned l = 0; l < Lanes; l++) begin
+      feed_sum[l] = '0;
+      for (int unsigned s = 0; s < Subs; s++) begin
+        if (add_sub_q == SubBits'(s)) feed_sum[l] = vector_q[s*Lanes+l];
+      end
+    end
+  end
+
+  // the pixel that is being fed: its beat is in cycle 2 when feeding starts, and later beats are at least Subs cycles behind
+  logic [19:0] feed_tag;
+  assign feed_tag = 20'({beat2_q.stripe_last, beat2_q.bank, beat2_q.first, beat2_q.pixel});
+
+  npu_requant #(
+    .Lanes  (Lanes),
+    .TagBits(TagBits)
+  ) i_requant (
+    .clk_i,
+    .rst_ni,
+    .clear_i,
+    .valid_i     (drain_valid || add_feed),
+    .tag_i       (add_feed ? {1'b1, add_last_sub, 1'b0, feed_tag, PartBits'(0)}
+                           : {1'b0, drain_store, drain_last, drain_addr, drain_part}),
+    .sum_i       (add_feed ? feed_sum : drain_sum),
+    .bias_i      (add_feed ? '0 : drain_bias),
+    .multiplier_i(add_feed ? {Lanes{beat2_q.phase ? a_q.multiplier2 : a_q.multiplier1}} : drain_multiplier),
+    .shift_i     (add_feed ? {Lanes{beat2_q.phase ? a_q.shift2 : a_q.shift1}} : drain_shift),
+    .zero_point_i(drain_zero_point),
+    .act_min_i   (drain_act_min),
+    .act_max_i   (drain_act_max),
+    .wide_valid_o(wide_valid),
+    .wide_tag_o  (wide_tag),
+    .wide_o      (wide),
+    .valid_o     (result_valid),
+    .tag_o       ({result_add, result_store, result_last, result_addr, result_part}),
+    .data_o      (result)
+  );
+
+  // addition: collect 16 channels, then accumulate
+  logic [19:0] wide_pixel;
+  assign wide_add   = wide_tag[TagBits-1];
+  assign wide_store = wide_tag[TagBits-2];
+  assign wide_pixel = wide_tag[PartBits+:20];
+  assign wide_go    = wide_valid && wide_add && wide_store;
+
+  if (Subs == 1) begin : gen_add_whole
+    always_ff @(posedge clk_i) begin
+      if (wide_go) add_sum_q <= wide;
+    end
+  end else begin : gen_add_collect
+    always_ff @(posedge clk_i) begin
+      if (wide_valid && wide_add) add_sum_q <= 512'({wide, add_sum_q} >> (Lanes * 32));
+    end
+  end
+
+  // ---------------------------------------------------------------- cycles 2 and 3: accumulate
+  logic acc_read, acc_bank, acc_first, acc_add;
+  logic [7:0] acc_pixel;
+  logic add_handover_q, add_bank_q;
+  assign acc_read  = is_add ? wide_go : valid2_q && beat2_q.fire;
+  assign acc_bank  = is_add ? wide_pixel[9] : beat2_q.bank;
+  assign acc_first = is_add ? wide_pixel[8] : beat2_q.first;
+  assign acc_pixel = is_add ? wide_pixel[7:0] : beat2_q.pixel;
+  assign acc_add   = is_add ? add3_q : valid3_q && beat3_q.fire;
+
+  logic drain_re, drain_bank;
+  logic [7:0] drain_pixel;
+  logic [SliceBits-1:0] drain_group;
+  logic [Slices-1:0][15:0][31:0] slice_data;
+
+  for (genvar s = 0; s < Slices; s++) begin : gen_acc
+    logic [15:0][31:0] value;
+    // a vector operator's channels are in slice 0, a depthwise word's in the first ROWS columns
+    if (s == 0) begin : gen_first
+      assign value = is_add ? add_sum_q : is_mac ? sums[15:0] : vector3_q;
+    end else begin : gen_other
+      assign value = sums[s*16+:16];
+    end
+    logic used;
+    assign used = s == 0 || opcode == OP_CONV || (opcode == OP_DEPTHWISE && s < Parts);
+    npu_acc #(
+      .Depth(StripeDepth)
+    ) i_acc (
+      .clk_i,
+      .rst_ni,
+      .read_i       (acc_read && used),
+      .bank_i       (acc_bank),
+      .pixel_i      (acc_pixel[PixelBits-1:0]),
+      .first_i      (acc_first),
+      .add_i        (acc_add && used),
+      .max_i        (opcode == OP_MAX_POOL),
+      .value_i      (value),
+      .drain_i      (drain_re),
+      .drain_bank_i (drain_bank),
+      .drain_pixel_i(drain_pixel[PixelBits-1:0]),
+      .drain_o      (slice_data[s])
+    );
+  end
+
+  // a bank is full when its stripe's last contribution is written
+  logic handover, handover_bank;
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      add_handover_q <= 1'b0;
+      add_bank_q     <= 1'b0;
+    end else begin
+      add_handover_q <= wide_go && wide_pixel[10];
+      add_bank_q     <= wide_pixel[9];
+    end
+  end
+  assign handover      = is_add ? add3_q && add_handover_q : valid3_q && beat3_q.stripe_last;
+  assign handover_bank = is_add ? add_bank_q : beat3_q.bank;
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      bank_full_q <= '0;
+    end else if (clear_i) begin
+      bank_full_q <= '0;
+    end else begin
+      for (int b = 0; b < 2; b++) begin
+        if (handover && handover_bank == 1'(b)) bank_full_q[b] <= 1'b1;
+        else if (bank_free[b]) bank_full_q[b] <= 1'b0;
+      end
+    end
+  end
+
+  // ---------------------------------------------------------------- drain
+  npu_drain #(
+    .Rows      (Rows),
+    .Cols      (Cols),
+    .Lanes     (Lanes),
+    .ActWords  (ActWords),
+    .ParamWords(ParamWords)
+  ) i_drain (
+    .clk_i,
+    .rst_ni,
+    .clear_i,
+    .stop_i,
+    .stripe_valid_i      (beat_go && beat.stripe_first),
+    .stripe_ready_o      (drain_ready),
+    .stripe_i            (stripe),
+    .bank_full_i         (bank_full_q),
+    .bank_free_o         (bank_free),
+    .empty_o             (drain_empty),
+    .done_o              (drain_done),
+    .error_o             (drain_error),
+    .param_re_o,
+    .param_addr_o,
+    .param_data_i,
+    .acc_re_o            (drain_re),
+    .acc_bank_o          (drain_bank),
+    .acc_pixel_o         (drain_pixel),
+    .acc_group_o         (drain_group),
+    .acc_data_i          (slice_data[drain_group]),
+    .requant_valid_o     (drain_valid),
+    .requant_store_o     (drain_store),
+    .requant_last_o      (drain_last),
+    .requant_addr_o      (drain_addr),
+    .requant_part_o      (drain_part),
+    .requant_sum_o       (drain_sum),
+    .requant_bias_o      (drain_bias),
+    .requant_multiplier_o(drain_multiplier),
+    .requant_shift_o     (drain_shift),
+    .requant_zero_point_o(drain_zero_point),
+    .requant_act_min_o   (drain_act_min),
+    .requant_act_max_o   (drain_act_max),
+    .result_valid_i      (result_valid && !result_add),
+    .result_store_i      (result_store),
+    .result_last_i       (result_last),
+    .result_addr_i       (result_addr),
+    .result_part_i       (result_part),
+    .result_i            (result),
+    .write_o             (res_we_o),
+    .write_addr_o        (res_addr_o),
+    .write_part_o        (res_part_o),
+    .write_data_o        (res_data_o)
+  );
+
+  // ---------------------------------------------------------------- status
+  assign done_o        = drain_done;
+  assign error_o       = (address_error && !stop_i) || loader_error || drain_error;
+  assign error_cause_o = ERROR_SCRATCHPAD_RANGE;
+
+  always_comb begin
+    if (beat_go) work_o = STATE_RUN;
+    else if (agu_valid && wait_tile) work_o = STATE_WAIT_MEMORY;
+    else work_o = STATE_WAIT_DRAIN;
+  end
+
+  if (StripeDepth < 1 || StripeDepth > 255) begin : gen_check
+    $fatal(1, "npu_compute: StripeDepth must be 1 to 255");
+  end
+
+  // Drain and addition never meet at the requantiser.
+  assert property (@(posedge clk_i) disable iff (!rst_ni) !(drain_valid && add_feed));
+  // A bank is handed over empty-handed only once.
+  assert property (@(posedge clk_i) disable iff (!rst_ni) handover |-> !bank_full_q[handover_bank]);
+endmodule

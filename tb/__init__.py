@@ -1,0 +1,1 @@
+"""Co-simulation: builds the simulator and runs jobs on it. Knows memory and commands, no networks."""

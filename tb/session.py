@@ -1,0 +1,366 @@
+"""A session: one simulator process that runs many jobs.
+
+    with Session(SocConfig()) as session:
+        result = session.run(Job(segments=..., starts={"npu8": (0x1000, 7)}, reads=[(0x8000, 256)]))
+
+The process starts once; between jobs the units are idle and only the memory changes. A session is used by one
+thread; several sessions run side by side, one per processor core.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import multiprocessing
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import find_libpython
+from cocotb_tools import config as cocotb_config
+
+from tb.build import ROOT, Flavour, SimBuild, build, build_root
+from tb.config import SocConfig, TestbenchError
+from tb.host import (
+    DELAY,
+    FAIL,
+    INFO_TIMEOUT,
+    RESET,
+    JobOps,
+    OpList,
+    Results,
+    check_answers,
+    diagnose,
+    job_ops,
+    soft_reset_ops,
+    unit_result,
+    unpack,
+    write_raw_job,
+)
+from tb.job import Job, JobResult, MemoryModel
+from tb.session_server import CHANNEL_VARIABLE
+
+LOG_TAIL_LINES = 25
+START_SECONDS = 60.0
+CLOSE_SECONDS = 30.0
+_numbers = itertools.count()
+
+
+class SimulatorError(TestbenchError):
+    """The simulator has died: an assertion failed, or it did not answer. The message holds the log's end."""
+
+
+class Session:
+    """A running simulator of one build.
+
+    Args:
+        config: the hardware.
+        flavour: which build of it; "wave" for traces, "random" for random initial values.
+        seed: seed of the initial values of the random flavour.
+        timeout_seconds: wall-clock time after which a job that does not answer ends the session.
+        coverage: file that a coverage build writes at the end.
+        opt: see :func:`tb.build.build`.
+        rtl: see :func:`tb.build.build`.
+
+    Raises:
+        TestbenchError: the build fails, the simulator does not start, or its units are not those of `config`.
+    """
+
+    def __init__(
+        self,
+        config: SocConfig | None = None,
+        flavour: Flavour = "fast",
+        *,
+        seed: int = 1,
+        timeout_seconds: float = 600.0,
+        coverage: Path | None = None,
+        opt: str = "-O3",
+        rtl: Sequence[Path] | None = None,
+    ) -> None:
+        self.config = config or SocConfig()
+        self.flavour = flavour
+        self.seed = seed
+        self.timeout_seconds = timeout_seconds
+        if flavour == "plain":
+            raise TestbenchError("the plain flavour runs raw jobs only: see run_raw")
+        self.build = build(self.config, flavour, opt=opt, rtl=rtl)
+        self._folder = self._make_folder()
+        self._log = self._folder / "sim.log"
+        self._last: Job | None = None
+        self._start(coverage)
+        try:
+            self._reset_all()
+            self._check_units()
+        except BaseException:
+            self.close()
+            raise
+
+    # ------------------------------------------------------------------------------------------------ process
+    @staticmethod
+    def _make_folder() -> Path:
+        parent = build_root() / "sessions"
+        parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-{next(_numbers)}-", dir=parent))
+
+    def _start(self, coverage: Path | None) -> None:
+        ours, theirs = multiprocessing.Pipe(duplex=True)
+        libpython = find_libpython.find_libpython()
+        if libpython is None:
+            raise TestbenchError("this Python has no shared library (libpython); run `make doctor`")
+        env = dict(os.environ)
+        for name in [name for name in env if name.startswith(("COCOTB_", "GPI_", "PYGPI_", "PYTEST_"))]:
+            del env[name]
+        env |= {
+            "GPI_USERS": f"{libpython};{cocotb_config.pygpi_entry_point()}",
+            "PYGPI_PYTHON_BIN": sys.executable,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]),
+            "COCOTB_TOPLEVEL": "tb_top",
+            "COCOTB_TEST_MODULES": "tb.session_server",
+            "COCOTB_RESULTS_FILE": str(self._folder / "results.xml"),
+            "COCOTB_LOG_LEVEL": "WARNING",
+            "COCOTB_TRUST_INERTIAL_WRITES": "1",
+            "TOPLEVEL_LANG": "verilog",
+            "OPENBLAS_NUM_THREADS": "1",
+            CHANNEL_VARIABLE: str(theirs.fileno()),
+        }
+        command = [str(self.build.executable)]
+        if self.flavour == "random":
+            command += ["+verilator+rand+reset+2", f"+verilator+seed+{self.seed & 0x7FFFFFFF or 1}"]
+        if coverage is not None:
+            command.append(f"+verilator+coverage+file+{coverage.resolve()}")
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=self._folder,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[theirs.fileno()],
+            )
+        theirs.close()
+        self._channel = ours
+        self._open = True
+        self._receive(START_SECONDS)
+
+    def _receive(self, seconds: float) -> dict[str, Any]:
+        """Return the simulator's next message; its end ends the channel too, so this cannot hang."""
+        try:
+            if not self._channel.poll(seconds):
+                self._process.kill()
+                self._die(f"did not answer for {seconds:.0f} seconds")
+            message: dict[str, Any] = self._channel.recv()
+        except (EOFError, ConnectionError):
+            self._die("died")
+        if "failure" in message:
+            self._die(f"reported\n{message['failure']}")
+        return message
+
+    def _request(self, request: dict[str, Any]) -> dict[str, Any]:
+        if not self._open:
+            raise SimulatorError("the session is closed")
+        try:
+            self._channel.send(request)
+        except OSError:
+            self._die("died")
+        return self._receive(self.timeout_seconds)
+
+    def _die(self, what: str) -> None:
+        self._open = False
+        self._channel.close()
+        try:
+            code: int | None = self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        lines = self._log.read_text(errors="replace").splitlines()
+        tail = "\n".join(lines[-LOG_TAIL_LINES:]) or "(empty log)"
+        text = f"the simulator {what} (exit status {code}); log: {self._log}\n{tail}"
+        if self._last is not None:
+            text += f"\n{self.reproduction(self._last)}"
+        raise SimulatorError(text)
+
+    def reproduction(self, job: Job) -> str:
+        """Save a job and return the line that runs it again with waves."""
+        path = save_job(self.config, job, self.flavour, self.seed)
+        name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+        return f"reproduce: .venv/bin/python -m tb.replay {name}"
+
+    def close(self) -> None:
+        """End the simulator. Raises :class:`SimulatorError` if it ends with an error."""
+        if not self._open:
+            return
+        self._last = None
+        try:
+            self._channel.send(None)
+            self._process.wait(CLOSE_SECONDS)
+        except (OSError, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._die("did not end")
+        if self._process.returncode != 0:
+            self._die("failed at its end")
+        self._open = False
+        self._channel.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+            return
+        with suppress(SimulatorError):  # the first error is the one to report
+            self.close()
+
+    # --------------------------------------------------------------------------------------------------- jobs
+    def _execute(self, ops: OpList, job: Job | None = None) -> tuple[Results, dict[str, Any]]:
+        """Run a list of operations, on a job's memory or on the memory as it is."""
+        request: dict[str, Any] = {
+            "ops": ops.words(),
+            "segments": list(job.segments) if job else [],
+            "settings": (job.memory if job else MemoryModel()).settings(),
+            "reads": list(job.reads) if job else [],
+            "keep_memory": job.keep_memory if job else True,
+            "fill": job.fill if job else 0,
+            "trace": str(job.waves.resolve()) if job and job.waves else None,
+        }
+        answer = self._request(request)
+        results = Results(answer["results"])
+        check_answers(ops, results)
+        return results, answer
+
+    def _reset_all(self) -> None:
+        ops = OpList()
+        ops.add(RESET, 10)
+        ops.add(DELAY, 10)
+        self._execute(ops)
+
+    def _check_units(self) -> None:
+        ops = OpList()
+        reads = {
+            (core, name): ops.read(i, name)
+            for i, core in enumerate(self.config.cores)
+            for name in ("id", *core.registers(self.config.axi_bits))
+        }
+        results, _ = self._execute(ops)
+        for (core, name), op in reads.items():
+            expected = {"magic": 0x4E50} if name == "id" else core.registers(self.config.axi_bits)[name]
+            found = unpack(name, results.value(op))
+            for field, value in expected.items():
+                if found[field] != value:
+                    raise TestbenchError(
+                        f"unit {core.name}: {name} says {field} = {found[field]}, the configuration {value}"
+                    )
+
+    def run(self, job: Job) -> JobResult:
+        """Run a job and return its result.
+
+        A job that errs or times out is a result, not an exception; the units are soft-reset then.
+
+        Raises:
+            JobError: the job does not fit the system.
+            SimulatorError: the simulator died, for example because an assertion failed.
+        """
+        job.check(self.config)
+        if job.waves is not None:
+            if self.flavour != "wave":
+                raise TestbenchError("waves need a session of the wave flavour")
+            job.waves.parent.mkdir(parents=True, exist_ok=True)
+        self._last = job
+        plan = job_ops(job, self.config)
+        results, answer = self._execute(plan.ops, job)
+        return self._result(job, plan, results, answer)
+
+    def _result(self, job: Job, plan: JobOps, results: Results, answer: dict[str, Any]) -> JobResult:
+        units = {
+            unit: unit_result(unit, {name: results.value(op) for name, op in registers.items()})
+            for unit, registers in plan.registers.items()
+        }
+        timed_out = plan.waited is not None and results.info(plan.waited) == INFO_TIMEOUT
+        failed = timed_out or any(unit.error for unit in units.values())
+        diagnosis = ""
+        if failed:
+            head = [f"given up after {job.max_cycles} cycles"] if timed_out else []
+            diagnosis = "\n".join([*head, *(diagnose(job, unit) for unit in units.values())])
+        stuck = [unit for unit, poll in plan.polls.items() if results.info(poll) == INFO_TIMEOUT]
+        if failed:
+            ops = OpList()
+            # all units: an event that a failed job has left behind must not reach the next one
+            polls = soft_reset_ops(ops, self.config, [core.name for core in self.config.cores])
+            reset_results, _ = self._execute(ops)
+            stuck += [unit for unit, poll in polls.items() if reset_results.info(poll) == INFO_TIMEOUT]
+        if stuck:
+            diagnosis += f"\nnot ready after a soft reset: {', '.join(stuck)}"
+            self._reset_all()
+        end = plan.waited if plan.waited is not None else max(plan.polls.values(), default=plan.first_start)
+        return JobResult(
+            reads=answer["reads"],
+            units=units,
+            cycles=results.cycle(end) - results.cycle(plan.first_start) if units else 0,
+            timed_out=timed_out,
+            diagnosis=diagnosis.strip(),
+            stuck=tuple(stuck),
+            outstanding=answer["outstanding"],
+            read_beats=answer["read_beats"],
+            write_beats=answer["write_beats"],
+            sim_cycles=results.cycle(len(plan.ops.ops)),
+            seconds=answer["seconds"],
+        )
+
+    def provoke_assertion(self) -> None:
+        """Break an assertion on purpose: raises :class:`SimulatorError` if all is as it should be."""
+        self._last = None
+        ops = OpList()
+        ops.add(FAIL)
+        self._execute(ops)
+
+
+# ---------------------------------------------------------------------------------------------------- helpers
+def save_job(config: SocConfig, job: Job, flavour: Flavour = "fast", seed: int = 1) -> Path:
+    """Save a job with its configuration for `python -m tb.replay`; return the file."""
+    data = pickle.dumps({"config": config, "job": job, "flavour": flavour, "seed": seed})
+    path = build_root() / "failures" / f"{hashlib.sha256(data).hexdigest()[:12]}.job"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def rerun_with_waves(config: SocConfig, job: Job, path: Path | None = None) -> Path:
+    """Run a job once more in the wave flavour and return the trace file, also if the simulator dies on it."""
+    built = build(config, "wave")
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    waves = path or build_root() / "waves" / (stem + built.trace_suffix)
+    try:
+        with Session(config, "wave") as session:
+            session.run(replace(job, waves=waves))
+    except SimulatorError:
+        if not waves.exists():
+            raise
+    return waves
+
+
+def run_raw(built: SimBuild, job: Job) -> tuple[int, float]:
+    """Run a job without Python in the loop; return cycles and seconds: the yardstick of a session's speed."""
+    with tempfile.TemporaryDirectory(dir=build_root()) as folder:
+        file = Path(folder) / "raw.job"
+        write_raw_job(file, job, built.config)
+        command = [str(built.executable), f"+raw_job={file}"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    for line in done.stdout.splitlines():
+        words = line.split()
+        if words[:1] == ["raw_job"] and done.returncode == 0:
+            return int(words[2]), float(words[4])
+    raise SimulatorError(f"raw job failed (exit status {done.returncode})\n{done.stdout}{done.stderr}")

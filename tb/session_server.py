@@ -1,0 +1,139 @@
+"""The part of a session that runs inside the simulator: a cocotb test that takes requests and answers them.
+
+The model's arrays are numpy views of the simulator's own memory, so nothing is copied signal by signal; the
+test sleeps on `wake_o` while the host in tb_host.sv works through its list. It knows no jobs: that is
+`tb.session`'s part.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+import traceback
+from multiprocessing.connection import Connection
+from typing import Any
+
+import cocotb
+import numpy as np
+import numpy.typing as npt
+
+from tb.host import RESULT_WORDS
+
+CHANNEL_VARIABLE = "NPULOOP_SESSION_FD"
+
+
+class Model:
+    """The simulated model's arrays, and its traces."""
+
+    def __init__(self) -> None:
+        """Find the functions that main.cpp exports in this process."""
+        library = ctypes.CDLL(None)
+        self._buffer = library.npuloop_buffer
+        self._buffer.restype = ctypes.c_void_p
+        self._buffer.argtypes = [ctypes.c_char_p, ctypes.POINTER(ctypes.c_uint64)]
+        self._trace_open = library.npuloop_trace_open
+        self._trace_open.argtypes = [ctypes.c_char_p]
+        self._trace_close = library.npuloop_trace_close
+        self.memory = self.view("memory", np.uint8)
+        self.settings = self.view("settings", np.uint32)
+        self.statistics = self.view("statistics", np.uint32)
+        self.control = self.view("control", np.uint32)
+        self.ops = self.view("ops", np.uint32)
+        self.results = self.view("results", np.uint32).reshape(-1, RESULT_WORDS)
+
+    def view(self, name: str, dtype: type[np.generic]) -> npt.NDArray[Any]:
+        """Return an array of the model without copying it."""
+        size = ctypes.c_uint64()
+        address = self._buffer(name.encode(), ctypes.byref(size))
+        if not address:
+            raise RuntimeError(f"the model has no array {name!r}")
+        raw = (ctypes.c_uint8 * size.value).from_address(address)
+        view: npt.NDArray[Any] = np.ctypeslib.as_array(raw).view(dtype)
+        return view
+
+    def trace(self, path: str) -> None:
+        """Start to trace into a file."""
+        if not self._trace_open(path.encode()):
+            raise RuntimeError(f"cannot trace into {path}: not a wave build, or the file cannot be written")
+
+    def end_trace(self) -> None:
+        """Close the trace."""
+        self._trace_close()
+
+
+class Server:
+    """State between requests: which part of the memory is not the fill byte."""
+
+    def __init__(self, dut: Any) -> None:
+        """Take the test top."""
+        self.dut = dut
+        self.model = Model()
+        self.dirty = (0, len(self.model.memory))
+        self.fill: int | None = None
+
+    async def run(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Run one list of host operations and return its results."""
+        model = self.model
+        if not request["keep_memory"]:
+            self.clear(request["fill"])
+        for address, data in request["segments"]:
+            model.memory[address : address + len(data)] = data
+            self.touch(address, address + len(data))
+        if request["settings"] is not None:
+            model.settings[:] = request["settings"]
+        ops = request["ops"]
+        model.ops[: len(ops)] = ops
+        if request["trace"]:
+            model.trace(request["trace"])
+        begin = time.perf_counter()
+        model.control[0] += 1
+        await self.dut.wake_o.value_change
+        seconds = time.perf_counter() - begin
+        if request["trace"]:
+            model.end_trace()
+        count = len(ops) // (len(model.ops) // len(model.results))
+        read_beats, write_beats, first, last, outstanding = (int(value) for value in model.statistics[:5])
+        if write_beats:
+            self.touch(first, min(last + 16, len(model.memory)))
+        return {
+            "results": model.results[:count].copy(),
+            "read_beats": read_beats,
+            "write_beats": write_beats,
+            "outstanding": outstanding,
+            "seconds": seconds,
+            "reads": [model.memory[address : address + size].copy() for address, size in request["reads"]],
+        }
+
+    def clear(self, fill: int) -> None:
+        """Give the memory the fill byte again where anything was written."""
+        low, high = (0, len(self.model.memory)) if fill != self.fill else self.dirty
+        self.model.memory[low:high] = fill
+        self.dirty = (0, 0)
+        self.fill = fill
+
+    def touch(self, low: int, high: int) -> None:
+        """Remember that bytes from low up to high were written."""
+        old_low, old_high = self.dirty
+        self.dirty = (min(low, old_low), max(high, old_high)) if old_high > old_low else (low, high)
+
+
+@cocotb.test()
+async def serve(dut: Any) -> None:
+    """Answer requests until the other side closes the channel."""
+    channel = Connection(int(os.environ[CHANNEL_VARIABLE]))
+    server = Server(dut)
+    channel.send({"ready": True})
+    while True:
+        try:
+            request = channel.recv()
+        except EOFError:
+            return
+        if request is None:
+            return
+        try:
+            answer = await server.run(request)
+        except Exception:
+            channel.send({"failure": traceback.format_exc()})
+            raise
+        channel.send(answer)

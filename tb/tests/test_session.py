@@ -1,0 +1,335 @@
+"""What a session promises, on the real hardware: everything here goes through commands of the NPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tb.build import build_root
+from tb.commands import Words, command_list, encode
+from tb.config import NPU8, CoreConfig, SocConfig, TestbenchError
+from tb.interface import COMMAND_BYTES
+from tb.job import Bytes, ErrorRange, Job, JobError, JobResult, MemoryModel
+from tb.session import Session, SimulatorError, rerun_with_waves, run_raw, save_job
+
+LIST = 0x10_0000
+SOURCE = 0x20_0000
+TARGET = 0x30_0000
+UNITS = ("npu8", "npu_lb")
+
+
+def random_bytes(seed: int, size: int) -> Bytes:
+    return np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
+
+
+def transfer(name: str, address: int, words: int, local: int = 0, **fields: int) -> Words:
+    """A contiguous transfer of 16-byte words."""
+    shape = {"line_words": words, "lines": 1, "planes": 1, "local_step": 1}
+    return encode(name, mem_address=address, local_address=local, **(shape | fields))
+
+
+def copy_commands(words: int, source: int = SOURCE, target: int = TARGET) -> list[Words]:
+    """Memory to scratchpad to memory."""
+    return [
+        transfer("load", source, words, post_store=1),
+        transfer("store", target, words, wait_load=1),
+    ]
+
+
+def job_of(commands: Sequence[Words], *, units: Sequence[str] = ("npu8",), **fields: Any) -> Job:
+    """A job in which every unit runs the same list."""
+    segments = [(LIST, command_list(commands)), *fields.pop("segments", ())]
+    starts = dict.fromkeys(units, (LIST, len(commands)))
+    return Job(segments=segments, starts=starts, **fields)
+
+
+def copy_job(words: int = 1000, seed: int = 1, **fields: Any) -> tuple[Job, Bytes]:
+    data = random_bytes(seed, 16 * words)
+    job = job_of(copy_commands(words), segments=[(SOURCE, data)], reads=[(TARGET, 16 * words)], **fields)
+    return job, data
+
+
+def assert_copies(session: Session, **fields: Any) -> JobResult:
+    job, data = copy_job(**fields)
+    result = session.run(job)
+    assert result.ok, result.diagnosis
+    np.testing.assert_array_equal(result.reads[0], data)
+    return result
+
+
+# ------------------------------------------------------------------------------------------------------------- memory
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("words", [1, 2, 15, 16, 17, 255, 256, 257, 4096])
+def test_a_block_goes_through_the_scratchpad_unchanged(
+    shared_session: Session, unit: str, words: int
+) -> None:
+    result = assert_copies(shared_session, words=words, seed=words, units=[unit])
+    assert result.outstanding == 0
+    beats = 2 * COMMAND_BYTES // 16 + words
+    assert result.read_beats == beats == result.units[unit].counters["read_beats"]
+    assert result.write_beats == words == result.units[unit].counters["write_beats"]
+
+
+@pytest.mark.parametrize(
+    "memory",
+    [
+        MemoryModel(latency=2),
+        MemoryModel(latency=200),
+        MemoryModel(latency=5, write_latency=100),
+        MemoryModel(beats=1, per_cycles=4),
+        MemoryModel(beats=3, per_cycles=7),
+        MemoryModel(backpressure_percent=20, backpressure_seed=3),
+        MemoryModel(backpressure_percent=80, backpressure_seed=4),
+        MemoryModel(latency=60, beats=1, per_cycles=2, backpressure_percent=50, backpressure_seed=5),
+    ],
+    ids=str,
+)
+def test_the_memory_model_changes_times_but_not_data(shared_session: Session, memory: MemoryModel) -> None:
+    assert_copies(shared_session, memory=memory)
+
+
+def test_latency_bandwidth_and_backpressure_cost_cycles(shared_session: Session) -> None:
+    fast = assert_copies(shared_session, memory=MemoryModel(latency=2)).cycles
+    assert assert_copies(shared_session, memory=MemoryModel(latency=102)).cycles >= fast + 200
+    quarter = assert_copies(shared_session, memory=MemoryModel(latency=2, beats=1, per_cycles=4)).cycles
+    assert quarter >= 4 * 1000 * 2
+    stalled = assert_copies(shared_session, memory=MemoryModel(latency=2, backpressure_percent=60))
+    assert stalled.cycles > fast
+
+
+def test_equal_jobs_take_equal_cycles(shared_session: Session) -> None:
+    memory = MemoryModel(backpressure_percent=40, backpressure_seed=11)
+    first = assert_copies(shared_session, memory=memory, units=UNITS[:1])
+    assert_copies(shared_session, words=77, seed=2)
+    again = assert_copies(shared_session, memory=memory, units=UNITS[:1])
+    assert first.cycles == again.cycles
+    assert first.units["npu8"].counters == again.units["npu8"].counters
+
+
+def test_both_units_run_side_by_side(shared_session: Session) -> None:
+    data = random_bytes(5, 32_000)
+    lists = [copy_commands(1000, SOURCE + 16_000 * i, TARGET + 16_000 * i) for i in range(2)]
+    job = Job(
+        segments=[(SOURCE, data), *((LIST + 0x1000 * i, command_list(lists[i])) for i in range(2))],
+        starts={unit: (LIST + 0x1000 * i, 2) for i, unit in enumerate(UNITS)},
+        reads=[(TARGET, 32_000)],
+    )
+    result = shared_session.run(job)
+    assert result.ok, result.diagnosis
+    np.testing.assert_array_equal(result.reads[0], data)
+    assert result.read_beats == sum(result.units[unit].counters["read_beats"] for unit in UNITS)
+
+
+def test_memory_is_filled_between_jobs_and_kept_on_request(shared_session: Session) -> None:
+    job, data = copy_job(words=8)
+    assert shared_session.run(job).ok
+    kept = shared_session.run(Job(reads=[(TARGET, 256)], keep_memory=True))
+    np.testing.assert_array_equal(kept.reads[0][:128], data)
+    filled = shared_session.run(Job(reads=[(SOURCE, 128), (TARGET, 256)], fill=0x3C))
+    assert all(set(read.tolist()) == {0x3C} for read in filled.reads)
+
+
+def test_counters_of_an_engine_sum_to_the_cycles(shared_session: Session) -> None:
+    unit = assert_copies(shared_session).units["npu8"]
+    for engine in ("load", "compute", "store"):
+        states = [value for name, value in unit.counters.items() if name.startswith(f"{engine}_")]
+        assert sum(states) == unit.cycles
+
+
+def test_an_empty_list_ends_at_once(shared_session: Session) -> None:
+    result = shared_session.run(Job(starts={"npu8": (LIST, 0)}))
+    assert result.ok
+    assert result.read_beats == 0
+
+
+# ------------------------------------------------------------------------------------------------------------- errors
+@pytest.mark.parametrize("response", ["slverr", "decerr"])
+@pytest.mark.parametrize(
+    ("where", "engine", "index"),
+    [(LIST + 64, "fetch", 1), (SOURCE + 160, "load", 0), (TARGET + 160, "store", 1)],
+)
+def test_a_bus_error_is_reported_with_its_cause(
+    shared_session: Session, where: int, engine: str, index: int, response: Any
+) -> None:
+    memory = MemoryModel(errors=(ErrorRange(where, 16, response),))
+    job, _ = copy_job(words=100, memory=memory)
+    result = shared_session.run(job)
+    assert not result.ok
+    assert not result.timed_out
+    assert not result.stuck
+    error = result.units["npu8"].error
+    assert error is not None
+    assert (error.cause, error.engine, error.command) == (f"{engine}_{response}", engine, index)
+    assert error.cause in result.diagnosis
+    assert_copies(shared_session)
+
+
+def test_an_address_beyond_the_memory_is_a_decerr(shared_session: Session) -> None:
+    beyond = shared_session.config.mem_bytes
+    result = shared_session.run(job_of([transfer("load", beyond, 4)]))
+    error = result.units["npu8"].error
+    assert error is not None
+    assert (error.cause, error.engine) == ("load_decerr", "load")
+    assert_copies(shared_session)
+
+
+@pytest.mark.parametrize(
+    ("command", "cause"),
+    [
+        (np.full(16, 0x0A5, dtype=np.uint32), "illegal_command"),
+        (encode("load", engine="store", line_words=1, lines=1, planes=1), "illegal_command"),
+        (transfer("load", SOURCE, 4, local=128 * 64 - 1), "scratchpad_range"),
+    ],
+    ids=["opcode", "engine", "range"],
+)
+def test_a_wrong_command_is_reported_with_its_index(
+    shared_session: Session, command: Words, cause: str
+) -> None:
+    result = shared_session.run(job_of([encode("nop", engine="load"), command]))
+    error = result.units["npu8"].error
+    assert error is not None
+    assert (error.cause, error.command) == (cause, 1)
+    assert not result.stuck
+    assert_copies(shared_session)
+
+
+def test_one_unit_s_error_leaves_the_other_to_finish(shared_session: Session) -> None:
+    good, data = copy_job(words=2000)
+    bad = command_list([transfer("load", shared_session.config.mem_bytes, 4)])
+    job = replace(
+        good,
+        segments=[*good.segments, (LIST + 0x1000, bad)],
+        starts={**good.starts, "npu_lb": (LIST + 0x1000, 1)},
+        stop_on_error=False,
+    )
+    result = shared_session.run(job)
+    assert result.units["npu_lb"].error is not None
+    assert result.units["npu8"].done
+    np.testing.assert_array_equal(result.reads[0], data)
+
+
+# ----------------------------------------------------------------------------------------------------------- watchdog
+def test_a_token_that_never_comes_is_diagnosed(shared_session: Session) -> None:
+    commands = [encode("nop", engine="load"), transfer("load", SOURCE, 4, wait_compute=1)]
+    result = shared_session.run(job_of(commands, max_cycles=2000))
+    assert result.timed_out
+    assert not result.ok
+    assert not result.stuck
+    diag = result.units["npu8"].diag["load"]
+    assert (diag.state, diag.tokens, diag.command) == ("wait_token", ("compute",), 1)
+    assert "load: waits for a token from compute at command 1: load" in result.diagnosis
+    assert_copies(shared_session)
+
+
+def test_an_event_that_never_comes_is_diagnosed(shared_session: Session) -> None:
+    commands = [encode("wait", engine="compute", event=5, amount=1)]
+    result = shared_session.run(job_of(commands, max_cycles=2000))
+    assert result.timed_out
+    assert result.units["npu8"].diag["compute"].event == 5
+    assert "compute: waits for event 5 at command 0: wait" in result.diagnosis
+    assert_copies(shared_session)
+
+
+def test_an_event_left_by_a_failed_job_does_not_reach_the_next(shared_session: Session) -> None:
+    signal = encode("signal", engine="load", event=3)
+    wait = encode("wait", engine="compute", event=3, amount=1)
+    forever = encode("wait", engine="store", event=4, amount=1)
+    assert shared_session.run(job_of([signal, wait])).ok
+    assert shared_session.run(job_of([signal, forever], max_cycles=2000)).timed_out
+    assert shared_session.run(job_of([wait], max_cycles=2000)).timed_out
+
+
+def test_units_wait_for_each_other_s_events(shared_session: Session) -> None:
+    first = command_list([encode("signal", engine="load", event=1)])
+    second = command_list([encode("wait", engine="store", event=1, amount=1)])
+    job = Job(
+        segments=[(LIST, first), (LIST + 0x1000, second)],
+        starts={"npu8": (LIST, 1), "npu_lb": (LIST + 0x1000, 1)},
+    )
+    assert shared_session.run(job).ok
+
+
+@pytest.mark.parametrize("cycles", [0, 1, 5, 20, 37, 100, 333, 1000])
+@pytest.mark.parametrize("percent", [0, 50])
+def test_a_soft_reset_at_any_time_leaves_a_unit_that_works(
+    shared_session: Session, cycles: int, percent: int
+) -> None:
+    memory = MemoryModel(backpressure_percent=percent, backpressure_seed=cycles)
+    job, _ = copy_job(words=1000, reset_after=cycles, memory=memory)
+    result = shared_session.run(job)
+    assert not result.stuck
+    assert result.outstanding == 0
+    assert not result.units["npu8"].busy
+    assert_copies(shared_session)
+
+
+# ------------------------------------------------------------------------------------------------------------ session
+def test_a_failing_assertion_turns_the_run_red() -> None:
+    session = Session()
+    with pytest.raises(SimulatorError, match="DeliberateFailure"):
+        session.provoke_assertion()
+    with pytest.raises(SimulatorError, match="closed"):
+        session.run(Job())
+
+
+def test_a_simulator_that_dies_is_one_clear_error_with_a_way_to_repeat_it() -> None:
+    session = Session()
+    job, _ = copy_job()
+    session.run(job)
+    session._process.kill()
+    with pytest.raises(SimulatorError, match=r"died \(exit status -9\)[\s\S]*reproduce: .*tb\.replay"):
+        session.run(job)
+
+
+def test_a_wrong_job_is_refused_before_it_runs(shared_session: Session) -> None:
+    size = shared_session.config.mem_bytes
+    for job, message in [
+        (Job(segments=[(size - 1, np.zeros(2, np.uint8))]), "segment of 2 bytes"),
+        (Job(segments=[(0, np.zeros(2, np.int8))]), "uint8"),
+        (Job(reads=[(-1, 4)]), "read of 4 bytes"),
+        (Job(max_cycles=0), "max_cycles"),
+    ]:
+        with pytest.raises(JobError, match=message):
+            shared_session.run(job)
+    with pytest.raises(TestbenchError, match="no unit 'npu9'"):
+        shared_session.run(Job(starts={"npu9": (0, 0)}))
+
+
+def test_random_initial_values_change_nothing() -> None:
+    job, data = copy_job(words=300)
+    for seed in (1, 2):
+        with Session(flavour="random", seed=seed) as session:
+            result = session.run(job)
+            assert result.ok, result.diagnosis
+            np.testing.assert_array_equal(result.reads[0], data)
+
+
+def test_waves_are_written_for_the_job_that_asks(tmp_path: Path) -> None:
+    job, _ = copy_job(words=16)
+    waves = rerun_with_waves(SocConfig(), job, tmp_path / "job.vcd")
+    assert waves.stat().st_size > 10_000
+
+
+def test_a_raw_run_takes_as_many_cycles_as_the_session(shared_session: Session) -> None:
+    job, _ = copy_job(words=4000)
+    cycles, seconds = run_raw(shared_session.build, job)
+    assert abs(cycles - shared_session.run(job).sim_cycles) <= 8
+    assert seconds > 0
+
+
+def test_another_system_is_another_build() -> None:
+    small = CoreConfig("small", w_bits=4, act_kib=32, weight_kib=16, param_kib=8, stripe_depth=32, lanes=4)
+    config = SocConfig(cores=(NPU8, small), axi_bits=64, mem_bytes=1 << 22)
+    with Session(config, opt="-O1") as session:
+        assert_copies(session, words=500)
+        assert_copies(session, words=500, units=["small"])
+
+
+def test_saved_jobs_lie_in_the_build_folder() -> None:
+    path = save_job(SocConfig(), copy_job(words=1)[0])
+    assert path.is_relative_to(build_root())
