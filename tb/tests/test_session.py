@@ -62,7 +62,7 @@ def assert_copies(session: Session, **fields: Any) -> JobResult:
     return result
 
 
-# ------------------------------------------------------------------------------------------------------------- memory
+# ---------------------------------------------------------------- memory
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("words", [1, 2, 15, 16, 17, 255, 256, 257, 4096])
 def test_a_block_goes_through_the_scratchpad_unchanged(
@@ -147,7 +147,7 @@ def test_an_empty_list_ends_at_once(shared_session: Session) -> None:
     assert result.read_beats == 0
 
 
-# ------------------------------------------------------------------------------------------------------------- errors
+# ---------------------------------------------------------------- errors
 @pytest.mark.parametrize("response", ["slverr", "decerr"])
 @pytest.mark.parametrize(
     ("where", "engine", "index"),
@@ -213,7 +213,7 @@ def test_one_unit_s_error_leaves_the_other_to_finish(shared_session: Session) ->
     np.testing.assert_array_equal(result.reads[0], data)
 
 
-# ----------------------------------------------------------------------------------------------------------- watchdog
+# ---------------------------------------------------------------- watchdog
 def test_a_token_that_never_comes_is_diagnosed(shared_session: Session) -> None:
     commands = [encode("nop", engine="load"), transfer("load", SOURCE, 4, wait_compute=1)]
     result = shared_session.run(job_of(commands, max_cycles=2000))
@@ -227,7 +227,7 @@ def test_a_token_that_never_comes_is_diagnosed(shared_session: Session) -> None:
 
 
 def test_an_event_that_never_comes_is_diagnosed(shared_session: Session) -> None:
-    commands = [encode("wait", engine="compute", event=5, amount=1)]
+    commands = [encode("wait", engine="compute", event_id=5, amount=1)]
     result = shared_session.run(job_of(commands, max_cycles=2000))
     assert result.timed_out
     assert result.units["npu8"].diag["compute"].event == 5
@@ -236,17 +236,17 @@ def test_an_event_that_never_comes_is_diagnosed(shared_session: Session) -> None
 
 
 def test_an_event_left_by_a_failed_job_does_not_reach_the_next(shared_session: Session) -> None:
-    signal = encode("signal", engine="load", event=3)
-    wait = encode("wait", engine="compute", event=3, amount=1)
-    forever = encode("wait", engine="store", event=4, amount=1)
+    signal = encode("signal", engine="load", event_id=3)
+    wait = encode("wait", engine="compute", event_id=3, amount=1)
+    forever = encode("wait", engine="store", event_id=4, amount=1)
     assert shared_session.run(job_of([signal, wait])).ok
     assert shared_session.run(job_of([signal, forever], max_cycles=2000)).timed_out
     assert shared_session.run(job_of([wait], max_cycles=2000)).timed_out
 
 
 def test_units_wait_for_each_other_s_events(shared_session: Session) -> None:
-    first = command_list([encode("signal", engine="load", event=1)])
-    second = command_list([encode("wait", engine="store", event=1, amount=1)])
+    first = command_list([encode("signal", engine="load", event_id=1)])
+    second = command_list([encode("wait", engine="store", event_id=1, amount=1)])
     job = Job(
         segments=[(LIST, first), (LIST + 0x1000, second)],
         starts={"npu8": (LIST, 1), "npu_lb": (LIST + 0x1000, 1)},
@@ -268,7 +268,7 @@ def test_a_soft_reset_at_any_time_leaves_a_unit_that_works(
     assert_copies(shared_session)
 
 
-# ------------------------------------------------------------------------------------------------------------ session
+# ---------------------------------------------------------------- session
 def test_a_failing_assertion_turns_the_run_red() -> None:
     session = Session()
     with pytest.raises(SimulatorError, match="DeliberateFailure"):
