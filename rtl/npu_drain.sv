@@ -115,7 +115,7 @@ module npu_drain
 
   // ---------------------------------------------------------------- parameters: two sets, filled in turn
   logic [1:0][ParamGroupWords*128-1:0] set_q;
-  logic [1:0] set_full_q;
+  logic [1:0] set_full_q;          // filled, or in use: the current set always is
   logic fill_q;                    // set to fill next
   logic [3:0] word_q, arrive_q;    // word to read next; word that arrives
   logic [7:0] group_ahead_q;
@@ -135,7 +135,7 @@ module npu_drain
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
-      set_full_q     <= '0;
+      set_full_q     <= 2'b10;  // the set that counts as current is not filled
       fill_q         <= 1'b0;
       current_q      <= 1'b1;
       word_q         <= '0;
@@ -145,7 +145,7 @@ module npu_drain
       group_ahead_q  <= '0;
       param_addr_q   <= '0;
     end else if (clear_i) begin
-      set_full_q     <= '0;
+      set_full_q     <= 2'b10;
       fill_q         <= 1'b0;
       current_q      <= 1'b1;
       word_q         <= '0;
@@ -331,6 +331,8 @@ module npu_drain
     $fatal(1, "npu_drain: Lanes must divide 16, and 16 divide Cols");
   end
 
+  // The current set stays as it is while it is in use.
+  assert property (@(posedge clk_i) disable iff (!rst_ni) set_full_q[current_q]);
   // Parameters are read only into a set that nobody uses.
   assert property (@(posedge clk_i) disable iff (!rst_ni) take |-> set_full_q[!current_q]);
 endmodule

@@ -1,0 +1,237 @@
+"""Bench of npu_array: dot products and depthwise sums against numpy, tiles packed by golden.layout.
+
+The array has neither reset nor back-pressure: its benches are crossed with pauses of the activations and with the
+moments at which the next tile's words arrive, and start from random register contents.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cocotb
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from golden.arithmetic import reduce_activation
+from golden.layout import WORD_BYTES, pack_conv_weights, pack_depthwise_weights
+from tb.blocks.runner import Block, run
+from tb.blocks.support import PATTERNS, Bench, join, make_rng, parameters, pattern, split
+
+Values = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A weight tile: (Cols, Rows) for convolutions, (taps, Rows) in kernel order for depthwise ones."""
+
+    weights: Values
+    depthwise: bool
+    words: list[int]
+
+
+@dataclass(frozen=True)
+class Beat:
+    """An activation word and what is computed on it in the cycle after; `mac` False: it only slides in."""
+
+    act: Values
+    pad: bool
+    mac: bool
+    tap_pad: int
+
+
+class TB(Bench):
+    """Keeps the array fed: beats on the active tile, words of the next tile behind it."""
+
+    def __init__(self, dut: Any, idle: str, words: str, rng: np.random.Generator) -> None:
+        super().__init__(dut)
+        size = parameters()
+        self.a_bits, self.w_bits = size["ABits"], size["WBits"]
+        self.rows, self.cols, self.taps = size["Rows"], size["Cols"], size["DwTaps"]
+        self.rng = rng
+        self.idle = pattern(idle, "beats")
+        self.word_idle = pattern(words, "words")
+        self.pad_value = int(rng.integers(-128, 128))
+        self.recent: list[Values] = []  # reduced words, the newest first, as the slide registers hold them
+        self.active: Tile | None = None
+        self.pending: list[tuple[int, int]] = []
+        self.previous: Beat | None = None
+        self.compared = 0
+        dut.rst_ni.value = 1
+        for name in ("word_valid_i", "swap_i", "shift_i", "mac_i"):
+            getattr(dut, name).value = 0
+        dut.pad_value_i.value = self.pad_value & 0xFF
+
+    # ------------------------------------------------------------------------------------------------ stimulus
+    def draw(self, low: int, high: int, shape: tuple[int, ...]) -> Values:
+        """Return random values in [low, high], sometimes only the two extremes."""
+        if self.rng.integers(0, 4) == 0:
+            return self.rng.choice(np.array([low, high]), shape)
+        return self.rng.integers(low, high + 1, shape)
+
+    def tile(self, depthwise: bool) -> Tile:
+        """Return a random tile, over the whole two's complement range."""
+        low, high = -(2 ** (self.w_bits - 1)), 2 ** (self.w_bits - 1) - 1
+        if depthwise:
+            weights = self.draw(low, high, (int(self.rng.integers(1, self.taps + 1)), self.rows))
+            packed = pack_depthwise_weights(weights[None, None], self.rows, self.taps, self.w_bits)
+        else:
+            weights = self.draw(low, high, (self.cols, self.rows))
+            packed = pack_conv_weights(weights[:, None, None, :], self.rows, self.cols, self.w_bits)
+        blocks = packed.reshape(-1, WORD_BYTES)
+        return Tile(weights, depthwise, [int.from_bytes(block.tobytes(), "little") for block in blocks])
+
+    def beat(self, mac: bool = True) -> Beat:
+        """Return a random beat."""
+        depthwise = self.active is not None and self.active.depthwise
+        pad = not depthwise and bool(self.rng.integers(0, 4) == 0)
+        tap_pad = int(self.rng.integers(0, 2**self.taps)) if self.rng.integers(0, 3) == 0 else 0
+        return Beat(self.draw(-128, 127, (self.rows,)), pad, mac, tap_pad)
+
+    # ------------------------------------------------------------------------------------------------ reference
+    def reduced(self, values: Values | int) -> Values:
+        """Return activations as the multipliers see them."""
+        return np.asarray(reduce_activation(values, self.a_bits), dtype=np.int64)
+
+    def expected(self, beat: Beat) -> Values:
+        """Return the sums of the beat that slid in last."""
+        assert self.active is not None
+        weights = self.active.weights
+        if not self.active.depthwise:
+            return np.asarray(weights @ self.recent[0])
+        pad = self.reduced(self.pad_value)
+        # weight j of n belongs to the word that came n - 1 - j words ago
+        age = len(weights) - 1 - np.arange(len(weights))
+        words = [pad if beat.tap_pad >> int(i) & 1 else self.recent[int(i)] for i in age]
+        return np.asarray(sum(w * x for w, x in zip(weights, words, strict=True)))
+
+    # ------------------------------------------------------------------------------------------------ cycles
+    async def step(self, beat: Beat | None, swap: Tile | None = None) -> None:
+        """One cycle: cycle 1 of a beat, cycle 2 of the one before, a word of the next tile; check the sums."""
+        dut = self.dut
+        dut.shift_i.value = int(beat is not None)
+        dut.swap_i.value = int(swap is not None)
+        if beat is not None:
+            dut.act_i.value = join(beat.act, 8)
+            dut.pad_i.value = int(beat.pad)
+        before = self.previous
+        mac = before is not None and before.mac
+        dut.mac_i.value = int(mac)
+        if before is not None and self.active is not None:
+            dut.depthwise_i.value = int(self.active.depthwise)
+            dut.tap_mask_i.value = (1 << len(self.active.weights)) - 1 if self.active.depthwise else 0
+            dut.tap_pad_i.value = before.tap_pad
+        send = bool(self.pending) and not next(self.word_idle)
+        dut.word_valid_i.value = int(send)
+        if send:
+            index, word = self.pending.pop(0)
+            dut.word_index_i.value = index
+            dut.word_i.value = word
+        want = self.expected(before) if before is not None and mac else None
+        await self.drive()
+        if want is not None:
+            got = split(int(dut.sum_o.value), 32, self.cols)[: len(want)]
+            assert got.tolist() == want.tolist(), f"sums of {before} on {self.active}"
+            self.compared += 1
+        if beat is not None:
+            word = self.reduced(np.full(self.rows, self.pad_value) if beat.pad else beat.act)
+            self.recent = [word, *self.recent][: self.taps]
+        if swap is not None:
+            self.active = swap
+        self.previous = beat
+
+    def offer(self, tile: Tile) -> None:
+        """Queue the words of a tile for the shadow, in any order."""
+        order = self.rng.permutation(len(tile.words))
+        self.pending = [(int(i), tile.words[int(i)]) for i in order]
+
+    async def passes(self, count: int, kinds: list[bool]) -> None:
+        """Run passes, each on its own tile; tiles of the given kinds (depthwise or not) alternate at random."""
+        tile = self.tile(kinds[0])
+        self.offer(tile)
+        for _ in range(count):
+            while self.pending:
+                await self.step(self.slide_in())
+            following = self.tile(bool(self.rng.choice(kinds)))
+            # the swap comes with the pass's first word
+            self.active, now = tile, self.active
+            first = self.beat(mac=not tile.depthwise)
+            self.active = now
+            await self.step(first, swap=tile)
+            self.offer(following)
+            warm = len(tile.weights) - 1 if tile.depthwise else 0
+            for i in range(int(self.rng.integers(1, 24)) + warm):
+                while next(self.idle):
+                    await self.step(None)
+                await self.step(self.beat(mac=i >= warm - 1))
+            tile = following
+        await self.step(None)
+
+    def slide_in(self) -> Beat | None:
+        """Return a word that is not multiplied, or nothing: what may come while the tile is not complete."""
+        return None if next(self.idle) else Beat(self.draw(-128, 127, (self.rows,)), False, False, 0)
+
+
+@cocotb.test()
+@cocotb.parametrize(kind=["conv", "depthwise", "mixed"], idle=PATTERNS, words=["never", "random"])
+async def sums(dut: Any, kind: str, idle: str, words: str) -> None:
+    """The sums are numpy's for random tiles, activations, pads and pauses."""
+    tb = TB(dut, idle, words, make_rng(kind, idle, words))
+    await tb.drive()
+    await tb.passes(12, {"conv": [False], "depthwise": [True], "mixed": [False, True]}[kind])
+    assert tb.compared >= 12
+
+
+@cocotb.test()
+async def every_activation_and_pad_value(dut: Any) -> None:
+    """Every int8 value is reduced as the golden model does, as activation, as pad word and as pad of a tap."""
+    tb = TB(dut, "never", "never", make_rng("values"))
+    await tb.drive()
+    for depthwise in (False, True):
+        tile = tb.tile(depthwise)
+        tb.offer(tile)
+        while tb.pending:
+            await tb.step(None)
+        await tb.step(Beat(np.zeros(tb.rows, np.int64), False, False, 0), swap=tile)
+        for value in range(-128, 128):
+            await tb.step(None)
+            tb.pad_value = value
+            dut.pad_value_i.value = value & 0xFF
+            await tb.step(Beat(np.arange(value, value + tb.rows) % 256 - 128, not depthwise, depthwise is False, 0))
+            if depthwise and value >= -128 + tb.taps:
+                await tb.step(Beat(np.arange(value, value + tb.rows) % 256 - 128, False, True, value % 2**tb.taps))
+            else:
+                await tb.step(Beat(np.full(tb.rows, value), False, depthwise is False, 0))
+    await tb.step(None)
+    assert tb.compared == 256 * 2 + 256 - tb.taps
+
+
+@cocotb.test()
+async def shadow_is_apart(dut: Any) -> None:
+    """Words that arrive for the next tile, even with a swap, do not touch the active tile."""
+    tb = TB(dut, "never", "never", make_rng("shadow"))
+    await tb.drive()
+    tile = tb.tile(False)
+    tb.offer(tile)
+    while tb.pending:
+        await tb.step(None)
+    for _ in range(20):
+        following = tb.tile(False)
+        tb.offer(following)  # the first word is written in the cycle of the swap
+        await tb.step(tb.beat(), swap=tile)
+        while tb.pending:
+            await tb.step(tb.beat())
+        tile = following
+    await tb.step(None)
+    assert tb.compared >= 40
+
+
+@pytest.mark.parametrize(
+    ("a_bits", "w_bits", "rows", "cols", "taps"),
+    [(8, 8, 16, 16, 5), (8, 4, 16, 32, 5), (8, 2, 16, 64, 3), (6, 8, 16, 16, 3)],
+)
+def test_array_gives_numpys_sums(a_bits: int, w_bits: int, rows: int, cols: int, taps: int) -> None:
+    """Every cocotb test of this module, for arrays of several widths and shapes."""
+    sizes = {"ABits": a_bits, "WBits": w_bits, "Rows": rows, "Cols": cols, "DwTaps": taps}
+    run(Block("tb_array", ["npu_array.sv"], sizes), __name__, ["sums", "every_activation", "shadow_is_apart"])
