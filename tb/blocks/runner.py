@@ -280,6 +280,7 @@ def run(block: Block, module: str, needs: Sequence[str] = ()) -> list[str]:
     Raises:
         BenchError: a test or an assertion failed; its first failure has run again with waves.
     """
+    __tracebackhide__ = True
     case = os.environ.get("NPULOOP_CASE", "")
     outcome = simulate(block, module, case)
     if outcome.good:

@@ -1,0 +1,204 @@
+"""How busy the hardware is, beside the cycle law, and how fast the simulation runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from rich.table import Table
+
+from golden import layout
+from golden.arithmetic import weight_range
+from golden.layer import Layer, kernel_size, out_channels, output_shape
+from mapping.compiler import Program, ceil_div, compile_layer, legalise, slides, spatial, stripe_of
+from mapping.runner import LayerRun, core_of, job_of, run_program
+from tb.bench import Speed, compare_speed
+from tb.config import CoreConfig, SocConfig
+from tb.session import Session
+
+MIN_SPEED_RATIO = 0.7
+SPEED_REPEATS = 8
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer to measure and what it must reach: array share while it works, end to end, or cycles over the law."""
+
+    name: str
+    op: str
+    size: int
+    channels: int
+    outputs: int
+    kernel: int
+    gap: str
+    targets: dict[tuple[str, str], float]
+
+
+CASES = (
+    Case("conv 3x3 64-64, 16x16", "conv2d", 16, 64, 64, 3, "a few cycles between bands", {("npu8", "busy"): 0.97}),
+    Case("conv 3x3 64-64, 32x32", "conv2d", 32, 64, 64, 3, "a few cycles between bands", {("npu8", "end to end"): 0.90}),
+    Case("depthwise 3x3 64, 16x16", "depthwise_conv2d", 16, 64, 64, 3,
+         "each stripe and kernel row reads one word ahead", {("npu8", "law"): 1.1, ("npu_lb", "law"): 1.1}),
+    Case("pointwise 64-64, 32x32", "conv2d", 32, 64, 64, 1, "bands wait for the input: bound by the bus", {}),
+    Case("fully connected 256-256", "fully_connected", 1, 256, 256, 1,
+         "blocks wait for their weights from memory", {}),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """One case on one unit. `law` and `array` in cycles, shares 0 to 1 of the multipliers."""
+
+    case: Case
+    run: LayerRun
+    core: CoreConfig
+    law: int
+
+    @property
+    def array(self) -> int:
+        """Cycles from the first to the last of the array."""
+        return self.run.counters["array_last"] - self.run.counters["array_first"] + 1
+
+    @property
+    def multipliers(self) -> int:
+        return self.core.rows * self.core.columns
+
+    @property
+    def busy(self) -> float:
+        """Share of multiplier cycles that do useful work, from the first to the last array cycle."""
+        return self.run.useful_macs / (self.multipliers * self.array)
+
+    @property
+    def end_to_end(self) -> float:
+        """The same from start to interrupt, transfers included."""
+        return self.run.useful_macs / (self.multipliers * self.run.cycles)
+
+
+def cycle_law(layer: Layer, unit: CoreConfig) -> int:
+    """Return the array cycles of a weighted layer without stalls: the cycle law.
+
+    Convolution: over output blocks and stripes, C_blocks * ky * kx * max(stripe pixels, words of a weight tile).
+    Depthwise: over channel blocks and stripes, ky * kernel column groups * stripe pixels.
+    """
+    legal = legalise(layer, unit)
+    kernel_h, kernel_w = kernel_size(legal)
+    height, width, _ = spatial(output_shape(legal))
+    pixels = height * width
+    stripe = stripe_of(pixels, unit.stripe_depth)
+    lengths = [min(stripe, pixels - first) for first in range(0, pixels, stripe)]
+    if legal.op == "depthwise_conv2d":
+        groups = len(layout.tap_groups(kernel_w, unit.dw_taps)) if slides(legal, unit.dw_taps) else kernel_w
+        return ceil_div(out_channels(legal), unit.rows) * kernel_h * groups * pixels
+    tile_words = unit.rows * unit.columns * unit.w_bits // 256
+    passes = ceil_div(legal.input.shape[-1], unit.rows) * kernel_h * kernel_w
+    return ceil_div(out_channels(legal), unit.columns) * passes * sum(max(length, tile_words) for length in lengths)
+
+
+def bench_layer(case: Case, unit: CoreConfig) -> Layer:
+    """Return the case's layer with random values that the unit can hold."""
+    rng = np.random.default_rng(1)
+    low, high = weight_range(unit.w_bits)
+    shapes = {
+        "conv2d": (case.outputs, case.kernel, case.kernel, case.channels),
+        "depthwise_conv2d": (1, case.kernel, case.kernel, case.channels),
+        "fully_connected": (case.outputs, case.channels),
+    }
+    dense = case.op == "fully_connected"
+    return Layer(
+        name=case.name,
+        op=case.op,
+        input=rng.integers(-128, 128, (case.channels,) if dense else (case.size, case.size, case.channels)).astype(np.int8),
+        weights=rng.integers(low, high + 1, shapes[case.op]).astype(np.int8),
+        bias=rng.integers(-1000, 1000, case.outputs).astype(np.int32),
+        multiplier=np.full(case.outputs, 1 << 30, np.int32),
+        shift=np.full(case.outputs, -9, np.int32),
+        padding=(0, 0, 0, 0) if dense else (case.kernel // 2,) * 4,
+    )
+
+
+def efficiency(session: Session | None = None) -> list[Efficiency]:
+    """Run every case on both units and return what was measured; outputs are compared on the way.
+
+    Raises:
+        RunError: the hardware stops or differs from the golden model.
+    """
+    if session is None:
+        with Session(SocConfig()) as own:
+            return efficiency(own)
+    rows = []
+    for core in session.config.cores:
+        for case in CASES:
+            layer = bench_layer(case, core)
+            run = run_program(session, compile_layer(layer, core))
+            rows.append(Efficiency(case, run, core, cycle_law(layer, core)))
+    return rows
+
+
+def missed_targets(rows: Sequence[Efficiency]) -> list[str]:
+    """Return a line for every target that is not reached, and for every output that differs."""
+    missed = []
+    for row in rows:
+        name = f"{row.case.name} on {row.core.name}"
+        if not row.run.match:
+            missed.append(f"{name}: {row.run.mismatches} values differ from the golden model")
+        for (unit, what), target in row.case.targets.items():
+            if unit != row.core.name:
+                continue
+            value = {"busy": row.busy, "end to end": row.end_to_end, "law": row.array / row.law}[what]
+            if (value > target) if what == "law" else (value < target):
+                missed.append(f"{name}: {what} {value:.3f}, target {target}")
+    return missed
+
+
+def efficiency_table(rows: Sequence[Efficiency]) -> Table:
+    """Return the table of `npuloop bench`."""
+    table = Table(title="Efficiency (memory latency 20 cycles, 16 bytes per cycle)", title_justify="left", box=None, pad_edge=False)
+    table.add_column("layer")
+    table.add_column("unit")
+    for name in ("cycle law", "array cycles", "array / law", "multipliers busy", "all cycles", "end to end"):
+        table.add_column(name, justify="right")
+    table.add_column("the gap")
+    for row in rows:
+        table.add_row(
+            row.case.name, row.core.name, f"{row.law:,}", f"{row.array:,}", f"{row.array / row.law:.3f}",
+            f"{row.busy:.1%}", f"{row.run.cycles:,}", f"{row.end_to_end:.1%}", row.case.gap,
+        )  # fmt: skip
+    return table
+
+
+def repeat(program: Program, times: int) -> Program:
+    """Return the program with its command list run several times over: a longer job of the same work."""
+    address, count = program.commands
+    commands = next(data for start, data in program.segments if start == address)
+    others = tuple(segment for segment in program.segments if segment[0] != address)
+    at = ceil_div(program.end, 64) * 64
+    long = np.tile(commands, times)
+    return replace(program, segments=(*others, (at, long)), commands=(at, count * times), end=at + long.size)
+
+
+def simulation_speed() -> Speed:
+    """Return the simulator's speed in a session and in the plain harness, both units at work, same job."""
+    config = SocConfig()
+    segments: list[tuple[int, np.ndarray[tuple[int], np.dtype[np.uint8]]]] = []
+    starts: dict[str, tuple[int, int]] = {}
+    base = 0
+    for unit, times in (("npu8", SPEED_REPEATS), ("npu_lb", 4 * SPEED_REPEATS)):
+        core = core_of(config, unit)
+        program = repeat(compile_layer(bench_layer(CASES[1], core), core, base), times)
+        segments += program.segments
+        starts[unit] = program.commands
+        base = program.end
+    job = replace(job_of(program), segments=segments, starts=starts, reads=(), max_cycles=100_000_000)
+    return compare_speed(config, job)
+
+
+def speed_table(speed: Speed) -> Table:
+    """Return the table of the simulation's speed."""
+    table = Table(title=f"Simulation speed, both units busy, {speed.cycles:,} cycles", title_justify="left", box=None, pad_edge=False)
+    table.add_column("how")
+    table.add_column("cycles per second", justify="right")
+    table.add_row("session (cocotb)", f"{speed.session_hz:,.0f}")
+    table.add_row("plain C++ harness", f"{speed.raw_hz:,.0f}")
+    table.add_row("ratio", f"{speed.ratio:.2f}")
+    return table

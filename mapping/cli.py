@@ -1,0 +1,233 @@
+"""The command `npuloop`. Every sub-command is one call of the Python API and prints what it gives."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from golden.errors import NpuloopError
+from golden.layer import load_layer
+from mapping import bench as benchmarks
+from mapping import demo, soak as soaking
+from mapping.runner import LayerRun, core_of, failure_report, prepare, run_program, system_of
+from tb.config import SocConfig, TestbenchError
+from tb.session import Session
+
+FAILED, BAD_INPUT = 1, 2
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Unit = Annotated[str, typer.Option(help="npu8 or npu_lb")]
+Setting = Annotated[list[str], typer.Option("--set", help="parameter of the unit, such as W_BITS=4; repeatable")]
+
+
+def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn our errors into one message and exit status 2."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except (NpuloopError, TestbenchError) as error:
+            errors.print(f"[bold red]error:[/] {error}", markup=True) if "[" not in str(error) else errors.print(
+                f"error: {error}", markup=False
+            )
+            raise typer.Exit(BAD_INPUT) from None
+
+    return wrapped
+
+
+def write_atomically(path: Path, write: Callable[[Any], None]) -> None:
+    """Write a file so that it is there whole or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise NpuloopError(f"{path}: cannot be written ({error.strerror})") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def progress() -> Progress:
+    """Return the bar that long commands show on a terminal."""
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=errors, transient=True, disable=not sys.stderr.isatty(),
+    )  # fmt: skip
+
+
+def layer_table(runs: Iterable[LayerRun], title: str) -> Table:
+    """Return the table of single-layer runs."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name, justify in (("layer", "left"), ("operator", "left"), ("cycles", "right"), ("MACs", "right"),
+                          ("utilisation", "right"), ("mismatches", "right"), ("expected", "left")):  # fmt: skip
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for run in runs:
+        expected = {True: "equal", False: "[red]different[/]", None: "-"}[run.match_expected]
+        table.add_row(
+            run.layer.name, run.layer.op, f"{run.cycles:,}", f"{run.useful_macs:,}" if run.offered_macs else "-",
+            f"{run.utilisation:.1%}" if run.offered_macs else "-",
+            "0" if run.match else f"[red]{run.mismatches}[/]", expected,
+        )  # fmt: skip
+    return table
+
+
+@app.command()
+@reports_errors
+def layer(
+    files: Annotated[list[Path], typer.Argument(help="layer files (.npz)")],
+    unit: Unit = "npu8",
+    settings: Setting = [],  # noqa: B006  # typer reads it, nobody writes it
+    out: Annotated[Path | None, typer.Option(help="folder for the outputs, <name>.npz each")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="file for results and counters")] = None,
+    backpressure: Annotated[int | None, typer.Option(help="seed of random stalls of the memory")] = None,
+    clip_weights: Annotated[bool, typer.Option(help="clip weights to the unit's range first")] = False,
+) -> None:
+    """Run single layers on a unit in RTL and compare them bit for bit.
+
+    Every output is compared with the golden model, and with the file's expected output where it has one. Exit status: 0 if
+    everything is equal, 1 if anything differs, 2 if the input is wrong.
+    """
+    names = [file.stem for file in files]
+    for name in sorted({name for name in names if names.count(name) > 1} if out else ()):
+        raise NpuloopError(f"two files are named {name}.npz: their outputs would overwrite each other in {out}")
+    config = system_of(unit, settings)
+    core = core_of(config, unit)
+    programs = prepare([load_layer(file) for file in files], core, clip=clip_weights, mem_bytes=config.mem_bytes)
+    runs: list[LayerRun] = []
+    with Session(config) as session, progress() as bar:
+        for program in bar.track(programs, description="layers"):
+            runs.append(run_program(session, program, backpressure=backpressure))
+    console.print(layer_table(runs, f"{unit}: W{core.w_bits}A{core.a_bits}, {core.rows} x {core.columns}"))
+    for program, run in zip(programs, runs, strict=True):
+        if not run.match:
+            errors.print(failure_report(config, program, run, backpressure=backpressure), markup=False)
+    if out:
+        for name, run in zip(names, runs, strict=True):
+            arrays: dict[str, Any] = {"output": run.output}
+            write_atomically(out / f"{name}.npz", functools.partial(np.savez_compressed, **arrays))
+    if json_file:
+        text = json.dumps(layer_report(files, runs, config, unit, backpressure), indent=2) + "\n"
+        write_atomically(json_file, lambda file: file.write(text.encode()))
+    failed = sum(not run.passed for run in runs)
+    console.print(f"{len(runs) - failed} of {len(runs)} layers equal, {sum(run.cycles for run in runs):,} cycles")
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+def layer_report(
+    files: Iterable[Path], runs: Iterable[LayerRun], config: SocConfig, unit: str, backpressure: int | None
+) -> dict[str, Any]:
+    """Return what `npuloop layer --json` writes: the unit, and an entry for every file."""
+    core = core_of(config, unit)
+    return {
+        "unit": unit,
+        "parameters": {key: value for part in core.registers(config.axi_bits).values() for key, value in part.items()},
+        "backpressure_seed": backpressure,
+        "files": [
+            {
+                "file": str(file),
+                "name": run.layer.name,
+                "op": run.layer.op,
+                "match": run.match,
+                "match_expected": run.match_expected,
+                "mismatches": run.mismatches,
+                "cycles": run.cycles,
+                "useful_macs": run.useful_macs,
+                "offered_macs": run.offered_macs,
+                "counters": run.counters,
+            }
+            for file, run in zip(files, runs, strict=True)
+        ],
+    }
+
+
+@app.command()
+@reports_errors
+def sim(
+    images: Annotated[int, typer.Option(min=1, help="test digits to run")] = demo.ALL_IMAGES,
+    waves: Annotated[bool, typer.Option(help="one digit, with waves into sim_build/waves")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="file for the table")] = None,
+) -> None:
+    """Run a trained network's layers on both units, compare every value, and print cycles and accuracy."""
+    if waves:
+        for path in demo.trace_digit():
+            console.print(f"waves: {path}", markup=False)
+        return
+    with progress() as bar:
+        task = bar.add_task("digits", total=None)
+        report = demo.run_digits(images, lambda done, total: bar.update(task, completed=done, total=total))
+    for variant in report:
+        console.print(demo.table(variant))
+        console.print(demo.verdict(variant), "")
+    if json_file:
+        text = json.dumps([demo.as_json(variant) for variant in report], indent=2) + "\n"
+        write_atomically(json_file, lambda file: file.write(text.encode()))
+    if any(variant.mismatches for variant in report):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+@reports_errors
+def soak(
+    count: Annotated[int, typer.Option(min=1, help="random layers per unit")] = 100,
+    seed: Annotated[int, typer.Option(help="first seed")] = 1,
+    unit: Annotated[str, typer.Option(help="npu8, npu_lb, or both")] = "both",
+    settings: Setting = [],  # noqa: B006  # as above
+) -> None:
+    """Run random layers on the units, without and with back-pressure; print the seed of anything that fails."""
+    failures: list[str] = []
+    for name in ("npu8", "npu_lb") if unit == "both" else (unit,):
+        with progress() as bar:
+            task = bar.add_task(name, total=count)
+            result = soaking.soak(name, range(seed, seed + count), settings, lambda: bar.advance(task))
+        console.print(
+            f"{name}: {result.runs} runs of {count} layers from seed {seed}, {result.cycles:,} cycles, "
+            f"{len(result.failures)} failed"
+        )
+        failures += result.failures
+    for failure in failures:
+        errors.print(failure, markup=False)
+    if failures:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+@reports_errors
+def bench(
+    speed: Annotated[bool, typer.Option(help="compare the simulation's speed with a plain C++ harness")] = True,
+) -> None:
+    """Measure how busy the arrays are, beside the cycle law, and how fast the simulation is."""
+    rows = benchmarks.efficiency()
+    console.print(benchmarks.efficiency_table(rows))
+    if speed:
+        console.print("", benchmarks.speed_table(benchmarks.simulation_speed()))
+    missed = benchmarks.missed_targets(rows)
+    for line in missed:
+        errors.print(f"target missed: {line}", markup=False)
+    if missed:
+        raise typer.Exit(FAILED)
+
+
+if __name__ == "__main__":
+    app()

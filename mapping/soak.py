@@ -1,0 +1,75 @@
+"""Runs many random layers on a unit, each without and with back-pressure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from golden.errors import NpuloopError
+from mapping.compiler import compile_layer
+from mapping.random_layers import random_layer
+from mapping.runner import core_of, failure_report, run_program, system_of
+from tb.config import SocConfig
+from tb.job import Job
+from tb.session import Session
+
+RESET_EVERY = 4
+"""One layer in four runs right after a soft reset: state left from the layer before must not be needed."""
+
+
+@dataclass
+class SoakResult:
+    """What came of it: `failures` has one message for each failing run, with its seed."""
+
+    runs: int = 0
+    cycles: int = 0
+    failures: list[str] = field(default_factory=list)
+
+
+def soak(
+    unit: str,
+    seeds: Iterable[int],
+    settings: Iterable[str] = (),
+    on_done: Callable[[], None] = lambda: None,
+    *,
+    config: SocConfig | None = None,
+    **session_options: Any,
+) -> SoakResult:
+    """Run one random layer for each seed on a unit in RTL, twice: memory undisturbed, and with that seed's stalls.
+
+    Args:
+        unit: "npu8" or "npu_lb".
+        seeds: one random layer each, see `random_layers.random_layer`.
+        settings: parameters that differ, such as "W_BITS=4".
+        on_done: called after each layer.
+        config: a system to use instead of `settings`'.
+        session_options: for tb.session.Session.
+
+    Raises:
+        NpuloopError, TestbenchError: wrong arguments, or the simulator dies (its message has the reproduction).
+    """
+    system = config or system_of(unit, settings)
+    core = core_of(system, unit)
+    again = " ".join(f"--set {setting}" for setting in settings)
+    result = SoakResult()
+    with Session(system, **session_options) as session:
+        for seed in seeds:
+            layer = random_layer(seed, core)
+            program = compile_layer(layer, core, mem_bytes=system.mem_bytes)
+            if seed % RESET_EVERY == 0:
+                session.run(Job(starts={unit: (0, 0)}, reset_after=0))
+            for backpressure in (None, seed):
+                head = f"seed {seed} on {unit}: npuloop soak --unit {unit} --seed {seed} --count 1 {again}".rstrip()
+                result.runs += 1
+                try:
+                    run = run_program(session, program, backpressure=backpressure)
+                except NpuloopError as error:
+                    result.failures.append(f"{head}\n{error}")
+                    continue
+                result.cycles += run.cycles
+                if not run.passed:
+                    report = failure_report(system, program, run, backpressure=backpressure)
+                    result.failures.append(f"{head}\n{report}")
+            on_done()
+    return result
