@@ -46,13 +46,13 @@ class DigitsNetwork:
     Attributes:
         variant: "int8" or "ternary".
         nodes: in an order in which they can run; the last gives the ten logits.
-        float_accuracy: test accuracy, 0 to 1, of the float network that both variants start from.
+        float_predictions: (n,) int64, what the float network that both variants start from says to each test image.
         test_indices: (n,) int64, the test images' places in scikit-learn's data set.
     """
 
     variant: str
     nodes: tuple[Node, ...]
-    float_accuracy: float
+    float_predictions: npt.NDArray[np.int64]
     test_indices: npt.NDArray[np.int64]
 
     def layers_for(self, image: npt.NDArray[Any]) -> list[Layer]:
@@ -86,6 +86,11 @@ class DigitsNetwork:
         """The test images, (n, 8, 8) uint8, and their labels, (n,) int64."""
         images, labels = digits_images()
         return images[self.test_indices], labels[self.test_indices]
+
+    def float_correct(self, images: int | None = None) -> int:
+        """How many of the first `images` test images (default: all) the float network got right."""
+        _, labels = self.test_set()
+        return int((self.float_predictions[:images] == labels[:images]).sum())
 
     def correct(self) -> int:
         """How many test images are predicted right (takes seconds)."""
@@ -132,7 +137,7 @@ def load_digits_network(variant: str, path: Path = FILE) -> DigitsNetwork:
     arrays = read_npz(path)
     try:
         nodes = tuple(_node(variant, str(name), arrays) for name in arrays["nodes"])
-        return DigitsNetwork(variant, nodes, float(arrays["float_accuracy"]), arrays["test_indices"])
+        return DigitsNetwork(variant, nodes, arrays["float_predictions"], arrays["test_indices"])
     except KeyError as error:
         raise LayerFileError(f"{path}: key {error} is missing; run python -m golden.train_digits") from None
     except NpuloopError as error:

@@ -326,14 +326,14 @@ def main(path: Path = FILE) -> None:
 
     inputs = quantize_image(images[test])
     with torch.no_grad():
-        float_correct = correct(float_forward(params, inputs)["logits"].numpy())
-        print(f"float: {float_correct} of {TEST_IMAGES} test images right")
+        float_logits = float_forward(params, inputs)["logits"].numpy()
+        print(f"float: {correct(float_logits)} of {TEST_IMAGES} test images right")
         for variant, (weights, tensor_ranges) in trained.items():
             exact = quantized_forward(weights, inputs, tensor_ranges, variant)[1]
             print(f"{variant}: {correct(exact['logits'])} of {TEST_IMAGES} test images right")
     arrays: dict[str, npt.NDArray[Any]] = {
         "nodes": np.array([spec.name for spec in STRUCTURE]),
-        "float_accuracy": np.array(float_correct / TEST_IMAGES),
+        "float_predictions": float_logits.argmax(axis=1).astype(np.int64),
         "test_indices": test,
     }
     arrays |= {f"inputs/{spec.name}": np.array(spec.inputs) for spec in STRUCTURE}

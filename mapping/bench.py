@@ -23,7 +23,7 @@ SPEED_REPEATS = 8
 
 @dataclass(frozen=True)
 class Case:
-    """A layer to measure and what it must reach: array share while it works, end to end, or cycles over the law."""
+    """A layer to measure, what its gaps to the law are, and what it must reach: (unit, column) to a limit."""
 
     name: str
     op: str
@@ -36,29 +36,35 @@ class Case:
 
 
 CASES = (
-    Case("conv 3x3 64-64, 16x16", "conv2d", 16, 64, 64, 3, "a few cycles between bands", {("npu8", "busy"): 0.97}),
-    Case("conv 3x3 64-64, 32x32", "conv2d", 32, 64, 64, 3, "a few cycles between bands", {("npu8", "end to end"): 0.90}),
+    Case("conv 3x3 64-64, 16x16", "conv2d", 16, 64, 64, 3,
+         "array: one cycle at the first beat; end to end: the first band's load and the last one's store",
+         {("npu8", "busy"): 0.97}),
+    Case("conv 3x3 64-64, 32x32", "conv2d", 32, 64, 64, 3,
+         "as above, over four times the pixels", {("npu8", "end to end"): 0.90}),
     Case("depthwise 3x3 64, 16x16", "depthwise_conv2d", 16, 64, 64, 3,
-         "each stripe and kernel row reads one word ahead", {("npu8", "law"): 1.1, ("npu_lb", "law"): 1.1}),
-    Case("pointwise 64-64, 32x32", "conv2d", 32, 64, 64, 1, "bands wait for the input: bound by the bus", {}),
+         "array: each stripe and kernel row slides one word in before its first output; busy: kx * ROWS multipliers at most",
+         {("npu8", "array / law"): 1.1, ("npu_lb", "array / law"): 1.1}),
+    Case("pointwise 64-64, 32x32", "conv2d", 32, 64, 64, 1,
+         "end to end, npu_lb: 8 KiB/1024 cycles in and out exceed what the array takes: bound by the bus", {}),
     Case("fully connected 256-256", "fully_connected", 1, 256, 256, 1,
-         "blocks wait for their weights from memory", {}),
+         "array: bound by the weight port, 8 cycles a tile for one pixel; end to end: bound by loading the weights", {}),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Efficiency:
-    """One case on one unit. `law` and `array` in cycles, shares 0 to 1 of the multipliers."""
+    """One case on one unit, once with its data in the scratchpads and once streamed. Cycles, and shares 0 to 1."""
 
     case: Case
-    run: LayerRun
     core: CoreConfig
     law: int
+    resident: LayerRun
+    streamed: LayerRun
 
     @property
     def array(self) -> int:
-        """Cycles from the first to the last of the array."""
-        return self.run.counters["array_last"] - self.run.counters["array_first"] + 1
+        """Cycles from the first to the last of the array, the data lying in the scratchpads."""
+        return self.resident.counters["array_last"] - self.resident.counters["array_first"] + 1
 
     @property
     def multipliers(self) -> int:
@@ -67,12 +73,12 @@ class Efficiency:
     @property
     def busy(self) -> float:
         """Share of multiplier cycles that do useful work, from the first to the last array cycle."""
-        return self.run.useful_macs / (self.multipliers * self.array)
+        return self.resident.useful_macs / (self.multipliers * self.array)
 
     @property
     def end_to_end(self) -> float:
         """The same from start to interrupt, transfers included."""
-        return self.run.useful_macs / (self.multipliers * self.run.cycles)
+        return self.streamed.useful_macs / (self.multipliers * self.streamed.cycles)
 
 
 def cycle_law(layer: Layer, unit: CoreConfig) -> int:
@@ -130,8 +136,9 @@ def efficiency(session: Session | None = None) -> list[Efficiency]:
     for core in session.config.cores:
         for case in CASES:
             layer = bench_layer(case, core)
-            run = run_program(session, compile_layer(layer, core))
-            rows.append(Efficiency(case, run, core, cycle_law(layer, core)))
+            resident = run_program(session, compile_layer(layer, core, overlap=False))
+            streamed = run_program(session, compile_layer(layer, core))
+            rows.append(Efficiency(case, core, cycle_law(layer, core), resident, streamed))
     return rows
 
 
@@ -140,31 +147,40 @@ def missed_targets(rows: Sequence[Efficiency]) -> list[str]:
     missed = []
     for row in rows:
         name = f"{row.case.name} on {row.core.name}"
-        if not row.run.match:
-            missed.append(f"{name}: {row.run.mismatches} values differ from the golden model")
-        for (unit, what), target in row.case.targets.items():
+        missed += [
+            f"{name}: {run.mismatches} values differ from the golden model"
+            for run in (row.resident, row.streamed)
+            if not run.match
+        ]
+        for (unit, what), limit in row.case.targets.items():
             if unit != row.core.name:
                 continue
-            value = {"busy": row.busy, "end to end": row.end_to_end, "law": row.array / row.law}[what]
-            if (value > target) if what == "law" else (value < target):
-                missed.append(f"{name}: {what} {value:.3f}, target {target}")
+            value = {"busy": row.busy, "end to end": row.end_to_end, "array / law": row.array / row.law}[what]
+            if (value > limit) if what == "array / law" else (value < limit):
+                missed.append(f"{name}: {what} is {value:.3f}, the limit {limit}")
     return missed
 
 
 def efficiency_table(rows: Sequence[Efficiency]) -> Table:
-    """Return the table of `npuloop bench`."""
-    table = Table(title="Efficiency (memory latency 20 cycles, 16 bytes per cycle)", title_justify="left", box=None, pad_edge=False)
-    table.add_column("layer")
-    table.add_column("unit")
-    for name in ("cycle law", "array cycles", "array / law", "multipliers busy", "all cycles", "end to end"):
-        table.add_column(name, justify="right")
-    table.add_column("the gap")
+    """Return the table of `npuloop bench`: the array on data in the scratchpads, and the whole layer from memory."""
+    table = Table(
+        title="Efficiency (memory: latency 20 cycles, 16 bytes per cycle)", title_justify="left", box=None, pad_edge=False
+    )
+    table.add_column("layer", no_wrap=True)
+    table.add_column("unit", no_wrap=True)
+    for name in ("cycle law", "array cycles", "array / law", "busy", "all cycles", "end to end"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
             row.case.name, row.core.name, f"{row.law:,}", f"{row.array:,}", f"{row.array / row.law:.3f}",
-            f"{row.busy:.1%}", f"{row.run.cycles:,}", f"{row.end_to_end:.1%}", row.case.gap,
+            f"{row.busy:.1%}", f"{row.streamed.cycles:,}", f"{row.end_to_end:.1%}",
         )  # fmt: skip
     return table
+
+
+def gap_notes() -> list[str]:
+    """Return a line for each case: why it stays behind the law."""
+    return [f"{case.name}: {case.gap}" for case in CASES]
 
 
 def repeat(program: Program, times: int) -> Program:
@@ -195,7 +211,10 @@ def simulation_speed() -> Speed:
 
 def speed_table(speed: Speed) -> Table:
     """Return the table of the simulation's speed."""
-    table = Table(title=f"Simulation speed, both units busy, {speed.cycles:,} cycles", title_justify="left", box=None, pad_edge=False)
+    table = Table(
+        title=f"Simulation speed, both units at work, {speed.cycles:,} cycles", title_justify="left",
+        box=None, pad_edge=False,
+    )  # fmt: skip
     table.add_column("how")
     table.add_column("cycles per second", justify="right")
     table.add_row("session (cocotb)", f"{speed.session_hz:,.0f}")

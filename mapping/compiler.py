@@ -253,13 +253,12 @@ def slides(layer: Layer, taps: int) -> bool:
 
 
 def window_bands(
-    layer: Layer, unit: CoreConfig, source: Plane, target: Plane, common: dict[str, int]
+    layer: Layer, unit: CoreConfig, source: Plane, target: Plane, common: dict[str, int], step: int
 ) -> Iterator[Band]:
-    """Yield convolution, depthwise or max-pooling bands over full output rows."""
+    """Yield convolution, depthwise or max-pooling bands of `step` full output rows."""
     (kernel_h, kernel_w), (stride_h, stride_w) = kernel_size(layer), layer.stride
     dilation_h, dilation_w = layer.dilation
     top, _, left, _ = layer.padding
-    step = band_rows(target.height, target.width, unit.stripe_depth)
     for first in range(0, target.height, step):
         rows = min(step, target.height - first)
         in_row = first * stride_h - top
@@ -308,7 +307,9 @@ def spans(size: int, kernel: int, stride: int, before: int, out_size: int) -> li
     return runs
 
 
-def compile_layer(layer: Layer, unit: CoreConfig, base: int = 0, *, mem_bytes: int = 16 << 20) -> Program:
+def compile_layer(
+    layer: Layer, unit: CoreConfig, base: int = 0, *, mem_bytes: int = 16 << 20, overlap: bool = True
+) -> Program:
     """Compile a layer for a unit.
 
     Args:
@@ -316,6 +317,8 @@ def compile_layer(layer: Layer, unit: CoreConfig, base: int = 0, *, mem_bytes: i
         unit: the unit that runs it.
         base: first byte address of the memory image.
         mem_bytes: size of the memory.
+        overlap: cut the work into bands, so that transfers hide behind the computation; otherwise everything is
+            loaded, computed and stored one after the other.
 
     Raises:
         UnsupportedError: the unit has no command for the layer.
@@ -360,13 +363,14 @@ def compile_layer(layer: Layer, unit: CoreConfig, base: int = 0, *, mem_bytes: i
         "act_min": legal.act_min,
         "act_max": legal.act_max,
     }
-    bands = _bands(legal, unit, source, second, target, common, slide, dict(sets_offsets(sets)))
+    step = band_rows(target.height, target.width, unit.stripe_depth) if overlap else target.height
+    bands = _bands(legal, unit, source, second, target, common, slide, dict(sets_offsets(sets)), step)
 
     commands: list[Words] = []
     loaded = 0
     _load(commands, "parameters", param_address, params.size // TRANSFER_WORD_BYTES)
     # The tiles of the first output block come first: the first band starts with them while the rest arrives.
-    blocks = ceil_div(channels, unit.columns) if legal.op == "conv2d" else 1
+    blocks = ceil_div(channels, unit.columns) if legal.op == "conv2d" and overlap else 1
     per_block = weights.size // WEIGHT_WORD_BYTES // blocks
     _load(commands, "weights", weight_address, per_block * WEIGHT_WORD_BYTES // TRANSFER_WORD_BYTES)
     for i, band in enumerate(bands):
@@ -507,15 +511,16 @@ def _bands(
     common: dict[str, int],
     slide: bool,
     params: dict[int, int],
+    step: int,
 ) -> list[Band]:
     """Return the commands of the layer, in order."""
     if layer.op == "add":
         assert second is not None
-        return list(_add_bands(layer, unit, source, second, target, common))
+        return list(_add_bands(layer, unit, source, second, target, common, step))
     if layer.op == "average_pool":
-        return list(_average_bands(layer, unit, source, target, common, params))
+        return list(_average_bands(layer, unit, source, target, common, params, step))
     if layer.op == "max_pool":
-        return list(window_bands(layer, unit, source, target, common | {"pad_value": -128}))
+        return list(window_bands(layer, unit, source, target, common | {"pad_value": -128}, step))
     common = common | {
         "pad_value": layer.input_zero_point,
         "out_zero_point": layer.output_zero_point,
@@ -525,13 +530,12 @@ def _bands(
     if slide:
         advance = source.width - (target.width - 1) * layer.stride[1]
         common |= {"slide": 1, "row_advance": advance}
-    return list(window_bands(layer, unit, source, target, common))
+    return list(window_bands(layer, unit, source, target, common, step))
 
 
 def _add_bands(
-    layer: Layer, unit: CoreConfig, source: Plane, second: Plane, target: Plane, common: dict[str, int]
+    layer: Layer, unit: CoreConfig, source: Plane, second: Plane, target: Plane, common: dict[str, int], step: int
 ) -> Iterator[Band]:
-    step = band_rows(target.height, target.width, unit.stripe_depth)
     for first in range(0, target.height, step):
         rows = min(step, target.height - first)
         offset, pixels = first * target.width, rows * target.width
@@ -561,7 +565,13 @@ def _add_bands(
 
 
 def _average_bands(
-    layer: Layer, unit: CoreConfig, source: Plane, target: Plane, common: dict[str, int], params: dict[int, int]
+    layer: Layer,
+    unit: CoreConfig,
+    source: Plane,
+    target: Plane,
+    common: dict[str, int],
+    params: dict[int, int],
+    step: int,
 ) -> Iterator[Band]:
     """Yield one band for each run of rows with one valid height; within it a command per valid width.
 
@@ -571,9 +581,9 @@ def _average_bands(
     columns = _pool_spans(layer, 1)
     top, _, left, _ = layer.padding
     for run_first, run_rows, valid_h in _pool_spans(layer, 0):
-        step = band_rows(run_rows, target.width, unit.stripe_depth) if len(columns) == 1 else 1
-        for first in range(run_first, run_first + run_rows, step):
-            rows = min(step, run_first + run_rows - first)
+        height = min(step, run_rows) if len(columns) == 1 else 1
+        for first in range(run_first, run_first + run_rows, height):
+            rows = min(height, run_first + run_rows - first)
             in_row = first * layer.stride[0] - top
             for column, width, valid_w in columns:
                 left_shift, _, _ = reciprocal(valid_h * valid_w)

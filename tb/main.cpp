@@ -81,6 +81,7 @@ void reset() {
     top->rst_ni = 1;  // an edge for the asynchronous resets
     half(0);
     top->rst_ni = 0;
+    half(0);  // the reset takes effect before the first clock edge sees random initial values
     for (int i = 0; i < 10; i++) cycle();
     top->rst_ni = 1;
     cycle();

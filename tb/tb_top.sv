@@ -9,7 +9,7 @@ module tb_top (
 
   localparam int unsigned IdBits = 2 + (NumCores > 1 ? $clog2(NumCores) : 1);
 
-  logic soc_rst_n, restart;
+  logic host_rst_n, soc_rst_n, restart;
   logic [NumCores-1:0] irq;
   logic [31:0] outstanding;
 
@@ -29,12 +29,14 @@ module tb_top (
   logic [AxiDataBits-1:0] axi_wdata, axi_rdata;
   logic [AxiDataBits/8-1:0] axi_wstrb;
 
+  assign soc_rst_n = rst_ni && host_rst_n;
+
   tb_host #(
     .NumUnits(NumCores)
   ) u_host (
     .clk_i,
     .rst_ni,
-    .soc_rst_no    (soc_rst_n),
+    .soc_rst_no    (host_rst_n),
     .restart_o     (restart),
     .wake_o,
     .irq_i         (irq),
