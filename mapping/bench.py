@@ -37,7 +37,7 @@ class Case:
 
 CASES = (
     Case("conv 3x3 64-64, 16x16", "conv2d", 16, 64, 64, 3,
-         "array: one cycle at the first beat; end to end: the first band's load and the last one's store",
+         "array: none; end to end: the first band's loads and the last one's store",
          {("npu8", "busy"): 0.97}),
     Case("conv 3x3 64-64, 32x32", "conv2d", 32, 64, 64, 3,
          "as above, over four times the pixels", {("npu8", "end to end"): 0.90}),
@@ -45,9 +45,11 @@ CASES = (
          "array: each stripe and kernel row slides one word in before its first output; busy: kx * ROWS multipliers at most",
          {("npu8", "array / law"): 1.1, ("npu_lb", "array / law"): 1.1}),
     Case("pointwise 64-64, 32x32", "conv2d", 32, 64, 64, 1,
-         "end to end, npu_lb: 8 KiB/1024 cycles in and out exceed what the array takes: bound by the bus", {}),
+         "array: none on npu8; on npu_lb requantisation takes as long as the array, and is a few cycles late once; "
+         "end to end: npu_lb needs its input as fast as the bus brings it", {}),
     Case("fully connected 256-256", "fully_connected", 1, 256, 256, 1,
-         "array: bound by the weight port, 8 cycles a tile for one pixel; end to end: bound by loading the weights", {}),
+         "array: bound by the weight port, 8 cycles a tile for one pixel (the last tile counts one cycle); "
+         "end to end: the bus brings the weights at half that rate", {}),
 )  # fmt: skip
 
 

@@ -308,7 +308,13 @@ def spans(size: int, kernel: int, stride: int, before: int, out_size: int) -> li
 
 
 def compile_layer(
-    layer: Layer, unit: CoreConfig, base: int = 0, *, mem_bytes: int = 16 << 20, overlap: bool = True
+    layer: Layer,
+    unit: CoreConfig,
+    base: int = 0,
+    *,
+    mem_bytes: int = 16 << 20,
+    overlap: bool = True,
+    input_address: int | None = None,
 ) -> Program:
     """Compile a layer for a unit.
 
@@ -319,6 +325,8 @@ def compile_layer(
         mem_bytes: size of the memory.
         overlap: cut the work into bands, so that transfers hide behind the computation; otherwise everything is
             loaded, computed and stored one after the other.
+        input_address: where the (first) input will lie, channel-blocked, if another job or unit writes it; by
+            default the layer's own input is part of the image.
 
     Raises:
         UnsupportedError: the unit has no command for the layer.
@@ -349,7 +357,8 @@ def compile_layer(
     params = np.concatenate([data for _, data in sets]) if sets else np.zeros(0, np.uint8)
     _capacity(layer, unit, "parameters", params.size, unit.param_kib)
 
-    input_address = image.place(layout.block_activations(legal.input.reshape(source_shape)))
+    if input_address is None:
+        input_address = image.place(layout.block_activations(legal.input.reshape(source_shape)))
     second_address = image.place(layout.block_activations(legal.input2.reshape(source_shape))) if second else 0
     weight_address = image.place(weights) if weights.size else 0
     param_address = image.place(params)

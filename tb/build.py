@@ -31,7 +31,7 @@ JOBS = 2
 """Compilers that run at the same time."""
 
 SPLIT_FUNCTIONS = 500
-"""Statements per generated C++ function. Without a limit GCC's SLP vectoriser takes minutes for the largest ones;
+"""Statements per generated C++ function. Without a limit GCC's SLP vectoriser takes minutes for large ones;
 at 500 a build takes half a minute and runs fastest."""
 
 TESTBENCH = ("visible.vlt", "tb_memory.sv", "tb_axi_checker.sv", "tb_host.sv", "tb_top.sv")

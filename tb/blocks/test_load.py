@@ -44,6 +44,7 @@ class TB(DmaBench):
         """Reset both sides."""
         await self.reset()
         self.watch_from_now()
+        await self.drive()
 
     def stalls(self) -> None:
         """Stall the activation scratchpad."""

@@ -46,6 +46,7 @@ class TB(DmaBench):
         """Reset both sides."""
         await self.reset()
         self.watch_from_now()
+        await self.drive()
 
     def stalls(self) -> None:
         """Answer the read that was taken; stall the next; advance the time."""
