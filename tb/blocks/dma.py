@@ -85,7 +85,8 @@ class Transfer:
         """Return (byte address in memory, word address in the scratchpad) of each word, in order."""
         return [
             (
-                (self.mem_address + plane * self.plane_stride + line * self.line_stride + WORD * word) % 2**32,
+                (self.mem_address + plane * self.plane_stride + line * self.line_stride + WORD * word)
+                % 2**32,
                 self.local_address
                 + plane * self.local_plane_stride
                 + (line * self.line_words + word) * self.local_step,
@@ -221,7 +222,14 @@ class DmaBench(Bench):
 
 async def check_illegal(bench: DmaBench, name: str) -> None:
     """Check start_illegal_o, field by field."""
-    good = {"mem_address": 64, "line_words": 1, "lines": 1, "planes": 1, "line_stride": 16, "plane_stride": 16}
+    good = {
+        "mem_address": 64,
+        "line_words": 1,
+        "lines": 1,
+        "planes": 1,
+        "line_stride": 16,
+        "plane_stride": 16,
+    }
     bad = [
         *({"mem_address": 64 + (1 << bit)} for bit in range(4)),
         *({"line_stride": 16 + (1 << bit)} for bit in range(4)),

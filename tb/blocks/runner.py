@@ -105,21 +105,20 @@ def _make(objects: Path) -> list[str]:
     return ["make", "-C", str(objects), "-f", "Vtop.mk", *find_verilator().make_variables(), *optimise]
 
 
-def _cached(name: str, key: Sequence[str | bytes], work: Iterator[Path] | None = None) -> tuple[Path, str]:
-    """Return the folder of a build and its key."""
-    del work
+def _cached(name: str, key: Sequence[str | bytes]) -> Path:
+    """Return the folder of a build that depends on `key`."""
     digest = hashlib.sha256()
     for item in (find_verilator().version, metadata.version("cocotb"), sys.version, *key):
         digest.update((item.encode() if isinstance(item, str) else item) + b"\0")
     root = build_root() / "blocks"
     root.mkdir(parents=True, exist_ok=True)
-    return root / f"{name}-{digest.hexdigest()[:16]}", digest.hexdigest()
+    return root / f"{name}-{digest.hexdigest()[:16]}"
 
 
 def _runtime(waves: bool) -> Path:
     """Return the folder of Verilator's own objects, compiled once for all blocks."""
     command = _verilate("empty", {}, [], waves)
-    folder, _ = _cached("runtime-waves" if waves else "runtime", command)
+    folder = _cached("runtime-waves" if waves else "runtime", command)
     if folder.exists():
         return folder
     with _locked(folder.with_suffix(".lock")):
@@ -129,7 +128,9 @@ def _runtime(waves: bool) -> Path:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         source, log = work / "empty.sv", work / "build.log"
-        source.write_text("module empty (input logic clk_i, output logic clk_o); assign clk_o = clk_i; endmodule\n")
+        source.write_text(
+            "module empty (input logic clk_i, output logic clk_o); assign clk_o = clk_i; endmodule\n"
+        )
         _run([*_verilate("empty", {}, [source], waves), "--Mdir", str(work)], log)
         listed = (work / "Vtop_classes.mk").read_text().split()
         objects = sorted({f"{word}.o" for word in listed if word.startswith("verilated")})
@@ -150,7 +151,7 @@ def build(block: Block, waves: bool = False) -> Path:
     files = block.files()
     command = _verilate(block.top, block.parameters, files, waves)
     contents = [file.read_bytes() for file in [*files, MAIN]]
-    folder, _ = _cached(block.top + ("-waves" if waves else ""), [*command, *contents])
+    folder = _cached(block.top + ("-waves" if waves else ""), [*command, *contents])
     executable = folder / "sim"
     if executable.exists():
         return executable
@@ -277,6 +278,7 @@ def run(block: Block, module: str, needs: Sequence[str] = ()) -> list[str]:
         needs: names that must be among the tests' names (each as a part), unless NPULOOP_CASE picks some.
 
     Returns: the names of the tests that ran.
+
     Raises:
         BenchError: a test or an assertion failed; its first failure has run again with waves.
     """

@@ -65,7 +65,9 @@ def join(values: npt.NDArray[Any] | Sequence[int], bits: int) -> int:
 
 def split(vector: int, bits: int, count: int) -> npt.NDArray[np.int64]:
     """Return the signed values of a packed vector, the inverse of `join` for 8 and 32 bits."""
-    return np.frombuffer(vector.to_bytes(bits // 8 * count, "little"), dtype=f"<i{bits // 8}").astype(np.int64)
+    return np.frombuffer(vector.to_bytes(bits // 8 * count, "little"), dtype=f"<i{bits // 8}").astype(
+        np.int64
+    )
 
 
 class Bench:
@@ -78,7 +80,7 @@ class Bench:
     def __init__(self, dut: Any, *, clear: str | None = None) -> None:
         self.dut = dut
         self.clear = clear
-        self.clock = cocotb.start_soon(Clock(dut.clk_i, CLOCK_NS, "ns").start(start_high=False))
+        Clock(dut.clk_i, CLOCK_NS, "ns").start(start_high=False)
 
     async def reset(self) -> None:
         """Hold the reset for two cycles, whatever goes on; leaves right after a falling edge."""

@@ -27,7 +27,15 @@ BEAT = (
 )
 STRIPE = (
     *(("out_addr", 20), ("out_part", 4), ("out_plane", 16), ("groups", 8), ("param_addr", 20), ("reuse", 1)),
-    *(("pixels", 8), ("bank", 1), ("keep", 1), ("last", 1), ("zero_point", 8), ("act_min", 8), ("act_max", 8)),
+    *(
+        ("pixels", 8),
+        ("bank", 1),
+        ("keep", 1),
+        ("last", 1),
+        ("zero_point", 8),
+        ("act_min", 8),
+        ("act_max", 8),
+    ),
 )
 MAX_BEATS = 1500
 OPERATORS = ("conv", "depthwise", "sliding", "average_pool", "max_pool", "add")
@@ -84,7 +92,9 @@ class Operator:
 
     def blocks(self) -> Iterator[tuple[int, int, int]]:
         """Give each output block's first channel, channels, and number."""
-        size = {"conv": self.unit.cols, "depthwise": self.unit.rows, "sliding": self.unit.rows}.get(self.kind, 16)
+        size = {"conv": self.unit.cols, "depthwise": self.unit.rows, "sliding": self.unit.rows}.get(
+            self.kind, 16
+        )
         total = self.fields["out_channels"]
         for number, first in enumerate(range(0, total, size)):
             yield first, min(size, total - first), number
@@ -126,9 +136,7 @@ def passes_of(op: Operator) -> list[Pass]:
         return [Pass(0, *tap, 1, 0, unit.tile_words(1)) for tap in kernel]
     if op.kind == "sliding":
         groups = [(j, min(unit.taps, f["kernel_w"] - j)) for j in range(0, f["kernel_w"], unit.taps)]
-        return [
-            Pass(0, ky, j, n, 0, unit.tile_words(n)) for ky in range(f["kernel_h"]) for j, n in groups
-        ]
+        return [Pass(0, ky, j, n, 0, unit.tile_words(n)) for ky in range(f["kernel_h"]) for j, n in groups]
     return [Pass(0, *tap, 1, 0, 0) for tap in kernel]
 
 
@@ -466,9 +474,7 @@ async def broken_off(dut: Any, how: str, stall: str) -> None:
     assert tb.beats > 0
 
 
-@pytest.mark.parametrize(
-    ("rows", "cols", "w_bits", "taps"), [(16, 16, 8, 5), (16, 64, 2, 3), (32, 32, 4, 4)]
-)
+@pytest.mark.parametrize(("rows", "cols", "w_bits", "taps"), [(16, 16, 8, 5), (16, 64, 2, 3), (32, 32, 4, 4)])
 def test_agu_gives_the_documented_order(rows: int, cols: int, w_bits: int, taps: int) -> None:
     """Every cocotb test of this module, for several shapes of the array."""
     sources = ["generated/npu_pkg.sv", "npu_compute_pkg.sv", "npu_agu.sv"]

@@ -114,9 +114,7 @@ async def round_robin(dut: Any) -> None:
     """Masters that always ask are served in turn."""
     tb = TB(dut, "never", "never")
     await tb.start()
-    reads = [
-        cocotb.start_soon(tb.masters[port].read(port * REGION, 16 * 16 * 20)) for port in range(PORTS)
-    ]
+    reads = [cocotb.start_soon(tb.masters[port].read(port * REGION, 16 * 16 * 20)) for port in range(PORTS)]
     await with_timeout(Combine(*reads), TIMEOUT_NS, "ns")
     busy = tb.served[PORTS : 16 * PORTS]
     assert len(busy) == 15 * PORTS

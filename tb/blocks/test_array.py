@@ -135,8 +135,8 @@ class TB(Bench):
             assert got.tolist() == want.tolist(), f"sums of {before} on {self.active}"
             self.compared += 1
         if beat is not None:
-            word = self.reduced(np.full(self.rows, self.pad_value) if beat.pad else beat.act)
-            self.recent = [word, *self.recent][: self.taps]
+            newest = self.reduced(np.full(self.rows, self.pad_value) if beat.pad else beat.act)
+            self.recent = [newest, *self.recent][: self.taps]
         if swap is not None:
             self.active = swap
         self.previous = beat
@@ -198,11 +198,15 @@ async def every_activation_and_pad_value(dut: Any) -> None:
             await tb.step(None)
             tb.pad_value = value
             dut.pad_value_i.value = value & 0xFF
-            await tb.step(Beat(np.arange(value, value + tb.rows) % 256 - 128, not depthwise, depthwise is False, 0))
+            await tb.step(
+                Beat(np.arange(value, value + tb.rows) % 256 - 128, not depthwise, not depthwise, 0)
+            )
             if depthwise and value >= -128 + tb.taps:
-                await tb.step(Beat(np.arange(value, value + tb.rows) % 256 - 128, False, True, value % 2**tb.taps))
+                await tb.step(
+                    Beat(np.arange(value, value + tb.rows) % 256 - 128, False, True, value % 2**tb.taps)
+                )
             else:
-                await tb.step(Beat(np.full(tb.rows, value), False, depthwise is False, 0))
+                await tb.step(Beat(np.full(tb.rows, value), False, not depthwise, 0))
     await tb.step(None)
     assert tb.compared == 256 * 2 + 256 - tb.taps
 

@@ -53,7 +53,9 @@ class TB(DmaBench):
     def answer_ends(self) -> bool:
         """Return whether a burst's last beat is taken."""
         dut = self.dut
-        return bool(int(dut.m_axi_rvalid.value) and int(dut.m_axi_rready.value) and int(dut.m_axi_rlast.value))
+        return bool(
+            int(dut.m_axi_rvalid.value) and int(dut.m_axi_rready.value) and int(dut.m_axi_rlast.value)
+        )
 
     def watch(self) -> None:
         """Compare every word that a scratchpad takes."""
@@ -230,5 +232,13 @@ async def illegal_fields(dut: Any) -> None:
 def test_load_moves_every_word(bits: int) -> None:
     """Every cocotb test of this module, on both bus widths."""
     sizes = {"AxiDataBits": bits, "ActWords": 1024, "WeightWords": 512, "ParamWords": 256, "MaxBursts": 4}
-    needs = ["words", "full_rate", "stopped", "reset_in_flight", "bus_errors", "range_errors", "illegal_fields"]
+    needs = [
+        "words",
+        "full_rate",
+        "stopped",
+        "reset_in_flight",
+        "bus_errors",
+        "range_errors",
+        "illegal_fields",
+    ]
     run(Block("tb_load", SOURCES, sizes), __name__, needs)

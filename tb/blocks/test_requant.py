@@ -64,9 +64,7 @@ def steps_of(columns: dict[str, Values], lanes: int, rng: np.random.Generator) -
         narrow = rng.integers(-128, 128, 3)
         low, high = (-128, 127) if rng.integers(0, 2) else sorted(int(value) for value in narrow[:2])
         operands = {name: values[i] for name, values in rows.items()}
-        steps.append(
-            Step(tag=i & 0xFFFF, zero_point=int(narrow[2]), act_min=low, act_max=high, **operands)
-        )
+        steps.append(Step(tag=i & 0xFFFF, zero_point=int(narrow[2]), act_min=low, act_max=high, **operands))
     return steps
 
 
@@ -93,7 +91,9 @@ def random_steps(lanes: int, count: int, rng: np.random.Generator) -> list[Step]
             rng.integers(INT32_MIN, INT32_MAX + 1, size),
         ),
         "shift": np.where(
-            rng.integers(0, 2, size) == 1, np.clip(-bits + rng.integers(0, 8, size), -31, 0), rng.choice(SHIFTS, size)
+            rng.integers(0, 2, size) == 1,
+            np.clip(-bits + rng.integers(0, 8, size), -31, 0),
+            rng.choice(SHIFTS, size),
         ),
     }
     columns["acc"] = np.clip(columns["acc"], INT32_MIN, INT32_MAX)

@@ -32,7 +32,11 @@ class TB(DmaBench):
         self.idle = idle
         self.contents = [self.rng.bytes(WORD) for _ in range(self.size)]
         self.slave = AxiSlaveWrite(
-            AxiWriteBus.from_prefix(dut, "m_axi"), dut.clk_i, dut.rst_ni, self.memory, reset_active_level=False
+            AxiWriteBus.from_prefix(dut, "m_axi"),
+            dut.clk_i,
+            dut.rst_ni,
+            self.memory,
+            reset_active_level=False,
         )
         self.slave.b_channel.set_pause_generator(pattern(idle, "b", *salt))
         self.slave.aw_channel.set_pause_generator(pattern(stall, "aw", *salt))
@@ -240,5 +244,14 @@ async def illegal_fields(dut: Any) -> None:
 def test_store_writes_every_word(bits: int) -> None:
     """Every cocotb test of this module, on both bus widths."""
     sizes = {"AxiDataBits": bits, "ActWords": 1024, "MaxBursts": 4}
-    needs = ["words", "marks", "full_rate", "stopped", "reset_in_flight", "bus_errors", "range_errors", "illegal"]
+    needs = [
+        "words",
+        "marks",
+        "full_rate",
+        "stopped",
+        "reset_in_flight",
+        "bus_errors",
+        "range_errors",
+        "illegal",
+    ]
     run(Block("tb_store", SOURCES, sizes), __name__, needs)
