@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# PyTorch without CUDA, gigabytes smaller. Asked for torch alone; where it cannot be reached, PyPI's torch is taken.
+TORCH  ?= https://download.pytorch.org/whl/cpu
 JOBS   ?= 2
 N      ?= 100
 SEED   ?= 1
@@ -19,6 +21,8 @@ help: ## List the targets
 $(STAMP): pyproject.toml
 	@$(PYTHON) tb/doctor.py --quick
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --no-deps --retries 1 --extra-index-url $(TORCH) \
+	  $$(grep -o 'torch==[0-9.]*' pyproject.toml)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 

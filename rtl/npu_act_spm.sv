@@ -7,7 +7,7 @@
 /// lie inside (the requesters check).
 module npu_act_spm #(
   parameter  int unsigned Rows     = 16,             // bytes in a word, a multiple of 16
-  parameter  int unsigned Words    = 8192,           // a multiple of 4
+  parameter  int unsigned Words    = 8192,           // a multiple of 4, 64 or more
   localparam int unsigned Parts    = Rows / 16,      // 16-byte parts of a word
   localparam int unsigned PartBits = Parts > 1 ? $clog2(Parts) : 1,
   localparam int unsigned AddrBits = $clog2(Words)
@@ -38,7 +38,7 @@ module npu_act_spm #(
 );
   localparam int unsigned Banks = 4;
 
-  function automatic logic [1:0] bank_of(logic [AddrBits-1:0] addr);
+  function automatic logic [1:0] bank_of(logic [5:0] addr);
     return addr[1:0] ^ addr[3:2] ^ addr[5:4];
   endfunction
 
@@ -47,10 +47,10 @@ module npu_act_spm #(
   logic [PartBits-1:0] store_part_q;
   logic [Banks-1:0][Rows*8-1:0] rdata;
 
-  assign op_bank       = bank_of(op_addr_i);
-  assign res_bank      = bank_of(res_addr_i);
-  assign load_bank     = bank_of(load_addr_i);
-  assign store_bank    = bank_of(store_addr_i);
+  assign op_bank       = bank_of(op_addr_i[5:0]);
+  assign res_bank      = bank_of(res_addr_i[5:0]);
+  assign load_bank     = bank_of(load_addr_i[5:0]);
+  assign store_bank    = bank_of(store_addr_i[5:0]);
   assign load_ready_o  = !(res_we_i && res_bank == load_bank);
   assign store_ready_o = !(op_re_i && op_bank == store_bank);
 
@@ -102,8 +102,8 @@ module npu_act_spm #(
     end
   end
 
-  if (Rows % 16 != 0 || Words % Banks != 0) begin : gen_check
-    $fatal(1, "npu_act_spm: Rows must be a multiple of 16 and Words of 4");
+  if (Rows % 16 != 0 || Words % Banks != 0 || Words < 64) begin : gen_check
+    $fatal(1, "npu_act_spm: Rows must be a multiple of 16, Words of 4 and at least 64");
   end
 
   // Requesters check their addresses: none may leave the scratchpad.

@@ -125,7 +125,7 @@ module npu_agu
   assign valid_out      = least(out_left_q, block_channels);
   assign valid_in       = least(in_left_q, 16'(Rows));
   assign taps           = sliding ? 8'(least(16'(DwTaps), 16'(kernel_w - kx_q))) : 8'd1;
-  assign taps_next      = !sliding ? 8'd1 : 8'(least(16'(DwTaps), 16'(kernel_w - (last_kx ? 8'd0 : kx_next))));
+  assign taps_next      = !sliding ? 8'd1 : 8'(least(16'(DwTaps), 16'(kernel_w) - (last_kx ? 16'd0 : 16'(kx_next))));
 
   // ---------------------------------------------------------------- position of the next pixel, stripe, pass
   always_comb begin
@@ -193,9 +193,9 @@ module npu_agu
   logic signed [31:0] word_addr_q, word_row_q;  // this word; the row's word 0
   logic [15:0] need_q;                          // words until the next output, this one included
 
-  // words that a pass from `p` on can leave out: those before the input's first column
-  function automatic logic signed [19:0] first_word(position_t p);
-    return p.ix < 0 ? 20'sd0 : p.ix;
+  // first word of a pass from column `ix` on: those before the input's first column are left out
+  function automatic logic signed [19:0] first_word(logic signed [19:0] ix);
+    return ix < 0 ? 20'sd0 : ix;
   endfunction
 
   // ---------------------------------------------------------------- the beat
@@ -279,9 +279,13 @@ module npu_agu
     start_pos.row  = start_add.in_base;
   end
 
-  position_t load_pos;   // where the next pass starts
+  // where the next pass starts
+  logic signed [19:0] load_ix, load_iy;
+  logic signed [31:0] load_addr;
   logic [7:0] load_taps;
-  assign load_pos  = start_i ? start_pos : pass_d;
+  assign load_ix   = start_i ? start_pos.ix : pass_d.ix;
+  assign load_iy   = start_i ? start_pos.iy : pass_d.iy;
+  assign load_addr = start_i ? start_pos.addr : pass_d.addr;
   assign load_taps = start_i ? 8'(least(16'(DwTaps), 16'(start_cmd.kernel_w))) : taps_next;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
@@ -393,11 +397,11 @@ module npu_agu
       word_row_q  <= '0;
       need_q      <= '0;
     end else if (start_i || (go && end_of_pass)) begin
-      word_ix_q   <= 16'(first_word(load_pos));
-      word_iy_q   <= load_pos.iy;
-      word_row_q  <= load_pos.addr - 32'(load_pos.ix);
-      word_addr_q <= load_pos.addr - 32'(load_pos.ix) + 32'(first_word(load_pos));
-      need_q      <= 16'(20'(load_taps) - (first_word(load_pos) - load_pos.ix));
+      word_ix_q   <= 16'(first_word(load_ix));
+      word_iy_q   <= load_iy;
+      word_row_q  <= load_addr - 32'(load_ix);
+      word_addr_q <= load_addr - 32'(load_ix) + 32'(first_word(load_ix));
+      need_q      <= 16'(20'(load_taps) - (first_word(load_ix) - load_ix));
     end else if (go) begin
       need_q <= !fire ? need_q - 16'd1 : pos_q.ox == out_width - 16'd1 ? c.row_advance : 16'(stride_w);
       if (word_ix_q == in_width - 16'd1) begin

@@ -71,10 +71,10 @@ module npu_axi_arbiter #(
     pick  = last;
     found = 1'b0;
     for (int unsigned i = 1; i <= Ports; i++) begin
-      automatic int unsigned candidate;
-      candidate = (32'(last) + i) % Ports;
+      automatic logic [SelBits-1:0] candidate;
+      candidate = SelBits'((32'(last) + i) % Ports);
       if (!found && valid[candidate]) begin
-        pick  = SelBits'(candidate);
+        pick  = candidate;
         found = 1'b1;
       end
     end

@@ -80,11 +80,17 @@ module npu_compute
     start_illegal_o = cmd.out_channels == '0 || cmd.out_pixels == '0
         || cmd.stripe_pixels == '0 || 32'(cmd.stripe_pixels) > StripeDepth;
     if (!cmd_add) begin
-      if (cmd.in_height == '0 || cmd.in_width == '0 || cmd.in_channels == '0 || cmd.kernel_h == '0 || cmd.kernel_w == '0
-          || cmd.stride_h == '0 || cmd.stride_w == '0 || cmd.dilation_h == '0 || cmd.dilation_w == '0 || cmd.out_width == '0) begin
+      if (cmd.in_height == '0 || cmd.in_width == '0 || cmd.in_channels == '0 || cmd.kernel_h == '0
+          || cmd.kernel_w == '0 || cmd.stride_h == '0 || cmd.stride_w == '0 || cmd.dilation_h == '0
+          || cmd.dilation_w == '0 || cmd.out_width == '0) begin
         start_illegal_o = 1'b1;
       end
-      if (cmd.slide && (cmd.opcode != OP_DEPTHWISE || cmd.dilation_w != 8'd1 || cmd.row_advance == '0)) start_illegal_o = 1'b1;
+      // sliding: the first output of a row needs at least one word of the row
+      if (cmd.slide && (cmd.opcode != OP_DEPTHWISE || cmd.dilation_w != 8'd1 || cmd.row_advance == '0
+          || 32'(signed'(cmd.in_column)) + 32'(cmd.kernel_w) <= 32'sd0
+          || 32'(signed'(cmd.in_column)) + 32'(DwTaps) <= 32'sd0)) begin
+        start_illegal_o = 1'b1;
+      end
       if ((cmd.accumulate || cmd.keep) && (cmd.opcode != OP_CONV || cmd.out_pixels > 16'(cmd.stripe_pixels)
           || 32'(cmd.out_channels) > Cols)) begin
         start_illegal_o = 1'b1;
@@ -95,7 +101,8 @@ module npu_compute
   // ---------------------------------------------------------------- cycle 0: beats
   logic agu_busy, agu_valid, agu_start, tile_valid, beat_go;
   opcode_e opcode;
-  beat_t beat, beat1_q, beat2_q, beat3_q;
+  beat_t beat, beat1_q, beat2_q;
+  logic fire3_q, stripe_last3_q, bank3_q;
   stripe_t stripe;
   logic [19:0] tile_addr, first_tile_addr;
   logic [7:0] tile_words, first_tile_words;
@@ -179,7 +186,9 @@ module npu_compute
       valid3_q <= 1'b0;
       beat1_q  <= '0;
       beat2_q  <= '0;
-      beat3_q  <= '0;
+      fire3_q        <= 1'b0;
+      stripe_last3_q <= 1'b0;
+      bank3_q        <= 1'b0;
     end else if (clear_i) begin
       valid1_q <= 1'b0;
       valid2_q <= 1'b0;
@@ -190,7 +199,11 @@ module npu_compute
       valid3_q <= valid2_q;
       if (beat_go) beat1_q <= beat;
       if (valid1_q) beat2_q <= beat1_q;
-      if (valid2_q) beat3_q <= beat2_q;
+      if (valid2_q) begin
+        fire3_q        <= beat2_q.fire;
+        stripe_last3_q <= beat2_q.stripe_last;
+        bank3_q        <= beat2_q.bank;
+      end
     end
   end
 
@@ -344,10 +357,10 @@ module npu_compute
   );
 
   // addition: collect 16 channels, then accumulate
-  logic [19:0] wide_pixel;
+  logic [10:0] wide_pixel;  // stripe_last, bank, first, pixel
   assign wide_add   = wide_tag[TagBits-1];
   assign wide_store = wide_tag[TagBits-2];
-  assign wide_pixel = wide_tag[PartBits+:20];
+  assign wide_pixel = wide_tag[PartBits+:11];
   assign wide_go    = wide_valid && wide_add && wide_store;
 
   if (Subs == 1) begin : gen_add_whole
@@ -368,7 +381,7 @@ module npu_compute
   assign acc_bank  = is_add ? wide_pixel[9] : beat2_q.bank;
   assign acc_first = is_add ? wide_pixel[8] : beat2_q.first;
   assign acc_pixel = is_add ? wide_pixel[7:0] : beat2_q.pixel;
-  assign acc_add   = is_add ? add3_q : valid3_q && beat3_q.fire;
+  assign acc_add   = is_add ? add3_q : valid3_q && fire3_q;
 
   logic drain_re, drain_bank;
   logic [7:0] drain_pixel;
@@ -415,8 +428,8 @@ module npu_compute
       add_bank_q     <= wide_pixel[9];
     end
   end
-  assign handover      = is_add ? add3_q && add_handover_q : valid3_q && beat3_q.stripe_last;
-  assign handover_bank = is_add ? add_bank_q : beat3_q.bank;
+  assign handover      = is_add ? add3_q && add_handover_q : valid3_q && stripe_last3_q;
+  assign handover_bank = is_add ? add_bank_q : bank3_q;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin

@@ -53,7 +53,7 @@ module npu_store
   cmd_transfer_t cmd;
   cmd_mark_t mark;
   logic is_mark, start_go, bursts_idle, bursts_valid, bursts_ready, aw_go, b_go;
-  logic walk_active, walk_last, walk_next, busy_q;
+  logic walk_active, walk_next, busy_q;
   logic [24:0] walk_addr;
   logic [BurstBits-1:0] in_flight_q;
   logic [WordBits-1:0] words_q;  // requested from the scratchpad or queued

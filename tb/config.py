@@ -137,6 +137,16 @@ class SocConfig:
         known = ", ".join(core.name for core in self.cores)
         raise ConfigError(f"no unit {unit!r} in this system; it has {known}")
 
+    def parameter(self) -> str:
+        """Return the cores as one SystemVerilog literal: the value of npu_soc's parameter Cores."""
+        members = ("a_bits", "w_bits", "rows", "cols", "stripe_depth", "lanes", "dw_taps", "act_kib", "weight_kib", "param_kib")
+        words = [
+            f"{value:08x}"
+            for core in reversed(self.cores)
+            for value in (*(getattr(core, name) for name in members), self.axi_bits)
+        ]
+        return f"{32 * len(words)}'h{''.join(words)}"
+
     def package(self) -> str:
         """Return the SystemVerilog package that carries this configuration to the test top."""
         lines = [

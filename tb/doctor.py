@@ -16,7 +16,7 @@ import sysconfig
 import tempfile
 from collections.abc import Iterator
 
-MIN_PYTHON = (3, 11)
+MIN_PYTHON = (3, 10)
 MIN_DISK_GIB = 8
 
 

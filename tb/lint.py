@@ -2,41 +2,66 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 from tb.build import ROOT, TB, find_verilator, rtl_sources
+from tb.config import CoreConfig, SocConfig
 
 WAIVERS = ROOT / "rtl" / "lint" / "verilator.vlt"
 RULES = ROOT / "rtl" / "lint" / "verible.rules"
 
 
-def verilator_command() -> list[str]:
-    """Return the lint of the design as it is delivered: npu_soc with its default parameters."""
-    waivers = [WAIVERS] if WAIVERS.exists() else []
-    files = [str(path.relative_to(ROOT)) for path in (*waivers, *rtl_sources())]
+CONFIGS = (
+    SocConfig(),
+    *(
+        SocConfig((core,), axi_bits=axi_bits)
+        for core, axi_bits in (
+            (CoreConfig("core", w_bits=2, rows=32, cols=32, lanes=8), 128),
+            (CoreConfig("core", w_bits=3, a_bits=7), 64),
+            (CoreConfig("core", w_bits=4, lanes=4, dw_taps=16), 128),
+            (CoreConfig("core", w_bits=5, a_bits=6, dw_taps=3), 64),
+            (CoreConfig("core", w_bits=6, a_bits=4, stripe_depth=16), 128),
+            (CoreConfig("core", w_bits=7, lanes=2, dw_taps=1), 64),
+            (CoreConfig("core", w_bits=8, a_bits=7, lanes=1, act_kib=64, weight_kib=128, param_kib=4), 128),
+        )
+    ),
+)
+"""What Verilator checks: the default pair, and every parameter once."""
+
+
+def verilator_command(config: SocConfig) -> list[str]:
+    """Return the lint of the design with these parameters."""
+    files = [str(path.relative_to(ROOT)) for path in (WAIVERS, *rtl_sources())]
+    parameters = [
+        f"-GNumCores={len(config.cores)}",
+        f"-GAxiDataBits={config.axi_bits}",
+        f"-GCores={config.parameter()}",
+    ]
     flags = ["--lint-only", "-Wall", "--assert", "--top-module", "npu_soc"]
-    return [str(find_verilator().executable), *flags, *files]
+    return [str(find_verilator().executable), *flags, *parameters, *files]
 
 
 def verible_command() -> list[str]:
     """Return the style check of every file that was written by hand."""
     written = [path for path in rtl_sources() if path.parent.name != "generated"]
-    files = [str(path.relative_to(ROOT)) for path in (*written, *sorted(TB.glob("*.sv")))]
-    rules = [f"--rules_config={RULES.relative_to(ROOT)}"] if RULES.exists() else []
-    return [str(Path(sys.executable).parent / "verible-verilog-lint"), *rules, *files]
+    files = [str(path.relative_to(ROOT)) for path in (*written, *sorted(TB.rglob("*.sv")))]
+    rules = f"--rules_config={RULES.relative_to(ROOT)}"
+    return [str(Path(sys.executable).parent / "verible-verilog-lint"), rules, *files]
 
 
 def main() -> int:
     """Run both; return 1 if one finds something."""
-    failed = []
-    for name, command, env in (
-        ("verilator", verilator_command(), find_verilator().environment()),
-        ("verible", verible_command(), None),
-    ):
-        if subprocess.run(command, cwd=ROOT, env=env, check=False).returncode != 0:
-            failed.append(name)
+    env = find_verilator().environment()
+    commands = [(f"verilator, configuration {i}", verilator_command(c), env) for i, c in enumerate(CONFIGS)]
+    commands.append(("verible", verible_command(), dict(os.environ)))
+    failed = [
+        name
+        for name, command, environment in commands
+        if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode != 0
+    ]
     print(f"lint: {', '.join(failed)} found something" if failed else "lint: SystemVerilog is clean")
     return 1 if failed else 0
 

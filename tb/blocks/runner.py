@@ -1,7 +1,8 @@
 """Builds the simulator of one block and runs a module's cocotb tests in it: what pytest calls.
 
-A block's simulator holds a few files, so it is built with everything visible and little optimisation. The part of
-it that is Verilator's own is compiled once for all blocks. Environment: NPULOOP_SEED (another seed), NPULOOP_CASE
+A block's simulator holds a few files, so it is built with everything visible and little optimisation.
+The part of it that is Verilator's own is compiled once for all blocks. Environment: NPULOOP_SEED (another
+seed), NPULOOP_CASE
 (a regular expression: only these cocotb tests), NPULOOP_RTL (another folder of RTL, to try a changed copy).
 """
 
@@ -19,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from xml.etree import ElementTree as Xml
+from xml.etree import ElementTree as ET
 
 import find_libpython
 from cocotb_tools import config as cocotb_config
@@ -32,6 +33,9 @@ DEFAULT_SEED = 1
 TIMEOUT_SECONDS = 600
 EXCERPT_LINES = 30
 MAIN = Path(cocotb_config.share_dir) / "lib" / "verilator" / "verilator.cpp"
+CREATE = 'std::unique_ptr<Vtop> top(new Vtop(""));'
+IN_RESET = "top->clk_i = 0; top->rst_ni = 0;"
+"""Simulations start in reset, with all registers random: no assertion looks at the random state."""
 
 
 class BenchError(TestbenchError):
@@ -44,7 +48,7 @@ class Block:
 
     Args:
         top: the module on top: a block, or a wrapper in this folder.
-        sources: RTL files in compile order, relative to `rtl`; the wrapper `top`.sv is added where there is one.
+        sources: RTL files in compile order, relative to `rtl`; the wrapper `top`.sv is added if there is one.
         parameters: of the module on top.
     """
 
@@ -96,8 +100,16 @@ def _verilate(top: str, parameters: Mapping[str, int], files: Sequence[Path], wa
         *(("--trace-vcd", "--trace-structs") if waves else ()),
         *(f"-G{name}={value}" for name, value in parameters.items()),
         *(str(file) for file in files),
-        str(MAIN),
+        "main.cpp",
     ]
+
+
+def _main() -> str:
+    """Return cocotb's main program, changed to start in reset."""
+    text = MAIN.read_text()
+    if text.count(CREATE) != 1:
+        raise BuildError(f"{MAIN} does not create the model as expected: adapt tb/blocks/runner.py")
+    return text.replace(CREATE, f"{CREATE} {IN_RESET}")
 
 
 def _make(objects: Path) -> list[str]:
@@ -150,7 +162,7 @@ def build(block: Block, waves: bool = False) -> Path:
     """
     files = block.files()
     command = _verilate(block.top, block.parameters, files, waves)
-    contents = [file.read_bytes() for file in [*files, MAIN]]
+    contents = [_main().encode(), *(file.read_bytes() for file in files)]
     folder = _cached(block.top + ("-waves" if waves else ""), [*command, *contents])
     executable = folder / "sim"
     if executable.exists():
@@ -163,10 +175,12 @@ def build(block: Block, waves: bool = False) -> Path:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         log, objects = work / "build.log", work / "obj"
+        objects.mkdir()
+        (objects / "main.cpp").write_text(_main())
         _run([*command, "--Mdir", str(objects)], log)
-        _run([*_make(objects), "Vtop__ALL.a", "verilator.o"], log)
+        _run([*_make(objects), "Vtop__ALL.a", "main.o"], log)
         libraries = cocotb_config.libs_dir
-        parts = [objects / "verilator.o", *sorted(runtime.glob("*.o")), objects / "Vtop__ALL.a"]
+        parts = [objects / "main.o", *sorted(runtime.glob("*.o")), objects / "Vtop__ALL.a"]
         link = [f"-Wl,-rpath,{libraries}", f"-L{libraries}", "-lcocotbvpi_verilator", "-pthread", "-latomic"]
         _run(["g++", "-o", str(work / "sim"), *map(str, parts), *link], log)
         shutil.rmtree(objects)
@@ -249,8 +263,8 @@ def simulate(block: Block, module: str, case: str = "", waves: bool = False) -> 
 def _results(path: Path) -> tuple[list[str], list[str]]:
     """Return the names of the tests that passed, and of those that did not; a skipped test has not passed."""
     try:
-        cases = Xml.parse(path).getroot().iter("testcase")  # noqa: S314 our own simulator's file
-    except (OSError, Xml.ParseError):
+        cases = ET.parse(path).getroot().iter("testcase")  # noqa: S314 our own simulator's file
+    except (OSError, ET.ParseError):
         return [], []
     passed: list[str] = []
     failed: list[str] = []

@@ -1,4 +1,4 @@
-"""What all block benches share inside the simulator: clock and reset, random numbers, idle and stall patterns."""
+"""What all block benches share inside the simulator: clock, reset, random numbers, idle and stall patterns."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def split(vector: int, bits: int, count: int) -> npt.NDArray[np.int64]:
 class Bench:
     """Clock and reset of a block.
 
-    Everything is driven right after a falling edge and sampled right before a rising one, where all outputs have
-    settled: benches see what a register at the block's port would take.
+    Everything is driven right after a falling edge and sampled right before a rising one, where all outputs
+    have settled: benches see what a register at the block's port would take.
     """
 
     def __init__(self, dut: Any, *, clear: str | None = None) -> None:
@@ -92,7 +92,7 @@ class Bench:
         self.dut.rst_ni.value = 1
 
     async def break_off(self, how: str) -> None:
-        """Interrupt: "reset" by the asynchronous reset, between clock edges; "clear" by one cycle of clear_i."""
+        """Interrupt: "reset" by the reset, between clock edges; "clear" by one cycle of clear_i."""
         if how == "reset":
             await Timer(2, "ns")
             await self.reset()

@@ -1,7 +1,7 @@
 """Bench of npu_agu: every beat of random operators against plain nested loops over the tensor's coordinates.
 
-The reference multiplies out every address from coordinates; the block only ever adds. For sliding depthwise passes
-the words that have slid in are followed too: each tap that fires must see the word of its own input pixel.
+The reference multiplies out every address from coordinates; the block only ever adds. For sliding depthwise
+passes the words that have slid in are followed too: each tap that fires must see the word of its own input pixel.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Bench of npu_array: dot products and depthwise sums against numpy, tiles packed by golden.layout.
 
-The array has neither reset nor back-pressure: its benches are crossed with pauses of the activations and with the
-moments at which the next tile's words arrive, and start from random register contents.
+The array has neither reset nor back-pressure: its benches are crossed with pauses of the activations and with
+the moments at which the next tile's words arrive, and start from random register contents.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class TB(Bench):
             getattr(dut, name).value = 0
         dut.pad_value_i.value = self.pad_value & 0xFF
 
-    # ------------------------------------------------------------------------------------------------ stimulus
+    # stimulus
     def draw(self, low: int, high: int, shape: tuple[int, ...]) -> Values:
         """Return random values in [low, high], sometimes only the two extremes."""
         if self.rng.integers(0, 4) == 0:
@@ -89,7 +89,7 @@ class TB(Bench):
         tap_pad = int(self.rng.integers(0, 2**self.taps)) if self.rng.integers(0, 3) == 0 else 0
         return Beat(self.draw(-128, 127, (self.rows,)), pad, mac, tap_pad)
 
-    # ------------------------------------------------------------------------------------------------ reference
+    # reference
     def reduced(self, values: Values | int) -> Values:
         """Return activations as the multipliers see them."""
         return np.asarray(reduce_activation(values, self.a_bits), dtype=np.int64)
@@ -106,9 +106,9 @@ class TB(Bench):
         words = [pad if beat.tap_pad >> int(i) & 1 else self.recent[int(i)] for i in age]
         return np.asarray(sum(w * x for w, x in zip(weights, words, strict=True)))
 
-    # ------------------------------------------------------------------------------------------------ cycles
+    # cycles
     async def step(self, beat: Beat | None, swap: Tile | None = None) -> None:
-        """One cycle: cycle 1 of a beat, cycle 2 of the one before, a word of the next tile; check the sums."""
+        """One cycle: cycle 1 of a beat, cycle 2 of the one before, a word of the next tile; checked."""
         dut = self.dut
         dut.shift_i.value = int(beat is not None)
         dut.swap_i.value = int(swap is not None)
@@ -147,7 +147,7 @@ class TB(Bench):
         self.pending = [(int(i), tile.words[int(i)]) for i in order]
 
     async def passes(self, count: int, kinds: list[bool]) -> None:
-        """Run passes, each on its own tile; tiles of the given kinds (depthwise or not) alternate at random."""
+        """Run passes, each on its own tile; the kinds (depthwise or not) alternate at random."""
         tile = self.tile(kinds[0])
         self.offer(tile)
         for _ in range(count):
@@ -185,7 +185,7 @@ async def sums(dut: Any, kind: str, idle: str, words: str) -> None:
 
 @cocotb.test()
 async def every_activation_and_pad_value(dut: Any) -> None:
-    """Every int8 value is reduced as the golden model does, as activation, as pad word and as pad of a tap."""
+    """Every int8 value is reduced as the golden model does, as activation, pad word and pad of a tap."""
     tb = TB(dut, "never", "never", make_rng("values"))
     await tb.drive()
     for depthwise in (False, True):

@@ -1,4 +1,4 @@
-"""Bench of npu_axil_demux: a cocotbext-axi AXI4-Lite master on two AxiLiteRams, and on the void beyond them."""
+"""Bench of npu_axil_demux: a cocotbext-axi AXI4-Lite master on two AxiLiteRams, and the void beyond."""
 
 from __future__ import annotations
 

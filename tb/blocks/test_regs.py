@@ -1,4 +1,4 @@
-"""Bench of npu_regs, the generated register block: every register through cocotbext-axi's AXI4-Lite master."""
+"""Bench of npu_regs, the generated register block: every register through an AXI4-Lite master."""
 
 from __future__ import annotations
 

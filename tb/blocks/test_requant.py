@@ -1,4 +1,4 @@
-"""Bench of npu_requant: bit-exact against golden.arithmetic, latency and tags, at every shift and at all extremes."""
+"""Bench of npu_requant: bit-exact against golden.arithmetic, latency and tags, all shifts and extremes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bench of npu_store (with npu_bursts and npu_walk): random transfers and time stamps to a cocotbext-axi memory."""
+"""Bench of npu_store (with npu_bursts and npu_walk): random transfers and marks to a cocotbext-axi memory."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class TB(DmaBench):
 @cocotb.test()
 @cocotb.parametrize(idle=PATTERNS, stall=PATTERNS)
 async def words(dut: Any, idle: str, stall: str) -> None:
-    """Random transfers write exactly their words, across pages, planes and strides, with pauses on every side."""
+    """Random transfers write exactly their words, across pages, planes and strides, with pauses."""
     tb = TB(dut, idle, stall, "words")
     await tb.start()
     for _ in range(4):
@@ -157,7 +157,7 @@ async def full_rate(dut: Any) -> None:
 @cocotb.test()
 @cocotb.parametrize(idle=PATTERNS, stall=PATTERNS)
 async def stopped(dut: Any, idle: str, stall: str) -> None:
-    """A stop at any moment ends the bursts that are out; what is written is right, and the next transfer works."""
+    """A stop at any moment ends the bursts that are out; what is written is right, the next transfer works."""
     tb = TB(dut, idle, stall, "stop")
     await tb.start()
     for _ in range(8):

@@ -1,4 +1,4 @@
-"""Bench of npu_tokens: nine counters against a plain model, up to overflow, with clear and reset in flight."""
+"""Bench of npu_tokens: nine counters against a plain model, up to overflow, clear and reset in flight."""
 
 from __future__ import annotations
 

@@ -1,0 +1,260 @@
+"""Bench of npu_engine_ctrl: order, tokens, fences, events and completion of random command streams."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import cocotb
+import numpy as np
+import pytest
+
+from tb.blocks.runner import Block, run
+from tb.blocks.support import PATTERNS, Bench, join, make_rng, parameters, pattern
+from tb.commands import encode
+from tb.interface import COMMANDS
+
+OPERATORS = [name for name, (_, _, engine) in COMMANDS.items() if engine == 1]
+OTHERS = [name for name, (_, _, engine) in COMMANDS.items() if engine in (0, 2)]
+CONTROL = ("nop", "signal", "wait")
+EVENTS = 16
+CYCLES = 6000
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command and what it must cause."""
+
+    name: str
+    vector: int
+    index: int
+    wait: int
+    post: int
+    fence: bool
+    event: int
+    amount: int
+    legal: bool
+
+
+def draw(index: int, rng: np.random.Generator, *, illegal: str = "") -> Command:
+    """Return a random command of the compute engine, with a fault if one is named."""
+    bits = rng.integers(0, 2, 5)
+    fields = {
+        "wait_load": int(bits[0]),
+        "wait_store": int(bits[1]),
+        "post_load": int(bits[2]),
+        "post_store": int(bits[3]),
+        "fence": int(bits[4]),
+    }
+    wait = fields["wait_load"] | fields["wait_store"] << 2
+    post = fields["post_load"] | fields["post_store"] << 2
+    name = str(rng.choice([*OPERATORS, *CONTROL] if not illegal else OPERATORS))
+    event, amount = int(rng.integers(0, EVENTS)), int(rng.integers(0, 256))
+    extra = 0
+    if illegal == "engine":
+        name = str(rng.choice(OTHERS))
+    elif illegal == "event":
+        name, event = "signal", EVENTS
+    elif illegal in ("wait_compute", "post_compute"):
+        fields[illegal] = 1
+    elif illegal == "field":
+        extra = 1 << 511
+    elif illegal == "reserved":
+        extra = 1 << int(rng.choice([11, 15, *range(19, 32)]))
+    if name in ("signal", "wait"):
+        fields |= {"event_id": event, "amount": amount}
+    vector = join([int(word) for word in encode(name, engine=1, **fields)], 32) | extra
+    if illegal == "opcode":
+        vector = vector & ~0xFF | 0x7F
+    return Command(name, vector, index, wait, post, bool(fields["fence"]), event, amount, not illegal)
+
+
+class TB(Bench):
+    """Plays dispatch, the other engines, the events and the datapath; follows every command."""
+
+    def __init__(self, dut: Any, idle: str, stall: str, *salt: object) -> None:
+        super().__init__(dut, clear="clear_i")
+        size = parameters()
+        self.depth, self.in_flight = size["QueueDepth"], size["InFlight"]
+        self.rng = make_rng(idle, stall, *salt)
+        self.pauses = {name: pattern(idle, name) for name in ("cmd", "token0", "token2", "done")}
+        self.stalls = {name: pattern(stall, name) for name in ("post", "signal", "wait", "start")}
+        self.source: deque[Command] = deque()
+        self.offered = False
+        self.forget()
+        self.executed: list[int] = []
+        self.stopped = False
+        for name in ("stop_i", "cmd_valid_i", "token_available_i", "done_i"):
+            getattr(dut, name).value = 0
+
+    def forget(self) -> None:
+        """Expect an empty block."""
+        self.queue: deque[Command] = deque()
+        self.flight: deque[Command] = deque()
+        self.finished = 0
+        self.tokens = [0, 0, 0]
+
+    async def step(self) -> None:
+        """One cycle: drive what the surroundings do, compare what the block does."""
+        dut = self.dut
+        if not self.offered and self.source and not next(self.pauses["cmd"]):
+            self.offered = True
+        dut.cmd_valid_i.value = int(self.offered)
+        if self.offered:
+            dut.cmd_i.value = self.source[0].vector
+            dut.cmd_index_i.value = self.source[0].index
+        for engine in (0, 2):
+            self.tokens[engine] += not next(self.pauses[f"token{engine}"])
+        available = sum(1 << engine for engine in (0, 2) if self.tokens[engine])
+        ready = {name: not next(stall) for name, stall in self.stalls.items()}
+        done = self.finished < len(self.flight) and not next(self.pauses["done"])
+        dut.token_available_i.value = available
+        dut.post_ready_i.value = int(ready["post"])
+        dut.signal_ready_i.value = int(ready["signal"])
+        dut.wait_grant_i.value = int(ready["wait"])
+        dut.start_ready_i.value = int(ready["start"])
+        dut.done_i.value = int(done)
+        await self.settle()
+        self.compare(available, ready)
+        self.finished += done
+        if self.offered and int(dut.cmd_ready_o.value):
+            self.queue.append(self.source.popleft())
+            self.offered = False
+        await self.drive()
+
+    def compare(self, available: int, ready: dict[str, bool]) -> None:
+        """Compare this cycle's outputs and follow the commands."""
+        dut = self.dut
+        head = self.queue[0] if self.queue else None
+        assert int(dut.cmd_ready_o.value) == int(len(self.queue) < self.depth)
+        assert int(dut.idle_o.value) == int(not self.queue and not self.flight)
+        if self.flight or head is not None:
+            oldest = self.flight[0] if self.flight else self.queue[0]
+            assert int(dut.oldest_index_o.value) == oldest.index
+        illegal = head is not None and not head.legal and not self.flight and not self.stopped
+        assert int(dut.illegal_o.value) == int(illegal), f"illegal_o with {head}"
+
+        may = head is not None and head.legal and not self.stopped and not head.wait & ~available
+        control = head is not None and head.name in CONTROL
+        must_be_alone = control or (head is not None and head.fence)
+        may = may and not (must_be_alone and self.flight)
+        start = may and not control and len(self.flight) < self.in_flight
+        assert int(dut.start_valid_o.value) == int(start), f"start of {head}, flight {self.flight}"
+        signal = may and head is not None and head.name == "signal" and ready["post"]
+        waiting = may and head is not None and head.name == "wait" and ready["post"]
+        assert int(dut.signal_valid_o.value) == int(signal)
+        assert int(dut.wait_valid_o.value) == int(waiting)
+        go = (
+            (start and ready["start"])
+            or (signal and ready["signal"])
+            or (waiting and ready["wait"])
+            or (may and head is not None and head.name == "nop" and ready["post"])
+        )
+        assert int(dut.token_take_o.value) == (head.wait if go and head is not None else 0)
+        post = self.finished > 0 or (go and control)
+        assert int(dut.post_valid_o.value) == int(post)
+        if post:
+            who = self.flight[0] if self.flight else head
+            assert who is not None
+            assert int(dut.post_mask_o.value) == who.post, f"post of {who}"
+        if self.finished and ready["post"]:
+            self.executed.append(self.flight.popleft().index)
+            self.finished -= 1
+        if go and head is not None:
+            self.go(head, control=control)
+
+    def go(self, head: Command, *, control: bool) -> None:
+        """Follow a command that leaves the queue."""
+        dut = self.dut
+        self.queue.popleft()
+        for engine in (0, 2):
+            self.tokens[engine] -= head.wait >> engine & 1
+        if head.name == "signal":
+            assert int(dut.signal_event_o.value) == head.event
+        elif head.name == "wait":
+            assert (int(dut.wait_event_o.value), int(dut.wait_amount_o.value)) == (head.event, head.amount)
+        if control:
+            self.executed.append(head.index)
+        else:
+            assert int(dut.start_cmd_o.value) == head.vector
+            self.flight.append(head)
+
+    async def finish(self, count: int) -> None:
+        """Run until a number of commands has been executed, in order."""
+        for _ in range(CYCLES):
+            if len(self.executed) >= count:
+                break
+            await self.step()
+        assert self.executed == sorted(self.executed)
+        assert len(self.executed) == count, f"{len(self.executed)} of {count} commands executed"
+
+
+@cocotb.test()
+@cocotb.parametrize(idle=PATTERNS, stall=PATTERNS)
+async def streams(dut: Any, idle: str, stall: str) -> None:
+    """Random commands are executed once, in order, with their tokens, fences and events."""
+    tb = TB(dut, idle, stall)
+    await tb.reset()
+    tb.source.extend(draw(i, tb.rng) for i in range(60))
+    await tb.finish(60)
+    for _ in range(5):
+        await tb.step()
+    assert int(dut.idle_o.value) == 1
+
+
+@cocotb.test()
+@cocotb.parametrize(
+    illegal=["engine", "opcode", "event", "wait_compute", "post_compute", "field", "reserved"], idle=PATTERNS
+)
+async def illegal_commands(dut: Any, illegal: str, idle: str) -> None:
+    """An illegal command is reported when all before it are complete; it and what follows never start."""
+    tb = TB(dut, idle, "random", illegal)
+    await tb.reset()
+    tb.source.extend(draw(i, tb.rng) for i in range(6))
+    tb.source.append(draw(6, tb.rng, illegal=illegal))
+    tb.source.append(draw(7, tb.rng))
+    await tb.finish(6)
+    for _ in range(60):
+        await tb.step()
+    assert tb.executed == list(range(6))
+    assert int(dut.illegal_o.value) == 1
+    assert int(dut.oldest_index_o.value) == 6
+
+
+@cocotb.test()
+@cocotb.parametrize(how=["reset", "clear"], idle=PATTERNS)
+async def broken_off(dut: Any, how: str, idle: str) -> None:
+    """After a stop nothing starts; a reset or clear empties the block at any moment."""
+    tb = TB(dut, idle, "random", how)
+    await tb.reset()
+    for round_ in range(6):
+        tb.source.extend(draw(100 * round_ + i, tb.rng) for i in range(12))
+        for _ in range(int(tb.rng.integers(1, 50))):
+            await tb.step()
+        if round_ % 2:
+            dut.stop_i.value = 1
+            tb.stopped = True
+            for _ in range(20):
+                await tb.step()  # compares that nothing starts
+        dut.done_i.value = 0
+        await tb.break_off(how)
+        dut.stop_i.value = 0
+        tb.stopped = False
+        tb.forget()
+        tb.source.clear()
+        tb.offered = False
+        dut.cmd_valid_i.value = 0
+        await tb.settle()
+        assert int(dut.idle_o.value) == 1
+    tb.executed.clear()
+    tb.source.extend(draw(1000 + i, tb.rng) for i in range(10))
+    await tb.finish(10)
+
+
+@pytest.mark.parametrize(("depth", "in_flight"), [(4, 4), (2, 1)])
+def test_engine_control_keeps_the_order(depth: int, in_flight: int) -> None:
+    """Every cocotb test of this module, for deep and shallow queues."""
+    sources = ["generated/npu_pkg.sv", "npu_fifo.sv", "npu_engine_ctrl.sv"]
+    block = Block("tb_engine", sources, {"QueueDepth": depth, "InFlight": in_flight})
+    run(block, __name__, ["streams", "illegal_commands", "broken_off"])
