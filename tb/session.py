@@ -24,7 +24,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import find_libpython
 from cocotb_tools import config as cocotb_config
@@ -49,6 +49,9 @@ from tb.host import (
 )
 from tb.job import Job, JobResult, MemoryModel
 from tb.session_server import CHANNEL_VARIABLE
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11 on
 
 LOG_TAIL_LINES = 25
 START_SECONDS = 60.0

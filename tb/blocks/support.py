@@ -1,4 +1,4 @@
-"""What all block benches share inside the simulator: clock, reset, random numbers, idle and stall patterns."""
+"""What all block benches share in the simulator: clock, reset, random numbers, idle and stall patterns."""
 
 from __future__ import annotations
 

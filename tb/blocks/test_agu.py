@@ -1,7 +1,7 @@
 """Bench of npu_agu: every beat of random operators against plain nested loops over the tensor's coordinates.
 
 The reference multiplies out every address from coordinates; the block only ever adds. For sliding depthwise
-passes the words that have slid in are followed too: each tap that fires must see the word of its own input pixel.
+passes the words that have slid in are followed too: each tap that fires must see its own input pixel.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ STRIPE = (
     ),
 )
 MAX_BEATS = 1500
-OPERATORS = ("conv", "depthwise", "sliding", "average_pool", "max_pool", "add")
+OPERATORS = ("conv", "depthwise", "sliding", "average", "max", "add")
+NAMES = {"sliding": "depthwise", "average": "average_pool", "max": "max_pool"}  # where the command's differs
 Fields = dict[str, int]
 
 
@@ -78,7 +79,7 @@ class Operator:
     @property
     def name(self) -> str:
         """The command's name."""
-        return "depthwise" if self.kind == "sliding" else self.kind
+        return NAMES.get(self.kind, self.kind)
 
     @property
     def command(self) -> int:

@@ -56,8 +56,8 @@ def draw(index: int, rng: np.random.Generator, *, illegal: str = "") -> Command:
         name = str(rng.choice(OTHERS))
     elif illegal == "event":
         name, event = "signal", EVENTS
-    elif illegal in ("wait_compute", "post_compute"):
-        fields[illegal] = 1
+    elif illegal in ("self_wait", "self_post"):
+        fields[illegal.removeprefix("self_") + "_compute"] = 1
     elif illegal == "field":
         extra = 1 << 511
     elif illegal == "reserved":
@@ -205,7 +205,7 @@ async def streams(dut: Any, idle: str, stall: str) -> None:
 
 @cocotb.test()
 @cocotb.parametrize(
-    illegal=["engine", "opcode", "event", "wait_compute", "post_compute", "field", "reserved"], idle=PATTERNS
+    illegal=["engine", "opcode", "event", "self_wait", "self_post", "field", "reserved"], idle=PATTERNS
 )
 async def illegal_commands(dut: Any, illegal: str, idle: str) -> None:
     """An illegal command is reported when all before it are complete; it and what follows never start."""

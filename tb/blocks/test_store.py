@@ -157,7 +157,7 @@ async def full_rate(dut: Any) -> None:
 @cocotb.test()
 @cocotb.parametrize(idle=PATTERNS, stall=PATTERNS)
 async def stopped(dut: Any, idle: str, stall: str) -> None:
-    """A stop at any moment ends the bursts that are out; what is written is right, the next transfer works."""
+    """A stop at any moment ends the bursts that are out; what is written is right; the next one works."""
     tb = TB(dut, idle, stall, "stop")
     await tb.start()
     for _ in range(8):
