@@ -100,7 +100,11 @@ def cycle_law(layer: Layer, unit: CoreConfig) -> int:
         return ceil_div(out_channels(legal), unit.rows) * kernel_h * groups * pixels
     tile_words = unit.rows * unit.columns * unit.w_bits // 256
     passes = ceil_div(legal.input.shape[-1], unit.rows) * kernel_h * kernel_w
-    return ceil_div(out_channels(legal), unit.columns) * passes * sum(max(length, tile_words) for length in lengths)
+    return (
+        ceil_div(out_channels(legal), unit.columns)
+        * passes
+        * sum(max(length, tile_words) for length in lengths)
+    )
 
 
 def bench_layer(case: Case, unit: CoreConfig) -> Layer:
@@ -116,7 +120,9 @@ def bench_layer(case: Case, unit: CoreConfig) -> Layer:
     return Layer(
         name=case.name,
         op=case.op,
-        input=rng.integers(-128, 128, (case.channels,) if dense else (case.size, case.size, case.channels)).astype(np.int8),
+        input=rng.integers(
+            -128, 128, (case.channels,) if dense else (case.size, case.size, case.channels)
+        ).astype(np.int8),
         weights=rng.integers(low, high + 1, shapes[case.op]).astype(np.int8),
         bias=rng.integers(-1000, 1000, case.outputs).astype(np.int32),
         multiplier=np.full(case.outputs, 1 << 30, np.int32),
@@ -166,7 +172,10 @@ def missed_targets(rows: Sequence[Efficiency]) -> list[str]:
 def efficiency_table(rows: Sequence[Efficiency]) -> Table:
     """Return the table of `npuloop bench`: the array on data in the scratchpads, and the whole layer from memory."""
     table = Table(
-        title="Efficiency (memory: latency 20 cycles, 16 bytes per cycle)", title_justify="left", box=None, pad_edge=False
+        title="Efficiency (memory: latency 20 cycles, 16 bytes per cycle)",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
     )
     table.add_column("layer", no_wrap=True)
     table.add_column("unit", no_wrap=True)

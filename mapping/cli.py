@@ -20,7 +20,8 @@ from rich.table import Table
 from golden.errors import NpuloopError
 from golden.layer import load_layer
 from mapping import bench as benchmarks
-from mapping import demo, soak as soaking
+from mapping import demo
+from mapping import soak as soaking
 from mapping.runner import LayerRun, core_of, failure_report, prepare, run_program, system_of
 from tb.config import SocConfig, TestbenchError
 from tb.session import Session
@@ -33,7 +34,9 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Unit = Annotated[str, typer.Option(help="npu8 or npu_lb")]
-Setting = Annotated[list[str], typer.Option("--set", help="parameter of the unit, such as W_BITS=4; repeatable")]
+Setting = Annotated[
+    list[str], typer.Option("--set", help="parameter of the unit, such as W_BITS=4; repeatable")
+]
 
 
 def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -109,10 +112,14 @@ def layer(
     """
     names = [file.stem for file in files]
     for name in sorted({name for name in names if names.count(name) > 1} if out else ()):
-        raise NpuloopError(f"two files are named {name}.npz: their outputs would overwrite each other in {out}")
+        raise NpuloopError(
+            f"two files are named {name}.npz: their outputs would overwrite each other in {out}"
+        )
     config = system_of(unit, settings)
     core = core_of(config, unit)
-    programs = prepare([load_layer(file) for file in files], core, clip=clip_weights, mem_bytes=config.mem_bytes)
+    programs = prepare(
+        [load_layer(file) for file in files], core, clip=clip_weights, mem_bytes=config.mem_bytes
+    )
     runs: list[LayerRun] = []
     with Session(config) as session, progress() as bar:
         for program in bar.track(programs, description="layers"):
@@ -129,7 +136,9 @@ def layer(
         text = json.dumps(layer_report(files, runs, config, unit, backpressure), indent=2) + "\n"
         write_atomically(json_file, lambda file: file.write(text.encode()))
     failed = sum(not run.passed for run in runs)
-    console.print(f"{len(runs) - failed} of {len(runs)} layers equal, {sum(run.cycles for run in runs):,} cycles")
+    console.print(
+        f"{len(runs) - failed} of {len(runs)} layers equal, {sum(run.cycles for run in runs):,} cycles"
+    )
     if failed:
         raise typer.Exit(FAILED)
 
@@ -141,7 +150,9 @@ def layer_report(
     core = core_of(config, unit)
     return {
         "unit": unit,
-        "parameters": {key: value for part in core.registers(config.axi_bits).values() for key, value in part.items()},
+        "parameters": {
+            key: value for part in core.registers(config.axi_bits).values() for key, value in part.items()
+        },
         "backpressure_seed": backpressure,
         "files": [
             {
@@ -214,7 +225,9 @@ def soak(
 @app.command()
 @reports_errors
 def bench(
-    speed: Annotated[bool, typer.Option(help="compare the simulation's speed with a plain C++ harness")] = True,
+    speed: Annotated[
+        bool, typer.Option(help="compare the simulation's speed with a plain C++ harness")
+    ] = True,
 ) -> None:
     """Measure how busy the arrays are, beside the cycle law, and how fast the simulation is."""
     rows = benchmarks.efficiency()
@@ -227,7 +240,9 @@ def bench(
         console.print(benchmarks.speed_table(measured))
     missed = benchmarks.missed_targets(rows)
     if speed and measured.ratio < benchmarks.MIN_SPEED_RATIO:
-        missed.append(f"session speed is {measured.ratio:.2f} of the plain harness's, the limit {benchmarks.MIN_SPEED_RATIO}")
+        missed.append(
+            f"session speed is {measured.ratio:.2f} of the plain harness's, the limit {benchmarks.MIN_SPEED_RATIO}"
+        )
     for line in missed:
         errors.print(f"target missed: {line}", markup=False)
     if missed:

@@ -190,7 +190,11 @@ def legalise(layer: Layer, unit: CoreConfig) -> Layer:
                 f"{unit.w_bits}-bit weights ({low} to {high}); quantise the layer to {unit.w_bits} bits, or clip it "
                 "with --clip-weights"
             )
-    for key, values in (("kernel", kernel_size(layer)), ("stride", layer.stride), ("dilation", layer.dilation)):
+    for key, values in (
+        ("kernel", kernel_size(layer)),
+        ("stride", layer.stride),
+        ("dilation", layer.dilation),
+    ):
         if max(values) > FIELD_MAX[key]:
             raise UnsupportedError(f"layer {layer.name!r}: {key} {values} is above {FIELD_MAX[key]}")
     if layer.op == "fully_connected":
@@ -247,7 +251,8 @@ def slides(layer: Layer, taps: int) -> bool:
         return False
     groups = layout.tap_groups(kernel_w, taps)
     possible = all(
-        n + min(first - left, 0) >= 1 and (out_width - 1) * stride - left + first < width for first, n in groups
+        n + min(first - left, 0) >= 1 and (out_width - 1) * stride - left + first < width
+        for first, n in groups
     )
     return possible and width * len(groups) < out_width * kernel_w
 
@@ -341,7 +346,9 @@ def compile_layer(
     used = target.base + target.size
     _capacity(layer, unit, "activations", used * unit.rows, unit.act_kib)
     if target.words > 65535 or source.words > 65535:
-        raise CapacityError(f"layer {layer.name!r}: a plane of {max(target.words, source.words)} pixels; 65535 fit a command")
+        raise CapacityError(
+            f"layer {layer.name!r}: a plane of {max(target.words, source.words)} pixels; 65535 fit a command"
+        )
 
     image = Image(base)
     weights = np.zeros(0, np.uint8)
@@ -351,7 +358,9 @@ def compile_layer(
         weights = layout.pack_conv_weights(legal.weights, unit.rows, unit.columns, unit.w_bits)
     elif legal.op == "depthwise_conv2d":
         slide = slides(legal, unit.dw_taps)
-        weights = layout.pack_depthwise_weights(legal.weights, unit.rows, unit.dw_taps if slide else 1, unit.w_bits)
+        weights = layout.pack_depthwise_weights(
+            legal.weights, unit.rows, unit.dw_taps if slide else 1, unit.w_bits
+        )
     _capacity(layer, unit, "weights", weights.size, unit.weight_kib)
     sets = _parameters(legal, unit)
     params = np.concatenate([data for _, data in sets]) if sets else np.zeros(0, np.uint8)
@@ -359,7 +368,9 @@ def compile_layer(
 
     if input_address is None:
         input_address = image.place(layout.block_activations(legal.input.reshape(source_shape)))
-    second_address = image.place(layout.block_activations(legal.input2.reshape(source_shape))) if second else 0
+    second_address = (
+        image.place(layout.block_activations(legal.input2.reshape(source_shape))) if second else 0
+    )
     weight_address = image.place(weights) if weights.size else 0
     param_address = image.place(params)
     output_bytes = ceil_div(channels, BLOCK) * target.words * TRANSFER_WORD_BYTES
@@ -397,7 +408,9 @@ def compile_layer(
                 words = per_block * WEIGHT_WORD_BYTES // TRANSFER_WORD_BYTES
                 _load(commands, "weights", weight_address + j * words * TRANSFER_WORD_BYTES, words, j * words)
                 _post(commands, "compute")
-            stores = j == len(pieces) - 1 and band.out_rows > 0  # commands complete in order: one token covers all
+            stores = (
+                j == len(pieces) - 1 and band.out_rows > 0
+            )  # commands complete in order: one token covers all
             wait = int(i == 0 or rows > 0 or j > 0)
             commands.append(encode(band.name, wait_load=wait, post_store=int(stores), **piece))
         transfers = target.transfers(output_address, band.out_first, band.out_rows) if band.out_rows else ()
@@ -482,7 +495,9 @@ def _parameters(layer: Layer, unit: CoreConfig) -> list[tuple[int, Bytes]]:
         )
         return [(0, packed)]
     if layer.op == "add":
-        return [(0, layout.pack_requant_params(zeros, ones * layer.output_multiplier, ones * layer.output_shift))]
+        return [
+            (0, layout.pack_requant_params(zeros, ones * layer.output_multiplier, ones * layer.output_shift))
+        ]
     if layer.op == "max_pool":  # times one
         return [(0, layout.pack_requant_params(zeros, ones << 30, ones))]
     counts = sorted({h * w for *_, h in _pool_spans(layer, 0) for *_, w in _pool_spans(layer, 1)})
@@ -543,7 +558,13 @@ def _bands(
 
 
 def _add_bands(
-    layer: Layer, unit: CoreConfig, source: Plane, second: Plane, target: Plane, common: dict[str, int], step: int
+    layer: Layer,
+    unit: CoreConfig,
+    source: Plane,
+    second: Plane,
+    target: Plane,
+    common: dict[str, int],
+    step: int,
 ) -> Iterator[Band]:
     for first in range(0, target.height, step):
         rows = min(step, target.height - first)
@@ -623,7 +644,9 @@ def _average_bands(
                         "out_base": target.base + first * target.width + column,
                         "param_base": params[valid_h * valid_w],
                     },
-                    in_rows=min(source.height, max(in_row + (rows - 1) * layer.stride[0] + layer.kernel[0], 0)),
+                    in_rows=min(
+                        source.height, max(in_row + (rows - 1) * layer.stride[0] + layer.kernel[0], 0)
+                    ),
                     out_first=first,
                     # the row is stored when its last piece is done
                     out_rows=rows if column + width == target.width else 0,

@@ -65,7 +65,9 @@ def run_image(session: Session, unit: str, network: DigitsNetwork, image: npt.ND
     return runs
 
 
-def run_digits(images: int = DEFAULT_IMAGES, on_progress: Callable[[int, int], None] = lambda done, total: None) -> list[VariantReport]:
+def run_digits(
+    images: int = DEFAULT_IMAGES, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> list[VariantReport]:
     """Run the first `images` test digits through both variants; see `VariantReport`.
 
     Raises:

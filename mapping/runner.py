@@ -114,9 +114,13 @@ class LayerRun:
         return self.useful_macs / self.offered_macs if self.offered_macs else 0.0
 
 
-def prepare(layers: Sequence[Layer], unit: CoreConfig, *, clip: bool = False, mem_bytes: int = 16 << 20) -> list[Program]:
+def prepare(
+    layers: Sequence[Layer], unit: CoreConfig, *, clip: bool = False, mem_bytes: int = 16 << 20
+) -> list[Program]:
     """Compile the layers for a unit; with `clip`, weights are clipped to the unit's range first."""
-    ready = [clip_weights(layer, unit.w_bits) if clip and layer.op in WEIGHTED_OPS else layer for layer in layers]
+    ready = [
+        clip_weights(layer, unit.w_bits) if clip and layer.op in WEIGHTED_OPS else layer for layer in layers
+    ]
     return [compile_layer(layer, unit, mem_bytes=mem_bytes) for layer in ready]
 
 
@@ -200,11 +204,15 @@ def run_layers(
     return runs()
 
 
-def failure_report(config: SocConfig, program: Program, run: LayerRun, *, backpressure: int | None = None) -> str:
+def failure_report(
+    config: SocConfig, program: Program, run: LayerRun, *, backpressure: int | None = None
+) -> str:
     """Return what is wrong with a run, how to reproduce it, and where its waves are."""
     where = np.argwhere(run.output != run.golden)
     first = tuple(int(i) for i in where[0]) if len(where) else None
-    lines = [f"layer {run.layer.name!r} on {run.unit}: {run.mismatches} of {run.output.size} values differ from the golden model"]
+    lines = [
+        f"layer {run.layer.name!r} on {run.unit}: {run.mismatches} of {run.output.size} values differ from the golden model"
+    ]
     if first is not None:
         lines.append(f"  first at {first}: {int(run.output[first])} instead of {int(run.golden[first])}")
     waves: Path = rerun_with_waves(config, job_of(program, backpressure=backpressure))

@@ -10,8 +10,8 @@
 /// one. Weight k of row c is value k * Rows + c of a tile, W_BITS each, low bits first. Activations are int8 and are rounded to
 /// ABits here (golden.arithmetic.reduce_activation). Data is not reset: the tile and the slide registers are written before use.
 ///
-/// Operands are held sign-extended in 32-bit lanes: the C++ compiler then vectorises the simulated array (2 to 6 times faster
-/// than packed operands, docs/decisions/0003-array-form.md); synthesis merges the copies of a sign bit.
+/// Operands are held sign-extended in 32-bit lanes: the C++ compiler then vectorises the simulated array
+/// (docs/decisions/0003-array-form.md); synthesis merges the copies of a sign bit.
 module npu_array #(
   parameter int unsigned ABits  = 8,
   parameter int unsigned WBits  = 8,

@@ -139,7 +139,18 @@ class SocConfig:
 
     def parameter(self) -> str:
         """Return the cores as one SystemVerilog literal: the value of npu_soc's parameter Cores."""
-        members = ("a_bits", "w_bits", "rows", "cols", "stripe_depth", "lanes", "dw_taps", "act_kib", "weight_kib", "param_kib")
+        members = (
+            "a_bits",
+            "w_bits",
+            "rows",
+            "cols",
+            "stripe_depth",
+            "lanes",
+            "dw_taps",
+            "act_kib",
+            "weight_kib",
+            "param_kib",
+        )
         words = [
             f"{value:08x}"
             for core in reversed(self.cores)

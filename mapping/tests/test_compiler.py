@@ -53,7 +53,9 @@ def test_reciprocal_agrees_with_the_golden_average_on_ties() -> None:
     window = np.array([[[-3], [0]], [[1], [0]]], np.int8)  # -2 / 4 = -0.5
     golden = average_pool(window, (2, 2), (1, 1), (0, 0, 0, 0), -128, 127)
     left_shift, multiplier, shift = reciprocal(4)
-    assert int(requantize(-2 << left_shift, 0, multiplier, shift, 0, -128, 127)) == int(golden.reshape(())) == -1
+    assert (
+        int(requantize(-2 << left_shift, 0, multiplier, shift, 0, -128, 127)) == int(golden.reshape(())) == -1
+    )
 
 
 @pytest.mark.parametrize("count", [0, MAX_POOL_COUNT + 1])
@@ -81,7 +83,9 @@ def test_weights_beyond_the_unit_are_refused_with_the_remedy() -> None:
     ],
 )
 def test_a_layer_that_does_not_fit_is_refused_naming_what_and_how_much(layer: Layer, what: str) -> None:
-    with pytest.raises(CapacityError, match=rf"layer '{layer.name}'.* bytes of {what} do not fit the \d+ KiB"):
+    with pytest.raises(
+        CapacityError, match=rf"layer '{layer.name}'.* bytes of {what} do not fit the \d+ KiB"
+    ):
         compile_layer(layer, NPU8)
 
 

@@ -44,13 +44,17 @@ def vectors() -> list[Path]:
 
 
 def test_every_reference_vector_is_exact_on_npu8(pair: Session, vectors: list[Path]) -> None:
-    for file, run in zip(vectors, run_layers([load_layer(f) for f in vectors], "npu8", session=pair), strict=True):
+    for file, run in zip(
+        vectors, run_layers([load_layer(f) for f in vectors], "npu8", session=pair), strict=True
+    ):
         assert run.match, f"{file}: {run.mismatches} values differ from the golden model"
         assert run.match_expected, f"{file}: differs from the reference kernel's output"
 
 
 @pytest.mark.parametrize("w_bits", WEIGHT_BITS)
-def test_every_clipped_convolution_vector_is_exact_on_npu_lb(w_bits: int, pair: Session, vectors: list[Path]) -> None:
+def test_every_clipped_convolution_vector_is_exact_on_npu_lb(
+    w_bits: int, pair: Session, vectors: list[Path]
+) -> None:
     layers = [layer for layer in map(load_layer, vectors) if layer.op in ("conv2d", "fully_connected")]
     if w_bits == 2:
         runs = list(run_layers(layers, "npu_lb", clip=True, session=pair))
@@ -137,7 +141,9 @@ def test_both_units_run_different_layers_at_once(pair: Session, backpressure: in
         )
         assert result.ok, result.diagnosis
         for program, raw in zip((first, second), result.reads, strict=True):
-            np.testing.assert_array_equal(program.decode_output(raw), run_layer(program.layer), f"seed {seed}")
+            np.testing.assert_array_equal(
+                program.decode_output(raw), run_layer(program.layer), f"seed {seed}"
+            )
 
 
 def handover(pair: Session, wait: bool) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
@@ -164,7 +170,12 @@ def handover(pair: Session, wait: bool) -> tuple[np.ndarray, np.ndarray, dict[st
     base = (second.end + 63) // 64 * 64
     result = pair.run(
         Job(
-            segments=[*first.segments, *second.segments, (base, first_list), (base + first_list.size, second_list)],
+            segments=[
+                *first.segments,
+                *second.segments,
+                (base, first_list),
+                (base + first_list.size, second_list),
+            ],
             starts={
                 "npu8": (base, first_list.size // 64),
                 "npu_lb": (base + first_list.size, second_list.size // 64),
@@ -229,5 +240,3 @@ def test_the_mark_holds_the_cycle_of_the_layers_end(pair: Session) -> None:
     cycles = result.units["npu8"].cycles
     assert stamp[1] == stamp[2] == stamp[3] == 0
     assert cycles - 60 < stamp[0] < cycles
-
-

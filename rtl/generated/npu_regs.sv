@@ -520,11 +520,11 @@ module npu_regs (
         automatic logic load_next_c;
         next_c = field_storage.irq_status.done.value;
         load_next_c = '0;
-        if(decoded_reg_strb.irq_status && decoded_req_is_wr) begin // SW write 1 clear
-            next_c = field_storage.irq_status.done.value & ~(decoded_wr_data[0:0] & decoded_wr_biten[0:0]);
-            load_next_c = '1;
-        end else if(hwif_in.irq_status.done.hwset) begin // HW Set
+        if(hwif_in.irq_status.done.hwset) begin // HW Set
             next_c = '1;
+            load_next_c = '1;
+        end else if(decoded_reg_strb.irq_status && decoded_req_is_wr) begin // SW write 1 clear
+            next_c = field_storage.irq_status.done.value & ~(decoded_wr_data[0:0] & decoded_wr_biten[0:0]);
             load_next_c = '1;
         end
         field_combo.irq_status.done.next = next_c;
@@ -546,11 +546,11 @@ module npu_regs (
         automatic logic load_next_c;
         next_c = field_storage.irq_status.error.value;
         load_next_c = '0;
-        if(decoded_reg_strb.irq_status && decoded_req_is_wr) begin // SW write 1 clear
-            next_c = field_storage.irq_status.error.value & ~(decoded_wr_data[1:1] & decoded_wr_biten[1:1]);
-            load_next_c = '1;
-        end else if(hwif_in.irq_status.error.hwset) begin // HW Set
+        if(hwif_in.irq_status.error.hwset) begin // HW Set
             next_c = '1;
+            load_next_c = '1;
+        end else if(decoded_reg_strb.irq_status && decoded_req_is_wr) begin // SW write 1 clear
+            next_c = field_storage.irq_status.error.value & ~(decoded_wr_data[1:1] & decoded_wr_biten[1:1]);
             load_next_c = '1;
         end
         field_combo.irq_status.error.next = next_c;

@@ -75,7 +75,9 @@ module tb_demux #(
   );
 
   // AXI4 A3.2.1: what is offered to the cores stays as it is until it is taken.
-  assert property (@(posedge clk_i) disable iff (!rst_ni) m0_axil_awvalid && !m0_axil_awready |=> m0_axil_awvalid && $stable(awaddr));
+  assert property (@(posedge clk_i) disable iff (!rst_ni)
+      m0_axil_awvalid && !m0_axil_awready |=> m0_axil_awvalid && $stable(awaddr));
   assert property (@(posedge clk_i) disable iff (!rst_ni) m1_axil_wvalid && !m1_axil_wready |=> m1_axil_wvalid && $stable(wdata));
-  assert property (@(posedge clk_i) disable iff (!rst_ni) s_axil_rvalid && !s_axil_rready |=> s_axil_rvalid && $stable(s_axil_rdata));
+  assert property (@(posedge clk_i) disable iff (!rst_ni)
+      s_axil_rvalid && !s_axil_rready |=> s_axil_rvalid && $stable(s_axil_rdata));
 endmodule
