@@ -88,7 +88,7 @@ def saturating_rounding_doubling_high_mul(a: IntegerLike, b: IntegerLike) -> tor
 
 
 def rounding_divide_by_pot(x: IntegerLike, exponent: IntegerLike) -> torch.Tensor:
-    """x / 2^exponent, rounded to the nearest integer, halves away from zero.
+    """The quotient x / 2^exponent, rounded to the nearest integer, halves away from zero.
 
     Args:
         x: int32 values.
@@ -107,7 +107,7 @@ def rounding_divide_by_pot(x: IntegerLike, exponent: IntegerLike) -> torch.Tenso
 def multiply_by_quantized_multiplier(
     x: IntegerLike, multiplier: IntegerLike, shift: IntegerLike
 ) -> torch.Tensor:
-    """x * multiplier * 2^(shift - 31), in int32 steps and with the reference kernels' two roundings.
+    """The product x * multiplier * 2^(shift - 31), in int32 steps with the reference kernels' two roundings.
 
     First x * 2^max(shift, 0), which wraps modulo 2^32 (the C++ reference leaves that overflow undefined;
     compiled it wraps, and so do the NPUs); then `saturating_rounding_doubling_high_mul`; then
@@ -164,7 +164,7 @@ def requantize(
 
 
 def round_half_away(numerator: IntegerLike, denominator: IntegerLike) -> torch.Tensor:
-    """numerator / denominator rounded to the nearest integer, halves away from zero; integers only.
+    """The quotient numerator / denominator, rounded to nearest, halves away from zero; integers only.
 
     Args:
         numerator: |value| < 2^61.

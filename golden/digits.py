@@ -46,7 +46,8 @@ class DigitsNetwork:
     Attributes:
         variant: "int8" or "ternary".
         nodes: in an order in which they can run; the last gives the ten logits.
-        float_predictions: (n,) int64, what the float network that both variants start from says to each test image.
+        float_predictions: (n,) int64, what the float network that both variants start from says to each test
+            image.
         test_indices: (n,) int64, the test images' places in scikit-learn's data set.
     """
 
@@ -120,7 +121,7 @@ def digits_images() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     Raises: NpuloopError where scikit-learn is not installed.
     """
     try:
-        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+        from sklearn.datasets import load_digits
     except ImportError as error:
         raise NpuloopError("the digits come with scikit-learn: pip install scikit-learn") from error
     digits = load_digits()

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -366,6 +366,14 @@ def layer_from_arrays(name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> Laye
     return Layer(name=name, op=op, **values)
 
 
+def _members(file: BinaryIO, path: Path) -> dict[str, npt.NDArray[Any]]:
+    if not zipfile.is_zipfile(file):
+        raise LayerFileError(f"{path}: not an .npz archive, or cut off; write it with numpy.savez")
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as archive:
+        return {key: archive[key] for key in archive.files}
+
+
 def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
     """All arrays of an `.npz` file; pickled objects are refused, never executed.
 
@@ -374,11 +382,7 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
     """
     try:
         with path.open("rb") as file:
-            if not zipfile.is_zipfile(file):
-                raise LayerFileError(f"{path}: not an .npz archive, or cut off; write it with numpy.savez")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                arrays = {key: archive[key] for key in archive.files}
+            arrays = _members(file, path)
     except FileNotFoundError:
         raise LayerFileError(f"{path}: no such file; check the path") from None
     except LayerFileError:

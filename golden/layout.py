@@ -211,7 +211,8 @@ def unpack_depthwise_weights(
                     columns, rows
                 )[::-1]
                 position += size
-    return padded[None, :, :, :channels].copy()
+    unpacked: npt.NDArray[np.int8] = padded[None, :, :, :channels].copy()
+    return unpacked
 
 
 def pack_requant_params(

@@ -11,7 +11,7 @@ from rich.table import Table
 from golden import layout
 from golden.arithmetic import weight_range
 from golden.layer import Layer, kernel_size, out_channels, output_shape
-from mapping.compiler import Program, ceil_div, compile_layer, legalise, slides, spatial, stripe_of
+from mapping.compiler import Bytes, Program, ceil_div, compile_layer, legalise, slides, spatial, stripe_of
 from mapping.runner import LayerRun, core_of, job_of, run_program
 from tb.bench import Speed, compare_speed
 from tb.config import CoreConfig, SocConfig
@@ -42,11 +42,12 @@ CASES = (
     Case("conv 3x3 64-64, 32x32", "conv2d", 32, 64, 64, 3,
          "as above, over four times the pixels", {("npu8", "end to end"): 0.90}),
     Case("depthwise 3x3 64, 16x16", "depthwise_conv2d", 16, 64, 64, 3,
-         "array: each stripe and kernel row slides one word in before its first output; busy: kx * ROWS multipliers at most",
+         "array: each stripe and kernel row slides one word in before its first output; "
+         "busy: kx * ROWS multipliers at most",
          {("npu8", "array / law"): 1.1, ("npu_lb", "array / law"): 1.1}),
     Case("pointwise 64-64, 32x32", "conv2d", 32, 64, 64, 1,
-         "array: none on npu8; on npu_lb requantisation takes as long as the array, and is a few cycles late once; "
-         "end to end: npu_lb needs its input as fast as the bus brings it", {}),
+         "array: none on npu8; on npu_lb requantisation takes as long as the array, and is a few cycles late "
+         "once; end to end: npu_lb needs its input as fast as the bus brings it", {}),
     Case("fully connected 256-256", "fully_connected", 1, 256, 256, 1,
          "array: bound by the weight port, 8 cycles a tile for one pixel (the last tile counts one cycle); "
          "end to end: the bus brings the weights at half that rate", {}),
@@ -55,7 +56,7 @@ CASES = (
 
 @dataclass(frozen=True)
 class Efficiency:
-    """One case on one unit, once with its data in the scratchpads and once streamed. Cycles, and shares 0 to 1."""
+    """One case on one unit, with its data in the scratchpads and streamed. Cycles, and shares 0 to 1."""
 
     case: Case
     core: CoreConfig
@@ -70,6 +71,7 @@ class Efficiency:
 
     @property
     def multipliers(self) -> int:
+        """Multipliers of the unit's array."""
         return self.core.rows * self.core.columns
 
     @property
@@ -86,7 +88,8 @@ class Efficiency:
 def cycle_law(layer: Layer, unit: CoreConfig) -> int:
     """Return the array cycles of a weighted layer without stalls: the cycle law.
 
-    Convolution: over output blocks and stripes, C_blocks * ky * kx * max(stripe pixels, words of a weight tile).
+    Convolution: over output blocks and stripes, C_blocks * ky * kx * max(stripe pixels, words of a weight
+    tile).
     Depthwise: over channel blocks and stripes, ky * kernel column groups * stripe pixels.
     """
     legal = legalise(layer, unit)
@@ -170,7 +173,7 @@ def missed_targets(rows: Sequence[Efficiency]) -> list[str]:
 
 
 def efficiency_table(rows: Sequence[Efficiency]) -> Table:
-    """Return the table of `npuloop bench`: the array on data in the scratchpads, and the whole layer from memory."""
+    """Return the table of `npuloop bench`: the array on data in the scratchpads, the layer from memory."""
     table = Table(
         title="Efficiency (memory: latency 20 cycles, 16 bytes per cycle)",
         title_justify="left",
@@ -207,7 +210,7 @@ def repeat(program: Program, times: int) -> Program:
 def simulation_speed() -> Speed:
     """Return the simulator's speed in a session and in the plain harness, both units at work, same job."""
     config = SocConfig()
-    segments: list[tuple[int, np.ndarray[tuple[int], np.dtype[np.uint8]]]] = []
+    segments: list[tuple[int, Bytes]] = []
     starts: dict[str, tuple[int, int]] = {}
     base = 0
     for unit, times in (("npu8", SPEED_REPEATS), ("npu_lb", 4 * SPEED_REPEATS)):

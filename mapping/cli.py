@@ -81,13 +81,14 @@ def progress() -> Progress:
 def layer_table(runs: Iterable[LayerRun], title: str) -> Table:
     """Return the table of single-layer runs."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name, justify in (("layer", "left"), ("operator", "left"), ("cycles", "right"), ("MACs", "right"),
-                          ("utilisation", "right"), ("mismatches", "right"), ("expected", "left")):  # fmt: skip
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    numbers = ("cycles", "MACs", "utilisation", "mismatches")
+    for name in ("layer", "operator", *numbers, "expected"):
+        table.add_column(name, justify="right" if name in numbers else "left")
     for run in runs:
         expected = {True: "equal", False: "[red]different[/]", None: "-"}[run.match_expected]
         table.add_row(
-            run.layer.name, run.layer.op, f"{run.cycles:,}", f"{run.useful_macs:,}" if run.offered_macs else "-",
+            run.layer.name, run.layer.op, f"{run.cycles:,}",
+            f"{run.useful_macs:,}" if run.offered_macs else "-",
             f"{run.utilisation:.1%}" if run.offered_macs else "-",
             "0" if run.match else f"[red]{run.mismatches}[/]", expected,
         )  # fmt: skip
@@ -107,8 +108,8 @@ def layer(
 ) -> None:
     """Run single layers on a unit in RTL and compare them bit for bit.
 
-    Every output is compared with the golden model, and with the file's expected output where it has one. Exit status: 0 if
-    everything is equal, 1 if anything differs, 2 if the input is wrong.
+    Every output is compared with the golden model, and with the file's expected output where it has one.
+    Exit status: 0 if everything is equal, 1 if anything differs, 2 if the input is wrong.
     """
     names = [file.stem for file in files]
     for name in sorted({name for name in names if names.count(name) > 1} if out else ()):
@@ -120,10 +121,11 @@ def layer(
     programs = prepare(
         [load_layer(file) for file in files], core, clip=clip_weights, mem_bytes=config.mem_bytes
     )
-    runs: list[LayerRun] = []
     with Session(config) as session, progress() as bar:
-        for program in bar.track(programs, description="layers"):
-            runs.append(run_program(session, program, backpressure=backpressure))
+        runs = [
+            run_program(session, program, backpressure=backpressure)
+            for program in bar.track(programs, description="layers")
+        ]
     console.print(layer_table(runs, f"{unit}: W{core.w_bits}A{core.a_bits}, {core.rows} x {core.columns}"))
     for program, run in zip(programs, runs, strict=True):
         if not run.match:
@@ -205,12 +207,14 @@ def soak(
     unit: Annotated[str, typer.Option(help="npu8, npu_lb, or both")] = "both",
     settings: Setting = [],  # noqa: B006  # as above
 ) -> None:
-    """Run random layers on the units, without and with back-pressure; print the seed of anything that fails."""
+    """Run random layers on the units, without and with back-pressure; print the seed of what fails."""
     failures: list[str] = []
     for name in ("npu8", "npu_lb") if unit == "both" else (unit,):
         with progress() as bar:
             task = bar.add_task(name, total=count)
-            result = soaking.soak(name, range(seed, seed + count), settings, lambda: bar.advance(task))
+            result = soaking.soak(
+                name, range(seed, seed + count), settings, functools.partial(bar.advance, task)
+            )
         console.print(
             f"{name}: {result.runs} runs of {count} layers from seed {seed}, {result.cycles:,} cycles, "
             f"{len(result.failures)} failed"
@@ -241,7 +245,8 @@ def bench(
     missed = benchmarks.missed_targets(rows)
     if speed and measured.ratio < benchmarks.MIN_SPEED_RATIO:
         missed.append(
-            f"session speed is {measured.ratio:.2f} of the plain harness's, the limit {benchmarks.MIN_SPEED_RATIO}"
+            f"session speed is {measured.ratio:.2f} of the plain harness's, "
+            f"the limit {benchmarks.MIN_SPEED_RATIO}"
         )
     for line in missed:
         errors.print(f"target missed: {line}", markup=False)

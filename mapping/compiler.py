@@ -77,7 +77,7 @@ def ceil_div(numerator: int, denominator: int) -> int:
 
 
 def spatial(shape: Sequence[int]) -> tuple[int, int, int]:
-    """Return (height, width, channels): a vector is one pixel, an additional leading axis is folded into rows."""
+    """Return (height, width, channels): a vector is one pixel, a further leading axis is folded into rows."""
     *outer, channels = shape
     if len(outer) < 2:
         return 1, int(np.prod(outer, dtype=int)), channels
@@ -87,8 +87,8 @@ def spatial(shape: Sequence[int]) -> tuple[int, int, int]:
 def reciprocal(count: int) -> tuple[int, int, int]:
     """Return (left_shift, multiplier, shift) with which requantisation divides a sum of `count` int8 values.
 
-    The result is the quotient rounded half away from zero, exactly: inputs are shifted left first, so that the
-    first of the two roundings is far below half of the quotient's smallest step, 1 / (2 count), and the
+    The result is the quotient rounded half away from zero, exactly: inputs are shifted left first, so that
+    the first of the two roundings is far below half of the quotient's smallest step, 1 / (2 count), and the
     multiplier is rounded up, so that ties stay ties or lie outside. A test compares every sum of every count.
 
     Raises:
@@ -121,6 +121,7 @@ class Plane:
 
     @property
     def words(self) -> int:
+        """Words of one plane."""
         return self.height * self.width
 
     @property
@@ -186,9 +187,9 @@ def legalise(layer: Layer, unit: CoreConfig) -> Layer:
         smallest, largest = int(layer.weights.min()), int(layer.weights.max())
         if smallest < low or largest > high:
             raise UnsupportedError(
-                f"layer {layer.name!r}: weights from {smallest} to {largest} do not fit {unit.name}, which has "
-                f"{unit.w_bits}-bit weights ({low} to {high}); quantise the layer to {unit.w_bits} bits, or clip it "
-                "with --clip-weights"
+                f"layer {layer.name!r}: weights from {smallest} to {largest} do not fit {unit.name}, which "
+                f"has {unit.w_bits}-bit weights ({low} to {high}); quantise the layer to {unit.w_bits} bits, "
+                "or clip it with --clip-weights"
             )
     for key, values in (
         ("kernel", kernel_size(layer)),
@@ -220,7 +221,7 @@ def legalise(layer: Layer, unit: CoreConfig) -> Layer:
 # ---------------------------------------------------------------------------------------------- operators
 @dataclass(frozen=True)
 class Band:
-    """A piece of the work: its command's fields, the rows of the inputs it reads and of the output it makes."""
+    """A piece of the work: its command's fields, the input rows it reads and the output rows it makes."""
 
     name: str
     fields: dict[str, int]
@@ -328,8 +329,8 @@ def compile_layer(
         unit: the unit that runs it.
         base: first byte address of the memory image.
         mem_bytes: size of the memory.
-        overlap: cut the work into bands, so that transfers hide behind the computation; otherwise everything is
-            loaded, computed and stored one after the other.
+        overlap: cut the work into bands, so that transfers hide behind the computation; otherwise everything
+            is loaded, computed and stored one after the other.
         input_address: where the (first) input will lie, channel-blocked, if another job or unit writes it; by
             default the layer's own input is part of the image.
 
@@ -351,7 +352,7 @@ def compile_layer(
         )
 
     image = Image(base)
-    weights = np.zeros(0, np.uint8)
+    weights: Bytes = np.zeros(0, np.uint8)
     slide = False
     channels = out_channels(legal)
     if legal.op == "conv2d":
@@ -397,8 +398,8 @@ def compile_layer(
         rows = band.in_rows - loaded
         if rows > 0:
             for plane, address in ((source, input_address), (second, second_address)):
-                for transfer in plane.transfers(address, loaded, rows) if plane else ():
-                    commands.append(encode("load", target=0, **transfer))
+                transfers = plane.transfers(address, loaded, rows) if plane else ()
+                commands.extend(encode("load", target=0, **transfer) for transfer in transfers)
             loaded = band.in_rows
         if i == 0 or rows > 0:
             _post(commands, "compute")
@@ -408,9 +409,8 @@ def compile_layer(
                 words = per_block * WEIGHT_WORD_BYTES // TRANSFER_WORD_BYTES
                 _load(commands, "weights", weight_address + j * words * TRANSFER_WORD_BYTES, words, j * words)
                 _post(commands, "compute")
-            stores = (
-                j == len(pieces) - 1 and band.out_rows > 0
-            )  # commands complete in order: one token covers all
+            # commands complete in order: one token covers all
+            stores = j == len(pieces) - 1 and band.out_rows > 0
             wait = int(i == 0 or rows > 0 or j > 0)
             commands.append(encode(band.name, wait_load=wait, post_store=int(stores), **piece))
         transfers = target.transfers(output_address, band.out_first, band.out_rows) if band.out_rows else ()
@@ -437,8 +437,8 @@ def compile_layer(
 def _capacity(layer: Layer, unit: CoreConfig, what: str, size: int, kib: int) -> None:
     if size > kib * 1024:
         raise CapacityError(
-            f"layer {layer.name!r}: {size} bytes of {what} do not fit the {kib} KiB that {unit.name} has for them; "
-            "use a smaller layer or a unit with a larger scratchpad"
+            f"layer {layer.name!r}: {size} bytes of {what} do not fit the {kib} KiB that {unit.name} has for "
+            "them; use a smaller layer or a unit with a larger scratchpad"
         )
 
 
@@ -481,7 +481,7 @@ def _pieces(band: Band, unit: CoreConfig, blocks: int, per_block: int) -> list[d
 
 
 def _parameters(layer: Layer, unit: CoreConfig) -> list[tuple[int, Bytes]]:
-    """Return the requantisation parameters as (count, packed): one set, or one for each average-pooling count."""
+    """Return the requantisation parameters as (count, packed): one set, or one for each averaging count."""
     channels = out_channels(layer)
     zeros, ones = np.zeros(channels, np.int32), np.ones(channels, np.int32)
     if layer.op in WEIGHTED_OPS:

@@ -1,7 +1,7 @@
 """The embedded real input: a trained digits network, layer by layer, on both units in RTL.
 
-The int8 variant runs on the 8-bit unit, the ternary one on the low-bit unit. Every layer reads what the hardware
-computed for the layers before it, so the accuracy is the hardware's.
+The int8 variant runs on the 8-bit unit, the ternary one on the low-bit unit. Every layer reads what the
+hardware computed for the layers before it, so the accuracy is the hardware's.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ DEFAULT_IMAGES = 100
 class VariantReport:
     """One variant on one unit.
 
-    `layers` are the first image's runs (cycles do not depend on the data, which is checked); `mismatches` counts
-    values that differ from the golden model, per layer, over all images.
+    `layers` are the first image's runs (cycles do not depend on the data, which is checked); `mismatches`
+    counts values that differ from the golden model, per layer, over all images.
     """
 
     unit: str
@@ -43,6 +43,7 @@ class VariantReport:
 
     @property
     def mismatches(self) -> int:
+        """Values that differ, over all layers and images."""
         return sum(self.mismatches_by_layer)
 
     @property
@@ -66,7 +67,7 @@ def run_image(session: Session, unit: str, network: DigitsNetwork, image: npt.ND
 
 
 def run_digits(
-    images: int = DEFAULT_IMAGES, on_progress: Callable[[int, int], None] = lambda done, total: None
+    images: int = DEFAULT_IMAGES, on_progress: Callable[[int, int], None] = lambda _done, _total: None
 ) -> list[VariantReport]:
     """Run the first `images` test digits through both variants; see `VariantReport`.
 
@@ -119,12 +120,14 @@ def table(report: VariantReport) -> Table:
     for run, mismatches in zip(report.layers, report.mismatches_by_layer, strict=True):
         has_macs = run.offered_macs > 0
         result.add_row(
-            run.layer.name, run.layer.op, run.unit, f"{run.cycles:,}", f"{run.useful_macs:,}" if has_macs else "-",
-            f"{run.utilisation:.1%}" if has_macs else "-", str(mismatches) if not mismatches else f"[red]{mismatches}[/]",
+            run.layer.name, run.layer.op, run.unit, f"{run.cycles:,}",
+            f"{run.useful_macs:,}" if has_macs else "-", f"{run.utilisation:.1%}" if has_macs else "-",
+            str(mismatches) if not mismatches else f"[red]{mismatches}[/]",
         )  # fmt: skip
     result.add_section()
     result.add_row(
-        "all", "", "", f"{sum(run.cycles for run in report.layers):,}", f"{sum(run.useful_macs for run in report.layers):,}",
+        "all", "", "", f"{sum(run.cycles for run in report.layers):,}",
+        f"{sum(run.useful_macs for run in report.layers):,}",
         "", str(report.mismatches), style="bold",
     )  # fmt: skip
     return result

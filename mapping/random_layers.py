@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -19,9 +21,9 @@ ATTEMPTS = 1000
 def random_layer(seed: int, unit: CoreConfig, op: str | None = None) -> Layer:
     """Return a random layer that the unit can run; equal arguments give equal layers.
 
-    Shapes start at 1 x 1 x 1; channels are ragged; kernels, strides, padding and dilation are drawn with their
-    corners (no padding, padding on one side only, stride beyond the kernel); values are random, all extreme
-    (-128 and 127), or constant; multipliers make the outputs spread, saturate, or vanish.
+    Shapes start at 1 x 1 x 1; channels are ragged; kernels, strides, padding and dilation are drawn with
+    their corners (no padding, padding on one side only, stride beyond the kernel); values are random, all
+    extreme (-128 and 127), or constant; multipliers make the outputs spread, saturate, or vanish.
     """
     rng = np.random.default_rng(seed)
     chosen = op or str(rng.choice(OPERATORS, p=(0.36, 0.24, 0.1, 0.1, 0.1, 0.1)))
@@ -44,6 +46,10 @@ def _values(rng: np.random.Generator, shape: tuple[int, ...], low: int, high: in
         return np.full(shape, rng.choice(np.array([low, high, 0])), np.int8)
     values = rng.integers(low, high, shape, endpoint=True)
     return (values * (rng.random(shape) < 0.3) if kind == "sparse" else values).astype(np.int8)
+
+
+def _pair(values: npt.NDArray[np.int64]) -> tuple[int, int]:
+    return int(values[0]), int(values[1])
 
 
 def _clamp(rng: np.random.Generator) -> tuple[int, int]:
@@ -89,7 +95,7 @@ def _draw(rng: np.random.Generator, name: str, op: str, unit: CoreConfig) -> Lay
     height, width = (int(v) for v in rng.integers(1, int(rng.choice((3, 10, 22))), 2))
     data = _values(rng, (height, width, channels), -128, 127)
     if op == "add":
-        scales = {}
+        scales: dict[str, Any] = {}
         for key in ("input1", "input2", "output"):
             scales[f"{key}_multiplier"] = int(rng.integers(1 << 30, 1 << 31))
             scales[f"{key}_shift"] = int(rng.integers(-4, 1))
@@ -101,17 +107,18 @@ def _draw(rng: np.random.Generator, name: str, op: str, unit: CoreConfig) -> Lay
             output_zero_point=zero_points["y"], left_shift=20, **scales,
         )  # fmt: skip
 
-    kernel = tuple(int(v) for v in rng.choice((1, 2, 3, 3, 3, 4, 5, 7, 9), 2))
-    stride = tuple(int(v) for v in rng.choice((1, 1, 1, 2, 3, 4), 2))
+    kernel = _pair(rng.choice((1, 2, 3, 3, 3, 4, 5, 7, 9), 2))
+    stride = _pair(rng.choice((1, 1, 1, 2, 3, 4), 2))
     pool = op in ("average_pool", "max_pool")
-    dilation = (1, 1) if pool or rng.random() < 0.7 else tuple(int(v) for v in rng.integers(1, 4, 2))
+    dilation = (1, 1) if pool or rng.random() < 0.7 else _pair(rng.integers(1, 4, 2))
     # padding below the kernel; for pools every window needs a valid value
     limit = [kernel[i] - 1 if pool else (kernel[i] - 1) * dilation[i] for i in (0, 1)]
     if rng.random() < 0.4:
         padding = (limit[0] // 2, limit[0] - limit[0] // 2, limit[1] // 2, limit[1] - limit[1] // 2)
     else:
-        padding = tuple(int(rng.integers(0, limit[i // 2], endpoint=True)) for i in range(4))
-    window = {"stride": stride, "padding": padding}
+        top, bottom, left, right = (int(rng.integers(0, limit[i // 2], endpoint=True)) for i in range(4))
+        padding = (top, bottom, left, right)
+    window: dict[str, Any] = {"stride": stride, "padding": padding}
     if pool:
         return Layer(name=name, op=op, act_min=act_min, act_max=act_max, input=data, kernel=kernel, **window)
 

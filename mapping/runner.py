@@ -19,7 +19,8 @@ from tb.session import Session, rerun_with_waves
 
 UNITS = {unit.name: unit for unit in (NPU8, NPU_LB)}
 SETTINGS = (
-    "W_BITS", "A_BITS", "ROWS", "COLS", "STRIPE_DEPTH", "LANES", "DW_TAPS", "ACT_KIB", "WEIGHT_KIB", "PARAM_KIB", "AXI_BITS",
+    "W_BITS", "A_BITS", "ROWS", "COLS", "STRIPE_DEPTH", "LANES", "DW_TAPS", "ACT_KIB", "WEIGHT_KIB",
+    "PARAM_KIB", "AXI_BITS",
 )  # fmt: skip
 BACKPRESSURE_PERCENT = 25
 """Share of cycles in which each channel of the memory stalls, where back-pressure is asked for."""
@@ -70,7 +71,8 @@ class LayerRun:
         golden: what the golden model gives.
         cycles: start to interrupt.
         counters: all counter registers by name.
-        useful_macs, offered_macs: MACs that the network asked for; multipliers times cycles of multiplying commands.
+        useful_macs, offered_macs: MACs that the network asked for; multipliers times cycles of multiplying
+            commands.
     """
 
     layer: Layer
@@ -102,10 +104,12 @@ class LayerRun:
 
     @property
     def useful_macs(self) -> int:
+        """MACs that the network asked for."""
         return self.counters["macs_useful"]
 
     @property
     def offered_macs(self) -> int:
+        """Multipliers times cycles of multiplying commands."""
         return self.counters["macs_offered"]
 
     @property
@@ -129,7 +133,8 @@ def job_of(program: Program, *, backpressure: int | None = None, max_cycles: int
     memory = MemoryModel()
     if backpressure is not None:
         memory = MemoryModel(backpressure_percent=BACKPRESSURE_PERCENT, backpressure_seed=backpressure)
-    # no layer that fits the scratchpads is far from this: one MAC column at a time, memory at a tenth of its speed
+    # no layer that fits the scratchpads is far from this: one MAC column at a time, memory at a tenth of its
+    # speed
     bytes_moved = sum(data.size for _, data in program.segments) + program.output[1]
     limit = max_cycles or 100_000 + 10 * bytes_moved + 4 * macs(program.layer) + 64 * program.output[1] * 256
     return Job(
@@ -145,7 +150,8 @@ def run_program(session: Session, program: Program, *, backpressure: int | None 
     """Run a compiled layer.
 
     Raises:
-        RunError: the unit reports an error or does not finish; with the diagnosis and a line that reproduces it.
+        RunError: the unit reports an error or does not finish; with the diagnosis and a line that reproduces
+            it.
     """
     job = job_of(program, backpressure=backpressure)
     result = session.run(job)
@@ -210,9 +216,8 @@ def failure_report(
     """Return what is wrong with a run, how to reproduce it, and where its waves are."""
     where = np.argwhere(run.output != run.golden)
     first = tuple(int(i) for i in where[0]) if len(where) else None
-    lines = [
-        f"layer {run.layer.name!r} on {run.unit}: {run.mismatches} of {run.output.size} values differ from the golden model"
-    ]
+    wrong = f"{run.mismatches} of {run.output.size} values differ from the golden model"
+    lines = [f"layer {run.layer.name!r} on {run.unit}: {wrong}"]
     if first is not None:
         lines.append(f"  first at {first}: {int(run.output[first])} instead of {int(run.golden[first])}")
     waves: Path = rerun_with_waves(config, job_of(program, backpressure=backpressure))

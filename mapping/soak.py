@@ -36,7 +36,7 @@ def soak(
     config: SocConfig | None = None,
     **session_options: Any,
 ) -> SoakResult:
-    """Run one random layer for each seed on a unit in RTL, twice: memory undisturbed, and with that seed's stalls.
+    """Run one random layer for each seed on a unit in RTL, twice: undisturbed, and with that seed's stalls.
 
     Args:
         unit: "npu8" or "npu_lb".
@@ -47,7 +47,8 @@ def soak(
         session_options: for tb.session.Session.
 
     Raises:
-        NpuloopError, TestbenchError: wrong arguments, or the simulator dies (its message has the reproduction).
+        NpuloopError, TestbenchError: wrong arguments, or the simulator dies (its message has the
+            reproduction).
     """
     system = config or system_of(unit, settings)
     core = core_of(system, unit)
@@ -60,7 +61,8 @@ def soak(
             if seed % RESET_EVERY == 0:
                 session.run(Job(starts={unit: (0, 0)}, reset_after=0))
             for backpressure in (None, seed):
-                head = f"seed {seed} on {unit}: npuloop soak --unit {unit} --seed {seed} --count 1 {again}".rstrip()
+                command = f"npuloop soak --unit {unit} --seed {seed} --count 1 {again}".rstrip()
+                head = f"seed {seed} on {unit}: {command}"
                 result.runs += 1
                 try:
                     run = run_program(session, program, backpressure=backpressure)

@@ -8,25 +8,37 @@ Needs nothing but Python (3.7 or later): it has to run before anything is instal
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 MIN_PYTHON = (3, 10)
 MIN_DISK_GIB = 8
 
 
-def debian(packages: str) -> str:
-    """Return the command that installs packages on Debian and Ubuntu."""
-    return f"sudo apt-get install {packages}"
+class Need(NamedTuple):
+    """Something to look for.
+
+    Attributes:
+        what: what it is.
+        found: what is there, None where it is missing.
+        package: the package of Debian and Ubuntu that has it; empty where none does.
+        hint: what to do where the package is not the answer, or not all of it.
+    """
+
+    what: str
+    found: str | None
+    package: str = ""
+    hint: str = ""
 
 
-def compiles(source: str, *flags: str) -> bool:
-    """Return whether g++ accepts a C++ source."""
+def compiles(source: str, *flags: str) -> str | None:
+    """Return g++'s path if it is there and accepts a C++ source."""
     try:
         done = subprocess.run(
             ["g++", "-fsyntax-only", "-x", "c++", *flags, "-"],
@@ -36,33 +48,33 @@ def compiles(source: str, *flags: str) -> bool:
             check=False,
         )
     except OSError:
-        return False
-    return done.returncode == 0
+        return None
+    return shutil.which("g++") if done.returncode == 0 else None
 
 
-def has_venv() -> bool:
-    """Return whether a virtual environment with pip can be made."""
+def pip_for_venv() -> str | None:
+    """Return the pip that a virtual environment gets, None if none can be made (Debian splits it off)."""
     try:
-        import ensurepip  # noqa: F401
-        import venv  # noqa: F401
+        import ensurepip
+        import venv  # noqa: F401  # that it is there is the question
     except ImportError:
-        return False
-    return True
+        return None
+    return f"pip {ensurepip.version()}"
 
 
 def libpython() -> str | None:
     """Return the path of Python's shared library, which the simulator loads, or None."""
-    names = {str(sysconfig.get_config_var(key) or "") for key in ("LDLIBRARY", "INSTSONAME")}
+    names = [str(sysconfig.get_config_var(key) or "") for key in ("INSTSONAME", "LDLIBRARY")]
     folders = [str(sysconfig.get_config_var(key) or "") for key in ("LIBDIR", "LIBPL")]
-    folders += [os.path.join(sys.base_prefix, "lib")]  # noqa: PTH118
+    folders.append(sys.base_prefix + "/lib")
     multiarch = sysconfig.get_config_var("MULTIARCH")
     if multiarch:
         folders.append("/usr/lib/" + multiarch)
     for folder in filter(None, folders):
         for name in filter(None, names):
-            path = os.path.join(folder, name)  # noqa: PTH118
-            if ".so" in name and os.path.exists(path):  # noqa: PTH110
-                return path
+            path = Path(folder) / name
+            if ".so" in name and path.exists():
+                return str(path)
     return None
 
 
@@ -75,74 +87,85 @@ def writes(folder: str) -> bool:
         return False
 
 
-def required() -> Iterator[tuple[str, bool, str]]:
-    """Yield (name, whether it is there, what to do otherwise) of everything that is needed."""
+def required() -> Iterator[Need]:
+    """Yield everything that is needed."""
     version = ".".join(map(str, sys.version_info[:3]))
     needed = ".".join(map(str, MIN_PYTHON))
-    yield (
-        f"Python {needed} or later (this is {version})",
-        sys.version_info >= MIN_PYTHON,
-        "install it and say which one to use: make PYTHON=/path/to/python" + needed,
+    yield Need(
+        f"Python {needed} or later",
+        version if sys.version_info >= MIN_PYTHON else None,
+        "python3",
+        f"this is {version}; say which one to use: make PYTHON=/path/to/python{needed}",
     )
-    yield "Python's venv and pip", has_venv(), debian("python3-venv")
-    yield (
-        "Python's shared library (libpython)",
-        libpython() is not None,
-        debian("libpython3-dev") + "; with pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install ...",
+    yield Need("Python's venv and pip", pip_for_venv(), "python3-venv")
+    yield Need(
+        "Python's shared library",
+        libpython(),
+        "libpython3-dev",
+        "pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install ...",
     )
-    yield (
+    yield Need(
         "g++ with C++20",
         compiles("#include <concepts>\n#include <span>\n", "-std=c++20"),
-        debian("g++") + " (version 10 or later)",
+        "g++",
+        "10 or later",
     )
-    yield "make", shutil.which("make") is not None, debian("make")
-    yield "perl (Verilator's front end)", shutil.which("perl") is not None, debian("perl")
-    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
-    yield "a writable checkout", writes(here), "check the owner of " + here
-    yield (
-        "a checkout path without spaces",
-        " " not in here,
-        "Verilator's makefiles cannot cope with spaces: move the checkout",
+    yield Need("make", shutil.which("make"), "make")
+    yield Need("perl (for Verilator)", shutil.which("perl"), "perl")
+    here = str(Path(__file__).resolve().parents[1])
+    yield Need("a writable checkout", here if writes(here) else None, hint="check the owner of " + here)
+    yield Need(
+        "a path without spaces",
+        None if " " in here else "yes",
+        hint="Verilator's makefiles cannot cope with spaces: move the checkout",
     )
     free = shutil.disk_usage(here).free / 2**30
-    yield (
-        f"{MIN_DISK_GIB} GiB of free disk ({free:.0f} here)",
-        free >= MIN_DISK_GIB or os.path.exists(os.path.join(here, ".venv")),  # noqa: PTH110, PTH118
-        "free some: the virtual environment takes 2 to 7 GiB, builds 1",
+    installed = (Path(here) / ".venv").exists()
+    yield Need(
+        f"{MIN_DISK_GIB} GiB of free disk",
+        f"{free:.0f} GiB" if free >= MIN_DISK_GIB or installed else None,
+        hint=f"{free:.1f} GiB are free; the virtual environment takes 2 to 7, builds 1",
     )
 
 
-def optional() -> Iterator[tuple[str, bool, str]]:
-    """Yield the same of what is only nice to have."""
-    yield (
-        "lz4 and zlib headers (FST traces; without them traces are VCD)",
+def optional() -> Iterator[Need]:
+    """Yield what is only nice to have."""
+    yield Need(
+        "lz4 and zlib headers",
         compiles("#include <lz4.h>\n#include <zlib.h>\n"),
-        debian("liblz4-dev zlib1g-dev"),
+        "liblz4-dev zlib1g-dev",
+        "for FST traces; without them traces are VCD",
     )
-    yield (
-        "a wave viewer (surfer or gtkwave)",
-        any(shutil.which(name) for name in ("surfer", "gtkwave")),
-        debian("gtkwave") + ", or https://surfer-project.org",
+    yield Need(
+        "a wave viewer",
+        shutil.which("surfer") or shutil.which("gtkwave"),
+        "gtkwave",
+        "or https://surfer-project.org",
     )
+
+
+def row(state: str, need: Need) -> str:
+    """Return a line of the table; where something is missing, the hint takes the place of what was found."""
+    return f"{state:8}  {need.what:23}  {need.package:21}  {need.found or need.hint}".rstrip()
 
 
 def main() -> int:
     """Print the findings; return 1 if something required is missing."""
     quick = "--quick" in sys.argv[1:]
-    missing = 0
-    for name, there, remedy in required():
-        missing += not there
-        if not there or not quick:
-            print(f"{'ok' if there else 'MISSING':8} {name}")
-        if not there:
-            print("         " + remedy)
+    needs = list(required())
+    missing = [need for need in needs if need.found is None]
+    if missing or not quick:
+        print(f"{'':8}  {'needed':23}  {'Debian package':21}  found")
+    for need in missing if quick else needs:
+        print(row("MISSING" if need.found is None else "ok", need))
     if not quick:
-        for name, there, remedy in optional():
-            print(f"{'ok' if there else 'optional':8} {name}")
-            if not there:
-                print("         " + remedy)
+        for need in optional():
+            print(row("optional" if need.found is None else "ok", need))
     if missing:
-        print(f"{missing} required thing{'' if missing == 1 else 's'} missing")
+        packages = " ".join(need.package for need in missing if need.package)
+        print(f"\n{len(missing)} required thing{'' if len(missing) == 1 else 's'} missing")
+        if packages:
+            print(f"On Debian and Ubuntu: sudo apt-get install {packages}")
     return 1 if missing else 0
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -120,6 +121,6 @@ def test_a_missing_or_incomplete_network_file_is_one_clear_error(tmp_path: Path)
 @pytest.mark.parametrize(
     "image", [np.zeros((8, 7)), np.full((8, 8), 17), np.full((8, 8), 0.5), np.full((8, 8), -1)]
 )
-def test_an_image_that_is_no_digit_is_refused(image: np.ndarray) -> None:
+def test_an_image_that_is_no_digit_is_refused(image: npt.NDArray[Any]) -> None:
     with pytest.raises(ShapeError, match="8 x 8"):
         quantize_image(image)

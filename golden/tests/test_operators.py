@@ -3,8 +3,10 @@
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from golden import operators
@@ -23,7 +25,7 @@ def reduced(x: int, a_bits: int) -> int:
     return min(max(half_away(Fraction(x, 2 ** (8 - a_bits))), -high - 1), high)
 
 
-def naive_weighted(layer: Layer, a_bits: int) -> np.ndarray:
+def naive_weighted(layer: Layer, a_bits: int) -> npt.NDArray[Any]:
     """conv2d, depthwise_conv2d and fully_connected by the definition, one product at a time."""
     x = layer.input if layer.op != "fully_connected" else layer.input[None, None]
     w = layer.weights if layer.op != "fully_connected" else layer.weights[:, None, None]
@@ -64,7 +66,7 @@ def naive_weighted(layer: Layer, a_bits: int) -> np.ndarray:
     return out.reshape(output_shape(layer))
 
 
-def naive_pool(layer: Layer) -> np.ndarray:
+def naive_pool(layer: Layer) -> npt.NDArray[Any]:
     """average_pool and max_pool by the definition."""
     height, width, _ = layer.input.shape
     out = np.zeros(output_shape(layer), np.int8)
@@ -81,7 +83,7 @@ def naive_pool(layer: Layer) -> np.ndarray:
     return out
 
 
-def naive_add(layer: Layer) -> np.ndarray:
+def naive_add(layer: Layer) -> npt.NDArray[Any]:
     """add by the definition."""
 
     def scaled(x: int, zero_point: int, multiplier: int, shift: int) -> int:
@@ -100,7 +102,7 @@ def naive_add(layer: Layer) -> np.ndarray:
     return out
 
 
-def naive(layer: Layer, a_bits: int) -> np.ndarray:
+def naive(layer: Layer, a_bits: int) -> npt.NDArray[Any]:
     """Any operator by its definition."""
     if layer.op == "add":
         return naive_add(layer)

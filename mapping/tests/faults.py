@@ -67,7 +67,9 @@ def random_bytes(seed: int, size: int) -> Bytes:
     return np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
 
 
-def conv_layer(core: CoreConfig, height: int, width: int, channels: int, outputs: int, kernel: int = 1) -> Layer:
+def conv_layer(
+    core: CoreConfig, height: int, width: int, channels: int, outputs: int, kernel: int = 1
+) -> Layer:
     """Return a convolution that keeps the image's size, with outputs that spread over int8."""
     rng = np.random.default_rng((height, width, channels, outputs, kernel))
     low, high = weight_range(core.w_bits)
@@ -100,7 +102,7 @@ def encoded(command: Mapping[str, Any]) -> Words:
 
 @dataclass(frozen=True)
 class Reference:
-    """A layer, its golden result, and the cycles that it takes after power-up, by seed of the back-pressure."""
+    """A layer, its golden result, and the cycles it takes after power-up, by seed of the back-pressure."""
 
     program: Program
     golden: npt.NDArray[np.int8]

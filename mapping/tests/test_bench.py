@@ -7,8 +7,8 @@ import pytest
 from mapping import bench
 from tb.session import Session
 
-# (layer, unit): (cycle law, array cycles on resident data, cycles start to interrupt). A change of the hardware or of the
-# compiler that changes one of these must say so here.
+# (layer, unit): (cycle law, array cycles on resident data, cycles start to interrupt). A change of the
+# hardware or of the compiler that changes one of these must say so here.
 CYCLES = {
     ("conv 3x3 64-64, 16x16", "npu8"): (36864, 36864, 38831),
     ("conv 3x3 64-64, 32x32", "npu8"): (147456, 147456, 149557),
@@ -58,5 +58,6 @@ def test_a_repeated_program_does_the_same_work_several_times(pair: Session) -> N
     core = pair.config.cores[0]
     program = compile_layer(bench.bench_layer(bench.CASES[4], core), core)
     once, thrice = run_program(pair, program), run_program(pair, bench.repeat(program, 3))
-    assert once.match and thrice.match
+    assert once.match
+    assert thrice.match
     assert thrice.useful_macs == 3 * once.useful_macs

@@ -156,7 +156,9 @@ def test_bad_layers_give_one_error_that_says_what_and_write_nothing(
         (("--set", "AXI_BITS=32"), "64 or 128"),
     ],
 )
-def test_unknown_units_and_parameters_are_refused(arguments: tuple[str, ...], says: str, layer_file: Path) -> None:
+def test_unknown_units_and_parameters_are_refused(
+    arguments: tuple[str, ...], says: str, layer_file: Path
+) -> None:
     done = npuloop("layer", layer_file, *arguments)
     assert done.returncode == 2
     assert says in done.stderr

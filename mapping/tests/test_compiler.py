@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,18 +15,18 @@ from golden.operators import average_pool
 from mapping.compiler import MAX_POOL_COUNT, CapacityError, compile_layer, reciprocal, slides, spans
 from mapping.random_layers import OPERATORS, random_layer
 from tb.commands import decode
-from tb.config import NPU8, NPU_LB
+from tb.config import NPU8, NPU_LB, CoreConfig
 
 
-def commands_of(layer: Layer, unit=NPU8, **options) -> list[dict[str, int | str]]:
+def commands_of(layer: Layer, unit: CoreConfig = NPU8, **options: Any) -> list[dict[str, int | str]]:
     program = compile_layer(layer, unit, **options)
     address, count = program.commands
     data = next(data for start, data in program.segments if start == address)
     return [decode(data[64 * i : 64 * (i + 1)]) for i in range(count)]
 
 
-def conv(h: int = 8, w: int = 8, c: int = 16, k: int = 16, kernel: int = 3, **changes) -> Layer:
-    values = {
+def conv(h: int = 8, w: int = 8, c: int = 16, k: int = 16, kernel: int = 3, **changes: Any) -> Layer:
+    values: dict[str, Any] = {
         "name": "conv",
         "op": "conv2d",
         "input": np.ones((h, w, c), np.int8),

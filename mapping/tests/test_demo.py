@@ -12,7 +12,9 @@ def reports() -> list[demo.VariantReport]:
     return demo.run_digits(8)
 
 
-def test_the_hardware_computes_every_layer_of_both_variants_exactly(reports: list[demo.VariantReport]) -> None:
+def test_the_hardware_computes_every_layer_of_both_variants_exactly(
+    reports: list[demo.VariantReport],
+) -> None:
     assert [(r.unit, r.network.variant) for r in reports] == [("npu8", "int8"), ("npu_lb", "ternary")]
     for report in reports:
         assert len(report.layers) == len(report.network.nodes) >= 6

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from golden.layer import load_layer, run_layer
@@ -146,7 +148,7 @@ def test_both_units_run_different_layers_at_once(pair: Session, backpressure: in
             )
 
 
-def handover(pair: Session, wait: bool) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+def handover(pair: Session, wait: bool) -> tuple[npt.NDArray[Any], npt.NDArray[Any], dict[str, int]]:
     """npu8 makes a tensor; npu_lb, started at the same time, reads it from memory."""
     first_core, second_core = pair.config.cores
     # a long first layer, so that a reader that does not wait is surely too early
@@ -154,7 +156,8 @@ def handover(pair: Session, wait: bool) -> tuple[np.ndarray, np.ndarray, dict[st
     producer = replace(
         producer,
         input=np.resize(producer.input, (16, 16, 32)), weights=np.resize(producer.weights, (16, 3, 3, 32)),
-        bias=np.zeros(16, np.int32), multiplier=np.full(16, 1 << 30, np.int32), shift=np.full(16, -10, np.int32),
+        bias=np.zeros(16, np.int32), multiplier=np.full(16, 1 << 30, np.int32),
+        shift=np.full(16, -10, np.int32),
         stride=(1, 1), dilation=(1, 1), padding=(1, 1, 1, 1), act_min=-128, act_max=127,
     )  # fmt: skip
     made = run_layer(producer)
