@@ -31,9 +31,10 @@ setup: $(STAMP) ## Make the virtual environment
 sim: $(STAMP) ## Run a network on the simulated hardware and compare it bit for bit
 	$(BIN)/npuloop sim $(ARGS)
 
+# worksteal: neighbouring tests, which share sessions and builds, stay on one worker, and none idles at the end.
 test: $(STAMP) ## Run all tests
 	@mkdir -p sim_build
-	$(BIN)/python -m pytest -n $(JOBS) --junitxml=sim_build/junit.xml $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --junitxml=sim_build/junit.xml $(ARGS)
 
 lint: $(STAMP) ## Check Python and SystemVerilog
 	$(BIN)/ruff check .

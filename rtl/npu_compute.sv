@@ -144,12 +144,12 @@ module npu_compute
     .first_tile_words_o(first_tile_words)
   );
 
-  logic wait_tile, wait_bank, wait_add, address_error;
+  logic wait_tile, wait_bank, wait_add, address_error, loader_error_q;
   assign wait_tile     = is_mac && beat.pass_first && !loader_ready;
   assign wait_bank     = beat.stripe_first && (bank_full_q[beat.bank] || !drain_ready || (is_add && !drain_empty));
   assign wait_add      = is_add && add_busy;
   assign address_error = agu_valid && beat.read && beat.addr >= ActWords;
-  assign beat_go       = agu_valid && !wait_tile && !wait_bank && !wait_add && !address_error && !stop_i;
+  assign beat_go       = agu_valid && !wait_tile && !wait_bank && !wait_add && !address_error && !loader_error_q && !stop_i;
 
   assign op_re_o   = beat_go && beat.read;
   assign op_addr_o = beat.addr[ActBits-1:0];
@@ -498,7 +498,21 @@ module npu_compute
 
   // ---------------------------------------------------------------- status
   assign done_o        = drain_done;
-  assign error_o       = (address_error && !stop_i) || loader_error || drain_error;
+  // The sequencer works on the newest command: its errors wait until the commands before are complete.
+  logic [2:0] commands_q;
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      commands_q     <= '0;
+      loader_error_q <= 1'b0;
+    end else if (clear_i) begin
+      commands_q     <= '0;
+      loader_error_q <= 1'b0;
+    end else begin
+      commands_q <= commands_q + 3'(agu_start) - 3'(drain_done);
+      if (loader_error) loader_error_q <= 1'b1;
+    end
+  end
+  assign error_o       = ((address_error || loader_error_q) && commands_q == 3'd1 && !stop_i) || drain_error;
   assign error_cause_o = ERROR_SCRATCHPAD_RANGE;
 
   always_comb begin

@@ -109,7 +109,7 @@ module npu_core
   logic [CmdBits-1:0] cmd;
   logic [2:0][CmdBits-1:0] start_cmd;
   logic [31:0] cmd_index;
-  logic [2:0][31:0] oldest;
+  logic [2:0][31:0] oldest, error_oldest;
   state_e engine_state[3], work[3];
   logic [2:0][2:0] diag_tokens;
   logic [2:0] diag_on_event;
@@ -149,6 +149,7 @@ module npu_core
       .idle_o           (engine_idle[e]),
       .illegal_o        (illegal[e]),
       .oldest_index_o   (oldest[e]),
+      .error_index_o    (error_oldest[e]),
       .state_o          (engine_state[e]),
       .diag_tokens_o    (diag_tokens[e]),
       .diag_on_event_o  (diag_on_event[e]),
@@ -439,15 +440,15 @@ module npu_core
     if (compute_error) begin
       error_cause  = compute_cause;
       error_engine = ENGINE_COMPUTE;
-      error_index  = oldest[ENGINE_COMPUTE];
+      error_index  = error_oldest[ENGINE_COMPUTE];
     end else if (load_error) begin
       error_cause  = load_cause;
       error_engine = ENGINE_LOAD;
-      error_index  = oldest[ENGINE_LOAD];
+      error_index  = error_oldest[ENGINE_LOAD];
     end else if (store_error) begin
       error_cause  = store_cause;
       error_engine = ENGINE_STORE;
-      error_index  = oldest[ENGINE_STORE];
+      error_index  = error_oldest[ENGINE_STORE];
     end else if (illegal[ENGINE_COMPUTE]) begin
       error_engine = ENGINE_COMPUTE;
       error_index  = oldest[ENGINE_COMPUTE];

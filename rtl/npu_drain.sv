@@ -202,8 +202,9 @@ module npu_drain
   assign take           = issue && first_of_group && !(group_q == '0 && now.reuse);
   assign keep_done      = now_valid && now.keep && bank_full_i[now.bank] && in_pipe_q == '0 && !stop_i;
   assign now_pop        = (issue && last_sub && last_pixel && last_group) || keep_done;
-  assign error_o        = (reading && !param_range)
-      || (now_valid && !now.keep && bank_full_i[now.bank] && !out_range && !stop_i);
+  // errors count when all words before are written: the command is then the oldest
+  assign error_o        = now_valid && !now.keep && bank_full_i[now.bank] && in_pipe_q == '0 && !stop_i
+      && (!out_range || (!set_ready && reading && !param_range));
 
   assign acc_re_o    = issue && sub_q == '0;
   assign acc_bank_o  = now.bank;

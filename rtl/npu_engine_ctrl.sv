@@ -46,7 +46,8 @@ module npu_engine_ctrl
   // status
   output logic                idle_o,
   output logic                illegal_o,
-  output logic [31:0]         oldest_index_o,       // of the oldest unfinished command
+  output logic [31:0]         oldest_index_o,       // of the oldest command that has not ended: it may wait to post
+  output logic [31:0]         error_index_o,        // of the oldest command that is not complete: a datapath's error is its
   output state_e              state_o,
   output logic [2:0]          diag_tokens_o,
   output logic                diag_on_event_o,
@@ -97,6 +98,23 @@ module npu_engine_ctrl
     .valid_o(flight_valid),
     .ready_i(flight_pop),
     .data_o ({flight_mask, flight_index})
+  );
+
+  logic work_valid;
+  logic [31:0] work_index;
+  npu_fifo #(
+    .Width(32),
+    .Depth(InFlight)
+  ) i_work (
+    .clk_i,
+    .rst_ni,
+    .clear_i,
+    .valid_i(flight_push),
+    .ready_o(),
+    .data_i (head_index),
+    .valid_o(work_valid),
+    .ready_i(done_i),
+    .data_o (work_index)
   );
 
   logic [2:0] wait_mask, post_mask;
@@ -168,6 +186,7 @@ module npu_engine_ctrl
   assign idle_o          = !head_valid && !flight_valid;
   assign illegal_o       = head_valid && !legal && !flight_valid && !stop_i;
   assign oldest_index_o  = flight_valid ? flight_index : head_index;
+  assign error_index_o   = work_valid ? work_index : oldest_index_o;
   assign diag_on_event_o = may_start && header.opcode == OP_WAIT && !control_go;
   assign diag_event_o    = event_cmd.event_id;
 

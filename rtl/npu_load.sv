@@ -123,6 +123,7 @@ module npu_load
   // Beats become words; a complete word waits in `word_q` until its scratchpad takes it.
   logic word_valid_q, word_taken, word_complete;
   logic [127:0] word_q, word_d;
+  logic [1:0] resp_q, resp_d;  // of the word: the first bad response of its beats
   assign r_go       = r_valid_i && r_ready_o;
   assign burst_done = r_go && r_last_i;
   assign r_ready_o  = stop_i || !word_valid_q || word_taken;
@@ -130,22 +131,27 @@ module npu_load
   if (AxiDataBits == 128) begin : gen_full
     assign word_complete = 1'b1;
     assign word_d = r_data_i;
+    assign resp_d = r_resp_i;
   end else begin : gen_half
     logic half_q;
     logic [63:0] low_q;
+    logic [1:0] low_resp_q;
     always_ff @(posedge clk_i or negedge rst_ni) begin
       if (!rst_ni) begin
-        half_q <= 1'b0;
-        low_q  <= '0;
+        half_q     <= 1'b0;
+        low_q      <= '0;
+        low_resp_q <= '0;
       end else if (clear_i) begin
         half_q <= 1'b0;
       end else if (r_go) begin
         half_q <= !half_q;
         low_q  <= r_data_i;
+        low_resp_q <= r_resp_i;
       end
     end
     assign word_complete = half_q;
     assign word_d = {r_data_i, low_q};
+    assign resp_d = low_resp_q[1] ? low_resp_q : r_resp_i;
   end
 
   logic in_range, word_go;
@@ -160,20 +166,21 @@ module npu_load
   assign word_go = word_valid_q && walk_active && !stop_i;
   always_comb begin
     write_valid_o = '0;
-    for (int t = 0; t < 3; t++) write_valid_o[t] = word_go && in_range && target_q == 2'(t);
+    for (int t = 0; t < 3; t++) write_valid_o[t] = word_go && in_range && !resp_q[1] && target_q == 2'(t);
   end
   assign write_addr_o = walk_addr[19:0];
   assign write_data_o = word_q;
-  assign word_taken   = word_go && in_range && (target_q != TARGET_ACTIVATIONS || act_ready_i);
+  assign word_taken   = word_go && in_range && !resp_q[1] && (target_q != TARGET_ACTIVATIONS || act_ready_i);
   assign walk_next    = word_taken;
   assign done_o       = word_taken && walk_last;
 
   always_comb begin
     error_o       = 1'b0;
     error_cause_o = ERROR_NONE;
-    if (r_go && r_resp_i[1]) begin
+    // both wait at the word until its command is the one that is walked
+    if (word_go && resp_q[1]) begin
       error_o       = 1'b1;
-      error_cause_o = r_resp_i[0] ? ERROR_LOAD_DECERR : ERROR_LOAD_SLVERR;
+      error_cause_o = resp_q[0] ? ERROR_LOAD_DECERR : ERROR_LOAD_SLVERR;
     end else if (word_go && !in_range) begin
       error_o       = 1'b1;
       error_cause_o = ERROR_SCRATCHPAD_RANGE;
@@ -188,6 +195,7 @@ module npu_load
       in_flight_q  <= '0;
       word_valid_q <= 1'b0;
       word_q       <= '0;
+      resp_q       <= '0;
       target_q     <= '0;
     end else if (clear_i) begin
       in_flight_q  <= '0;
@@ -198,6 +206,7 @@ module npu_load
       if (r_go && word_complete) begin
         word_valid_q <= 1'b1;
         word_q       <= word_d;
+        resp_q       <= resp_d;
       end else if (word_taken) begin
         word_valid_q <= 1'b0;
       end

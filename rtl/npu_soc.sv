@@ -207,10 +207,8 @@ module npu_soc
   logic clear_events;
 
   always_comb begin
-    clear_events = 1'b0;
-    for (int unsigned i = 0; i < NumCores; i++) begin
-      if (soft_reset[i] && (busy & ~(NumCores'(1) << i)) == '0) clear_events = 1'b1;
-    end
+    // units that get ready in this very cycle no longer count as busy
+    clear_events = soft_reset != '0 && (busy & ~soft_reset) == '0;
   end
 
   npu_events #(
