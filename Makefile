@@ -5,8 +5,6 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-# PyTorch without CUDA, gigabytes smaller. Asked for torch alone; where it cannot be reached, PyPI's torch is taken.
-TORCH  ?= https://download.pytorch.org/whl/cpu
 JOBS   ?= 2
 N      ?= 100
 SEED   ?= 1
@@ -21,8 +19,6 @@ help: ## List the targets
 $(STAMP): pyproject.toml
 	@$(PYTHON) tb/doctor.py --quick
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-deps --retries 1 --extra-index-url $(TORCH) \
-	  $$(grep -o 'torch==[0-9.]*' pyproject.toml)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
@@ -31,7 +27,7 @@ setup: $(STAMP) ## Make the virtual environment
 sim: $(STAMP) ## Run a network on the simulated hardware and compare it bit for bit
 	$(BIN)/npuloop sim $(ARGS)
 
-# worksteal: neighbouring tests, which share sessions and builds, stay on one worker, and none idles at the end.
+# worksteal: neighbouring tests, which share sessions and builds, tend to stay on one worker, and none idles at the end.
 test: $(STAMP) ## Run all tests
 	@mkdir -p sim_build
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --junitxml=sim_build/junit.xml $(ARGS)

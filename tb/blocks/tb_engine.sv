@@ -31,7 +31,8 @@ module tb_engine
   input  logic               done_i,
   output logic               idle_o,
   output logic               illegal_o,
-  output logic [       31:0] oldest_index_o
+  output logic [       31:0] oldest_index_o,
+  output logic [       31:0] error_index_o
 );
   npu_engine_ctrl #(
     .Engine    (ENGINE_COMPUTE),

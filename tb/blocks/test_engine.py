@@ -132,6 +132,8 @@ class TB(Bench):
         if self.flight or head is not None:
             oldest = self.flight[0] if self.flight else self.queue[0]
             assert int(dut.oldest_index_o.value) == oldest.index
+        if self.finished < len(self.flight):
+            assert int(dut.error_index_o.value) == self.flight[self.finished].index
         illegal = head is not None and not head.legal and not self.flight and not self.stopped
         assert int(dut.illegal_o.value) == int(illegal), f"illegal_o with {head}"
 
