@@ -11,11 +11,13 @@ from rich.table import Table
 from golden import layout
 from golden.arithmetic import weight_range
 from golden.layer import Layer, kernel_size, out_channels, output_shape
-from mapping.compiler import Bytes, Program, ceil_div, compile_layer, legalise, slides, spatial, stripe_of
+from mapping.bands import ceil_div, slides, spatial, stripe_of
+from mapping.compiler import Bytes, Program, compile_layer
+from mapping.legalise import legalise
 from mapping.runner import LayerRun, core_of, job_of, run_program
-from tb.bench import Speed, compare_speed
 from tb.config import CoreConfig, SocConfig
 from tb.session import Session
+from tb.speed import Speed, compare_speed
 
 MIN_SPEED_RATIO = 0.7
 SPEED_REPEATS = 8

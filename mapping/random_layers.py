@@ -63,7 +63,10 @@ def _multipliers(
     rng: np.random.Generator, channels: int, reduction: float
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Draw multipliers and shifts: mostly such that the outputs spread over int8, sometimes anything."""
-    multiplier = rng.integers(1 << 30, 1 << 31, channels, dtype=np.int64).astype(np.int32)
+    drawn = rng.integers(1 << 30, 1 << 31, channels, dtype=np.int64)
+    # one channel in eight: multipliers whose products end in zeros, so that ties of the rounding occur
+    special = np.array([1 << 30, (1 << 31) - 1, 3 << 29, 0])[drawn >> 3 & 3]
+    multiplier = np.where(drawn & 7 == 0, special, drawn).astype(np.int32)
     if rng.random() < 0.75:
         centre = -round(np.log2(max(reduction, 1.0)))
         shift = centre + rng.integers(-3, 4, channels)

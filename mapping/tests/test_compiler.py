@@ -12,7 +12,8 @@ from golden.arithmetic import requantize
 from golden.errors import UnsupportedError
 from golden.layer import Layer
 from golden.operators import average_pool
-from mapping.compiler import MAX_POOL_COUNT, CapacityError, compile_layer, reciprocal, slides, spans
+from mapping.bands import MAX_POOL_COUNT, reciprocal, slides, spans
+from mapping.compiler import CapacityError, compile_layer
 from mapping.random_layers import OPERATORS, random_layer
 from tb.commands import decode
 from tb.config import NPU8, NPU_LB, CoreConfig
