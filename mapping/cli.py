@@ -127,9 +127,9 @@ def layer(
             for program in bar.track(programs, description="layers")
         ]
     console.print(layer_table(runs, f"{unit}: W{core.w_bits}A{core.a_bits}, {core.rows} x {core.columns}"))
-    for program, run in zip(programs, runs, strict=True):
-        if not run.match:
-            errors.print(failure_report(config, program, run, backpressure=backpressure), markup=False)
+    for run in runs:
+        if not run.passed:
+            errors.print(failure_report(config, run), markup=False)
     if out:
         for name, run in zip(names, runs, strict=True):
             arrays: dict[str, Any] = {"output": run.output}

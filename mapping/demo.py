@@ -18,6 +18,7 @@ from rich.table import Table
 from golden.digits import IMAGE, DigitsNetwork, load_digits_network, quantize_image
 from mapping.compiler import compile_layer
 from mapping.runner import LayerRun, core_of, job_of, run_program
+from tb.build import build, build_root
 from tb.config import SocConfig
 from tb.session import Session, rerun_with_waves
 
@@ -98,14 +99,16 @@ def run_digits(
 
 def trace_digit() -> list[Path]:
     """Run one digit's layers with waves and return the trace files."""
+    config = SocConfig()
+    suffix = build(config, "wave").trace_suffix
     paths = []
     for unit, variant in PLACES:
         network = load_digits_network(variant)
         image = network.test_set()[0][0]
         for layer in network.layers_for(image):
-            config = SocConfig()
             job = job_of(compile_layer(layer, core_of(config, unit)))
-            paths.append(rerun_with_waves(config, job))
+            path = build_root() / "waves" / f"{unit}-{layer.name}{suffix}"
+            paths.append(rerun_with_waves(config, job, path))
     return paths
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from golden.layer import WEIGHTED_OPS, Layer, clip_weights, macs, run_layer
 from mapping.compiler import Program, compile_layer
 from tb.config import NPU8, NPU_LB, CoreConfig, SocConfig
 from tb.job import Job, MemoryModel
-from tb.session import Session, rerun_with_waves
+from tb.session import Session, reproduction, rerun_with_waves
 
 UNITS = {unit.name: unit for unit in (NPU8, NPU_LB)}
 SETTINGS = (
@@ -65,22 +64,30 @@ class LayerRun:
     """One layer on one unit: what came out and what it took.
 
     Attributes:
-        layer: the layer as it ran.
-        unit: name of the unit.
+        program: the layer as it was compiled.
+        backpressure: seed of the memory's stalls, or None.
         output: int8, shape of the layer's output.
         golden: what the golden model gives.
         cycles: start to interrupt.
         counters: all counter registers by name.
-        useful_macs, offered_macs: MACs that the network asked for; multipliers times cycles of multiplying
-            commands.
     """
 
-    layer: Layer
-    unit: str
+    program: Program
+    backpressure: int | None
     output: npt.NDArray[np.int8]
     golden: npt.NDArray[np.int8]
     cycles: int
     counters: dict[str, int]
+
+    @property
+    def layer(self) -> Layer:
+        """The layer as it ran."""
+        return self.program.layer
+
+    @property
+    def unit(self) -> str:
+        """Name of the unit."""
+        return self.program.unit.name
 
     @property
     def mismatches(self) -> int:
@@ -159,11 +166,11 @@ def run_program(session: Session, program: Program, *, backpressure: int | None 
     if result.diagnosis or not unit.done:
         raise RunError(
             f"layer {program.layer.name!r} on {program.unit.name}: {result.diagnosis or 'did not finish'}\n"
-            f"{session.reproduction(job)}"
+            f"{reproduction(session.config, job)}"
         )
     return LayerRun(
-        layer=program.layer,
-        unit=program.unit.name,
+        program=program,
+        backpressure=backpressure,
         output=program.decode_output(result.reads[0]),
         golden=run_layer(program.layer, program.unit.a_bits),
         cycles=unit.cycles,
@@ -210,16 +217,19 @@ def run_layers(
     return runs()
 
 
-def failure_report(
-    config: SocConfig, program: Program, run: LayerRun, *, backpressure: int | None = None
-) -> str:
-    """Return what is wrong with a run, how to reproduce it, and where its waves are."""
-    where = np.argwhere(run.output != run.golden)
-    first = tuple(int(i) for i in where[0]) if len(where) else None
-    wrong = f"{run.mismatches} of {run.output.size} values differ from the golden model"
-    lines = [f"layer {run.layer.name!r} on {run.unit}: {wrong}"]
-    if first is not None:
-        lines.append(f"  first at {first}: {int(run.output[first])} instead of {int(run.golden[first])}")
-    waves: Path = rerun_with_waves(config, job_of(program, backpressure=backpressure))
-    lines.append(f"  waves: {waves}")
+def failure_report(config: SocConfig, run: LayerRun) -> str:
+    """Return what is wrong with a run, the line that reproduces it, and its waves: it runs once more."""
+    lines = [f"layer {run.layer.name!r} on {run.unit}:"]
+    for what, wanted in (("the golden model", run.golden), ("the expected output", run.layer.expected)):
+        if wanted is None or np.array_equal(run.output, wanted):
+            continue
+        where = np.argwhere(run.output != wanted)
+        first = tuple(int(i) for i in where[0])
+        lines.append(
+            f"  {len(where)} of {run.output.size} values differ from {what}, first at {first}: "
+            f"{int(run.output[first])} instead of {int(wanted[first])}"
+        )
+    job = job_of(run.program, backpressure=run.backpressure)
+    lines.append(f"  {reproduction(config, job)}")
+    lines.append(f"  waves: {rerun_with_waves(config, job)}")
     return "\n".join(lines)

@@ -71,7 +71,7 @@ def soak(
                     continue
                 result.cycles += run.cycles
                 if not run.passed:
-                    report = failure_report(system, program, run, backpressure=backpressure)
+                    report = failure_report(system, run)
                     result.failures.append(f"{head}\n{report}")
             on_done()
     return result

@@ -190,14 +190,8 @@ class Session:
         tail = "\n".join(lines[-LOG_TAIL_LINES:]) or "(empty log)"
         text = f"the simulator {what} (exit status {code}); log: {self._log}\n{tail}"
         if self._last is not None:
-            text += f"\n{self.reproduction(self._last)}"
+            text += f"\n{reproduction(self.config, self._last, self.flavour, self.seed)}"
         raise SimulatorError(text)
-
-    def reproduction(self, job: Job) -> str:
-        """Save a job and return the line that runs it again with waves."""
-        path = save_job(self.config, job, self.flavour, self.seed)
-        name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-        return f"reproduce: .venv/bin/python -m tb.replay {name}"
 
     def close(self) -> None:
         """End the simulator. Raises :class:`SimulatorError` if it ends with an error."""
@@ -341,10 +335,17 @@ def save_job(config: SocConfig, job: Job, flavour: Flavour = "fast", seed: int =
     return path
 
 
+def reproduction(config: SocConfig, job: Job, flavour: Flavour = "fast", seed: int = 1) -> str:
+    """Save a job and return the line that runs it again with waves."""
+    path = save_job(config, job, flavour, seed)
+    name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+    return f"reproduce: .venv/bin/python -m tb.replay {name}"
+
+
 def rerun_with_waves(config: SocConfig, job: Job, path: Path | None = None) -> Path:
     """Run a job once more in the wave flavour and return the trace file, also if the simulator dies on it."""
     built = build(config, "wave")
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{next(_numbers)}"
     waves = path or build_root() / "waves" / (stem + built.trace_suffix)
     try:
         with Session(config, "wave") as session:

@@ -1,4 +1,5 @@
 """The memory layouts against their definitions, value by value, and back again."""
+
 from typing import Any
 
 import numpy as np

@@ -74,6 +74,10 @@ def test_a_wrong_expectation_ends_with_status_1_and_says_so(layer_file: Path, tm
     done = npuloop("layer", layer_file, "--json", report)
     assert done.returncode == 1
     assert "different" in done.stdout
+    assert "1 of " in done.stderr
+    assert "reproduce: .venv/bin/python -m tb.replay " in done.stderr
+    waves = next(line.split()[-1] for line in done.stderr.splitlines() if "waves:" in line)
+    assert Path(waves).stat().st_size > 10_000
     (entry,) = json.loads(report.read_text())["files"]
     assert entry["match"] is True
     assert entry["match_expected"] is False

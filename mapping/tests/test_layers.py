@@ -15,7 +15,7 @@ from golden.layer import load_layer, run_layer
 from golden.tests.data import data_dir, require, vector_files
 from mapping.compiler import compile_layer
 from mapping.random_layers import OPERATORS, random_layer
-from mapping.runner import core_of, job_of, run_layers, run_program
+from mapping.runner import core_of, failure_report, job_of, run_layers, run_program, system_of
 from mapping.soak import soak
 from tb.commands import command_list, encode
 from tb.config import CoreConfig, SocConfig
@@ -49,8 +49,8 @@ def test_every_reference_vector_is_exact_on_npu8(pair: Session, vectors: list[Pa
     for file, run in zip(
         vectors, run_layers([load_layer(f) for f in vectors], "npu8", session=pair), strict=True
     ):
-        assert run.match, f"{file}: {run.mismatches} values differ from the golden model"
-        assert run.match_expected, f"{file}: differs from the reference kernel's output"
+        assert run.passed, failure_report(pair.config, run)
+        assert run.match_expected, f"{file}: no expected output"
 
 
 @pytest.mark.parametrize("w_bits", WEIGHT_BITS)
@@ -58,15 +58,14 @@ def test_every_clipped_convolution_vector_is_exact_on_npu_lb(
     w_bits: int, pair: Session, vectors: list[Path]
 ) -> None:
     layers = [layer for layer in map(load_layer, vectors) if layer.op in ("conv2d", "fully_connected")]
-    if w_bits == 2:
-        runs = list(run_layers(layers, "npu_lb", clip=True, session=pair))
-    else:
-        runs = list(run_layers(layers, "npu_lb", settings=[f"W_BITS={w_bits}"], clip=True))
+    settings = () if w_bits == 2 else (f"W_BITS={w_bits}",)  # the pair's own unit has 2 bits
+    session = pair if w_bits == 2 else None
+    runs = list(run_layers(layers, "npu_lb", settings=settings, clip=True, session=session))
     assert len(runs) == len(layers) >= 30
     for run in runs:
         limit = 2 ** (w_bits - 1) - 1
         assert np.abs(run.layer.weights.astype(int)).max() <= limit
-        assert run.match, f"{run.layer.name}: {run.mismatches} values differ"
+        assert run.match, failure_report(system_of("npu_lb", settings), run)
 
 
 @pytest.mark.parametrize("unit", ["npu8", "npu_lb"])
