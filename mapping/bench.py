@@ -136,15 +136,12 @@ def bench_layer(case: Case, unit: CoreConfig) -> Layer:
     )
 
 
-def efficiency(session: Session | None = None) -> list[Efficiency]:
-    """Run every case on both units and return what was measured; outputs are compared on the way.
+def efficiency(session: Session) -> list[Efficiency]:
+    """Run every case on every unit of the session's system; outputs are compared on the way.
 
     Raises:
-        RunError: the hardware stops or differs from the golden model.
+        RunError: the hardware stops with an error.
     """
-    if session is None:
-        with Session(SocConfig()) as own:
-            return efficiency(own)
     rows = []
     for core in session.config.cores:
         for case in CASES:

@@ -229,15 +229,21 @@ def soak(
 @app.command()
 @reports_errors
 def bench(
+    settings: Setting = [],  # noqa: B006  # as above
     speed: Annotated[
         bool, typer.Option(help="compare the simulation's speed with a plain C++ harness")
     ] = True,
 ) -> None:
-    """Measure how busy the arrays are, beside the cycle law, and how fast the simulation is."""
-    rows = benchmarks.efficiency()
+    """Measure how busy the arrays are, beside the cycle law, and how fast the simulation is.
+
+    With --set, the low-bit unit alone is measured with those parameters, and no speed.
+    """
+    with Session(system_of("npu_lb", settings)) as session:
+        rows = benchmarks.efficiency(session)
     console.print(benchmarks.efficiency_table(rows))
     for note in benchmarks.gap_notes():
         console.print(f"  {note}", style="dim", soft_wrap=True)
+    speed = speed and not settings
     if speed:
         measured = benchmarks.simulation_speed()
         console.print()
