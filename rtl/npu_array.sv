@@ -117,7 +117,8 @@ module npu_array #(
     assign sum_o[k] = sum_q[k];
   end
 
-  if (ABits < 4 || ABits > 8 || WBits < 2 || WBits > 8 || TileBits % 256 != 0) begin : gen_check
-    $fatal(1, "npu_array: ABits must be 4 to 8, WBits 2 to 8, and the tile whole 32-byte words");
+  if (ABits < 4 || ABits > 8 || WBits < 2 || WBits > 8 || TileBits % 256 != 0
+      || TileWords > 255) begin : gen_check
+    $fatal(1, "npu_array: ABits must be 4 to 8, WBits 2 to 8, and the tile whole 32-byte words, 255 at most");
   end
 endmodule

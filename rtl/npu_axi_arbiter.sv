@@ -2,6 +2,7 @@
 ///
 /// Requests carry the core's index above its own ID bits; answers are routed by it. Write data follows the order of the write
 /// addresses, from one core at a time. A request on the port stays until it is taken. Nothing is buffered: no latency is added.
+/// Read data is taken when every core could take it; a core's ready must not wait for its valid.
 module npu_axi_arbiter #(
   parameter  int unsigned Ports    = 2,
   parameter  int unsigned DataBits = 128,
@@ -107,8 +108,9 @@ module npu_axi_arbiter #(
   assign m_axi_araddr  = s_axi_araddr[ar_sel];
   assign m_axi_arlen   = s_axi_arlen[ar_sel];
 
-  // write requests: the order of their data is kept
-  assign m_axi_awvalid = s_axi_awvalid[aw_sel] && order_ready;
+  // write requests: the order of their data is kept from the moment they are offered, as data may come before the address
+  // is taken
+  assign m_axi_awvalid = s_axi_awvalid[aw_sel] && (order_ready || aw_held_q);
   assign m_axi_awid    = {aw_sel, s_axi_awid[aw_sel]};
   assign m_axi_awaddr  = s_axi_awaddr[aw_sel];
   assign m_axi_awlen   = s_axi_awlen[aw_sel];
@@ -120,7 +122,7 @@ module npu_axi_arbiter #(
     .clk_i,
     .rst_ni,
     .clear_i(1'b0),
-    .valid_i(m_axi_awvalid && m_axi_awready),
+    .valid_i(m_axi_awvalid && !aw_held_q),
     .ready_o(order_ready),
     .data_i (aw_sel),
     .valid_o(order_valid),
@@ -139,7 +141,7 @@ module npu_axi_arbiter #(
   assign b_sel        = m_axi_bid[IdBits+:SelBits];
   assign r_sel        = m_axi_rid[IdBits+:SelBits];
   assign m_axi_bready = s_axi_bready[b_sel];
-  assign m_axi_rready = s_axi_rready[r_sel];
+  assign m_axi_rready = s_axi_rready == '1;  // not by ID: no path from the port's inputs to its outputs
   assign s_axi_bresp  = m_axi_bresp;
   assign s_axi_rid    = m_axi_rid[IdBits-1:0];
   assign s_axi_rdata  = m_axi_rdata;
@@ -149,10 +151,10 @@ module npu_axi_arbiter #(
   always_comb begin
     for (int unsigned p = 0; p < Ports; p++) begin
       s_axi_arready[p] = m_axi_arready && ar_sel == SelBits'(p);
-      s_axi_awready[p] = m_axi_awready && order_ready && aw_sel == SelBits'(p);
+      s_axi_awready[p] = m_axi_awready && (order_ready || aw_held_q) && aw_sel == SelBits'(p);
       s_axi_wready[p]  = m_axi_wready && order_valid && w_sel == SelBits'(p);
       s_axi_bvalid[p]  = m_axi_bvalid && b_sel == SelBits'(p);
-      s_axi_rvalid[p]  = m_axi_rvalid && r_sel == SelBits'(p);
+      s_axi_rvalid[p]  = m_axi_rvalid && m_axi_rready && r_sel == SelBits'(p);
     end
   end
 

@@ -1,9 +1,11 @@
 /// Splits one AXI4-Lite port into a register window of 2^WindowBits bytes per core.
 ///
-/// One read and one write at a time, a few cycles each. An address beyond the last window is answered with DECERR.
+/// One read and one write at a time, a few cycles each. An address beyond the last window, or
+/// beyond the registers of its window, is answered with DECERR.
 module npu_axil_demux #(
   parameter int unsigned Ports      = 2,
-  parameter int unsigned WindowBits = 10
+  parameter int unsigned WindowBits = 10,
+  parameter int unsigned RegisterBits = 8  // registers fill the first 2^RegisterBits bytes of a window
 ) (
   input  logic                   clk_i,
   input  logic                   rst_ni,
@@ -55,7 +57,7 @@ module npu_axil_demux #(
   assign s_axil_awready = !aw_held_q;
   assign s_axil_wready  = !w_held_q;
   assign w_sel          = m_axil_awaddr[15:WindowBits];
-  assign w_known        = 32'(w_sel) < Ports;
+  assign w_known        = 32'(w_sel) < Ports && m_axil_awaddr[WindowBits-1:RegisterBits] == '0;
 
   always_comb begin
     m_axil_awvalid = '0;
@@ -64,7 +66,7 @@ module npu_axil_demux #(
     s_axil_bvalid  = aw_held_q && w_held_q && !w_known;
     s_axil_bresp   = Decerr;
     for (int unsigned p = 0; p < Ports; p++) begin
-      if (aw_held_q && w_held_q && w_sel == SelBits'(p)) begin
+      if (aw_held_q && w_held_q && w_known && w_sel == SelBits'(p)) begin
         m_axil_awvalid[p] = !aw_sent_q;
         m_axil_wvalid[p]  = !w_sent_q;
         m_axil_bready[p]  = s_axil_bready;
@@ -106,7 +108,7 @@ module npu_axil_demux #(
   // read
   assign s_axil_arready = !ar_held_q;
   assign r_sel          = m_axil_araddr[15:WindowBits];
-  assign r_known        = 32'(r_sel) < Ports;
+  assign r_known        = 32'(r_sel) < Ports && m_axil_araddr[WindowBits-1:RegisterBits] == '0;
 
   always_comb begin
     m_axil_arvalid = '0;
@@ -115,7 +117,7 @@ module npu_axil_demux #(
     s_axil_rresp   = Decerr;
     s_axil_rdata   = '0;
     for (int unsigned p = 0; p < Ports; p++) begin
-      if (ar_held_q && r_sel == SelBits'(p)) begin
+      if (ar_held_q && r_known && r_sel == SelBits'(p)) begin
         m_axil_arvalid[p] = !ar_sent_q;
         m_axil_rready[p]  = s_axil_rready;
         s_axil_rvalid     = m_axil_rvalid[p];
@@ -140,5 +142,9 @@ module npu_axil_demux #(
       end
       if ((m_axil_arvalid & m_axil_arready) != '0) ar_sent_q <= 1'b1;
     end
+  end
+
+  if (Ports < 1 || Ports > (1 << SelBits) || RegisterBits >= WindowBits) begin : gen_check
+    $fatal(1, "npu_axil_demux: 1 to 2^(16 - WindowBits) ports, and registers smaller than the window");
   end
 endmodule

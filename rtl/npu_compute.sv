@@ -88,7 +88,10 @@ module npu_compute
       // sliding: the first output of a row needs at least one word of the row
       if (cmd.slide && (cmd.opcode != OP_DEPTHWISE || cmd.dilation_w != 8'd1 || cmd.row_advance == '0
           || 32'(signed'(cmd.in_column)) + signed'(32'(cmd.kernel_w)) <= 0
-          || 32'(signed'(cmd.in_column)) + signed'(32'(DwTaps)) <= 0)) begin
+          || 32'(signed'(cmd.in_column)) + signed'(32'(DwTaps)) <= 0
+          // ... and the first tap of every pass lies in its row
+          || 32'(signed'(cmd.in_column)) + signed'((32'(cmd.kernel_w) - 32'd1) / DwTaps * DwTaps)
+              >= signed'(32'(cmd.row_advance)))) begin
         start_illegal_o = 1'b1;
       end
       if ((cmd.accumulate || cmd.keep) && (cmd.opcode != OP_CONV || cmd.out_pixels > 16'(cmd.stripe_pixels)

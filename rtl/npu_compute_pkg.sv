@@ -16,7 +16,7 @@ package npu_compute_pkg;
     logic        bank;         // accumulator bank
     logic [3:0]  part;         // vector operators: which 16 channels of the word
     logic        phase;        // addition: second input
-    logic [15:0] tap_mask;     // depthwise: columns whose tap lies in the input
+    logic [15:0] tap_mask;     // depthwise: columns in use
     logic [15:0] tap_pad;      // depthwise: columns whose tap lies in the padding
     logic [15:0] useful_rows;  // of the MACs in this cycle, those that the network asked for
     logic [15:0] useful_cols;

@@ -10,7 +10,7 @@
 ///
 /// States: ready -> run -> ready (done), or -> stop -> error on the first error, until a soft reset. A soft reset is taken in every
 /// state: the engines stop, bus traffic in flight ends (reads are dropped, owed writes carry no strobes), then everything but
-/// the configuration registers is forgotten.
+/// the configuration registers, the interrupt status and the counters is forgotten.
 module npu_core
   import npu_pkg::*;
 #(
@@ -160,7 +160,7 @@ module npu_core
   npu_tokens i_tokens (
     .clk_i,
     .rst_ni,
-    .clear_i     (clear),
+    .clear_i     (clear || start),  // a list begins without tokens
     .post_valid_i(post_valid),
     .post_mask_i (post_mask),
     .post_ready_o(post_ready),
@@ -281,7 +281,7 @@ module npu_core
   logic store_read, store_read_ready;
   logic [19:0] store_addr;
   logic [127:0] store_data;
-  logic [31:0] cycles_q;
+  logic [63:0] cycles_q;
 
   assign m_axi_awid = 2'd0;
 
@@ -293,7 +293,7 @@ module npu_core
     .rst_ni,
     .clear_i        (clear),
     .stop_i         (stop),
-    .cycle_i        (64'(cycles_q)),
+    .cycle_i        (cycles_q),
     .start_valid_i  (start_valid[ENGINE_STORE]),
     .start_ready_o  (start_ready[ENGINE_STORE]),
     .start_cmd_i    (start_cmd[ENGINE_STORE]),
@@ -537,7 +537,7 @@ module npu_core
       useful_q      <= '0;
       offered_q     <= '0;
     end else if (state_q == RUN) begin
-      cycles_q <= cycles_q + 32'd1;
+      cycles_q <= cycles_q + 64'd1;
       for (int e = 0; e < 3; e++) state_count_q[e][engine_state[e]] <= state_count_q[e][engine_state[e]] + 32'd1;
       read_beats_q  <= read_beats_q + 32'(m_axi_rvalid && m_axi_rready);
       write_beats_q <= write_beats_q + 32'(m_axi_wvalid && m_axi_wready);
@@ -545,8 +545,8 @@ module npu_core
       if (mac_cycle) offered_q <= offered_q + 64'(Config.rows * Config.cols);
       if (mac_beat) begin
         array_seen_q <= 1'b1;
-        array_last_q <= cycles_q;
-        if (!array_seen_q) array_first_q <= cycles_q;
+        array_last_q <= cycles_q[31:0];
+        if (!array_seen_q) array_first_q <= cycles_q[31:0];
       end
     end
   end
@@ -593,7 +593,7 @@ module npu_core
     hwif_in.diag_store.command.next = oldest[ENGINE_STORE][16:0];
     hwif_in.diag_fetch.dispatched.next = dispatched[30:0];
     hwif_in.diag_fetch.blocked.next = fetch_blocked;
-    hwif_in.cycles.value.next = cycles_q;
+    hwif_in.cycles.value.next = cycles_q[31:0];
     hwif_in.load_run.value.next = state_count_q[ENGINE_LOAD][STATE_RUN];
     hwif_in.load_wait_token.value.next = state_count_q[ENGINE_LOAD][STATE_WAIT_TOKEN];
     hwif_in.load_wait_memory.value.next = state_count_q[ENGINE_LOAD][STATE_WAIT_MEMORY];
@@ -646,8 +646,13 @@ module npu_core
   assign irq_o = (hwif_out.irq_status.done.value && hwif_out.irq_enable.done.value)
       || (hwif_out.irq_status.error.value && hwif_out.irq_enable.error.value);
 
-  if (Config.rows == 0 || Config.cols == 0 || (Config.axi_bits != 64 && Config.axi_bits != 128)) begin : gen_check
-    $fatal(1, "npu_core: Config must give rows, cols and axi_bits 64 or 128");
+  if (Config.rows == 0 || Config.cols == 0 || (Parts & (Parts - 1)) != 0
+      || (Config.axi_bits != 64 && Config.axi_bits != 128)) begin : gen_check_array
+    $fatal(1, "npu_core: Config must give rows (16 times a power of two), cols, and axi_bits 64 or 128");
+  end
+  if (Config.act_kib < 1 || Config.act_kib > 4095 || Config.weight_kib < 1 || Config.weight_kib > 4095
+      || Config.param_kib < 1 || Config.param_kib > 255) begin : gen_check_memory
+    $fatal(1, "npu_core: act_kib and weight_kib must be 1 to 4095, param_kib 1 to 255");
   end
 
   // Exactly one state for each engine and cycle: the counters of an engine sum to the cycles.

@@ -185,15 +185,16 @@ module npu_engine_ctrl
 
   assign idle_o          = !head_valid && !flight_valid;
   assign illegal_o       = head_valid && !legal && !flight_valid && !stop_i;
-  assign oldest_index_o  = flight_valid ? flight_index : head_index;
+  assign oldest_index_o  = flight_valid ? flight_index : head_valid ? head_index : '0;
   assign error_index_o   = work_valid ? work_index : oldest_index_o;
   assign diag_on_event_o = may_start && header.opcode == OP_WAIT && !control_go;
-  assign diag_event_o    = event_cmd.event_id;
+  assign diag_event_o    = head_valid ? event_cmd.event_id : '0;
 
   always_comb begin
     diag_tokens_o = '0;
     if (flight_valid) begin
-      state_o = finished_q == flight_q ? STATE_WAIT_TOKEN : work_i;
+      // all finished: the last one posts, or waits for room
+      state_o = finished_q != flight_q ? work_i : post_ready_i ? STATE_RUN : STATE_WAIT_TOKEN;
     end else if (head_valid) begin
       state_o = head_pop ? STATE_RUN : STATE_WAIT_TOKEN;
       diag_tokens_o = wait_mask & ~token_available_i;

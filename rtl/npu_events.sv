@@ -58,7 +58,7 @@ module npu_events #(
     end
   end
 
-  if (CountBits != 8 || (1 << EventBits) != Events) begin : gen_check
-    $fatal(1, "npu_events: CountBits must be 8 (the commands' amount) and Events a power of two");
+  if (CountBits != 8 || Events < 2 || Events > 256 || (1 << EventBits) != Events) begin : gen_check
+    $fatal(1, "npu_events: CountBits must be 8 (the commands' amount) and Events a power of two, 2 to 256");
   end
 endmodule

@@ -49,8 +49,9 @@ module npu_read_mux #(
   assign m_ar_len_o   = ar_len_i[select];
   assign ar_ready_o   = {m_ar_ready_i && select, m_ar_ready_i && !select};
 
-  assign r_valid_o    = {m_r_valid_i && m_r_id_i[0], m_r_valid_i && !m_r_id_i[0]};
-  assign m_r_ready_o  = m_r_id_i[0] ? r_ready_i[1] : r_ready_i[0];
+  // not by ID: no path from the port's inputs to its outputs; the requesters' ready does not wait for their valid
+  assign m_r_ready_o  = r_ready_i == '1;
+  assign r_valid_o    = {m_r_valid_i && m_r_ready_o && m_r_id_i[0], m_r_valid_i && m_r_ready_o && !m_r_id_i[0]};
   assign r_data_o     = m_r_data_i;
   assign r_resp_o     = m_r_resp_i;
   assign r_last_o     = m_r_last_i;

@@ -62,6 +62,7 @@ module npu_store
   logic [127:0] word, word_in;
   logic lengths_ready, lengths_valid, burst_end, w_go;
   logic [7:0] length, beat_q;
+  logic aw_offered_q;  // the burst on the port is among the lengths already
   logic mark_q;
   logic [127:0] stamp_q;
 
@@ -95,8 +96,9 @@ module npu_store
     .len_o         (aw_len_o)
   );
 
-  // Room among the lengths only grows while a request is held: a request that is out is never withdrawn.
-  assign aw_valid_o   = bursts_valid && in_flight_q != BurstBits'(MaxBursts) && lengths_ready;
+  // A burst is noted when it is first offered: its data may come before its address is taken (AXI4, A3.3.1). Room only
+  // grows while a request is held: a request that is out is never withdrawn.
+  assign aw_valid_o   = bursts_valid && in_flight_q != BurstBits'(MaxBursts) && (lengths_ready || aw_offered_q);
   assign bursts_ready = aw_valid_o && aw_ready_i;
   assign aw_go        = bursts_ready;
 
@@ -107,7 +109,7 @@ module npu_store
     .clk_i,
     .rst_ni,
     .clear_i,
-    .valid_i(aw_go),
+    .valid_i(aw_valid_o && !aw_offered_q),
     .ready_o(lengths_ready),
     .data_i (aw_len_o),
     .valid_o(lengths_valid),
@@ -203,6 +205,7 @@ module npu_store
       words_q     <= '0;
       read_q      <= 1'b0;
       beat_q      <= '0;
+      aw_offered_q <= 1'b0;
       mark_q      <= 1'b0;
       stamp_q     <= '0;
       empty_q     <= 1'b0;
@@ -212,6 +215,7 @@ module npu_store
       words_q     <= '0;
       read_q      <= 1'b0;
       beat_q      <= '0;
+      aw_offered_q <= 1'b0;
       mark_q      <= 1'b0;
       empty_q     <= 1'b0;
     end else begin
@@ -223,6 +227,7 @@ module npu_store
       read_q      <= read_go;
       words_q     <= words_q + WordBits'(read_go || (start_go && is_mark)) - WordBits'(word_ready && word_valid);
       if (w_go) beat_q <= w_last_o ? '0 : beat_q + 8'd1;
+      aw_offered_q <= aw_valid_o && !aw_ready_i;
       if (stop_i && !(w_valid_o && !w_ready_i)) empty_q <= 1'b1;
     end
   end

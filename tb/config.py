@@ -53,18 +53,22 @@ class CoreConfig:
         self._check(bool(self.name) and self.name.isidentifier(), "name", "must be an identifier")
         self._check(4 <= self.a_bits <= 8, "a_bits", "must be 4 to 8")
         self._check(2 <= self.w_bits <= 8, "w_bits", "must be 2 to 8")
-        self._check(self.rows >= 16 and self.rows % 16 == 0, "rows", "must be a multiple of 16")
+        self._check(
+            self.rows >= 16 and self.rows & (self.rows - 1) == 0,
+            "rows",
+            "must be a multiple of 16 and a power of two",
+        )
         if self.cols is None:
             object.__setattr__(self, "cols", default_cols(self.w_bits, self.rows))
         cols = self.columns
         self._check(
-            self.rows <= cols <= 2048 and cols % 16 == 0,
+            cols >= self.rows and cols % self.rows == 0 and self.rows * cols * self.w_bits <= 255 * 256,
             "cols",
-            f"must be a multiple of 16, at least rows ({self.rows})",
+            f"must be a multiple of rows ({self.rows}), a tile of rows x cols weights at most 65280 bits",
         )
         self._check(1 <= self.stripe_depth <= 255, "stripe_depth", "must be 1 to 255")
         self._check(self.lanes in (1, 2, 4, 8, 16), "lanes", "must be 1, 2, 4, 8 or 16")
-        self._check(1 <= self.dw_taps <= min(cols, 63), "dw_taps", f"must be 1 to {min(cols, 63)}")
+        self._check(1 <= self.dw_taps <= 16, "dw_taps", "must be 1 to 16")
         self._check(1 <= self.act_kib <= 4095, "act_kib", "must be 1 to 4095")
         self._check(1 <= self.weight_kib <= 4095, "weight_kib", "must be 1 to 4095")
         self._check(1 <= self.param_kib <= 255, "param_kib", "must be 1 to 255")

@@ -45,6 +45,7 @@ class MemoryModel:
         per_cycles: see `beats`; 1 beat per cycle is the port's own limit.
         backpressure_percent: share of cycles in which a channel stalls, each of the five on its own.
         backpressure_seed: seed of those stalls; equal seeds stall in equal cycles.
+        data_first: take a write's address only when its data is offered, as AXI4 allows a memory to do.
         errors: address ranges that answer with errors, at most 4. Beyond the memory
             it is always DECERR.
     """
@@ -55,6 +56,7 @@ class MemoryModel:
     per_cycles: int = 1
     backpressure_percent: int = 0
     backpressure_seed: int = 1
+    data_first: bool = False
     errors: tuple[ErrorRange, ...] = ()
 
     def __post_init__(self) -> None:
@@ -86,7 +88,7 @@ class MemoryModel:
             self.per_cycles if limited else 0,
             round(self.backpressure_percent * 256 / 100),
             self.backpressure_seed & 0xFFFFFFFF,
-            0,
+            int(self.data_first),
             0,
         ]
         for item in self.errors:

@@ -69,6 +69,7 @@ module tb_memory #(
   localparam int unsigned SetCycles = 3;      // ... per cycles, each way; 0 cycles: no limit
   localparam int unsigned SetStall = 4;       // a channel stalls in a cycle if a random byte is below this
   localparam int unsigned SetSeed = 5;
+  localparam int unsigned SetDataFirst = 6;   // a write's address is taken only when its data is offered, as AXI4 allows
   localparam int unsigned SetErrors = 8;      // 4 words a range: first byte, last byte, {resp, write, read}, 0
 
   localparam int unsigned StatReadBeats = 0;
@@ -96,7 +97,7 @@ module tb_memory #(
   logic [31:0] range_first_q [ErrorRanges];
   logic [31:0] range_last_q [ErrorRanges];
   logic [3:0] range_kind_q [ErrorRanges];
-  logic errors_on_q;
+  logic errors_on_q, data_first_q;
 
   always_ff @(posedge clk_i) begin
     if (restart_i) begin
@@ -105,6 +106,7 @@ module tb_memory #(
       beats_q <= settings[SetBeats];
       cycles_q <= settings[SetCycles];
       stall_q <= settings[SetStall][8:0];
+      data_first_q <= settings[SetDataFirst][0];
       errors_on_q <= 1'b0;
       for (int unsigned i = 0; i < ErrorRanges; i++) begin
         range_first_q[i] <= settings[SetErrors + 4 * i];
@@ -260,7 +262,8 @@ module tb_memory #(
       s_axi_wready <= 1'b0;
       s_axi_bvalid <= 1'b0;
     end else begin
-      s_axi_awready <= write_count + answer_count <= (DepthBits + 1)'(Depth - 2) && !stall_aw;
+      s_axi_awready <= write_count + answer_count <= (DepthBits + 1)'(Depth - 2) && !stall_aw
+                       && (!data_first_q || s_axi_wvalid);
       if (write_push) begin
         write_queue[write_in_q[DepthBits-1:0]] <=
           '{id: s_axi_awid, address: s_axi_awaddr, len: s_axi_awlen, due: '0};

@@ -234,6 +234,25 @@ def test_slow_memory_changes_cycles_but_no_result(pair: Session) -> None:
     assert slow.units["npu8"].cycles > fast.units["npu8"].cycles + 200
 
 
+def test_a_memory_may_wait_for_write_data_before_it_takes_the_address(pair: Session) -> None:
+    """AXI4, A3.3.1: a master offers write data without waiting for AWREADY."""
+    for core in pair.config.cores:
+        for seed in range(4):
+            program = compile_layer(random_layer(seed, core), core)
+            result = pair.run(replace(job_of(program), memory=MemoryModel(data_first=True)))
+            assert result.ok, result.diagnosis
+            np.testing.assert_array_equal(program.decode_output(result.reads[0]), run_layer(program.layer))
+
+
+def test_a_list_begins_without_tokens(pair: Session) -> None:
+    """A token that nobody took must not let the next list start too early."""
+    load = encode("load", post_compute=1, line_words=1, lines=1, planes=1, local_step=1)
+    nop = encode("nop", engine="compute", wait_load=1)
+    for commands, ends in ((command_list([load]), True), (command_list([nop]), False)):
+        result = pair.run(Job(segments=[(0x1000, commands)], starts={"npu8": (0x1000, 1)}, max_cycles=3000))
+        assert result.timed_out is not ends, result.diagnosis
+
+
 def test_the_mark_holds_the_cycle_of_the_layers_end(pair: Session) -> None:
     core = core_of(pair.config, "npu8")
     program = compile_layer(random_layer(4, core, "conv2d"), core)

@@ -240,11 +240,11 @@ package npu_pkg;
   typedef struct packed {
     int unsigned a_bits;        // activation bits at the multipliers: 4..8
     int unsigned w_bits;        // weight bits: 2..8
-    int unsigned rows;          // input channels of the array: a multiple of 16
-    int unsigned cols;          // output channels of the array: a multiple of 16, at least rows
+    int unsigned rows;          // input channels of the array: 16 times a power of two
+    int unsigned cols;          // output channels of the array: a multiple of rows
     int unsigned stripe_depth;  // output pixels in an accumulator bank
     int unsigned lanes;         // requantiser lanes: 1, 2, 4, 8 or 16
-    int unsigned dw_taps;       // kernel columns in a depthwise cycle: 1..cols
+    int unsigned dw_taps;       // kernel columns in a depthwise cycle: 1..min(16, cols)
     int unsigned act_kib;       // activation scratchpad, KiB
     int unsigned weight_kib;    // weight scratchpad, KiB
     int unsigned param_kib;     // parameter scratchpad, KiB

@@ -35,7 +35,9 @@ A command is {size} bytes: 16 little-endian 32-bit words, {size}-byte aligned. R
 0.
 
 The list must be in an order in which it could run one command after the other (every token and event posted
-before the command that waits for it): then it cannot dead-lock, whatever the queues' depths.
+before the command that waits for it, and never more than 63 tokens of an ordered pair of engines, or 255 of
+an event, posted and not yet taken): then it cannot dead-lock, whatever the queues' depths. A list begins
+without tokens; events are shared by the cores and stay.
 
 An illegal command is reported when everything earlier *of its engine* is complete; what other engines do then
 ends cleanly, but may be cut short. Errors of the fetch unit stop the core at once."""
@@ -182,11 +184,11 @@ def package(table: dict[str, Any]) -> str:
   typedef struct packed {
     int unsigned a_bits;        // activation bits at the multipliers: 4..8
     int unsigned w_bits;        // weight bits: 2..8
-    int unsigned rows;          // input channels of the array: a multiple of 16
-    int unsigned cols;          // output channels of the array: a multiple of 16, at least rows
+    int unsigned rows;          // input channels of the array: 16 times a power of two
+    int unsigned cols;          // output channels of the array: a multiple of rows
     int unsigned stripe_depth;  // output pixels in an accumulator bank
     int unsigned lanes;         // requantiser lanes: 1, 2, 4, 8 or 16
-    int unsigned dw_taps;       // kernel columns in a depthwise cycle: 1..cols
+    int unsigned dw_taps;       // kernel columns in a depthwise cycle: 1..min(16, cols)
     int unsigned act_kib;       // activation scratchpad, KiB
     int unsigned weight_kib;    // weight scratchpad, KiB
     int unsigned param_kib;     // parameter scratchpad, KiB

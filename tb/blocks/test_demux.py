@@ -13,6 +13,8 @@ from tb.blocks.support import CLOCK_NS, PATTERNS, Bench, make_rng, pattern
 
 WINDOW_BITS = 10
 WINDOW = 2**WINDOW_BITS
+REGISTERS = 256
+"""Bytes of a window that hold registers."""
 TIMEOUT_NS = 2000 * CLOCK_NS
 
 
@@ -61,7 +63,7 @@ class TB(Bench):
 @cocotb.test()
 @cocotb.parametrize(idle=PATTERNS, stall=PATTERNS)
 async def windows(dut: Any, idle: str, stall: str) -> None:
-    """Every access reaches the core of its window; beyond the last window it is answered with DECERR."""
+    """Every access reaches the core of its window; elsewhere it is answered with DECERR."""
     tb = TB(dut, idle, stall)
     await tb.reset()
     await tb.drive()
@@ -69,7 +71,9 @@ async def windows(dut: Any, idle: str, stall: str) -> None:
     mirror = [bytearray(WINDOW), bytearray(WINDOW)]
     for core, contents in zip(tb.cores, mirror, strict=True):
         core.write(0, bytes(contents))
-    edges = [0, WINDOW - 4, WINDOW, 2 * WINDOW - 4, 2 * WINDOW, 3 * WINDOW, 0x8000, 0xFFFC]
+    starts = [0, WINDOW, 2 * WINDOW]
+    edges = [start + at for start in starts for at in (0, REGISTERS - 4, REGISTERS, WINDOW - 4)]
+    edges += [3 * WINDOW, 0x8000, 0xFFFC, *(4 * int(word) for word in rng.integers(0, REGISTERS // 4, 12))]
     places = [*edges, *(4 * int(word) for word in rng.integers(0, 2**10, 24))]
     for place in rng.permutation(places):
         address = int(place)
@@ -77,7 +81,7 @@ async def windows(dut: Any, idle: str, stall: str) -> None:
         data = rng.bytes(int(rng.integers(1, 5)))
         answer = await tb.write(address, data)
         got = await tb.read(address)
-        if port < 2:
+        if port < 2 and offset < REGISTERS:
             mirror[port][offset : offset + len(data)] = data
             assert answer == AxiResp.OKAY
             assert got == (AxiResp.OKAY, bytes(mirror[port][offset : offset + 4])), hex(address)
@@ -99,7 +103,7 @@ async def reads_and_writes_together(dut: Any, idle: str, stall: str) -> None:
         core.write(0, rng.bytes(WINDOW))
     for _ in range(20):
         windows_ = [int(value) for value in rng.integers(0, 3, 2)]
-        write_at, read_at = 4 * int(rng.integers(0, 128)), 4 * int(rng.integers(128, 256))
+        write_at, read_at = 4 * int(rng.integers(0, 32)), 4 * int(rng.integers(32, 64))
         data = rng.bytes(4)
         writing = cocotb.start_soon(tb.write(windows_[0] * WINDOW + write_at, data))
         response, got = await tb.read(windows_[1] * WINDOW + read_at)
