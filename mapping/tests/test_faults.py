@@ -186,6 +186,10 @@ def illegal_operators(core: CoreConfig) -> Iterator[Illegal]:
         yield refused(name, slide=1, row_advance=1)
     yield refused("depthwise", slide=1, row_advance=0)
     yield refused("depthwise", slide=1, row_advance=1, dilation_w=2)
+    # no word in the row before the first output; a pass whose first tap lies behind the row
+    yield refused("depthwise", slide=1, row_advance=1, kernel_w=3, in_column=-3)
+    yield refused("depthwise", slide=1, row_advance=1, kernel_w=9, in_column=-5)
+    yield refused("depthwise", slide=1, row_advance=5, kernel_w=6, in_column=0)
     for flag in ("keep", "accumulate"):
         yield refused("conv", **{flag: 1, "out_pixels": 5})
         yield refused("conv", **{flag: 1, "out_channels": core.columns + 1})
