@@ -105,6 +105,7 @@ class Work:
         source, second, target: first and (addition) second input, and output.
         params: first word in the parameter scratchpad; average pooling: by number of averaged values.
         step: output rows of a band.
+        slide: a depthwise kernel slides through the array (see `slides`): its weights are packed for that.
     """
 
     layer: Layer
@@ -114,6 +115,7 @@ class Work:
     target: Plane
     params: dict[int, int]
     step: int
+    slide: bool
 
 
 @dataclass(frozen=True)
@@ -138,11 +140,13 @@ def band_rows(height: int, width: int, depth: int) -> int:
 
 
 def slides(layer: Layer, taps: int) -> bool:
-    """Return whether a depthwise kernel can and should slide through the array's columns.
+    """Return whether a layer is depthwise and its kernel can and should slide through the array's columns.
 
     The stream of input words is continuous from row to row: every pass needs at least one word for its first
     output, its first taps lie in their row, and rows follow each other by at least one word.
     """
+    if layer.op != "depthwise_conv2d":
+        return False
     (_, kernel_w), stride, left = kernel_size(layer), layer.stride[1], layer.padding[2]
     width, out_width = layer.input.shape[1], output_shape(layer)[1]
     if layer.dilation[1] != 1 or kernel_w == 1 or width < (out_width - 1) * stride + 1:
@@ -186,7 +190,7 @@ def bands_of(work: Work) -> list[Band]:
     if layer.op == "max_pool":
         return list(_window_bands(work, "max_pool", {"pad_value": -128}))
     constants = {"pad_value": layer.input_zero_point, "out_zero_point": layer.output_zero_point}
-    if layer.op == "depthwise_conv2d" and slides(layer, work.unit.dw_taps):
+    if work.slide:
         advance = work.source.width - (work.target.width - 1) * layer.stride[1]
         constants |= {"slide": 1, "row_advance": advance}
     return list(_window_bands(work, "conv" if layer.op == "conv2d" else "depthwise", constants))

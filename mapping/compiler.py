@@ -37,12 +37,14 @@ from mapping.bands import (
     spatial,
 )
 from mapping.legalise import legalise
-from tb.commands import CommandError, Words, command_list, encode
+from tb.commands import CommandError, command_list, encode
 from tb.config import CoreConfig
 from tb.interface import PARAM_GROUP_WORDS, TRANSFER_WORD_BYTES, WEIGHT_WORD_BYTES
 
 Bytes = npt.NDArray[np.uint8]
 MARK_BYTES = 16
+Command = tuple[str, dict[str, int]]
+"""Name and fields of a command, before it is encoded."""
 
 
 class CapacityError(NpuloopError):
@@ -140,12 +142,11 @@ def compile_layer(
 
     image = Image(base)
     weights: Bytes = np.zeros(0, np.uint8)
-    slide = False
+    slide = slides(legal, unit.dw_taps)
     channels = out_channels(legal)
     if legal.op == "conv2d":
         weights = layout.pack_conv_weights(legal.weights, unit.rows, unit.columns, unit.w_bits)
     elif legal.op == "depthwise_conv2d":
-        slide = slides(legal, unit.dw_taps)
         weights = layout.pack_depthwise_weights(
             legal.weights, unit.rows, unit.dw_taps if slide else 1, unit.w_bits
         )
@@ -167,9 +168,10 @@ def compile_layer(
 
     offsets = np.cumsum([0, *(data.size // TRANSFER_WORD_BYTES for data in sets.values())])
     step = band_rows(target.height, target.width, unit.stripe_depth) if overlap else target.height
-    work = Work(legal, unit, source, second, target, dict(zip(sets, offsets.tolist(), strict=False)), step)
+    first_words = dict(zip(sets, offsets.tolist(), strict=False))
+    work = Work(legal, unit, source, second, target, first_words, step, slide)
 
-    commands: list[Words] = []
+    commands: list[Command] = []
     loaded = 0
     _load(commands, "parameters", param_address, params.size // TRANSFER_WORD_BYTES)
     # The tiles of the first output block come first: the first band starts with them while the rest arrives.
@@ -181,29 +183,30 @@ def compile_layer(
         if rows > 0:
             for plane, address in ((source, input_address), (second, second_address)):
                 transfers = plane.transfers(address, loaded, rows) if plane else ()
-                commands.extend(encode("load", target=0, **transfer) for transfer in transfers)
+                commands.extend(("load", {"target": 0} | transfer) for transfer in transfers)
             loaded = band.in_rows
         if i == 0 or rows > 0:
-            _post(commands, "compute")
+            _post_to_compute(commands)
         pieces = _pieces(band, unit, blocks, per_block) if i == 0 else [band.fields]
         for j, piece in enumerate(pieces):
             if j > 0:
                 words = per_block * WEIGHT_WORD_BYTES // TRANSFER_WORD_BYTES
                 _load(commands, "weights", weight_address + j * words * TRANSFER_WORD_BYTES, words, j * words)
-                _post(commands, "compute")
+                _post_to_compute(commands)
             # commands complete in order: one token covers all
             stores = j == len(pieces) - 1 and band.out_rows > 0
             wait = int(i == 0 or rows > 0 or j > 0)
-            try:
-                commands.append(encode(band.name, wait_load=wait, post_store=int(stores), **piece))
-            except CommandError as error:
-                raise UnsupportedError(f"layer {layer.name!r} is beyond a command: {error}") from None
+            commands.append((band.name, {"wait_load": wait, "post_store": int(stores)} | piece))
         transfers = target.transfers(output_address, band.out_first, band.out_rows) if band.out_rows else ()
         for k, transfer in enumerate(transfers):
-            commands.append(encode("store", wait_compute=int(k == 0), **transfer))
-    commands.append(encode("mark", mem_address=mark_address, id=0))
+            commands.append(("store", {"wait_compute": int(k == 0)} | transfer))
+    commands.append(("mark", {"mem_address": mark_address}))
 
-    list_address = image.place(command_list(commands))
+    try:
+        encoded = [encode(name, **fields) for name, fields in commands]
+    except CommandError as error:
+        raise UnsupportedError(f"layer {layer.name!r} is beyond a command: {error}") from None
+    list_address = image.place(command_list(encoded))
     if image.base > mem_bytes:
         raise CapacityError(
             f"layer {layer.name!r}: its memory image ends at {image.base} bytes; the memory has {mem_bytes}"
@@ -227,25 +230,19 @@ def _capacity(layer: Layer, unit: CoreConfig, what: str, size: int, kib: int) ->
         )
 
 
-def _load(commands: list[Words], target: str, address: int, words: int, local: int = 0) -> None:
+def _load(commands: list[Command], target: str, address: int, words: int, local: int = 0) -> None:
     """Append the transfer of contiguous 16-byte words, cut where the command's fields end."""
     number = {"weights": 1, "parameters": 2}[target]
     while words > 0:
         count = min(words, 65535)
-        commands.append(
-            encode(
-                "load", target=number, mem_address=address, local_address=local,
-                line_words=count, lines=1, planes=1, local_step=1,
-            )
-        )  # fmt: skip
+        fields = {"target": number, "mem_address": address, "local_address": local, "line_words": count}
+        commands.append(("load", fields | {"lines": 1, "planes": 1, "local_step": 1}))
         address, local, words = address + count * TRANSFER_WORD_BYTES, local + count, words - count
 
 
-def _post(commands: list[Words], engine: str) -> None:
-    """Let the last command post a token: it is complete after all loads before it."""
-    bit = {"load": 16, "compute": 17, "store": 18}[engine]
-    commands[-1] = commands[-1].copy()
-    commands[-1][0] |= np.uint32(1 << bit)
+def _post_to_compute(commands: list[Command]) -> None:
+    """Let the last command, a load, post a token: it is complete after all loads before it."""
+    commands[-1][1]["post_compute"] = 1
 
 
 def _pieces(band: Band, unit: CoreConfig, blocks: int, per_block: int) -> list[dict[str, int]]:
