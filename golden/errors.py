@@ -19,3 +19,11 @@ class ArithmeticRangeError(NpuloopError):
 
 class ShapeError(NpuloopError):
     """Arrays whose ranks, shapes or element types do not fit each other."""
+
+
+class NetworkError(NpuloopError):
+    """A quantised network, or a file of one, that is damaged or contradicts itself."""
+
+
+class ModelFileError(NpuloopError):
+    """A model file of another tool (`.tflite`) that is missing, damaged, or contradicts itself."""

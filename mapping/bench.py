@@ -8,12 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from rich.table import Table
 
-from golden import layout
 from golden.arithmetic import weight_range
-from golden.layer import Layer, kernel_size, out_channels, output_shape
-from mapping.bands import ceil_div, slides, spatial, stripe_of
-from mapping.compiler import Bytes, Program, compile_layer
-from mapping.legalise import legalise
+from golden.layer import Layer
+from mapping.compiler import Bytes, LayerProgram, compile_layer
+from mapping.regions import ceil_div
 from mapping.runner import LayerRun, core_of, job_of, run_program
 from tb.config import CoreConfig, SocConfig
 from tb.session import Session
@@ -87,29 +85,9 @@ class Efficiency:
         return self.streamed.useful_macs / (self.multipliers * self.streamed.cycles)
 
 
-def cycle_law(layer: Layer, unit: CoreConfig) -> int:
-    """Return the array cycles of a weighted layer without stalls: the cycle law.
-
-    Convolution: over output blocks and stripes, C_blocks * ky * kx * max(stripe pixels, words of a weight
-    tile).
-    Depthwise: over channel blocks and stripes, ky * kernel column groups * stripe pixels.
-    """
-    legal = legalise(layer, unit)
-    kernel_h, kernel_w = kernel_size(legal)
-    height, width, _ = spatial(output_shape(legal))
-    pixels = height * width
-    stripe = stripe_of(pixels, unit.stripe_depth)
-    lengths = [min(stripe, pixels - first) for first in range(0, pixels, stripe)]
-    if legal.op == "depthwise_conv2d":
-        groups = len(layout.tap_groups(kernel_w, unit.dw_taps)) if slides(legal, unit.dw_taps) else kernel_w
-        return ceil_div(out_channels(legal), unit.rows) * kernel_h * groups * pixels
-    tile_words = unit.rows * unit.columns * unit.w_bits // 256
-    passes = ceil_div(legal.input.shape[-1], unit.rows) * kernel_h * kernel_w
-    return (
-        ceil_div(out_channels(legal), unit.columns)
-        * passes
-        * sum(max(length, tile_words) for length in lengths)
-    )
+def law_of(program: LayerProgram) -> int:
+    """Return the array cycles of a layer without stalls: the cycle law (`mapping.constants.cycle_law`)."""
+    return sum(part.law_cycles for part in program.program.parts)
 
 
 def bench_layer(case: Case, unit: CoreConfig) -> Layer:
@@ -148,7 +126,7 @@ def efficiency(session: Session) -> list[Efficiency]:
             layer = bench_layer(case, core)
             resident = run_program(session, compile_layer(layer, core, overlap=False))
             streamed = run_program(session, compile_layer(layer, core))
-            rows.append(Efficiency(case, core, cycle_law(layer, core), resident, streamed))
+            rows.append(Efficiency(case, core, law_of(resident.program), resident, streamed))
     return rows
 
 
@@ -196,14 +174,16 @@ def gap_notes() -> list[str]:
     return [f"{case.name}: {case.gap}" for case in CASES]
 
 
-def repeat(program: Program, times: int) -> Program:
+def repeat(program: LayerProgram, times: int) -> LayerProgram:
     """Return the program with its command list run several times over: a longer job of the same work."""
     address, count = program.commands
     commands = next(data for start, data in program.segments if start == address)
     others = tuple(segment for segment in program.segments if segment[0] != address)
     at = ceil_div(program.end, 64) * 64
     long = np.tile(commands, times)
-    return replace(program, segments=(*others, (at, long)), commands=(at, count * times), end=at + long.size)
+    starts = {program.unit.name: (at, count * times)}
+    again = replace(program.program, starts=starts, end=at + long.size)
+    return replace(program, segments=(*others, (at, long)), program=again)
 
 
 def simulation_speed() -> Speed:

@@ -3,79 +3,35 @@
 from __future__ import annotations
 
 import functools
-import json
-import os
-import sys
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from golden.errors import NpuloopError
 from golden.layer import load_layer
 from mapping import bench as benchmarks
-from mapping import demo
+from mapping import cli_networks, demo
 from mapping import soak as soaking
+from mapping.console import (
+    FAILED,
+    Setting,
+    Unit,
+    console,
+    errors,
+    progress,
+    reports_errors,
+    write_atomically,
+    write_json,
+)
 from mapping.runner import LayerRun, core_of, failure_report, prepare, run_program, system_of
-from tb.config import SocConfig, TestbenchError
+from tb.config import SocConfig
 from tb.session import Session
 
-FAILED, BAD_INPUT = 1, 2
-
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-# Into a file or a pipe, tables keep their width.
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
-
-Unit = Annotated[str, typer.Option(help="npu8 or npu_lb")]
-Setting = Annotated[
-    list[str], typer.Option("--set", help="parameter of the unit, such as W_BITS=4; repeatable")
-]
-
-
-def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn our errors into one message and exit status 2."""
-
-    @functools.wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except (NpuloopError, TestbenchError) as error:
-            errors.print(f"error: {error}", markup=False)
-            raise typer.Exit(BAD_INPUT) from None
-
-    return wrapped
-
-
-def write_atomically(path: Path, write: Callable[[Any], None]) -> None:
-    """Write a file so that it is there whole or not at all."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise NpuloopError(f"{path}: cannot be written ({error.strerror})") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def progress() -> Progress:
-    """Return the bar that long commands show on a terminal."""
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=errors, transient=True, disable=not sys.stderr.isatty(),
-    )  # fmt: skip
 
 
 def layer_table(runs: Iterable[LayerRun], title: str) -> Table:
@@ -135,8 +91,7 @@ def layer(
             arrays: dict[str, Any] = {"output": run.output}
             write_atomically(out / f"{name}.npz", functools.partial(np.savez_compressed, **arrays))
     if json_file:
-        text = json.dumps(layer_report(files, runs, config, unit, backpressure), indent=2) + "\n"
-        write_atomically(json_file, lambda file: file.write(text.encode()))
+        write_json(json_file, layer_report(files, runs, config, unit, backpressure))
     failed = sum(not run.passed for run in runs)
     console.print(
         f"{len(runs) - failed} of {len(runs)} layers equal, {sum(run.cycles for run in runs):,} cycles"
@@ -193,8 +148,7 @@ def sim(
         console.print(demo.table(variant))
         console.print(f"{demo.verdict(variant)}\n")
     if json_file:
-        text = json.dumps([demo.as_json(variant) for variant in report], indent=2) + "\n"
-        write_atomically(json_file, lambda file: file.write(text.encode()))
+        write_json(json_file, [demo.as_json(variant) for variant in report])
     if any(variant.mismatches for variant in report):
         raise typer.Exit(FAILED)
 
@@ -258,6 +212,10 @@ def bench(
         errors.print(f"target missed: {line}", markup=False)
     if missed:
         raise typer.Exit(FAILED)
+
+
+for command in (cli_networks.run, cli_networks.show, cli_networks.quantize):
+    app.command()(reports_errors(command))
 
 
 if __name__ == "__main__":

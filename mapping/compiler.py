@@ -1,105 +1,459 @@
-"""Compiles one layer into a unit's command list and memory image: legalise, cut into bands, emit commands.
+"""The compiler: a network, or one layer, becomes command lists and a memory image.
 
-The layer's tensors lie whole in the scratchpads. The work is cut into bands of output rows, so that loading,
-computing and storing overlap:
+A chain of passes, each in its own module:
 
-    load     parameters, weights, input band 0 | band 1 | band 2 ...
-    compute                                    | band 0 | band 1 ...
-    store                                               | band 0 ...
+    legalise   operators that the units have commands for            mapping.legalise
+    assign     output channels to units, order of channels           mapping.assignment, mapping.channels
+    fold       taps of the first layer into channels                 mapping.fold
+    pack       weights and parameters as the units read them         mapping.constants
+    plan       tensors kept in the scratchpads, tiles, memory        mapping.plan, mapping.memory
+    emit       one step for each command                             mapping.steps
+    schedule   tokens, fences, events; order of the lists            mapping.schedule
 
-Commands are in an order in which they could run one after the other, so they cannot dead-lock
-(docs/reference/commands.md).
+Every unit that has work gets one list: one start and one interrupt for the whole network.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from golden import layout
-from golden.arithmetic import check_accumulator, folded_bias, reduced_shift
-from golden.errors import NpuloopError, UnsupportedError
-from golden.layer import WEIGHTED_OPS, Layer, out_channels, output_shape
-from mapping.bands import (
-    BLOCK,
-    Band,
-    Plane,
-    Work,
-    band_rows,
-    bands_of,
-    ceil_div,
-    pool_spans,
-    reciprocal,
-    slides,
-    spatial,
-)
+from golden.errors import UnsupportedError
+from golden.layer import Layer, output_shape
+from mapping.channels import ChannelOrder, Run, Units, check_weights, order_channels, runs_of
+from mapping.constants import constant_words, cycle_law, pack
+from mapping.fold import Fold, fold
+from mapping.graph import Graph, Op
 from mapping.legalise import legalise
+from mapping.memory import Image, place_values
+from mapping.plan import CapacityError, Part, UnitPlan, plan_unit
+from mapping.regions import Stored, ceil_div
+from mapping.schedule import Entry, lists
+from mapping.steps import COMPUTE, LOAD, STORE, Emitter, Placed, Step, Traffic, max_tile_pixels
 from tb.commands import CommandError, command_list, encode
 from tb.config import CoreConfig
-from tb.interface import PARAM_GROUP_WORDS, TRANSFER_WORD_BYTES, WEIGHT_WORD_BYTES
+from tb.interface import COMMANDS, TRANSFER_WORD_BYTES
 
 Bytes = npt.NDArray[np.uint8]
+Int8 = npt.NDArray[np.int8]
 MARK_BYTES = 16
-Command = tuple[str, dict[str, int]]
-"""Name and fields of a command, before it is encoded."""
 
-
-class CapacityError(NpuloopError):
-    """A layer that does not fit the scratchpads of the unit."""
+__all__ = ["CapacityError", "LayerProgram", "PartReport", "Program", "compile_graph", "compile_layer"]
 
 
 @dataclass(frozen=True)
+class PartReport:
+    """What the compiler knows of one unit's part of a layer.
+
+    Attributes:
+        layer: the layer's name.
+        unit: the unit's name.
+        channels: output channels of the network that it makes.
+        macs: multiply-accumulates that the network asks for.
+        law_cycles: the cycle law, after folding.
+        bound_cycles: the larger of the law and of the words that must cross the port, at one a cycle:
+        weights,
+            parameters, the network's input and output.
+        load_bytes, store_bytes: what it moves.
+        commands: number of commands.
+        mark: byte address of the time stamp of its end.
+    """
+
+    layer: str
+    unit: str
+    channels: int
+    macs: int
+    law_cycles: int
+    bound_cycles: int
+    load_bytes: int
+    store_bytes: int
+    commands: int
+    mark: int
+
+
+@dataclass(frozen=True, eq=False)
 class Program:
-    """One layer, compiled for one unit.
+    """A compiled graph.
+
+    Attributes:
+        graph: the graph, folded.
+        cores: the units of the system.
+        segments: memory image without the inputs, (byte address, bytes); command lists included.
+        starts: for each unit with work (byte address, number of commands) of its list.
+        stored: values that have a place in memory.
+        orders: their channels.
+        folds: inputs that the host folds.
+        observed: values that can be read after the run: the outputs, or all.
+        parts: what each unit does, in order.
+        estimate: cycles that the schedule expects.
+        end: first byte address behind everything.
+    """
+
+    graph: Graph
+    cores: tuple[CoreConfig, ...]
+    segments: tuple[tuple[int, Bytes], ...]
+    starts: Mapping[str, tuple[int, int]]
+    stored: Mapping[str, Stored]
+    orders: Mapping[str, ChannelOrder]
+    folds: Mapping[str, Fold]
+    observed: tuple[str, ...]
+    parts: tuple[PartReport, ...]
+    estimate: int
+    end: int
+
+    def input_segments(self, inputs: Mapping[str, Int8]) -> list[tuple[int, Bytes]]:
+        """Return the memory segments of the inputs, (H, W, C) int8 by name."""
+        segments = []
+        for value in self.graph.inputs:
+            x = inputs[value.name]
+            if value.name in self.folds:
+                x = self.folds[value.name].input(x)
+            spread = self.orders[value.name].spread(x.reshape(value.shape)).astype(np.int8)
+            data = layout.block_activations(spread).reshape(-1).view(np.uint8)
+            segments.append((self.stored[value.name].address, data))
+        return segments
+
+    def read_of(self, name: str) -> tuple[int, int]:
+        """Return (byte address, bytes) of a value in memory."""
+        stored = self.stored[name]
+        blocks = ceil_div(self.orders[name].places, layout.CHANNEL_BLOCK)
+        return stored.address, blocks * stored.plane_bytes
+
+    def decode(self, name: str, raw: Bytes) -> Int8:
+        """Return a value, (H, W, C) int8, from its bytes in memory."""
+        height, width, _ = self.graph.values[name].shape
+        order = self.orders[name]
+        blocks = raw.view(np.int8).reshape(-1, height, width, layout.CHANNEL_BLOCK)
+        places = layout.unblock_activations(blocks, order.places)
+        return np.ascontiguousarray(places[:, :, order.position])
+
+
+def compile_graph(
+    graph: Graph,
+    cores: Sequence[CoreConfig],
+    units: Mapping[str, Units],
+    *,
+    base: int = 0,
+    mem_bytes: int = 16 << 20,
+    observe: bool = False,
+    overlap: bool = True,
+    folding: bool = True,
+    addresses: Mapping[str, int] | None = None,
+) -> Program:
+    """Compile a graph.
+
+    Args:
+        graph: the graph.
+        cores: the units of the system.
+        units: for each operator the index of the unit of every output channel.
+        base: first byte address of the memory image.
+        mem_bytes: size of the memory.
+        observe: store every value, so that all can be compared.
+        overlap: cut layers into tiles, so that transfers hide behind the computation.
+        folding: fold the taps of first layers into channels.
+        addresses: where inputs lie that another job or unit writes, by name.
+
+    Raises:
+        UnsupportedError: weights that a unit cannot hold, or a layer beyond a command's fields.
+        CapacityError: not even a tile of a layer fits, or the memory is too small.
+        ArithmeticRangeError: an accumulator could leave 32 bits.
+    """
+    for op in graph.ops:
+        check_weights(op, units[op.name], cores)
+    folds: dict[str, Fold] = {}
+    if folding:
+        graph, folds = fold(graph, lambda op: _first_layer_cycles(op, units[op.name], cores))
+    orders = order_channels(graph, units, cores)
+    parts = _parts(graph, units, orders, cores)
+    observed = tuple(op.name for op in graph.ops) if observe else graph.outputs
+    loads = {unit: _loads(graph, mine, orders) for unit, mine in parts.items()}
+    plans, stores = _plans(graph, parts, cores, loads, observed, overlap)
+
+    image = Image(base)
+    placed = {
+        id(part): [_place(image, constants.weights, constants.params) for constants in part.constants]
+        for mine in parts.values()
+        for part in mine
+    }
+    marks = {id(part): image.reserve(MARK_BYTES) for mine in parts.values() for part in mine}
+    stored = place_values(image, graph, orders, stores, observed, addresses or {})
+    traffic = _Traffics(graph, parts, loads, plans, stores, stored)
+    steps = list(_steps(graph, parts, plans, placed, marks, traffic, overlap))
+    made, estimate = lists(steps, len(cores))
+    starts = {}
+    for core, entries in zip(cores, made, strict=True):
+        if entries:
+            starts[core.name] = (image.place(_encode(graph, entries)), len(entries))
+    if image.base > mem_bytes:
+        raise CapacityError(
+            f"{graph.name!r}: its memory image ends at {image.base} bytes; the memory has {mem_bytes}"
+        )
+    return Program(
+        graph=graph,
+        cores=tuple(cores),
+        segments=tuple(image.segments),
+        starts=starts,
+        stored=stored,
+        orders=orders,
+        folds=folds,
+        observed=observed,
+        parts=tuple(_reports(graph, parts, orders, steps, units, marks)),
+        estimate=estimate,
+        end=image.base,
+    )
+
+
+def _first_layer_cycles(op: Op, units: Units, cores: Sequence[CoreConfig]) -> int:
+    """Return the cycles of an operator whose input comes from memory: array or port, whichever is slower."""
+    height, width, channels = op.source_shape
+    worst = 0
+    for index in np.unique(units):
+        mine, core = int((units == index).sum()), cores[index]
+        words = height * width * ceil_div(channels, layout.CHANNEL_BLOCK) + constant_words(
+            op, mine, channels, core
+        )
+        worst = max(worst, cycle_law(op, mine, channels, core), words)
+    return worst
+
+
+def _parts(
+    graph: Graph, units: Mapping[str, Units], orders: Mapping[str, ChannelOrder], cores: Sequence[CoreConfig]
+) -> dict[int, list[Part]]:
+    """Return the parts of every unit that has work, in order."""
+    parts: dict[int, list[Part]] = {}
+    for index, op in enumerate(graph.ops):
+        source, target = orders[op.sources[0]], orders[op.name]
+        for unit, core in enumerate(cores):
+            runs = tuple(runs_of(units[op.name], target, unit))
+            if runs:
+                constants = tuple(pack(op, run, source, target, core) for run in runs)
+                parts.setdefault(unit, []).append(
+                    Part(index, op, unit, core, runs, constants, source.places, target.places)
+                )
+    return parts
+
+
+def _mask(runs: Sequence[Run], places: int) -> npt.NDArray[np.bool_]:
+    mask = np.zeros(places, bool)
+    for run in runs:
+        mask[run.first : run.first + run.count] = True
+    return mask
+
+
+def _loads(
+    graph: Graph, parts: Sequence[Part], orders: Mapping[str, ChannelOrder]
+) -> dict[str, tuple[Run, ...]]:
+    """Return for every value that a unit reads the channels that it does not make itself."""
+    loads: dict[str, tuple[Run, ...]] = {}
+    for name in graph.values:
+        places = orders[name].places
+        needed = np.zeros(places, bool)
+        for part in parts:
+            if name in part.op.sources:
+                needed |= _mask(part.needed(), places)
+        for part in parts:
+            if part.op.name == name:
+                needed &= ~_mask(part.runs, places)
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], needed.astype(int), [0]]))).reshape(-1, 2)
+        if len(edges):
+            loads[name] = tuple(Run(int(a), int(b - a)) for a, b in edges)
+    return loads
+
+
+def _plans(
+    graph: Graph,
+    parts: Mapping[int, list[Part]],
+    cores: Sequence[CoreConfig],
+    loads: Mapping[int, Mapping[str, tuple[Run, ...]]],
+    observed: Sequence[str],
+    overlap: bool,
+) -> tuple[dict[int, UnitPlan], set[str]]:
+    """Plan every unit; return the plans and the values that are written to memory."""
+    made = {op.name for op in graph.ops}
+    exchanged = {name for mine in loads.values() for name in mine if name in made} | set(observed)
+    plans = {}
+    streamed: set[str] = set()
+    for unit, mine in parts.items():
+        banded: dict[int, bool] = {}
+        seen: set[str] = set()
+        for part in mine:
+            arriving = [name for name in part.op.sources if name in loads[unit] and name not in seen]
+            seen.update(part.op.sources)
+            banded[part.index] = overlap and bool(arriving or part.op.name in exchanged)
+        limits = {part.index: limit for part in mine if (limit := max_tile_pixels(part))}
+        plans[unit] = plan_unit(graph, mine, cores[unit], banded, limits)
+        streamed |= {name for part in mine for name in part.op.sources if name not in plans[unit].kept}
+        streamed |= {part.op.name for part in mine if part.op.name not in plans[unit].kept}
+    return plans, exchanged | (streamed & made)
+
+
+def _place(image: Image, weights: Bytes, params: Mapping[int, Bytes]) -> Placed:
+    address = image.place(weights) if weights.size else 0
+    return Placed(address, {count: image.place(data) for count, data in params.items()})
+
+
+@dataclass(frozen=True)
+class _Traffics:
+    """What each part exchanges with memory."""
+
+    graph: Graph
+    parts: Mapping[int, list[Part]]
+    loads: Mapping[int, Mapping[str, tuple[Run, ...]]]
+    plans: Mapping[int, UnitPlan]
+    stores: set[str]
+    stored: Mapping[str, Stored]
+
+    def of(self, part: Part) -> Traffic:
+        loads = self.loads[part.unit]
+        made = {op.name for op in self.graph.ops}
+        remote = any(name in loads and name in made for name in part.op.sources)
+        return Traffic(self.stored, loads, part.op.name in self.stores, remote)
+
+
+def _steps(
+    graph: Graph,
+    parts: Mapping[int, list[Part]],
+    plans: Mapping[int, UnitPlan],
+    placed: Mapping[int, Sequence[Placed]],
+    marks: Mapping[int, int],
+    traffic: _Traffics,
+    overlap: bool,
+) -> Iterator[Step]:
+    """Yield the steps of all units, layer after layer, with a time stamp at each part's end."""
+    emitters = {unit: Emitter(unit, plans[unit], mine, overlap) for unit, mine in parts.items()}
+    waiting = {unit: list(mine) for unit, mine in parts.items()}
+    number = 0
+    for index in range(len(graph.ops)):
+        for unit, mine in waiting.items():
+            if not mine or mine[0].index != index:
+                continue
+            part = mine.pop(0)
+            last = -1
+            for step in emitters[unit].part(part, placed[id(part)], traffic.of(part)):
+                last = number if step.engine == COMPUTE else last
+                number += 1
+                yield step
+            fields = {"mem_address": marks[id(part)], "id": index}
+            yield Step(unit, STORE, index, "mark", fields, (), (), 2, 40, after=(last,))
+            number += 1
+
+
+def _encode(graph: Graph, entries: Sequence[Entry]) -> Bytes:
+    words = []
+    for entry in entries:
+        engine = entry.engine if COMMANDS[entry.name][2] is None else None
+        try:
+            words.append(encode(entry.name, engine=engine, **entry.fields))
+        except CommandError as error:
+            raise UnsupportedError(
+                f"layer {graph.ops[entry.layer].name!r} is beyond a command: {error}"
+            ) from None
+    return command_list(words)
+
+
+def _reports(
+    graph: Graph,
+    parts: Mapping[int, list[Part]],
+    orders: Mapping[str, ChannelOrder],
+    steps: Sequence[Step],
+    units: Mapping[str, Units],
+    marks: Mapping[int, int],
+) -> Iterator[PartReport]:
+    moved: dict[tuple[int, int], list[int]] = {}
+    for step in steps:
+        entry = moved.setdefault((step.unit, step.layer), [0, 0, 0])
+        entry[2] += 1
+        if step.engine == COMPUTE or step.name == "mark":
+            continue
+        fields = step.fields
+        size = fields["planes"] * fields["lines"] * fields["line_words"] * TRANSFER_WORD_BYTES
+        entry[0 if step.engine == LOAD else 1] += size
+    for index, op in enumerate(graph.ops):
+        for unit, mine in sorted(parts.items()):
+            for part in mine:
+                if part.index != index:
+                    continue
+                load, store, commands = moved[unit, index]
+                channels = int((units[op.name] == unit).sum())
+                places = sum(run.count for run in part.runs)
+                law = cycle_law(op, places, part.in_places, part.core)
+                words = sum(constants.bytes for constants in part.constants) // TRANSFER_WORD_BYTES
+                for name in op.sources:
+                    value = graph.values[name]
+                    if name in {item.name for item in graph.inputs}:
+                        words += value.pixels * ceil_div(orders[name].places, layout.CHANNEL_BLOCK)
+                height, width, _ = op.shape
+                out_words = (
+                    height * width * ceil_div(places, layout.CHANNEL_BLOCK) if op.name in graph.outputs else 0
+                )
+                yield PartReport(
+                    layer=op.name,
+                    unit=part.core.name,
+                    channels=channels,
+                    macs=op_macs(op) * channels // op.shape[2],
+                    law_cycles=law,
+                    bound_cycles=max(law, words, out_words),
+                    load_bytes=load,
+                    store_bytes=store,
+                    commands=commands,
+                    mark=marks[id(part)],
+                )
+
+
+def op_macs(op: Op) -> int:
+    """Return the multiply-accumulates of an operator."""
+    if op.layer.op not in ("conv2d", "depthwise_conv2d"):
+        return 0
+    height, width, _ = op.shape
+    return height * width * int(op.layer.weights.size)
+
+
+# ------------------------------------------------------------------------------------------------ single
+# layers
+@dataclass(frozen=True, eq=False)
+class LayerProgram:
+    """One layer, compiled for one unit, with its input in the memory image.
 
     Attributes:
         layer: the layer.
         unit: the unit.
-        segments: memory image, (byte address, bytes); command list included.
-        commands: (byte address, number) of the command list.
-        output: (byte address, bytes) of the output, channel-blocked.
-        mark: byte address of the time stamp written at the layer's end.
-        end: first byte address behind everything.
+        program: its program.
+        segments: memory image, (byte address, bytes); command list and input included.
     """
 
     layer: Layer
     unit: CoreConfig
-    segments: tuple[tuple[int, Bytes], ...]
-    commands: tuple[int, int]
-    output: tuple[int, int]
-    mark: int
-    end: int
+    program: Program
+    segments: tuple[tuple[int, Bytes], ...] = field(repr=False)
 
-    def decode_output(self, raw: Bytes) -> npt.NDArray[np.int8]:
+    @property
+    def commands(self) -> tuple[int, int]:
+        """(byte address, number) of the command list."""
+        return self.program.starts[self.unit.name]
+
+    @property
+    def output(self) -> tuple[int, int]:
+        """(byte address, bytes) of the output, channel-blocked."""
+        return self.program.read_of(self.program.graph.outputs[0])
+
+    @property
+    def mark(self) -> int:
+        """Byte address of the time stamp written at the layer's end."""
+        return self.program.parts[0].mark
+
+    @property
+    def end(self) -> int:
+        """First byte address behind everything."""
+        return self.program.end
+
+    def decode_output(self, raw: Bytes) -> Int8:
         """Return the output, int8 in the layer's shape, from the `output` bytes of the memory."""
-        shape = output_shape(self.layer)
-        height, width, channels = spatial(shape)
-        blocks = raw.view(np.int8).reshape(-1, height, width, BLOCK)
-        return layout.unblock_activations(blocks, channels).reshape(shape)
-
-
-@dataclass
-class Image:
-    """Memory image under construction: aligned allocation from `base` upwards."""
-
-    base: int
-    segments: list[tuple[int, Bytes]] = field(default_factory=list)
-
-    def reserve(self, size: int, align: int = 64) -> int:
-        """Return the address of `size` new bytes."""
-        address = ceil_div(self.base, align) * align
-        self.base = address + size
-        return address
-
-    def place(self, data: npt.NDArray[Any]) -> int:
-        """Return the address of the data."""
-        raw = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
-        address = self.reserve(raw.size)
-        self.segments.append((address, raw))
-        return address
+        value = self.program.decode(self.program.graph.outputs[0], raw)
+        return value.reshape(output_shape(self.layer))
 
 
 def compile_layer(
@@ -109,185 +463,46 @@ def compile_layer(
     *,
     mem_bytes: int = 16 << 20,
     overlap: bool = True,
+    folding: bool = False,
     input_address: int | None = None,
-) -> Program:
-    """Compile a layer for a unit.
+) -> LayerProgram:
+    """Compile a layer for a unit: a network of one layer.
 
     Args:
         layer: the layer; its input is part of the memory image.
         unit: the unit that runs it.
         base: first byte address of the memory image.
         mem_bytes: size of the memory.
-        overlap: cut the work into bands, so that transfers hide behind the computation; otherwise everything
-            is loaded, computed and stored one after the other.
+        overlap: cut the work into tiles, so that transfers hide behind the computation; otherwise everything
+            that fits is loaded, computed and stored one after the other.
+        folding: fold taps into channels where that is faster, as for the first layer of a network.
         input_address: where the (first) input will lie, channel-blocked, if another job or unit writes it; by
             default the layer's own input is part of the image.
 
     Raises:
         UnsupportedError: the unit has no command for the layer.
-        CapacityError: the layer does not fit the unit's scratchpads, or the memory.
+        CapacityError: not even a tile of the layer fits the unit's scratchpads, or it does not fit the
+        memory.
         ArithmeticRangeError: an accumulator could leave 32 bits.
     """
-    legal = legalise(layer, unit)
-    source_shape, target_shape = spatial(legal.input.shape), spatial(output_shape(legal))
-    source = Plane(0, *source_shape, unit.rows)
-    second = Plane(source.size, *source_shape, unit.rows) if legal.op == "add" else None
-    target = Plane(source.size + (second.size if second else 0), *target_shape, unit.rows)
-    used = target.base + target.size
-    _capacity(layer, unit, "activations", used * unit.rows, unit.act_kib)
-    if target.words > 65535 or source.words > 65535:
-        raise CapacityError(
-            f"layer {layer.name!r}: a plane of {max(target.words, source.words)} pixels; 65535 fit a command"
-        )
-
-    image = Image(base)
-    weights: Bytes = np.zeros(0, np.uint8)
-    slide = slides(legal, unit.dw_taps)
-    channels = out_channels(legal)
-    if legal.op == "conv2d":
-        weights = layout.pack_conv_weights(legal.weights, unit.rows, unit.columns, unit.w_bits)
-    elif legal.op == "depthwise_conv2d":
-        weights = layout.pack_depthwise_weights(
-            legal.weights, unit.rows, unit.dw_taps if slide else 1, unit.w_bits
-        )
-    _capacity(layer, unit, "weights", weights.size, unit.weight_kib)
-    sets = _parameters(legal, unit)
-    params = np.concatenate(list(sets.values()))
-    _capacity(layer, unit, "parameters", params.size, unit.param_kib)
-
-    if input_address is None:
-        input_address = image.place(layout.block_activations(legal.input.reshape(source_shape)))
-    second_address = (
-        image.place(layout.block_activations(legal.input2.reshape(source_shape))) if second else 0
+    graph = legalise(layer)
+    units = {op.name: np.zeros(op.shape[2], np.int64) for op in graph.ops}
+    addresses = {} if input_address is None else {graph.inputs[0].name: input_address}
+    program = compile_graph(
+        graph,
+        (unit,),
+        units,
+        base=base,
+        mem_bytes=mem_bytes,
+        overlap=overlap,
+        folding=folding,
+        addresses=addresses,
     )
-    weight_address = image.place(weights) if weights.size else 0
-    param_address = image.place(params)
-    output_bytes = ceil_div(channels, BLOCK) * target.words * TRANSFER_WORD_BYTES
-    output_address = image.reserve(output_bytes)
-    mark_address = image.reserve(MARK_BYTES)
-
-    offsets = np.cumsum([0, *(data.size // TRANSFER_WORD_BYTES for data in sets.values())])
-    step = band_rows(target.height, target.width, unit.stripe_depth) if overlap else target.height
-    first_words = dict(zip(sets, offsets.tolist(), strict=False))
-    work = Work(legal, unit, source, second, target, first_words, step, slide)
-
-    commands: list[Command] = []
-    loaded = 0
-    _load(commands, "parameters", param_address, params.size // TRANSFER_WORD_BYTES)
-    # The tiles of the first output block come first: the first band starts with them while the rest arrives.
-    blocks = ceil_div(channels, unit.columns) if legal.op == "conv2d" and overlap else 1
-    per_block = weights.size // WEIGHT_WORD_BYTES // blocks
-    _load(commands, "weights", weight_address, per_block * WEIGHT_WORD_BYTES // TRANSFER_WORD_BYTES)
-    for i, band in enumerate(bands_of(work)):
-        rows = band.in_rows - loaded
-        if rows > 0:
-            for plane, address in ((source, input_address), (second, second_address)):
-                transfers = plane.transfers(address, loaded, rows) if plane else ()
-                commands.extend(("load", {"target": 0} | transfer) for transfer in transfers)
-            loaded = band.in_rows
-        if i == 0 or rows > 0:
-            _post_to_compute(commands)
-        pieces = _pieces(band, unit, blocks, per_block) if i == 0 else [band.fields]
-        for j, piece in enumerate(pieces):
-            if j > 0:
-                words = per_block * WEIGHT_WORD_BYTES // TRANSFER_WORD_BYTES
-                _load(commands, "weights", weight_address + j * words * TRANSFER_WORD_BYTES, words, j * words)
-                _post_to_compute(commands)
-            # commands complete in order: one token covers all
-            stores = j == len(pieces) - 1 and band.out_rows > 0
-            wait = int(i == 0 or rows > 0 or j > 0)
-            commands.append((band.name, {"wait_load": wait, "post_store": int(stores)} | piece))
-        transfers = target.transfers(output_address, band.out_first, band.out_rows) if band.out_rows else ()
-        for k, transfer in enumerate(transfers):
-            commands.append(("store", {"wait_compute": int(k == 0)} | transfer))
-    commands.append(("mark", {"mem_address": mark_address}))
-
-    try:
-        encoded = [encode(name, **fields) for name, fields in commands]
-    except CommandError as error:
-        raise UnsupportedError(f"layer {layer.name!r} is beyond a command: {error}") from None
-    list_address = image.place(command_list(encoded))
-    if image.base > mem_bytes:
-        raise CapacityError(
-            f"layer {layer.name!r}: its memory image ends at {image.base} bytes; the memory has {mem_bytes}"
-        )
-    return Program(
-        layer=layer,
-        unit=unit,
-        segments=tuple(image.segments),
-        commands=(list_address, len(commands)),
-        output=(output_address, output_bytes),
-        mark=mark_address,
-        end=image.base,
-    )
-
-
-def _capacity(layer: Layer, unit: CoreConfig, what: str, size: int, kib: int) -> None:
-    if size > kib * 1024:
-        raise CapacityError(
-            f"layer {layer.name!r}: {size} bytes of {what} do not fit the {kib} KiB that {unit.name} has for "
-            "them; use a smaller layer or a unit with a larger scratchpad"
-        )
-
-
-def _load(commands: list[Command], target: str, address: int, words: int, local: int = 0) -> None:
-    """Append the transfer of contiguous 16-byte words, cut where the command's fields end."""
-    number = {"weights": 1, "parameters": 2}[target]
-    while words > 0:
-        count = min(words, 65535)
-        fields = {"target": number, "mem_address": address, "local_address": local, "line_words": count}
-        commands.append(("load", fields | {"lines": 1, "planes": 1, "local_step": 1}))
-        address, local, words = address + count * TRANSFER_WORD_BYTES, local + count, words - count
-
-
-def _post_to_compute(commands: list[Command]) -> None:
-    """Let the last command, a load, post a token: it is complete after all loads before it."""
-    commands[-1][1]["post_compute"] = 1
-
-
-def _pieces(band: Band, unit: CoreConfig, blocks: int, per_block: int) -> list[dict[str, int]]:
-    """Return the first band's commands, one for each output block of a convolution."""
-    if blocks == 1:
-        return [band.fields]
-    groups, planes = unit.columns // BLOCK, unit.columns // unit.rows
-    return [
-        band.fields
-        | {
-            "out_channels": min(unit.columns, band.fields["out_channels"] - block * unit.columns),
-            "weight_base": block * per_block,
-            "param_base": block * groups * PARAM_GROUP_WORDS,
-            "out_base": band.fields["out_base"] + block * planes * band.fields["out_plane"],
-        }
-        for block in range(blocks)
+    tensors = (layer.input, layer.input2)
+    data = {value.name: x.reshape(value.shape) for value, x in zip(graph.inputs, tensors, strict=False)}
+    inputs = [
+        segment
+        for value, segment in zip(graph.inputs, program.input_segments(data), strict=True)
+        if value.name not in addresses
     ]
-
-
-def _parameters(layer: Layer, unit: CoreConfig) -> dict[int, Bytes]:
-    """Return the packed requantisation parameters: one set under 0, or one for each averaging count."""
-    channels = out_channels(layer)
-    zeros, ones = np.zeros(channels, np.int32), np.ones(channels, np.int32)
-    if layer.op in WEIGHTED_OPS:
-        axes = (1, 2, 3) if layer.op == "conv2d" else (0, 1, 2)
-        weights = layer.weights.astype(np.int64)
-        check_accumulator(np.abs(weights).sum(axis=axes), unit.a_bits)
-        bias = folded_bias(layer.bias, weights.sum(axis=axes), layer.input_zero_point, unit.a_bits)
-        shift = reduced_shift(layer.shift, unit.a_bits)
-        packed = layout.pack_requant_params(
-            bias.numpy().astype(np.int32), layer.multiplier, shift.numpy().astype(np.int32)
-        )
-        return {0: packed}
-    if layer.op == "add":
-        return {
-            0: layout.pack_requant_params(zeros, ones * layer.output_multiplier, ones * layer.output_shift)
-        }
-    if layer.op == "max_pool":  # times one
-        return {0: layout.pack_requant_params(zeros, ones << 30, ones)}
-    counts = sorted({h * w for *_, h in pool_spans(layer, 0) for *_, w in pool_spans(layer, 1)})
-    sets: dict[int, Bytes] = {}
-    for count in counts:
-        try:
-            _, multiplier, shift_value = reciprocal(count)
-        except UnsupportedError as error:
-            raise UnsupportedError(f"layer {layer.name!r}: {error}") from None
-        sets[count] = layout.pack_requant_params(zeros, ones * multiplier, ones * shift_value)
-    return sets
+    return LayerProgram(layer, unit, program, (*inputs, *program.segments))

@@ -1,61 +1,170 @@
-"""First pass of the compiler: turns a layer into an equal one that the units have a command for."""
+"""First pass of the compiler: a network or a layer becomes operators that the units have commands for.
+
+Fully connected layers become convolutions whose kernel is the whole input, depthwise ones with a channel
+multiplier become convolutions with zero weights between channels; a reshape is another view of the same
+words.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from golden.arithmetic import weight_range
 from golden.errors import UnsupportedError
 from golden.layer import WEIGHTED_OPS, Layer, kernel_size
-from tb.config import CoreConfig
+from golden.network import HOST_OPS, Network, Node, placeholder
+from mapping.graph import Graph, Op, Value
 
 FIELD_MAX = 255
 """Largest kernel, stride and dilation of a command."""
+INPUTS = ("<input>", "<input2>")
+"""Names of a single layer's inputs: no layer has such a name."""
 
 
-def legalise(layer: Layer, unit: CoreConfig) -> Layer:
-    """Return an equal layer that the unit has a command for, or refuse it.
+def spatial(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return (height, width, channels): a vector is one pixel, further leading axes are folded into rows."""
+    *outer, channels = shape
+    if len(outer) < 2:
+        return 1, int(np.prod(outer, dtype=int)), channels
+    return int(np.prod(outer[:-1], dtype=int)), outer[-1], channels
 
-    Fully connected layers become convolutions of one pixel, depthwise ones with a channel multiplier become
-    convolutions with zero weights between channels.
+
+def legalise_layer(layer: Layer, shape: tuple[int, int, int] | None = None) -> Layer:
+    """Return an equal layer that the units have a command for, on an input of (H, W, C).
+
+    Args:
+        layer: the layer.
+        shape: for a fully connected layer, (H, W, C) of the tensor whose flattened values it reads.
 
     Raises:
-        UnsupportedError: a weight the unit cannot hold, or a window beyond the command's fields.
+        UnsupportedError: a window beyond the command's fields.
     """
-    if layer.op in WEIGHTED_OPS:
-        low, high = weight_range(unit.w_bits)
-        low = -128 if unit.w_bits == 8 else low
-        smallest, largest = int(layer.weights.min()), int(layer.weights.max())
-        if smallest < low or largest > high:
-            raise UnsupportedError(
-                f"layer {layer.name!r}: weights from {smallest} to {largest} do not fit {unit.name}, which "
-                f"has {unit.w_bits}-bit weights ({low} to {high}); quantise the layer to {unit.w_bits} bits, "
-                "or clip it with --clip-weights"
-            )
+    shape = shape or spatial(layer.input.shape)
+    changes: dict[str, Any] = {"expected": None, "input": placeholder(shape)}
+    if layer.op == "add":
+        changes["input2"] = placeholder(shape)
+    elif layer.op == "fully_connected":
+        changes |= {"op": "conv2d", "weights": layer.weights.reshape(-1, *shape)}
+    elif layer.op == "depthwise_conv2d" and layer.weights.shape[3] != shape[2]:
+        _, kernel_h, kernel_w, k = layer.weights.shape
+        weights = np.zeros((k, kernel_h, kernel_w, shape[2]), np.int8)
+        channel = np.arange(k)
+        weights[channel, :, :, channel // (k // shape[2])] = np.moveaxis(layer.weights[0], 2, 0)
+        changes |= {"op": "conv2d", "weights": weights}
+    legal = replace(layer, **changes)
     for key, values in (
-        ("kernel", kernel_size(layer)),
-        ("stride", layer.stride),
-        ("dilation", layer.dilation),
+        ("kernel", kernel_size(legal)),
+        ("stride", legal.stride),
+        ("dilation", legal.dilation),
     ):
         if max(values) > FIELD_MAX:
             raise UnsupportedError(f"layer {layer.name!r}: {key} {values} is above {FIELD_MAX}")
-    if layer.op == "fully_connected":
-        k, c = layer.weights.shape
-        expected = None if layer.expected is None else layer.expected.reshape(1, 1, -1)
-        return replace(
-            layer,
-            op="conv2d",
-            input=layer.input.reshape(1, 1, -1),
-            weights=layer.weights.reshape(k, 1, 1, c),
-            expected=expected,
+    return legal
+
+
+def legalise(layer: Layer) -> Graph:
+    """Return the graph of a single layer; its inputs are named as in INPUTS."""
+    legal = legalise_layer(layer)
+    height, width, channels = legal.input.shape
+    names = INPUTS[: 2 if layer.op == "add" else 1]
+    values = tuple(Value(name, (height, width, channels)) for name in names)
+    return Graph(layer.name, values, (Op(layer.name, legal, names),), (layer.name,))
+
+
+@dataclass(frozen=True)
+class _View:
+    """A tensor of the network as a view of a value: (H, W, C), flattened or not."""
+
+    value: str
+    shape: tuple[int, int, int]
+    flat: bool
+
+
+def legalise_network(network: Network) -> Graph:
+    """Return the graph of a network.
+
+    Raises:
+        UnsupportedError: an operator that belongs to the host between two that do not, a reshape that would
+            move values, or a window beyond the command's fields; with the layer's name.
+    """
+    nodes = list(network.nodes)
+    split = next((i for i, node in enumerate(nodes) if node.layer is not None), None)
+    if split is None:
+        raise UnsupportedError(f"network {network.name!r} has no operator that runs on a unit")
+    after = max(i for i, node in enumerate(nodes) if node.layer is not None) + 1
+    before, middle, behind = nodes[:split], nodes[split:after], nodes[after:]
+    # reshapes at the edges are views like any other, up to the first operator of the host
+    lead = next((i for i in reversed(range(len(before))) if before[i].op in HOST_OPS), -1) + 1
+    views = _input_view(network, before[:lead])
+    for node in before[lead:]:
+        views[node.name] = _reshape(node, views[node.inputs[0]])
+    source = views[before[lead - 1].name if lead else network.input_name]
+    ops: list[Op] = []
+    for node in middle:
+        if node.op in HOST_OPS:
+            raise UnsupportedError(
+                f"layer {node.name!r}: {node.op} runs on the host, and only at a network's edges; the "
+                f"units run {', '.join(WEIGHTED_OPS)}, add, average_pool, max_pool"
+            )
+        if node.op == "reshape":
+            views[node.name] = _reshape(node, views[node.inputs[0]])
+            continue
+        op = _op(node, views)
+        ops.append(op)
+        views[node.name] = _View(op.name, op.shape, False)
+    for node in behind:
+        if node.inputs[0] not in (middle[-1].name, *(item.name for item in behind)):
+            raise UnsupportedError(
+                f"layer {node.name!r}: the host can only "
+                f"go on from the last layer, {ops[-1].name!r}"
+            )
+    return Graph(
+        name=network.name,
+        inputs=(Value(source.value, source.shape),),
+        ops=tuple(ops),
+        outputs=(ops[-1].name,),
+        host_before=tuple(before[:lead]),
+        host_after=tuple(behind),
+    )
+
+
+def _input_view(network: Network, host: list[Node]) -> dict[str, _View]:
+    tensors = network.tensors
+    name = host[-1].name if host else network.input_name
+    if tensors[name].dtype != "int8":
+        raise UnsupportedError(
+            f"network {network.name!r}: its input is not quantised to int8 before its first layer"
         )
-    if layer.op == "depthwise_conv2d" and layer.weights.shape[3] != layer.input.shape[2]:
-        _, kernel_h, kernel_w, k = layer.weights.shape
-        c = layer.input.shape[2]
-        weights = np.zeros((k, kernel_h, kernel_w, c), np.int8)
-        channel = np.arange(k)
-        weights[channel, :, :, channel // (k // c)] = np.moveaxis(layer.weights[0], 2, 0)
-        return replace(layer, op="conv2d", weights=weights)
-    return layer
+    return {name: _View(name, spatial(tensors[name].shape), False)}
+
+
+def _reshape(node: Node, view: _View) -> _View:
+    height, width, channels = view.shape
+    shape = spatial(node.output.shape)
+    if view.flat and node.output.shape == (height * width * channels,):
+        return view
+    if not view.flat and shape[2] == channels:  # the same channels of the same pixels in other rows
+        return _View(view.value, shape, False)
+    if len(node.output.shape) == 1:
+        return _View(view.value, view.shape, flat=True)
+    raise UnsupportedError(
+        f"layer {node.name!r}: a reshape from {view.shape} to {node.output.shape} moves values "
+        "between channels; the units flatten only, before a fully connected layer"
+    )
+
+
+def _op(node: Node, views: dict[str, _View]) -> Op:
+    assert node.layer is not None
+    sources = [views[name] for name in node.inputs]
+    if any(view.flat for view in sources) and node.op != "fully_connected":
+        raise UnsupportedError(
+            f"layer {node.name!r}: {node.op} of flattened channels; "
+            "only a fully connected layer can follow a flatten"
+        )
+    layer = replace(node.layer, name=node.name)
+    legal = legalise_layer(
+        layer, sources[0].shape if node.op == "fully_connected" else spatial(layer.input.shape)
+    )
+    return Op(node.name, legal, tuple(view.value for view in sources))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from golden.errors import NpuloopError, UnsupportedError
 from golden.layer import WEIGHTED_OPS, Layer, clip_weights, macs, run_layer
-from mapping.compiler import Program, compile_layer
+from mapping.compiler import LayerProgram, compile_layer
 from tb.config import NPU8, NPU_LB, CoreConfig, SocConfig
 from tb.job import Job, MemoryModel
 from tb.session import Session, reproduction, rerun_with_waves
@@ -29,15 +29,8 @@ class RunError(NpuloopError):
     """The hardware stopped with an error, or never finished."""
 
 
-def system_of(unit: str, settings: Iterable[str] = ()) -> SocConfig:
-    """Return the system for a unit: the default pair, or with settings ("W_BITS=4") that unit alone.
-
-    Raises:
-        UnsupportedError: an unknown unit or parameter, or a value that is no integer.
-        ConfigError: a value that cannot be built.
-    """
-    if unit not in UNITS:
-        raise UnsupportedError(f"no unit {unit!r}; there are {', '.join(UNITS)}")
+def _parameters(settings: Iterable[str]) -> dict[str, int]:
+    """Return parameters from settings such as "W_BITS=4"."""
     values: dict[str, int] = {}
     for setting in settings:
         key, _, value = setting.partition("=")
@@ -47,11 +40,35 @@ def system_of(unit: str, settings: Iterable[str] = ()) -> SocConfig:
             values[key.lower()] = int(value)
         except ValueError:
             raise UnsupportedError(f"{setting!r}: give an integer, as in {key.upper()}=4") from None
+    return values
+
+
+def _changed(core: CoreConfig, values: dict[str, int]) -> CoreConfig:
+    shape: dict[str, Any] = {"cols": None} | values  # other widths have other columns, unless they are given
+    return replace(core, **shape)
+
+
+def system_of(unit: str, settings: Iterable[str] = ()) -> SocConfig:
+    """Return the system for a unit: the default pair, or with settings ("W_BITS=4") that unit alone.
+
+    Raises:
+        UnsupportedError: an unknown unit or parameter, or a value that is no integer.
+        ConfigError: a value that cannot be built.
+    """
+    if unit not in UNITS:
+        raise UnsupportedError(f"no unit {unit!r}; there are {', '.join(UNITS)}")
+    values = _parameters(settings)
     if not values:
         return SocConfig()
     axi_bits = values.pop("axi_bits", 128)
-    shape: dict[str, Any] = {"cols": None} | values  # other widths have other columns, unless they are given
-    return SocConfig((replace(UNITS[unit], **shape),), axi_bits=axi_bits)
+    return SocConfig((_changed(UNITS[unit], values),), axi_bits=axi_bits)
+
+
+def pair_of(settings: Iterable[str] = ()) -> SocConfig:
+    """Return the pair, the low-bit unit with the given parameters ("W_BITS=4"); errors as in `system_of`."""
+    values = _parameters(settings)
+    axi_bits = values.pop("axi_bits", 128)
+    return SocConfig((NPU8, _changed(NPU_LB, values) if values else NPU_LB), axi_bits=axi_bits)
 
 
 def core_of(config: SocConfig, unit: str) -> CoreConfig:
@@ -72,7 +89,7 @@ class LayerRun:
         counters: all counter registers by name.
     """
 
-    program: Program
+    program: LayerProgram
     backpressure: int | None
     output: npt.NDArray[np.int8]
     golden: npt.NDArray[np.int8]
@@ -127,7 +144,7 @@ class LayerRun:
 
 def prepare(
     layers: Sequence[Layer], unit: CoreConfig, *, clip: bool = False, mem_bytes: int = 16 << 20
-) -> list[Program]:
+) -> list[LayerProgram]:
     """Compile the layers for a unit; with `clip`, weights are clipped to the unit's range first."""
     ready = [
         clip_weights(layer, unit.w_bits) if clip and layer.op in WEIGHTED_OPS else layer for layer in layers
@@ -135,7 +152,7 @@ def prepare(
     return [compile_layer(layer, unit, mem_bytes=mem_bytes) for layer in ready]
 
 
-def job_of(program: Program, *, backpressure: int | None = None, max_cycles: int | None = None) -> Job:
+def job_of(program: LayerProgram, *, backpressure: int | None = None, max_cycles: int | None = None) -> Job:
     """Return the job that runs a program, with random back-pressure of that seed if there is one."""
     memory = MemoryModel()
     if backpressure is not None:
@@ -153,7 +170,7 @@ def job_of(program: Program, *, backpressure: int | None = None, max_cycles: int
     )
 
 
-def run_program(session: Session, program: Program, *, backpressure: int | None = None) -> LayerRun:
+def run_program(session: Session, program: LayerProgram, *, backpressure: int | None = None) -> LayerRun:
     """Run a compiled layer.
 
     Raises:

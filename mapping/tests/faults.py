@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from golden.arithmetic import weight_range
 from golden.layer import Layer, run_layer
-from mapping.compiler import Program, compile_layer
+from mapping.compiler import LayerProgram, compile_layer
 from mapping.runner import job_of
 from tb.commands import Words, command_list, decode, encode
 from tb.config import CoreConfig
@@ -87,7 +87,7 @@ def conv_layer(
     )  # fmt: skip
 
 
-def commands_of(program: Program) -> list[dict[str, Any]]:
+def commands_of(program: LayerProgram) -> list[dict[str, Any]]:
     """Return the decoded commands of a program."""
     address, count = program.commands
     data = dict(program.segments)[address].reshape(count, -1)
@@ -104,12 +104,12 @@ def encoded(command: Mapping[str, Any]) -> Words:
 class Reference:
     """A layer, its golden result, and the cycles it takes after power-up, by seed of the back-pressure."""
 
-    program: Program
+    program: LayerProgram
     golden: npt.NDArray[np.int8]
     cycles: Mapping[int | None, int]
 
 
-def reference_program(core: CoreConfig, base: int = 0) -> Program:
+def reference_program(core: CoreConfig, base: int = 0) -> LayerProgram:
     """Return the reference layer: loads, four bands of computing and stores overlap."""
     return compile_layer(conv_layer(core, 16, 16, 16, 32), core, base)
 

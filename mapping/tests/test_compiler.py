@@ -12,8 +12,8 @@ from golden.arithmetic import requantize
 from golden.errors import UnsupportedError
 from golden.layer import Layer
 from golden.operators import average_pool
-from mapping.bands import MAX_POOL_COUNT, reciprocal, slides, spans
 from mapping.compiler import CapacityError, compile_layer
+from mapping.operators import MAX_POOL_COUNT, reciprocal, slides, spans
 from mapping.random_layers import OPERATORS, random_layer
 from tb.commands import decode
 from tb.config import NPU8, NPU_LB, CoreConfig
@@ -73,22 +73,26 @@ def test_weights_beyond_the_unit_are_refused_with_the_remedy() -> None:
     assert compile_layer(layer, NPU8).commands[1] > 0
 
 
+TINY = CoreConfig("tiny", act_kib=1, weight_kib=1, param_kib=1)
+
+
 @pytest.mark.parametrize(
     ("layer", "what"),
     [
-        (conv(h=100, w=100, c=16), "activations"),
-        (conv(c=512, k=64), "weights"),
+        (conv(h=3, w=3, c=256, k=16), r"not even what one output reads .* 1 KiB that tiny has for activat"),
+        (conv(c=16, k=16, kernel=5), r"weights of one kernel row .* a third of the 1 KiB"),
         (
-            Layer(name="big", op="max_pool", input=np.zeros((1, 1, 2048), np.int8), kernel=(1, 1)),
-            "parameters",
+            Layer(
+                name="conv", op="average_pool", input=np.zeros((8, 8, 16), np.int8), kernel=(5, 5),
+                padding=(2, 2, 2, 2),
+            ),
+            r"parameters of 16 channels .* half of the 1 KiB",
         ),
     ],
-)
-def test_a_layer_that_does_not_fit_is_refused_naming_what_and_how_much(layer: Layer, what: str) -> None:
-    with pytest.raises(
-        CapacityError, match=rf"layer '{layer.name}'.* bytes of {what} do not fit the \d+ KiB"
-    ):
-        compile_layer(layer, NPU8)
+)  # fmt: skip
+def test_a_layer_of_which_no_tile_fits_is_refused_naming_what_and_the_remedy(layer: Layer, what: str) -> None:
+    with pytest.raises(CapacityError, match=rf"layer 'conv': .*{what}.*; use a .*larger scratchpad"):
+        compile_layer(layer, TINY)
 
 
 def test_a_window_beyond_the_command_fields_is_refused() -> None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pytest
 
 from golden.layer import Layer, run_layer
-from mapping.compiler import Program, compile_layer
+from mapping.compiler import LayerProgram, compile_layer
 from mapping.runner import core_of, job_of
 from mapping.tests.faults import (
     BACKPRESSURE,
@@ -924,7 +924,7 @@ def test_both_units_are_diagnosed(pair: Session, references: dict[str, Reference
 
 
 # ------------------------------------------------------------------------------------------ split channels
-def split(program: Program, parts: int, *, flags: bool = True) -> list[Words]:
+def split(program: LayerProgram, parts: int, *, flags: bool = True) -> list[Words]:
     """Return a program's list with its convolutions split over the input channels, in blocks of ROWS each."""
     unit = program.unit
     tile = unit.columns * unit.rows * unit.w_bits // 8 // 32
@@ -952,7 +952,9 @@ def split(program: Program, parts: int, *, flags: bool = True) -> list[Words]:
     return list_
 
 
-def run_list(bench: Bench, program: Program, commands: list[Words], **fields: Any) -> npt.NDArray[np.int8]:
+def run_list(
+    bench: Bench, program: LayerProgram, commands: list[Words], **fields: Any
+) -> npt.NDArray[np.int8]:
     """Run another list on a program's memory image; return the output."""
     job = bench.job(commands, segments=program.segments, reads=[program.output], **fields)
     result = bench.session.run(replace(job, segments=[*program.segments, (LIST, command_list(commands))]))
@@ -996,11 +998,11 @@ def test_bands_of_split_convolutions_follow_each_other_exactly(bench: Bench) -> 
             continue
         for first in range(0, 16, rows):
             band = conv | {
-                "in_base": conv["in_base"] + first * 16,
+                "in_base": conv.get("in_base", 0) + first * 16,
                 "in_row": first - 1,
                 "out_pixels": rows * 16,
                 "stripe_pixels": rows * 16,
-                "out_base": conv["out_base"] + first * 16,
+                "out_base": conv.get("out_base", 0) + first * 16,
                 "in_channels": 16,
             }
             for flag in ("wait_load", "post_store"):
@@ -1023,7 +1025,7 @@ class Chain:
 
     list_: Callable[[bool], list[Words]]
     segments: list[tuple[int, npt.NDArray[np.uint8]]]
-    output: Program
+    output: LayerProgram
     golden: npt.NDArray[np.int8]
 
 

@@ -1,0 +1,533 @@
+"""A quantised network: a graph of operators with integer weights; its file format and its exact executor.
+
+A network has one input and one output. Its operators are those of `golden.layer`, which the units execute,
+and four that cost no arithmetic or run on the host: reshape, softmax, quantize, dequantize.
+The file is an `.npz` without pickles: member `network` is JSON text, members `<node>/<constant>` are arrays.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from golden import host, operators
+from golden.arithmetic import check_bits
+from golden.errors import ArithmeticRangeError, NetworkError, NpuloopError, ShapeError, UnsupportedError
+from golden.layer import (
+    OPS,
+    POOL_OPS,
+    WEIGHTED_OPS,
+    Layer,
+    layer_keys,
+    macs,
+    out_channels,
+    output_shape,
+    read_npz,
+    write_npz,
+)
+
+Array: TypeAlias = npt.NDArray[Any]
+
+FORMAT_VERSION = 1
+HOST_OPS = ("softmax", "quantize", "dequantize")
+ALL_OPS = (*OPS, "reshape", *HOST_OPS)
+DTYPES = ("int8", "float32")
+
+_ARRAYS = ("weights", "bias", "multiplier", "shift")
+_TENSORS = ("input", "input2", "expected")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor:
+    """What flows between operators: real = scale * (q - zero_point) for int8, the value itself for float32.
+
+    Attributes:
+        shape: without the batch axis; (H, W, C) or (C,), channels last.
+        dtype: "int8" or "float32".
+        scale, zero_point: of an int8 tensor.
+
+    Raises: ShapeError, ArithmeticRangeError.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = "int8"
+    scale: float = 1.0
+    zero_point: int = 0
+
+    def __post_init__(self) -> None:
+        """Checks the tensor; see the class."""
+        if not self.shape or min(self.shape) < 1:
+            raise ShapeError(f"a tensor of shape {self.shape}; every axis must be 1 or more")
+        if self.dtype not in DTYPES:
+            raise UnsupportedError(f"element type {self.dtype!r}; supported are {', '.join(DTYPES)}")
+        if not (math.isfinite(self.scale) and self.scale > 0):
+            raise ArithmeticRangeError(f"scale = {self.scale} must be finite and positive")
+        if not -128 <= self.zero_point <= 127:
+            raise ArithmeticRangeError(f"zero_point = {self.zero_point} is no int8 value")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Node:
+    """One operator of a network; it makes the tensor of its name.
+
+    Attributes:
+        name: unique in the network.
+        op: one of `ALL_OPS`.
+        inputs: names of the tensors it reads: the network's input or earlier nodes; two for add, else one.
+        output: what it makes.
+        layer: constants and geometry of an operator of `golden.layer.OPS`, else None. Its input tensors are
+            zeros of the right shape; data come from the executor.
+        weight_scales: (K,) float64, real weight = scale * integer weight, for weighted operators.
+        weight_bits: (K,) int8, the width that each output channel's weights were quantised to.
+        beta: factor of a softmax's exponent.
+    """
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    output: Tensor
+    layer: Layer | None = None
+    weight_scales: npt.NDArray[np.float64] | None = None
+    weight_bits: npt.NDArray[np.int8] | None = None
+    beta: float = 1.0
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one input; 0 for operators without weights."""
+        return macs(self.layer) if self.layer is not None else 0
+
+    @property
+    def channels(self) -> int:
+        """Output channels: the last axis."""
+        return self.output.shape[-1]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Network:
+    """A quantised network. One that exists is valid.
+
+    Attributes:
+        name: for messages and reports.
+        input_name, input: the network's input.
+        nodes: in an order in which they can run; the last one makes the network's output.
+
+    Raises: NetworkError, naming the network, the node and the fault.
+    """
+
+    name: str
+    input_name: str
+    input: Tensor
+    nodes: tuple[Node, ...]
+
+    def __post_init__(self) -> None:
+        """Checks the network; see the class."""
+        if not self.nodes:
+            raise NetworkError(f"network {self.name!r} has no operators")
+        tensors = {self.input_name: self.input}
+        for node in self.nodes:
+            try:
+                _check_node(node, tensors)
+            except NpuloopError as error:
+                raise NetworkError(f"network {self.name!r}, node {node.name!r}: {error}") from None
+            tensors[node.name] = node.output
+
+    @property
+    def output_name(self) -> str:
+        """The name of the output tensor."""
+        return self.nodes[-1].name
+
+    @property
+    def output(self) -> Tensor:
+        """The network's output."""
+        return self.nodes[-1].output
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name, the input first."""
+        return {self.input_name: self.input} | {node.name: node.output for node in self.nodes}
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one input."""
+        return sum(node.macs for node in self.nodes)
+
+    @property
+    def weights(self) -> int:
+        """Number of weights, biases not counted."""
+        return sum(node.layer.weights.size for node in self.nodes if node.layer is not None)
+
+    def node(self, name: str) -> Node:
+        """The node of that name.
+
+        Raises: NetworkError where there is none.
+        """
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise NetworkError(
+            f"network {self.name!r} has no layer {name!r}; "
+            f"it has {', '.join(node.name for node in self.nodes)}"
+        )
+
+
+def _check_node(node: Node, tensors: Mapping[str, Tensor]) -> None:
+    if node.op not in ALL_OPS:
+        raise UnsupportedError(f"operator {node.op!r} is not supported; supported are {', '.join(ALL_OPS)}")
+    if node.name in tensors:
+        raise NetworkError("its name is already taken; names are unique")
+    count = 2 if node.op == "add" else 1
+    if len(node.inputs) != count:
+        raise NetworkError(f"{node.op} reads {count} tensors, not {len(node.inputs)}")
+    for name in node.inputs:
+        if name not in tensors:
+            raise NetworkError(f"reads {name!r}, which is neither the network's input nor an earlier node")
+    inputs = [tensors[name] for name in node.inputs]
+    if node.op in OPS:
+        _check_layer_node(node, inputs)
+    elif node.layer is not None:
+        raise NetworkError(f"{node.op} has no layer")
+    elif node.op == "reshape":
+        source = inputs[0]
+        if math.prod(node.output.shape) != math.prod(source.shape):
+            raise ShapeError(f"{source.shape} cannot become {node.output.shape}")
+        if (source.dtype, source.scale, source.zero_point) != (
+            node.output.dtype, node.output.scale, node.output.zero_point,
+        ):  # fmt: skip
+            raise NetworkError("a reshape keeps its tensor's type, scale and zero point")
+    else:
+        _check_host_node(node, inputs[0])
+
+
+def _check_host_node(node: Node, source: Tensor) -> None:
+    types = {"softmax": ("int8", "int8"), "dequantize": ("int8", "float32")}
+    wanted = types.get(node.op, (source.dtype, "int8"))
+    if (source.dtype, node.output.dtype) != wanted:
+        raise NetworkError(f"{node.op} turns {wanted[0]} into {wanted[1]}")
+    if source.shape != node.output.shape:
+        raise ShapeError(f"{node.op} keeps the shape, {source.shape} is not {node.output.shape}")
+    if node.op == "softmax" and (node.output.scale != 1 / 256 or node.output.zero_point != -128):
+        raise UnsupportedError("an int8 softmax has the output scale 1/256 and zero point -128")
+    if not math.isfinite(node.beta) or node.beta <= 0:
+        raise ArithmeticRangeError(f"beta = {node.beta} must be finite and positive")
+
+
+def _check_layer_node(node: Node, inputs: Sequence[Tensor]) -> None:
+    layer = node.layer
+    if layer is None or layer.op != node.op:
+        raise NetworkError(f"{node.op} needs its layer")
+    if any(tensor.dtype != "int8" for tensor in (*inputs, node.output)):
+        raise NetworkError(f"{node.op} reads and makes int8")
+    for tensor in inputs:
+        if tensor.shape != layer.input.shape:
+            raise ShapeError(f"{node.op} is made for an input of {layer.input.shape}, not {tensor.shape}")
+    if output_shape(layer) != node.output.shape:
+        raise ShapeError(f"{node.op} makes {output_shape(layer)}, not {node.output.shape}")
+    pairs = [(layer.output_zero_point, node.output.zero_point)]
+    if node.op in WEIGHTED_OPS:
+        pairs.append((layer.input_zero_point, inputs[0].zero_point))
+        for key, values in (("weight_scales", node.weight_scales), ("weight_bits", node.weight_bits)):
+            if values is None or values.shape != (out_channels(layer),):
+                raise ShapeError(
+                    f"{key} needs one value for each of the {out_channels(layer)} output channels"
+                )
+        assert node.weight_scales is not None
+        assert node.weight_bits is not None
+        if not (np.isfinite(node.weight_scales).all() and (node.weight_scales > 0).all()):
+            raise ArithmeticRangeError("weight_scales must be finite and positive")
+        _check_weight_bits(layer, node.weight_bits)
+    elif node.op == "add":
+        pairs += [
+            (layer.input1_zero_point, inputs[0].zero_point),
+            (layer.input2_zero_point, inputs[1].zero_point),
+        ]
+    elif node.op in POOL_OPS:
+        pairs = [(inputs[0].zero_point, node.output.zero_point)]
+    if any(mine != tensor for mine, tensor in pairs):
+        raise NetworkError(f"the zero points of {node.op} and of its tensors differ")
+
+
+def channel_weights(layer: Layer) -> npt.NDArray[np.int8]:
+    """The weights as (K, weights of one output channel)."""
+    if layer.op == "depthwise_conv2d":
+        return np.moveaxis(layer.weights, 3, 0).reshape(layer.weights.shape[3], -1)
+    return layer.weights.reshape(layer.weights.shape[0], -1)
+
+
+def _check_weight_bits(layer: Layer, bits: npt.NDArray[np.int8]) -> None:
+    for width in np.unique(bits):
+        check_bits(int(width), "weight_bits")
+    # TensorFlow Lite models may hold -128
+    low = np.where(bits == 8, -128, -(2 ** (bits.astype(np.int64) - 1) - 1))
+    high = 2 ** (bits.astype(np.int64) - 1) - 1
+    flat = channel_weights(layer).astype(np.int64)
+    wide = (flat.min(axis=1) < low) | (flat.max(axis=1) > high)
+    if wide.any():
+        channel = int(wide.argmax())
+        raise ArithmeticRangeError(
+            f"weights of output channel {channel} lie in [{flat[channel].min()}, {flat[channel].max()}], "
+            f"beyond {bits[channel]} bits"
+        )
+
+
+# ------------------------------------------------------------------------------------------------- execution
+def check_input(network: Network, inputs: Array) -> Array:
+    """The inputs with a batch axis, checked.
+
+    Raises: ShapeError for another shape or element type.
+    """
+    wanted = network.input
+    batch = np.asarray(inputs)
+    if batch.dtype != wanted.dtype:
+        raise ShapeError(f"network {network.name!r} reads {wanted.dtype}, the input is {batch.dtype}")
+    if batch.shape == wanted.shape:
+        batch = batch[None]
+    if batch.shape[1:] != wanted.shape or batch.shape[0] == 0:
+        raise ShapeError(
+            f"network {network.name!r} reads {wanted.shape} or a batch (N, "
+            f"{', '.join(str(size) for size in wanted.shape)}), the input is {np.asarray(inputs).shape}"
+        )
+    return batch
+
+
+def run_node(node: Node, sources: Sequence[Array], source: Tensor, a_bits: Array | int = 8) -> Array:
+    """Run one operator on a batch.
+
+    Args:
+        node: the operator.
+        sources: its inputs, (N, ...) each.
+        source: quantisation of the first input.
+        a_bits: width of the activations that a weighted operator's multipliers see: one number, or one for
+            each output channel, (K,), where the channels are on different units.
+
+    Returns: (N, ...) of node.output.
+    Raises: ArithmeticRangeError where an accumulator could leave int32.
+    """
+    if node.op == "reshape":
+        return sources[0].reshape(len(sources[0]), *node.output.shape)
+    if node.op == "softmax":
+        return host.softmax(sources[0], source.scale, node.beta)
+    if node.op == "dequantize":
+        return host.dequantize(sources[0], source.scale, source.zero_point)
+    if node.op == "quantize":
+        if source.dtype == "int8":
+            return host.requantize_int8(
+                sources[0], source.scale, source.zero_point, node.output.scale, node.output.zero_point
+            )
+        return host.quantize(sources[0], node.output.scale, node.output.zero_point)
+    assert node.layer is not None
+    if node.op not in WEIGHTED_OPS:
+        return _run_layer(node.layer, sources, 8)
+    widths = np.broadcast_to(np.asarray(a_bits), (node.channels,))
+    results = {int(width): _run_layer(node.layer, sources, int(width)) for width in np.unique(widths)}
+    output = next(iter(results.values()))
+    for width, result in results.items():
+        output[..., widths == width] = result[..., widths == width]
+    return output
+
+
+def _run_layer(layer: Layer, sources: Sequence[Array], a_bits: int) -> Array:
+    arguments: dict[str, Any] = {key: getattr(layer, key) for key in layer_keys(layer.op)}
+    arguments |= dict(zip(("input", "input2"), sources, strict=False))
+    if layer.op in WEIGHTED_OPS:
+        arguments["a_bits"] = a_bits
+    result: Array = getattr(operators, layer.op)(**arguments)
+    return result
+
+
+def run_network(
+    network: Network, inputs: Array, a_bits: Mapping[str, Array | int] | None = None
+) -> dict[str, Array]:
+    """The golden model of the network: every tensor, exactly.
+
+    Args:
+        network: the network.
+        inputs: (N, *input shape) or one input without batch axis, in the input's element type.
+        a_bits: width of the activations for weighted nodes by name, see `run_node`; 8 where none is given.
+
+    Beyond the result, the memory it needs does not depend on N.
+
+    Returns: every tensor by name, (N, ...), the input first.
+    Raises: ShapeError for another input, ArithmeticRangeError where an accumulator could leave int32.
+    """
+    batch = check_input(network, inputs)
+    step = max(1, _WORKING_VALUES // _working_values(network))
+    results = {
+        name: np.empty((len(batch), *tensor.shape), tensor.dtype) for name, tensor in network.tensors.items()
+    }
+    for start in range(0, len(batch), step):
+        for name, value in _run_batch(network, batch[start : start + step], a_bits or {}).items():
+            results[name][start : start + step] = value
+    return results
+
+
+_WORKING_VALUES = 1 << 20
+"""About how many numbers an operator works on at once: a batch runs in parts, which bounds the memory."""
+
+
+def _working_values(network: Network) -> int:
+    """The most numbers that one operator works on for one input: for a convolution all its windows."""
+    most = 1
+    for node in network.nodes:
+        values = math.prod(node.output.shape)
+        if node.layer is not None and node.op == "conv2d":
+            values = max(values, node.macs // node.channels)
+        most = max(most, values)
+    return most
+
+
+def _run_batch(network: Network, batch: Array, widths: Mapping[str, Array | int]) -> dict[str, Array]:
+    """`run_network` on a few inputs."""
+    tensors = network.tensors
+    values = {network.input_name: batch}
+    for node in network.nodes:
+        sources = [values[name] for name in node.inputs]
+        try:
+            values[node.name] = run_node(node, sources, tensors[node.inputs[0]], widths.get(node.name, 8))
+        except NpuloopError as error:
+            raise type(error)(f"network {network.name!r}, node {node.name!r}: {error}") from None
+    return values
+
+
+# ------------------------------------------------------------------------------------------------------ file
+def save_network(network: Network, path: str | Path) -> None:
+    """Writes a network file, atomically.
+
+    Raises: LayerFileError where it cannot be written.
+    """
+    arrays: dict[str, Array] = {}
+    nodes = []
+    for i, node in enumerate(network.nodes):
+        entry: dict[str, Any] = {
+            "name": node.name,
+            "op": node.op,
+            "inputs": list(node.inputs),
+            "output": _tensor_entry(node.output),
+        }
+        if node.op == "softmax":
+            entry["beta"] = node.beta
+        if node.layer is not None:
+            for key in layer_keys(node.op):
+                if key in _ARRAYS:
+                    arrays[f"{i}/{key}"] = getattr(node.layer, key)
+                elif key not in _TENSORS:
+                    value = getattr(node.layer, key)
+                    entry[key] = list(value) if isinstance(value, tuple) else int(value)
+        if node.weight_scales is not None and node.weight_bits is not None:
+            arrays[f"{i}/weight_scales"] = node.weight_scales
+            arrays[f"{i}/weight_bits"] = node.weight_bits
+        nodes.append(entry)
+    document = {
+        "format": "npuloop network",
+        "version": FORMAT_VERSION,
+        "name": network.name,
+        "input_name": network.input_name,
+        "input": _tensor_entry(network.input),
+        "nodes": nodes,
+    }
+    write_npz({"network": np.array(json.dumps(document)), **arrays}, Path(path))
+
+
+def _tensor_entry(tensor: Tensor) -> dict[str, Any]:
+    return {field.name: getattr(tensor, field.name) for field in fields(Tensor)}
+
+
+def _tensor(entry: Any) -> Tensor:
+    shape = entry["shape"]
+    if not all(isinstance(size, int) for size in shape) or math.prod(shape) > MAX_TENSOR_VALUES:
+        raise ShapeError(f"a tensor of shape {shape}; up to {MAX_TENSOR_VALUES} values are supported")
+    return Tensor(
+        shape=tuple(shape), dtype=str(entry["dtype"]), scale=float(entry["scale"]),
+        zero_point=int(entry["zero_point"]),
+    )  # fmt: skip
+
+
+MAX_TENSOR_VALUES = 1 << 26
+"""A bound on every activation tensor: a damaged file must not ask for endless memory."""
+
+
+def load_network(path: str | Path) -> Network:
+    """Reads and checks a network file.
+
+    Raises: NetworkError, LayerFileError, one message that names the file, the node, and what is wrong.
+    """
+    path = Path(path)
+    arrays = read_npz(path)
+    if "network" not in arrays or arrays["network"].dtype.kind != "U" or arrays["network"].shape != ():
+        raise NetworkError(f"{path}: no network file (member 'network' is missing); see docs/networks.md")
+    try:
+        document = json.loads(str(arrays["network"]))
+        version = document["version"]
+        if document["format"] != "npuloop network" or version != FORMAT_VERSION:
+            raise NetworkError(f"format version {version!r}; this npuloop reads version {FORMAT_VERSION}")
+        return _network(document, arrays)
+    except NpuloopError as error:
+        raise NetworkError(f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
+        raise NetworkError(
+            f"{path}: damaged network description ({type(error).__name__}: {error}); write the file again"
+        ) from None
+
+
+def _network(document: Mapping[str, Any], arrays: Mapping[str, Array]) -> Network:
+    source = _tensor(document["input"])
+    shapes = {str(document["input_name"]): source.shape}
+    nodes = []
+    for i, entry in enumerate(document["nodes"]):
+        name, op = str(entry["name"]), str(entry["op"])
+        inputs = tuple(str(item) for item in entry["inputs"])
+        output = _tensor(entry["output"])
+        own = {key.partition("/")[2]: value for key, value in arrays.items() if key.startswith(f"{i}/")}
+        layer = None
+        if op in OPS:
+            for item in inputs:
+                if item not in shapes:
+                    raise NetworkError(f"node {name!r} reads {item!r}, which no node before it makes")
+            layer = _layer(name, op, entry, own, [shapes[item] for item in inputs])
+        scales, bits = own.get("weight_scales"), own.get("weight_bits")
+        nodes.append(
+            Node(
+                name=name,
+                op=op,
+                inputs=inputs,
+                output=output,
+                layer=layer,
+                weight_scales=None if scales is None else scales.astype(np.float64),
+                weight_bits=None if bits is None else bits.astype(np.int8),
+                beta=float(entry.get("beta", 1.0)),
+            )
+        )
+        shapes[name] = output.shape
+    return Network(
+        name=str(document["name"]), input_name=str(document["input_name"]), input=source, nodes=tuple(nodes)
+    )
+
+
+def _layer(
+    name: str, op: str, entry: Mapping[str, Any], own: Mapping[str, Array], shapes: Sequence[tuple[int, ...]]
+) -> Layer:
+    values: dict[str, Any] = {}
+    for key in layer_keys(op):
+        if key in _ARRAYS:
+            values[key] = own[key]
+        elif key in _TENSORS:
+            values[key] = placeholder(shapes[0])
+        else:
+            value = entry[key]
+            values[key] = tuple(int(item) for item in value) if isinstance(value, list) else int(value)
+    return Layer(name=name, op=op, **values)
+
+
+def placeholder(shape: Iterable[int]) -> npt.NDArray[np.int8]:
+    """An int8 tensor of that shape that takes no memory: the input of a node's layer."""
+    return np.broadcast_to(np.int8(0), tuple(shape))
+
+
+def replace_nodes(network: Network, changes: Mapping[str, Node], name: str | None = None) -> Network:
+    """The network with some nodes exchanged, by name."""
+    nodes = tuple(changes.get(node.name, node) for node in network.nodes)
+    return replace(network, nodes=nodes, name=name or network.name)

@@ -1,0 +1,75 @@
+"""What all sub-commands of `npuloop` share: consoles, options, exit statuses, atomic files."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from golden.errors import NpuloopError
+from tb.config import TestbenchError
+
+FAILED, BAD_INPUT = 1, 2
+
+# Into a file or a pipe, tables keep their width.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Unit = Annotated[str, typer.Option(help="npu8 or npu_lb")]
+Setting = Annotated[
+    list[str], typer.Option("--set", help="parameter of the unit, such as W_BITS=4; repeatable")
+]
+
+
+def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn our errors into one message and exit status 2."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except (NpuloopError, TestbenchError) as error:
+            errors.print(f"error: {error}", markup=False)
+            raise typer.Exit(BAD_INPUT) from None
+
+    return wrapped
+
+
+def write_atomically(path: Path, write: Callable[[Any], None]) -> None:
+    """Write a file so that it is there whole or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise NpuloopError(f"{path}: cannot be written ({error.strerror})") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def progress() -> Progress:
+    """Return the bar that long commands show on a terminal."""
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=errors, transient=True, disable=not sys.stderr.isatty(),
+    )  # fmt: skip
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write plain data as a JSON file, whole or not at all."""
+    text = json.dumps(document, indent=2) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
