@@ -105,13 +105,14 @@ def rounding_divide_by_pot(x: IntegerLike, exponent: IntegerLike) -> torch.Tenso
 
 
 def multiply_by_quantized_multiplier(
-    x: IntegerLike, multiplier: IntegerLike, shift: IntegerLike
+    x: IntegerLike, multiplier: IntegerLike, shift: IntegerLike, *, single_rounding: bool = False
 ) -> torch.Tensor:
     """The product x * multiplier * 2^(shift - 31), in int32 steps with the reference kernels' two roundings.
 
     First x * 2^max(shift, 0), which wraps modulo 2^32 (the C++ reference leaves that overflow undefined;
     compiled it wraps, and so do the NPUs); then `saturating_rounding_doubling_high_mul`; then
-    `rounding_divide_by_pot`.
+    `rounding_divide_by_pot`. With `single_rounding` the product is rounded once, half away from zero, as in
+    TensorFlow Lite's FULLY_CONNECTED; the one overflow of the product saturates as it does in two steps.
 
     Args:
         x: int32 values.
@@ -124,6 +125,13 @@ def multiply_by_quantized_multiplier(
     x = _checked(x, INT32_MIN, INT32_MAX, "x")
     shift = _checked(shift, MIN_SHIFT, MAX_SHIFT, "shift")
     shifted = wrap_int32(torch.bitwise_left_shift(x, shift.clamp(min=0)))
+    if single_rounding:
+        multiplier = _checked(multiplier, INT32_MIN, INT32_MAX, "multiplier")
+        product = (shifted * multiplier).clamp(max=INT32_MAX << 31)  # at most 2^62: room for the half
+        places = 31 + (-shift).clamp(min=0)
+        half = torch.bitwise_left_shift(torch.ones_like(places), places - 1)
+        magnitude = torch.bitwise_right_shift(product.abs() + half, places)
+        return torch.where(product < 0, -magnitude, magnitude)
     return rounding_divide_by_pot(
         saturating_rounding_doubling_high_mul(shifted, multiplier), (-shift).clamp(min=0)
     )
@@ -137,6 +145,8 @@ def requantize(
     output_zero_point: int,
     act_min: int,
     act_max: int,
+    *,
+    single_rounding: bool = False,
 ) -> torch.Tensor:
     """Rescales int32 accumulators to int8 activations.
 
@@ -148,6 +158,7 @@ def requantize(
         acc: (..., K) int32 accumulators, output channels last.
         bias, multiplier, shift: (K,) or one value for all channels.
         output_zero_point, act_min, act_max: int8 values, act_min <= act_max.
+        single_rounding: see `multiply_by_quantized_multiplier`.
 
     Returns: (..., K) int64 tensor of int8 values.
     Raises: ArithmeticRangeError where an argument is outside its range.
@@ -159,7 +170,8 @@ def requantize(
             raise ArithmeticRangeError(f"{name} = {value} is no int8 value")
     if act_min > act_max:
         raise ArithmeticRangeError(f"act_min = {act_min} is above act_max = {act_max}")
-    scaled = multiply_by_quantized_multiplier(wrap_int32(acc + bias), multiplier, shift)
+    total = wrap_int32(acc + bias)
+    scaled = multiply_by_quantized_multiplier(total, multiplier, shift, single_rounding=single_rounding)
     return (scaled + output_zero_point).clamp(act_min, act_max)
 
 

@@ -98,6 +98,7 @@ class Layer:
         bias, multiplier, shift: (K,) int32.
         stride, dilation, kernel: (vertical, horizontal), pixels. `kernel` is for pools; see `kernel_size`.
         padding: (top, bottom, left, right), pixels.
+        single_rounding: of a weighted operator, requantisation rounds once instead of twice.
         expected: the golden output, int8, or None where it is not known.
 
     Raises: ShapeError, ArithmeticRangeError, UnsupportedError, naming the layer and the field.
@@ -128,6 +129,7 @@ class Layer:
     output_multiplier: int = 0
     output_shift: int = 0
     left_shift: int = 0
+    single_rounding: bool = False
     expected: Int8Array | None = None
 
     def __post_init__(self) -> None:
@@ -291,7 +293,7 @@ def run_layer(layer: Layer, a_bits: int = 8) -> Int8Array:
     """
     arguments = {key: getattr(layer, key) for key in layer_keys(layer.op)}
     if layer.op in WEIGHTED_OPS:
-        arguments["a_bits"] = a_bits
+        arguments |= {"a_bits": a_bits, "single_rounding": layer.single_rounding}
     try:
         output: Int8Array = getattr(operators, layer.op)(**arguments)
     except NpuloopError as error:
@@ -319,6 +321,8 @@ def layer_to_arrays(layer: Layer) -> dict[str, npt.NDArray[Any]]:
     arrays: dict[str, npt.NDArray[Any]] = {"op": np.array(layer.op)}
     for key in layer_keys(layer.op):
         arrays[key] = np.asarray(getattr(layer, key))
+    if layer.single_rounding:
+        arrays["single_rounding"] = np.array(1)
     if layer.expected is not None:
         arrays["expected"] = layer.expected
     return arrays
@@ -349,11 +353,12 @@ def layer_from_arrays(name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> Laye
         raise ShapeError(f"op is {op_array.dtype} {op_array.shape}; store it as one string")
     op = str(op_array)
     required = layer_keys(op)
+    optional = ("single_rounding",) if op in WEIGHTED_OPS else ()
     for key in required:
         if key not in arrays:
             raise ShapeError(f"key {key!r} is missing; {op} needs {', '.join(required)}")
     for key in arrays:
-        if key not in (*required, "op", "expected"):
+        if key not in (*required, *optional, "op", "expected"):
             raise ShapeError(f"key {key!r} is not one of {op}; remove it")
     values: dict[str, Any] = {}
     for key, value in arrays.items():
@@ -361,6 +366,8 @@ def layer_from_arrays(name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> Laye
             values[key] = np.asarray(value)
         elif key in _TUPLE_LENGTHS:
             values[key] = _numbers(key, np.asarray(value))
+        elif key == "single_rounding":
+            values[key] = bool(_scalar(key, np.asarray(value)))
         elif key != "op":
             values[key] = _scalar(key, np.asarray(value))
     return Layer(name=name, op=op, **values)

@@ -334,7 +334,7 @@ def _run_layer(layer: Layer, sources: Sequence[Array], a_bits: int) -> Array:
     arguments: dict[str, Any] = {key: getattr(layer, key) for key in layer_keys(layer.op)}
     arguments |= dict(zip(("input", "input2"), sources, strict=False))
     if layer.op in WEIGHTED_OPS:
-        arguments["a_bits"] = a_bits
+        arguments |= {"a_bits": a_bits, "single_rounding": layer.single_rounding}
     result: Array = getattr(operators, layer.op)(**arguments)
     return result
 
@@ -410,6 +410,8 @@ def save_network(network: Network, path: str | Path) -> None:
         }
         if node.op == "softmax":
             entry["beta"] = node.beta
+        if node.layer is not None and node.layer.single_rounding:
+            entry["single_rounding"] = True
         if node.layer is not None:
             for key in layer_keys(node.op):
                 if key in _ARRAYS:
@@ -519,7 +521,7 @@ def _layer(
         else:
             value = entry[key]
             values[key] = tuple(int(item) for item in value) if isinstance(value, list) else int(value)
-    return Layer(name=name, op=op, **values)
+    return Layer(name=name, op=op, single_rounding=bool(entry.get("single_rounding", False)), **values)
 
 
 def placeholder(shape: Iterable[int]) -> npt.NDArray[np.int8]:

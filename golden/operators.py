@@ -10,6 +10,7 @@ Sources: TensorFlow Lite reference/integer_ops/{conv,depthwise_conv,fully_connec
 """
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -115,6 +116,7 @@ def _finish(
     act_min: int,
     act_max: int,
     a_bits: int,
+    single_rounding: bool,
 ) -> torch.Tensor:
     """Folds the zero point and requantises (..., K); weights_per_channel is (K, weights of one channel)."""
     constants = {"bias": bias, "multiplier": multiplier, "shift": shift}
@@ -125,18 +127,27 @@ def _finish(
             )
     bias = folded_bias(bias, weights_per_channel.sum(dim=1), input_zero_point, a_bits)
     return requantize(
-        acc, bias, multiplier, reduced_shift(shift, a_bits), output_zero_point, act_min, act_max
-    )
+        acc, bias, multiplier, reduced_shift(shift, a_bits), output_zero_point, act_min, act_max,
+        single_rounding=single_rounding,
+    )  # fmt: skip
 
 
-def _matmul(x: torch.Tensor, weights: torch.Tensor, a_bits: int) -> torch.Tensor:
-    """Exact integer (..., C) @ (K, C)^T.
+def _float_type(weights_abs_sum: torch.Tensor, a_bits: int) -> torch.dtype:
+    """The fastest float type in which sums of x' * w are exact, or ArithmeticRangeError where int32 is not.
 
-    It runs in float64, which is exact here: check_accumulator has just proved that every partial sum, in any
-    order, is an integer below 2^31 in magnitude, and float64 holds all integers up to 2^53.
+    Every partial sum, in any order, is an integer whose magnitude check_accumulator bounds by 2^(a_bits - 1)
+    times the sum of |w|. float32 holds all integers up to 2^24, float64 those up to 2^53, far beyond int32.
+    torch may be told to multiply float32 matrices less precisely; then float32 is not used.
     """
-    check_accumulator(weights.abs().sum(dim=1), a_bits)
-    return (x.to(torch.float64) @ weights.to(torch.float64).T).to(torch.int64)
+    check_accumulator(weights_abs_sum, a_bits)
+    bound = max(weights_abs_sum.tolist(), default=0) * 2 ** (a_bits - 1)
+    precise = torch.get_float32_matmul_precision() == "highest"
+    return torch.float32 if precise and bound <= 2**24 else torch.float64
+
+
+def _reduced(x: torch.Tensor, a_bits: int) -> torch.Tensor:
+    """The activations as a unit with a_bits sees them; at 8 bits as they are."""
+    return x if a_bits == 8 else reduce_activation(x, a_bits)
 
 
 def conv2d(
@@ -153,6 +164,7 @@ def conv2d(
     act_min: int,
     act_max: int,
     a_bits: int = 8,
+    single_rounding: bool = False,
 ) -> Int8Array:
     """Two-dimensional convolution.
 
@@ -165,6 +177,7 @@ def conv2d(
         padding: (top, bottom, left, right), pixels; the padding holds the input's zero point.
         act_min, act_max: int8 clamp bounds.
         a_bits: width of the activations that are multiplied.
+        single_rounding: see `golden.arithmetic.multiply_by_quantized_multiplier`.
 
     Returns: (OH, OW, K) or (N, OH, OW, K) int8.
     Raises: ShapeError for arrays that do not fit, ArithmeticRangeError for values out of range or an
@@ -174,13 +187,16 @@ def conv2d(
     w = _weights(weights, 4)
     if x.shape[3] != w.shape[3]:
         raise ShapeError(f"the input has {x.shape[3]} channels but the weights expect {w.shape[3]}")
-    padded = _pad(reduce_activation(x, a_bits), padding, int(reduce_activation(input_zero_point, a_bits)))
-    patches = _windows(padded, w.shape[1:3], stride, dilation).flatten(start_dim=3)
     flat = w.flatten(start_dim=1)
-    acc = _matmul(patches, flat, a_bits)
+    float_type = _float_type(flat.abs().sum(dim=1), a_bits)
+    reduced = _reduced(x, a_bits).to(float_type)
+    padded = _pad(reduced, padding, int(reduce_activation(input_zero_point, a_bits)))
+    patches = _windows(padded, w.shape[1:3], stride, dilation).flatten(start_dim=3)
+    acc = (patches @ flat.to(float_type).T).to(torch.int64)
     out = _finish(
-        acc, flat, bias, multiplier, shift, input_zero_point, output_zero_point, act_min, act_max, a_bits
-    )
+        acc, flat, bias, multiplier, shift, input_zero_point, output_zero_point, act_min, act_max, a_bits,
+        single_rounding,
+    )  # fmt: skip
     return _int8(out, batched)
 
 
@@ -198,6 +214,7 @@ def depthwise_conv2d(
     act_min: int,
     act_max: int,
     a_bits: int = 8,
+    single_rounding: bool = False,
 ) -> Int8Array:
     """Depthwise convolution: output channel k = c * m + i sees input channel c alone, m = K / C.
 
@@ -216,14 +233,21 @@ def depthwise_conv2d(
             f"depthwise weights {tuple(w.shape)} do not fit {channels} input channels: not (1, KH, KW, m * C)"
         )
     taps = w[0].flatten(end_dim=1)
-    check_accumulator(taps.abs().sum(dim=0), a_bits)
-    padded = _pad(reduce_activation(x, a_bits), padding, int(reduce_activation(input_zero_point, a_bits)))
-    padded = padded.repeat_interleave(out_channels // channels, dim=3)
-    patches = _windows(padded, w.shape[1:3], stride, dilation).flatten(start_dim=3, end_dim=4)
-    acc = (patches * taps).sum(dim=3)
+    float_type = _float_type(taps.abs().sum(dim=0), a_bits)
+    reduced = _reduced(x, a_bits).to(float_type)
+    padded = _pad(reduced, padding, int(reduce_activation(input_zero_point, a_bits)))
+    if out_channels > channels:
+        padded = padded.repeat_interleave(out_channels // channels, dim=3)
+    windows = _windows(padded, w.shape[1:3], stride, dilation)
+    factors = w[0].to(float_type)
+    total = torch.zeros_like(windows[:, :, :, 0, 0])
+    for row, column in product(range(w.shape[1]), range(w.shape[2])):
+        total = torch.addcmul(total, windows[:, :, :, row, column], factors[row, column])
+    acc = total.to(torch.int64)
     out = _finish(
-        acc, taps.T, bias, multiplier, shift, input_zero_point, output_zero_point, act_min, act_max, a_bits
-    )
+        acc, taps.T, bias, multiplier, shift, input_zero_point, output_zero_point, act_min, act_max, a_bits,
+        single_rounding,
+    )  # fmt: skip
     return _int8(out, batched)
 
 
@@ -238,6 +262,7 @@ def fully_connected(
     act_min: int,
     act_max: int,
     a_bits: int = 8,
+    single_rounding: bool = False,
 ) -> Int8Array:
     """Matrix times vector.
 
@@ -253,10 +278,12 @@ def fully_connected(
     w = _weights(weights, 2)
     if x.shape[1] != w.shape[1]:
         raise ShapeError(f"the input has {x.shape[1]} channels but the weights expect {w.shape[1]}")
-    acc = _matmul(reduce_activation(x, a_bits), w, a_bits)
+    float_type = _float_type(w.abs().sum(dim=1), a_bits)
+    acc = (_reduced(x, a_bits).to(float_type) @ w.to(float_type).T).to(torch.int64)
     out = _finish(
-        acc, w, bias, multiplier, shift, input_zero_point, output_zero_point, act_min, act_max, a_bits
-    )
+        acc, w, bias, multiplier, shift, input_zero_point, output_zero_point, act_min, act_max, a_bits,
+        single_rounding,
+    )  # fmt: skip
     return _int8(out, batched)
 
 

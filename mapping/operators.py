@@ -222,6 +222,7 @@ def _weighted(piece: Piece) -> tuple[str, dict[str, int]]:
         "pad_value": layer.input_zero_point,
         "out_zero_point": layer.output_zero_point,
         "weight_base": piece.weight_base,
+        "single_rounding": int(layer.single_rounding),
     }
     if layer.op == "conv2d":
         share, rows = piece.share, piece.core.rows

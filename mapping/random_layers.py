@@ -91,7 +91,7 @@ def _draw(rng: np.random.Generator, name: str, op: str, unit: CoreConfig) -> Lay
             input=_values(rng, (channels,), -128, 127),
             weights=_values(rng, (outputs, channels), low, high),
             bias=rng.integers(-20000, 20000, outputs).astype(np.int32),
-            multiplier=multiplier, shift=shift,
+            multiplier=multiplier, shift=shift, single_rounding=bool(rng.integers(2)),
             input_zero_point=zero_points["x"], output_zero_point=zero_points["y"],
         )  # fmt: skip
 
@@ -133,6 +133,6 @@ def _draw(rng: np.random.Generator, name: str, op: str, unit: CoreConfig) -> Lay
         name=name, op=op, act_min=act_min, act_max=act_max, input=data,
         weights=_values(rng, shape, low, high),
         bias=rng.integers(-20000, 20000, outputs).astype(np.int32),
-        multiplier=multiplier, shift=shift, dilation=dilation,
+        multiplier=multiplier, shift=shift, single_rounding=rng.random() < 0.3, dilation=dilation,
         input_zero_point=zero_points["x"], output_zero_point=zero_points["y"], **window,
     )  # fmt: skip

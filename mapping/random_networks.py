@@ -118,7 +118,7 @@ class _Builder:
             multiplier=rng.integers(1 << 30, 1 << 31, outputs, dtype=np.int64).astype(np.int32),
             shift=np.clip(shift, -31, 22).astype(np.int32),
             input_zero_point=tensor.zero_point, output_zero_point=zero_point,
-            act_min=int(rng.choice((-128, zero_point))), **window,
+            act_min=int(rng.choice((-128, zero_point))), single_rounding=bool(rng.integers(2)), **window,
         )  # fmt: skip
         assert out_channels(layer) == outputs
         name = self._push(

@@ -245,6 +245,7 @@ module npu_agu
     stripe_o.bank       = bank_q;
     stripe_o.keep       = is_conv && c.keep;
     stripe_o.last       = last_stripe && last_block;
+    stripe_o.single     = !is_add && c.single_rounding;
     stripe_o.zero_point = c.out_zero_point;
     stripe_o.act_min    = c.act_min;
     stripe_o.act_max    = c.act_max;

@@ -319,6 +319,7 @@ module npu_compute
   logic [PartBits-1:0] drain_part, result_part;
   logic [Lanes-1:0][31:0] drain_sum, drain_bias, drain_multiplier, feed_sum, wide;
   logic [Lanes-1:0][7:0] drain_shift, result;
+  logic drain_single;
   logic [7:0] drain_zero_point, drain_act_min, drain_act_max;
 
   always_comb begin
@@ -348,6 +349,7 @@ module npu_compute
     .bias_i      (add_feed ? '0 : drain_bias),
     .multiplier_i(add_feed ? {Lanes{beat2_q.phase ? a_q.multiplier2 : a_q.multiplier1}} : drain_multiplier),
     .shift_i     (add_feed ? {Lanes{beat2_q.phase ? a_q.shift2 : a_q.shift1}} : drain_shift),
+    .single_i    (!add_feed && drain_single),
     .zero_point_i(drain_zero_point),
     .act_min_i   (drain_act_min),
     .act_max_i   (drain_act_max),
@@ -484,6 +486,7 @@ module npu_compute
     .requant_bias_o      (drain_bias),
     .requant_multiplier_o(drain_multiplier),
     .requant_shift_o     (drain_shift),
+    .requant_single_o    (drain_single),
     .requant_zero_point_o(drain_zero_point),
     .requant_act_min_o   (drain_act_min),
     .requant_act_max_o   (drain_act_max),

@@ -34,6 +34,7 @@ package npu_compute_pkg;
     logic        bank;
     logic        keep;        // leave the sums where they are, write nothing
     logic        last;        // of the command
+    logic        single;      // requantisation rounds once
     logic [7:0]  zero_point;
     logic [7:0]  act_min;
     logic [7:0]  act_max;

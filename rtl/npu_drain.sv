@@ -55,6 +55,7 @@ module npu_drain
   output logic [Lanes-1:0][31:0] requant_bias_o,
   output logic [Lanes-1:0][31:0] requant_multiplier_o,
   output logic [Lanes-1:0][ 7:0] requant_shift_o,
+  output logic                   requant_single_o,
   output logic [            7:0] requant_zero_point_o,
   output logic [            7:0] requant_act_min_o,
   output logic [            7:0] requant_act_max_o,
@@ -216,7 +217,7 @@ module npu_drain
   end
 
   // one cycle later: the sums, and what belongs to them
-  logic sum_valid_q, sum_store_q, sum_last_q, sum_set_q;
+  logic sum_valid_q, sum_store_q, sum_last_q, sum_set_q, sum_single_q;
   logic [SubBits-1:0] sum_sub_q;
   logic [GroupBits-1:0] sum_group_q;
   logic [19:0] sum_addr_q;
@@ -239,6 +240,7 @@ module npu_drain
       sum_group_q      <= '0;
       sum_addr_q       <= '0;
       sum_part_q       <= '0;
+      sum_single_q     <= 1'b0;
       sum_zero_point_q <= '0;
       sum_act_min_q    <= '0;
       sum_act_max_q    <= '0;
@@ -261,6 +263,7 @@ module npu_drain
         sum_group_q      <= GroupBits'(group_q);
         sum_addr_q       <= out_addr;
         sum_part_q       <= PartBits'(part);
+        sum_single_q     <= now.single;
         sum_zero_point_q <= now.zero_point;
         sum_act_min_q    <= now.act_min;
         sum_act_max_q    <= now.act_max;
@@ -290,6 +293,7 @@ module npu_drain
   assign requant_last_o       = sum_last_q;
   assign requant_addr_o       = sum_addr_q;
   assign requant_part_o       = sum_part_q;
+  assign requant_single_o     = sum_single_q;
   assign requant_zero_point_o = sum_zero_point_q;
   assign requant_act_min_o    = sum_act_min_q;
   assign requant_act_max_o    = sum_act_max_q;

@@ -3,6 +3,7 @@
 ///   cycle 1        2               3                        4                         5
 ///   + bias, << --> x multiplier -> rounding high half -->   rounding right shift -->  + zero point, clamp
 ///
+/// With `single_i` the high half is not rounded: cycle 4 rounds once, with what the high half has left behind.
 /// Follows golden.arithmetic.requantize bit for bit (see docs/arithmetic.md): sums and left shifts wrap modulo 2^32. `wide_o` is
 /// the result before the zero point, valid one cycle before the int8 result. No back-pressure: the caller takes every result.
 /// The tag travels with its data; `wide_tag_o` and `tag_o` belong to `wide_o` and `data_o`.
@@ -20,6 +21,7 @@ module npu_requant #(
   input  logic [Lanes-1:0][31:0] bias_i,
   input  logic [Lanes-1:0][31:0] multiplier_i,
   input  logic [Lanes-1:0][ 7:0] shift_i,       // signed, -31..30
+  input  logic                   single_i,      // round once
   input  logic [            7:0] zero_point_i,  // signed
   input  logic [            7:0] act_min_i,     // signed
   input  logic [            7:0] act_max_i,     // signed
@@ -33,6 +35,7 @@ module npu_requant #(
 );
   typedef struct packed {
     logic [TagBits-1:0] tag;
+    logic single;
     logic [7:0] zero_point;
     logic [7:0] act_min;
     logic [7:0] act_max;
@@ -44,7 +47,7 @@ module npu_requant #(
   logic [Lanes-1:0][31:0] shifted_q, multiplier_q, high_q, wide_q;
   logic [Lanes-1:0][4:0] right1_q, right2_q, right3_q;
   logic [Lanes-1:0][63:0] product_q;
-  logic [Lanes-1:0] saturate_q;
+  logic [Lanes-1:0] saturate_q, half_q, rest_q;  // of the high half's remainder: its first bit, any other
   logic [Lanes-1:0][7:0] data_q;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
@@ -56,7 +59,7 @@ module npu_requant #(
   always_ff @(posedge clk_i) begin
     // 1: bias and left shift
     if (valid_i) begin
-      side1_q <= '{tag: tag_i, zero_point: zero_point_i, act_min: act_min_i, act_max: act_max_i};
+      side1_q <= '{tag: tag_i, single: single_i, zero_point: zero_point_i, act_min: act_min_i, act_max: act_max_i};
       for (int unsigned l = 0; l < Lanes; l++) begin
         shifted_q[l]    <= (sum_i[l] + bias_i[l]) << (shift_i[l][7] ? 5'd0 : shift_i[l][4:0]);
         right1_q[l]     <= shift_i[l][7] ? 5'(-shift_i[l]) : 5'd0;
@@ -79,17 +82,27 @@ module npu_requant #(
       for (int unsigned l = 0; l < Lanes; l++) begin
         automatic logic [63:0] nudged;
         nudged = product_q[l] + (product_q[l][63] ? 64'hFFFF_FFFF_C000_0001 : 64'h4000_0000);
-        high_q[l] <= saturate_q[l] ? 32'h7FFF_FFFF : nudged[62:31] + 32'(nudged[63] && nudged[30:0] != '0);
+        if (saturate_q[l]) high_q[l] <= 32'h7FFF_FFFF;
+        else if (side2_q.single) high_q[l] <= product_q[l][62:31];
+        else high_q[l] <= nudged[62:31] + 32'(nudged[63] && nudged[30:0] != '0);
+        half_q[l] <= product_q[l][30] && !saturate_q[l];
+        rest_q[l] <= product_q[l][29:0] != '0 && !saturate_q[l];
       end
     end
     // 4: right shift, rounded half away from zero
     if (valid_q[3]) begin
       side4_q <= side3_q;
       for (int unsigned l = 0; l < Lanes; l++) begin
-        automatic logic [31:0] mask, threshold;
+        automatic logic [31:0] mask, threshold, remainder;
+        automatic logic negative, up;
+        negative  = high_q[l][31];
         mask      = ~(32'hFFFF_FFFF << right3_q[l]);
-        threshold = (mask >> 1) + 32'(high_q[l][31]);
-        wide_q[l] <= 32'(signed'(high_q[l]) >>> right3_q[l]) + 32'((high_q[l] & mask) > threshold);
+        remainder = high_q[l] & mask;
+        // a negative remainder of exactly one half rounds down, unless the high half has left something behind
+        threshold = (mask >> 1) + 32'(negative && !(side3_q.single && (half_q[l] || rest_q[l])));
+        up        = remainder > threshold;
+        if (side3_q.single && right3_q[l] == 5'd0) up = half_q[l] && (!negative || rest_q[l]);
+        wide_q[l] <= 32'(signed'(high_q[l]) >>> right3_q[l]) + 32'(up);
       end
     end
     // 5: zero point and clamp

@@ -5,17 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from golden.reference_data import data_dir
+
+__all__ = ["data_dir", "require", "vector_files"]
+
 HELP = (
     "This folder holds data that is not part of the repository: the MLPerf Tiny models, and single-layer "
     "vectors in the layer file format, converted from CMSIS-NN's unit-test data (expected outputs by "
     "TensorFlow Lite's reference kernels). Set NPULOOP_DATA to a folder that has them."
 )
-
-
-def data_dir() -> Path:
-    """The reference data folder: NPULOOP_DATA, or ../shared/data beside the repository."""
-    default = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    return Path(os.environ.get("NPULOOP_DATA", default))
 
 
 def require(path: Path) -> Path:

@@ -145,7 +145,8 @@ package npu_pkg;
 
   /// Layout of CONV, DEPTHWISE, AVERAGE_POOL, MAX_POOL.
   typedef struct packed {
-    logic [79:0] reserved_432;
+    logic [78:0] reserved_433;
+    logic [0:0] single_rounding;
     logic [15:0] row_advance;
     logic [15:0] reserved_400;
     logic signed [7:0] act_max;

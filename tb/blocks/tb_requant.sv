@@ -11,6 +11,7 @@ module tb_requant #(
   input  logic [Lanes*32-1:0] bias_i,
   input  logic [Lanes*32-1:0] multiplier_i,
   input  logic [ Lanes*8-1:0] shift_i,
+  input  logic                single_i,
   input  logic [         7:0] zero_point_i,
   input  logic [         7:0] act_min_i,
   input  logic [         7:0] act_max_i,

@@ -32,6 +32,7 @@ STRIPE = (
         ("bank", 1),
         ("keep", 1),
         ("last", 1),
+        ("single", 1),
         ("zero_point", 8),
         ("act_min", 8),
         ("act_max", 8),
@@ -197,6 +198,7 @@ def reference(op: Operator, bank: int) -> tuple[list[Want], int]:
                         "bank": bank,
                         "keep": f.get("keep", 0),
                         "last": int(number == len(blocks) - 1 and first_pixel + pixels == f["out_pixels"]),
+                        "single": f.get("single_rounding", 0),
                         "zero_point": f["out_zero_point"] & 0xFF,
                         "act_min": f["act_min"] & 0xFF,
                         "act_max": f["act_max"] & 0xFF,
@@ -304,6 +306,8 @@ def _draw(kind: str, unit: Unit, rng: np.random.Generator) -> Operator | None:
         "out_channels": pick(1, 3 * max(unit.cols if kind == "conv" else unit.rows, 16)),
         "in_plane": pick(0, 65535) if pick(0, 3) == 0 else pick(0, 200),
     }
+    if kind != "add":
+        f["single_rounding"] = pick(0, 1)
     origin, second = pick(0, 4000), pick(-4000, 4000)
     if kind == "add":
         f |= {"out_pixels": pick(1, 60), "in_base": origin, "in2_base": second}

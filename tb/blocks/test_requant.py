@@ -40,6 +40,7 @@ class Step:
     bias: Values
     multiplier: Values
     shift: Values
+    single: bool
     zero_point: int
     act_min: int
     act_max: int
@@ -47,12 +48,14 @@ class Step:
     def wide(self) -> list[int]:
         """Return what the golden model gives before the zero point."""
         total = wrap_int32(self.acc + self.bias)
-        return [int(v) for v in multiply_by_quantized_multiplier(total, self.multiplier, self.shift)]
+        operands = (total, self.multiplier, self.shift)
+        return [int(v) for v in multiply_by_quantized_multiplier(*operands, single_rounding=self.single)]
 
     def data(self) -> list[int]:
         """Return the golden int8 results."""
         operands = (self.acc, self.bias, self.multiplier, self.shift)
-        return [int(v) for v in requantize(*operands, self.zero_point, self.act_min, self.act_max)]
+        limits = (self.zero_point, self.act_min, self.act_max)
+        return [int(v) for v in requantize(*operands, *limits, single_rounding=self.single)]
 
 
 def steps_of(columns: dict[str, Values], lanes: int, rng: np.random.Generator) -> list[Step]:
@@ -64,13 +67,18 @@ def steps_of(columns: dict[str, Values], lanes: int, rng: np.random.Generator) -
         narrow = rng.integers(-128, 128, 3)
         low, high = (-128, 127) if rng.integers(0, 2) else sorted(int(value) for value in narrow[:2])
         operands = {name: values[i] for name, values in rows.items()}
-        steps.append(Step(tag=i & 0xFFFF, zero_point=int(narrow[2]), act_min=low, act_max=high, **operands))
+        steps.append(
+            Step(
+                tag=i & 0xFFFF, single=bool(rng.integers(0, 2)), zero_point=int(narrow[2]), act_min=low,
+                act_max=high, **operands,
+            )
+        )  # fmt: skip
     return steps
 
 
 def extreme_steps(lanes: int, rng: np.random.Generator) -> list[Step]:
-    """Return every accumulator and multiplier extreme at every shift."""
-    acc, multiplier, shift = (grid.reshape(-1) for grid in np.meshgrid(EXTREMES, EXTREMES, SHIFTS))
+    """Return every accumulator and multiplier extreme at every shift, each twice: rounding is drawn."""
+    acc, multiplier, shift = (np.tile(grid.reshape(-1), 2) for grid in np.meshgrid(EXTREMES, EXTREMES, SHIFTS))
     bias = rng.choice(EXTREMES, acc.size)
     # half of them reach the multiplier as the extreme itself, half are moved (and wrapped) by the bias
     acc = np.where(rng.integers(0, 2, acc.size) == 1, np.asarray(wrap_int32(acc - bias)), acc)
@@ -132,6 +140,7 @@ class TB(Bench):
             dut.bias_i.value = join(step.bias, 32)
             dut.multiplier_i.value = join(step.multiplier, 32)
             dut.shift_i.value = join(step.shift, 8)
+            dut.single_i.value = int(step.single)
             dut.zero_point_i.value = step.zero_point & 0xFF
             dut.act_min_i.value = step.act_min & 0xFF
             dut.act_max_i.value = step.act_max & 0xFF
@@ -186,7 +195,7 @@ async def extreme_operands(dut: Any) -> None:
     await tb.start()
     steps = extreme_steps(tb.lanes, make_rng("extremes", tb.lanes))
     await tb.send(steps, "never")
-    assert tb.compared == len(steps) == EXTREMES.size**2 * SHIFTS.size // tb.lanes
+    assert tb.compared == len(steps) == 2 * EXTREMES.size**2 * SHIFTS.size // tb.lanes
 
 
 @cocotb.test()

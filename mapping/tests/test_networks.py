@@ -1,0 +1,254 @@
+"""Whole networks in RTL: public int8 models, narrow weights, random mappings over both units, large layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from golden.layer import WEIGHTED_OPS
+from golden.network import Network, run_network
+from golden.tests.data import data_dir, require
+from golden.tests.interpreter import run_interpreter
+from golden.tflite import load_tflite
+from golden.weights import quantize_weights
+from mapping import bench_networks
+from mapping.assignment import Assignment
+from mapping.bench import Case, bench_layer
+from mapping.channels import Units
+from mapping.compiler import CapacityError, compile_layer
+from mapping.legalise import legalise_network
+from mapping.networks import NetworkRun, compile_network, layer_ends, run_inputs
+from mapping.random_networks import random_network, random_units
+from mapping.runner import core_of, run_program, system_of
+from tb.config import CoreConfig, SocConfig
+from tb.session import Session
+
+RESNET, DS_CNN, MOBILENET, AUTOENCODER = "pretrainedResnet_quant", "kws_ref_model", "vww_96_int8", "ad01_int8"
+MODELS = (RESNET, DS_CNN, MOBILENET, AUTOENCODER)
+INPUTS = 20
+MAPPINGS = 50
+
+
+def model_file(name: str) -> Path:
+    return require(data_dir() / "models" / f"{name}.tflite")
+
+
+def inputs_of(name: str, count: int) -> npt.NDArray[np.int8]:
+    """Real inputs where there are some, else random ones."""
+    if name == RESNET:
+        with np.load(require(data_dir() / "cifar10" / "cifar10_test_first2000.npz")) as data:
+            return (data["image"][:count].astype(np.int16) - 128).astype(np.int8)
+    if name == DS_CNN:
+        with np.load(require(data_dir() / "kws" / "kws01_first500.npz")) as data:
+            images: npt.NDArray[np.int8] = data["input"][:count]
+            return images
+    shape = load_tflite(model_file(name)).input.shape
+    return np.random.default_rng(7).integers(-128, 128, (count, *shape)).astype(np.int8)
+
+
+def check_all(
+    session: Session,
+    network: Network,
+    mapping: Assignment | dict[str, Units],
+    inputs: npt.NDArray[Any],
+    **options: Any,
+) -> list[NetworkRun]:
+    """Run a network with every tensor compared; return the runs."""
+    program = compile_network(network, session.config, mapping, observe=True)
+    runs = list(run_inputs(session, program, inputs, check="layers", **options))
+    for i, run in enumerate(runs):
+        assert len(run.mismatches) == len(program.program.graph.ops)
+        assert run.exact, f"{network.name}, input {i}: {dict(run.mismatches)}"
+    return runs
+
+
+# ---------------------------------------------------------------------------------------- public int8 models
+@pytest.mark.parametrize("name", MODELS)
+def test_a_public_model_is_exact_at_every_layer_and_equals_the_interpreter(name: str, pair: Session) -> None:
+    network, inputs = load_tflite(model_file(name)), inputs_of(name, INPUTS)
+    runs = check_all(pair, network, Assignment("npu8"), inputs)
+    assert len(runs) == INPUTS
+    expected = run_interpreter(model_file(name), inputs)
+    for i, run in enumerate(runs):
+        np.testing.assert_array_equal(run.output, expected[i], err_msg=f"input {i}")
+    assert len({run.cycles for run in runs}) == 1, "cycles depend on the data"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_not_observed_is_not_stored_and_the_output_stays_the_same(name: str, pair: Session) -> None:
+    network, inputs = load_tflite(model_file(name)), inputs_of(name, 2)
+    program = compile_network(network, pair.config, Assignment("npu8"))
+    stored = sum(part.store_bytes for part in program.program.parts)
+    height, width, channels = program.program.graph.ops[-1].shape
+    assert stored == height * width * (channels + 15) // 16 * 16
+    for run, wanted in zip(
+        run_inputs(pair, program, inputs), run_interpreter(model_file(name), inputs), strict=True
+    ):
+        assert run.exact
+        np.testing.assert_array_equal(run.output, wanted)
+
+
+@pytest.mark.parametrize("w_bits", [4, 2])
+def test_every_model_with_narrow_weights_is_exact_on_npu_lb(w_bits: int, pair: Session) -> None:
+    config = SocConfig() if w_bits == 2 else system_of("npu_lb", [f"W_BITS={w_bits}"])
+    session = pair if w_bits == 2 else Session(config)
+    try:
+        for name in MODELS:
+            network, errors = quantize_weights(load_tflite(model_file(name)), w_bits)
+            assert all(error.relative_rms > 0 for error in errors)
+            check_all(session, network, Assignment("npu_lb"), inputs_of(name, 2))
+    finally:
+        if session is not pair:
+            session.close()
+
+
+# ------------------------------------------------------------------------------------------- both units
+def narrow_to(network: Network, units: dict[str, Units], config: SocConfig) -> Network:
+    """The network with every channel's weights as narrow as its unit's."""
+    bits = np.array([core.w_bits for core in config.cores])
+    weighted = [node.name for node in network.nodes if node.op in WEIGHTED_OPS]
+    return quantize_weights(network, {name: bits[units[name]] for name in weighted})[0]
+
+
+@pytest.mark.parametrize("name", [RESNET, DS_CNN])
+def test_random_mappings_over_both_units_are_exact_at_every_layer(name: str, pair: Session) -> None:
+    network, inputs = load_tflite(model_file(name)), inputs_of(name, MAPPINGS // 2)
+    graph = legalise_network(network)
+    both = 0
+    for seed in range(MAPPINGS // 2):
+        rng = np.random.default_rng(seed)
+        units = {op.name: random_units(rng, op.shape[2], 2) for op in graph.ops}
+        narrow = narrow_to(network, units, pair.config)
+        stall = seed if seed % 5 == 4 else None
+        (run,) = check_all(pair, narrow, units, inputs[seed : seed + 1], backpressure=stall)
+        both += all(counters["compute_run"] > 1000 for counters in run.counters.values())
+    assert both >= MAPPINGS // 2 - 2, "most mappings should keep both units at work"
+
+
+@pytest.mark.parametrize("unit", ["npu8", "npu_lb"])
+def test_a_mapping_to_one_unit_is_the_same_as_running_there(unit: str, pair: Session) -> None:
+    network, inputs = load_tflite(model_file(RESNET)), inputs_of(RESNET, 1)
+    if unit == "npu_lb":
+        network, _ = quantize_weights(network, 2)
+    graph = legalise_network(network)
+    listed = {op.name: {unit: op.shape[2]} for op in graph.ops}
+    plain = compile_network(network, pair.config, Assignment(unit))
+    mapped = compile_network(network, pair.config, Assignment("npu8", listed))
+    assert [a for a, _ in plain.program.segments] == [a for a, _ in mapped.program.segments]
+    for (_, first), (_, second) in zip(plain.program.segments, mapped.program.segments, strict=True):
+        np.testing.assert_array_equal(first, second)
+    first, second = (next(run_inputs(pair, program, inputs)) for program in (plain, mapped))
+    assert first.exact
+    assert first.cycles == second.cycles
+    np.testing.assert_array_equal(first.output, second.output)
+
+
+def test_both_units_compute_at_the_same_time(pair: Session) -> None:
+    """The parts of a split layer overlap: together they take less than one after the other."""
+    case = bench_networks.split_case(pair)
+    assert bench_networks.missed_split(case) == []
+    network = bench_networks.split_network()
+    halves = Assignment("npu8", {"wide": {"npu8": 16, "npu_lb": 64}})
+    run = bench_networks.run_random(pair, network, halves)
+    busy = [counters["compute_run"] for counters in run.counters.values()]
+    assert min(busy) > 9000
+    assert run.cycles < sum(busy)
+    assert set(layer_ends(run.layers)) == {"wide"}
+
+
+@pytest.fixture(scope="module")
+def reduced() -> Iterator[Session]:
+    """Units that see their activations with different widths."""
+    cores = (CoreConfig("npu8", a_bits=7), CoreConfig("npu_lb", a_bits=5, w_bits=3, rows=32))
+    with Session(SocConfig(cores), opt="-O1") as session:
+        yield session
+
+
+def test_random_networks_are_exact_on_units_with_different_activations(reduced: Session) -> None:
+    for seed in range(40):
+        network, units, x = random_network(seed, reduced.config.cores)
+        check_all(reduced, network, units, x, backpressure=seed if seed % 2 else None)
+
+
+def test_random_networks_with_random_mappings_are_exact(pair: Session) -> None:
+    """Half of them as they run without a check: nothing is stored that nobody needs."""
+    for seed in range(120):
+        network, units, x = random_network(seed, pair.config.cores)
+        program = compile_network(network, pair.config, units, observe=seed % 2 == 0)
+        for backpressure in (None, seed):
+            (run,) = run_inputs(pair, program, x, check="layers", backpressure=backpressure)
+            assert run.exact, f"seed {seed}: {dict(run.mismatches)}"
+
+
+def test_small_scratchpads_make_every_tensor_travel_and_change_no_result() -> None:
+    cores = (
+        CoreConfig("npu8", act_kib=4, weight_kib=4, param_kib=2),
+        CoreConfig("npu_lb", w_bits=2, act_kib=3, weight_kib=2, param_kib=1),
+    )
+    config = SocConfig(cores)
+    exact = 0
+    with Session(config, opt="-O1") as session:
+        for seed in range(80):
+            network, units, x = random_network(seed, cores)
+            try:
+                program = compile_network(network, config, units, observe=seed % 2 == 0)
+            except CapacityError:
+                continue  # 1 KiB of parameters is too little for pools with many counts
+            (run,) = run_inputs(session, program, x, check="layers", backpressure=seed)
+            assert run.exact, f"seed {seed}: {dict(run.mismatches)}"
+            exact += 1
+    assert exact >= 50
+
+
+# ------------------------------------------------------------------------------------------- large layers
+LARGE = (
+    Case("7x7 stride 2 on 224x224x3", "conv2d", 224, 3, 64, 7, "", {}),
+    Case("3x3 512-512 on 14x14", "conv2d", 14, 512, 512, 3, "", {}),
+    Case("fully connected 2048-1000", "fully_connected", 1, 2048, 1000, 1, "", {}),
+    Case("depthwise 3x3 on 112x112x64", "depthwise_conv2d", 112, 64, 64, 3, "", {}),
+    Case("7x7 on 7x7x4096", "conv2d", 7, 4096, 16, 7, "", {}),
+)
+
+
+@pytest.mark.parametrize("case", LARGE, ids=lambda case: case.name)
+@pytest.mark.parametrize("unit", ["npu8", "npu_lb"])
+def test_a_layer_larger_than_the_scratchpads_is_exact(unit: str, case: Case, pair: Session) -> None:
+    core = core_of(pair.config, unit)
+    layer = bench_layer(case, core)
+    if "stride 2" in case.name:
+        layer = replace(layer, stride=(2, 2))
+    program = compile_layer(layer, core, folding=True)
+    capacity = 1024 * (core.act_kib + core.weight_kib)
+    assert sum(part.load_bytes + part.store_bytes for part in program.program.parts) > capacity
+    run = run_program(pair, program)
+    assert run.match, f"{run.mismatches} values differ"
+    assert len(np.unique(run.output)) > 50, "the outputs should spread over int8"
+
+
+# ------------------------------------------------------------------------------------------- efficiency
+# Cycles of one inference on npu8, start to interrupt. A change of the hardware or of the compiler that
+# changes one of these must say so here.
+CYCLES = {RESNET: 56420, DS_CNN: 17634, MOBILENET: 56927, AUTOENCODER: 18512}
+
+
+def test_networks_take_exactly_the_documented_cycles_and_reach_their_limits(pair: Session) -> None:
+    for name in MODELS:
+        model_file(name)
+    runs = bench_networks.network_runs(pair)
+    assert {run.program.network.name: run.cycles for run in runs} == CYCLES
+    assert bench_networks.missed_network_targets(runs) == []
+
+
+def test_the_golden_model_follows_the_units_activations(reduced: Session) -> None:
+    """The comparison above would fail with the wrong width: it is not blind to it."""
+    network, units, x = random_network(2, reduced.config.cores)
+    program = compile_network(network, reduced.config, units)
+    wide = run_network(network, x)[network.output_name]
+    narrow = run_network(network, x, program.a_bits)[network.output_name]
+    assert (wide != narrow).any()
