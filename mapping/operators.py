@@ -194,7 +194,7 @@ def _window(piece: Piece, rect: Rect) -> dict[str, int]:
     row, column = rect.row * stride_h - layer.padding[0], rect.column * stride_w - layer.padding[2]
     place = piece.run.first
     if layer.op == "conv2d":
-        place, kernel_h = source.first + piece.share.plane * source.rows, piece.share.rows
+        place, kernel_h = piece.share.plane * source.rows, piece.share.rows
         row += piece.share.row * dilation_h
     return _output(piece, rect, piece.run) | {
         "in_base": source.word(place, row, column),

@@ -74,7 +74,8 @@ class Tiling:
 
     Attributes:
         rows, columns: outputs of a tile.
-        planes: of an operator that works channel by channel, planes of ROWS channels of a tile; 0: all.
+        planes: input planes (of ROWS channels) that a streamed source's buffer holds, 0: all. An operator
+            that works channel by channel makes as many output planes; a convolution adds them up.
         sources: for each source the first words of its buffers, used in turns; none if it is kept.
         target: the same for the output.
     """
@@ -231,7 +232,7 @@ def tile(
     def sizes(rows: int, columns: int, planes: int) -> tuple[int, int]:
         """Return the words of one buffer of a source and of the output."""
         source = (planes or in_planes) * source_pixels(part.op, rows, columns)
-        return source, (planes or out_planes) * rows * columns
+        return source, (planes if planes and part.op.channelwise else out_planes) * rows * columns
 
     def fits(rows: int, columns: int, planes: int, copies: int) -> bool:
         source, target = sizes(rows, columns, planes)
@@ -264,6 +265,11 @@ def tile(
         for columns in range(widest, narrowest - 1, -1):
             if fits(1, columns, planes, copies):
                 return build(1, columns, planes, copies)
+    # a convolution whose weights come in parts can take its input in parts as well, again for every block
+    if tight and max_pixels and any(streamed):
+        for planes in range(in_planes // 2, 0, -1):
+            if fits(1, 1, planes, 2):
+                return build(1, 1, planes, 2)
     return None
 
 

@@ -200,13 +200,16 @@ class Emitter:
         self, part: Part, chunks: list[_Chunk], tiles: list[Rect], tiling: Tiling, traffic: Traffic
     ) -> Iterator[Step]:
         """For every tile all chunks: the constants are loaded again for every tile."""
-        for i, rect in enumerate(tiles):
+        number = 0  # of what the sources' buffers hold
+        for rect in tiles:
             for j, chunk in enumerate(chunks):
                 ready, steps = self._load_constants(part, chunk)
                 last = j + 1 == len(chunks) or chunks[j + 1].run != chunk.run
+                fresh = j == 0 or tiling.planes > 0
+                number += fresh
                 yield from steps
                 yield from self._work(
-                    part, [ready], rect, i, tiling, traffic, [chunk.run] if last else [], fresh=j == 0
+                    part, [ready], rect, number, tiling, traffic, [chunk.run] if last else [], fresh
                 )
 
     def _bands(
@@ -261,6 +264,8 @@ class Emitter:
         """
         core = part.core
         needed = [item.chunk.run for item in ready] if part.op.channelwise else list(part.needed())
+        if tiling.planes and not part.op.channelwise:
+            needed = [self._plane_run(part, ready[0].chunk)]
         sources: list[Region] = []
         for name, buffers in zip(part.op.sources, tiling.sources, strict=True):
             wanted = tile_source(part.op, rect)
@@ -313,7 +318,7 @@ class Emitter:
             if whole:
                 most_words, most_params = self._weights.size, self._params.size
             if constants.weight_words > most_words:  # one block is too large: its input planes come in parts
-                chunks += self._shared_chunks(part, constants, place, planes, kernel_h)
+                chunks += self._shared_chunks(part, constants, place, planes, tiling)
                 continue
             blocks = min(constants.blocks, most_params // group_words)
             if constants.weight_words:
@@ -336,9 +341,10 @@ class Emitter:
         return chunks
 
     def _shared_chunks(
-        self, part: Part, constants: Constants, placed: Placed, planes: int, kernel_h: int
+        self, part: Part, constants: Constants, placed: Placed, planes: int, tiling: Tiling
     ) -> Iterator[_Chunk]:
         """Yield chunks of one block each: some of its input planes, or of one plane some kernel rows."""
+        kernel_h = kernel_size(part.op.layer)[0]
         shares = planes * kernel_h
         most = self._weights.size // 3 * shares // constants.weight_words  # kernel rows at a time
         if part.op.layer.op != "conv2d" or most < 1:
@@ -348,7 +354,7 @@ class Emitter:
                 f"the {part.core.weight_kib} KiB that {part.core.name} has for them; use a larger scratchpad"
             )
         if most >= kernel_h:
-            step = ceil_div(planes, ceil_div(planes, most // kernel_h))
+            step = ceil_div(planes, ceil_div(planes, min(most // kernel_h, tiling.planes or planes)))
             cuts = [(plane, min(step, planes - plane), 0, kernel_h) for plane in range(0, planes, step)]
         else:
             step = ceil_div(kernel_h, ceil_div(kernel_h, most))
