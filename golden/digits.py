@@ -2,59 +2,64 @@
 
 The images are scikit-learn's bundled 8 x 8 handwritten digits (UCI ML hand-written digits, 1,797 images).
 The network uses every operator and comes in two variants of one structure: `int8`, for an 8-bit unit, and
-`ternary`, all weights in {-1, 0, 1}, for a low-bit unit. Both were trained by `golden.train_digits` and lie
-in `digits_cnn.npz` beside this module.
+`ternary`, all weights in {-1, 0, 1}, for a low-bit unit. `golden.train_digits` made them. Beside this module
+lie the two network files, `digits_int8.npz` and `digits_ternary.npz`, and `digits_test_set.npz`.
 """
 
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from golden.errors import LayerFileError, NpuloopError, ShapeError, UnsupportedError
-from golden.layer import Layer, layer_from_arrays, read_npz, run_layer
+from golden.layer import Layer, read_npz
+from golden.network import Network, load_network, run_network
 
 VARIANTS = ("int8", "ternary")
-FILE = Path(__file__).with_name("digits_cnn.npz")
+FOLDER = Path(__file__).parent
+TEST_SET = "digits_test_set.npz"
 IMAGE = "image"
 INPUT_SCALE = 1 / 255
 INPUT_ZERO_POINT = -128
 
 
-@dataclass(frozen=True)
-class Node:
-    """One layer of a network and where its inputs come from.
-
-    Attributes:
-        name: unique in the network.
-        inputs: the names of the nodes whose outputs it reads, or `IMAGE`; two for add, else one.
-        layer: the constants; its input tensors are zeros of the right shape.
-    """
+class LayerNode(NamedTuple):
+    """A node that computes: its name, the names of the tensors it reads, its constants."""
 
     name: str
     inputs: tuple[str, ...]
     layer: Layer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DigitsNetwork:
     """One variant of the network, with the test set that its training never saw.
 
     Attributes:
         variant: "int8" or "ternary".
-        nodes: in an order in which they can run; the last gives the ten logits.
+        network: its input is `IMAGE`, see `quantize_image`; its output the ten logits.
         float_predictions: (n,) int64, what the float network that both variants start from says to each test
             image.
         test_indices: (n,) int64, the test images' places in scikit-learn's data set.
     """
 
     variant: str
-    nodes: tuple[Node, ...]
+    network: Network
     float_predictions: npt.NDArray[np.int64]
     test_indices: npt.NDArray[np.int64]
+
+    @property
+    def nodes(self) -> tuple[LayerNode, ...]:
+        """The nodes that compute, in order; where one reads a reshaped tensor, that before the reshape."""
+        sources = {node.name: node.inputs[0] for node in self.network.nodes if node.op == "reshape"}
+        return tuple(
+            LayerNode(node.name, tuple(sources.get(name, name) for name in node.inputs), node.layer)
+            for node in self.network.nodes
+            if node.layer is not None
+        )
 
     def layers_for(self, image: npt.NDArray[Any]) -> list[Layer]:
         """Runs the network on one image and returns its layers with real inputs and golden outputs.
@@ -64,24 +69,31 @@ class DigitsNetwork:
 
         Raises: ShapeError for another image.
         """
-        tensors: dict[str, npt.NDArray[np.int8]] = {IMAGE: quantize_image(image)}
+        tensors = run_network(self.network, quantize_image(image))
         layers = []
-        for node in self.nodes:
-            first = tensors[node.inputs[0]].reshape(node.layer.input.shape)
-            layer = replace(node.layer, input=first)
-            if node.layer.op == "add":
-                layer = replace(layer, input2=tensors[node.inputs[1]])
-            layer = replace(layer, expected=run_layer(layer))
-            assert layer.expected is not None
-            tensors[node.name] = layer.expected
+        for name, inputs, layer in self.nodes:
+            first = tensors[inputs[0]][0].reshape(layer.input.shape)
+            layer = replace(layer, input=first, expected=tensors[name][0])
+            if layer.op == "add":
+                layer = replace(layer, input2=tensors[inputs[1]][0])
             layers.append(layer)
         return layers
 
+    def predictions(self, images: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """The digit of each image, 0 to 9, with the largest logit (the lowest digit on a tie).
+
+        Args:
+            images: (n, 8, 8) grey values 0 to 16.
+
+        Raises: ShapeError for other images.
+        """
+        logits = run_network(self.network, quantize_image(images))[self.network.output_name]
+        digits: npt.NDArray[np.int64] = logits.argmax(axis=1).astype(np.int64)
+        return digits
+
     def predict(self, image: npt.NDArray[Any]) -> int:
-        """The digit, 0 to 9, with the largest logit (the lower digit on a tie)."""
-        logits = self.layers_for(image)[-1].expected
-        assert logits is not None
-        return int(logits.argmax())
+        """The digit on one image, (8, 8); see `predictions`."""
+        return int(self.predictions(image[None])[0])
 
     def test_set(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
         """The test images, (n, 8, 8) uint8, and their labels, (n,) int64."""
@@ -94,12 +106,12 @@ class DigitsNetwork:
         return int((self.float_predictions[:images] == labels[:images]).sum())
 
     def correct(self) -> int:
-        """How many test images are predicted right (takes seconds)."""
+        """How many test images are predicted right."""
         images, labels = self.test_set()
-        return sum(self.predict(image) == label for image, label in zip(images, labels, strict=True))
+        return int((self.predictions(images) == labels).sum())
 
     def accuracy(self) -> float:
-        """The share, 0 to 1, of test images that are predicted right (takes seconds)."""
+        """The share, 0 to 1, of test images that are predicted right."""
         return self.correct() / len(self.test_indices)
 
 
@@ -128,24 +140,25 @@ def digits_images() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     return digits.images.astype(np.uint8), digits.target.astype(np.int64)
 
 
-def load_digits_network(variant: str, path: Path = FILE) -> DigitsNetwork:
+def network_file(variant: str, folder: Path = FOLDER) -> Path:
+    """Where a variant's network file lies."""
+    return folder / f"digits_{variant}.npz"
+
+
+def load_digits_network(variant: str, folder: Path = FOLDER) -> DigitsNetwork:
     """Loads a trained variant, "int8" or "ternary".
 
-    Raises: UnsupportedError for another variant, LayerFileError where the file is missing or damaged.
+    Raises: UnsupportedError for another variant, LayerFileError where a file is missing or damaged.
     """
     if variant not in VARIANTS:
         raise UnsupportedError(f"there is no digits network {variant!r}; choose one of {', '.join(VARIANTS)}")
-    arrays = read_npz(path)
     try:
-        nodes = tuple(_node(variant, str(name), arrays) for name in arrays["nodes"])
-        return DigitsNetwork(variant, nodes, arrays["float_predictions"], arrays["test_indices"])
+        network = load_network(network_file(variant, folder))
+        arrays = read_npz(folder / TEST_SET)
+        return DigitsNetwork(variant, network, arrays["float_predictions"], arrays["test_indices"])
     except KeyError as error:
-        raise LayerFileError(f"{path}: key {error} is missing; run python -m golden.train_digits") from None
+        raise LayerFileError(
+            f"{folder / TEST_SET}: key {error} is missing; run python -m golden.train_digits"
+        ) from None
     except NpuloopError as error:
-        raise LayerFileError(f"{path}: {error}; run python -m golden.train_digits") from error
-
-
-def _node(variant: str, name: str, arrays: dict[str, npt.NDArray[Any]]) -> Node:
-    prefix = f"{variant}/{name}/"
-    own = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
-    return Node(name, tuple(str(source) for source in arrays[f"inputs/{name}"]), layer_from_arrays(name, own))
+        raise LayerFileError(f"{error}; to make it again run python -m golden.train_digits") from error

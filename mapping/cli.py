@@ -28,7 +28,7 @@ from mapping.console import (
     write_atomically,
     write_json,
 )
-from mapping.runner import LayerRun, core_of, failure_report, prepare, run_program, system_of
+from mapping.runner import LayerRun, core_of, failure_report, pair_of, prepare, run_program, system_of
 from tb.config import SocConfig
 from tb.session import Session
 
@@ -157,21 +157,26 @@ def sim(
 @app.command()
 @reports_errors
 def soak(
-    count: Annotated[int, typer.Option(min=1, help="random layers per unit")] = 100,
+    count: Annotated[int, typer.Option(min=1, help="random layers per unit, or networks")] = 100,
     seed: Annotated[int, typer.Option(help="first seed")] = 1,
-    unit: Annotated[str, typer.Option(help="npu8, npu_lb, or both")] = "both",
+    unit: Annotated[str, typer.Option(help="npu8, npu_lb, networks (on both), or all")] = "all",
     settings: Setting = [],  # noqa: B006  # as above
 ) -> None:
-    """Run random layers on the units, without and with back-pressure; print the seed of what fails."""
+    """Run random layers and networks, without and with back-pressure; print the seed of what fails.
+
+    With --set, the layers run on that unit alone and the networks on npu8 beside the low-bit unit.
+    """
     failures: list[str] = []
-    for name in ("npu8", "npu_lb") if unit == "both" else (unit,):
+    for name in ("npu8", "npu_lb", "networks") if unit == "all" else (unit,):
         with progress() as bar:
             task = bar.add_task(name, total=count)
-            result = soaking.soak(
-                name, range(seed, seed + count), settings, functools.partial(bar.advance, task)
-            )
+            seeds, done = range(seed, seed + count), functools.partial(bar.advance, task)
+            if name == "networks":
+                result = soaking.soak_networks(seeds, pair_of(settings), done)
+            else:
+                result = soaking.soak(name, seeds, settings, done)
         console.print(
-            f"{name}: {result.runs} runs of {count} layers from seed {seed}, {result.cycles:,} cycles, "
+            f"{name}: {result.runs} runs of {count} from seed {seed}, {result.cycles:,} cycles, "
             f"{len(result.failures)} failed"
         )
         failures += result.failures

@@ -156,7 +156,7 @@ def quantize(
     are.
     """
     network = load_model(model)
-    if (bits is not None or layers) == (mapping is not None):
+    if (bits is not None or bool(layers)) == (mapping is not None):
         raise UnsupportedError("give --bits or --layer, or else --mapping")
     if out.suffix != ".npz":
         raise UnsupportedError(f"{out}: a network file's name ends in .npz")

@@ -1,4 +1,4 @@
-"""Runs many random layers on a unit, each without and with back-pressure."""
+"""Runs many random layers on a unit, or random networks on both, each without and with back-pressure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 
 from golden.errors import NpuloopError
 from mapping.compiler import compile_layer
+from mapping.networks import compile_network, run_inputs
 from mapping.random_layers import random_layer
+from mapping.random_networks import random_network
 from mapping.runner import core_of, failure_report, run_program, system_of
 from tb.config import SocConfig
 from tb.job import Job
-from tb.session import Session
+from tb.session import Session, rerun_with_waves
 
 RESET_EVERY = 4
 """One layer in four runs right after a soft reset: state left from the layer before must not be needed."""
@@ -73,5 +75,47 @@ def soak(
                 if not run.passed:
                     report = failure_report(system, run)
                     result.failures.append(f"{head}\n{report}")
+            on_done()
+    return result
+
+
+def soak_networks(
+    seeds: Iterable[int],
+    config: SocConfig | None = None,
+    on_done: Callable[[], None] = lambda: None,
+    **session_options: Any,
+) -> SoakResult:
+    """Run a random network with a random mapping for each seed in RTL, twice: undisturbed, and with stalls.
+
+    Every tensor of every other network is stored and compared; the others run as they do without a check.
+
+    Args:
+        seeds: one network each, see `random_networks.random_network`.
+        config: the system; default: the pair.
+        on_done: called after each network.
+        session_options: for tb.session.Session.
+
+    Raises:
+        NpuloopError, TestbenchError: see `soak`.
+    """
+    system = config or SocConfig()
+    result = SoakResult()
+    with Session(system, **session_options) as session:
+        for seed in seeds:
+            network, units, x = random_network(seed, system.cores)
+            program = compile_network(network, system, units, observe=seed % 2 == 0)
+            for backpressure in (None, seed):
+                head = f"seed {seed}: npuloop soak --unit networks --seed {seed} --count 1"
+                result.runs += 1
+                try:
+                    (run,) = run_inputs(session, program, x, "layers", backpressure)
+                except NpuloopError as error:
+                    result.failures.append(f"{head}\n{error}")
+                    continue
+                result.cycles += run.cycles
+                if not run.exact:
+                    wrong = {name: count for name, count in run.mismatches.items() if count}
+                    waves = rerun_with_waves(system, run.job)
+                    result.failures.append(f"{head}\n  values that differ: {wrong}\n  waves: {waves}")
             on_done()
     return result

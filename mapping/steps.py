@@ -335,8 +335,10 @@ class Emitter:
                     "half of the "
                     f"{part.core.param_kib} KiB that {part.core.name} has for them; use a larger scratchpad"
                 )
-            for first in range(0, constants.blocks, blocks):
-                count = min(blocks, constants.blocks - first)
+            # nothing computes yet: start as soon as one block's weights are there
+            start = 1 if self.overlap and part is self.parts[0] and not chunks else blocks
+            for first in (0, *range(start, constants.blocks, blocks)):
+                count = min(blocks if first else start, constants.blocks - first)
                 chunks.append(_Chunk(constants, place, first, count, share, planes * kernel_h, kernel_h))
         return chunks
 

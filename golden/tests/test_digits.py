@@ -1,6 +1,6 @@
-"""The digits network: its documented accuracy, and that training saw exactly what golden computes."""
+"""The digits networks: their documented accuracy, and that the files are whole."""
 
-from dataclasses import replace
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,34 +10,53 @@ import pytest
 import torch
 
 from golden import train_digits
-from golden.digits import FILE, IMAGE, VARIANTS, digits_images, load_digits_network, quantize_image
+from golden.digits import (
+    FOLDER,
+    IMAGE,
+    TEST_SET,
+    VARIANTS,
+    digits_images,
+    load_digits_network,
+    network_file,
+    quantize_image,
+)
 from golden.errors import LayerFileError, ShapeError, UnsupportedError
 from golden.layer import OPS, WEIGHTED_OPS, read_npz, run_layer, write_npz
+from golden.network import load_network
+from golden.qat import quantize_input
 
-CORRECT = {"int8": 441, "ternary": 441}
-FLOAT_CORRECT = 442
+CORRECT = {"int8": 446, "ternary": 448}
+FLOAT_CORRECT = 446
 TEST_IMAGES = 450
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_committed_network_predicts_exactly_the_documented_number_of_test_images(variant: str) -> None:
     network = load_digits_network(variant)
-    assert len(network.test_indices) == TEST_IMAGES
+    assert len(network.test_indices) == len(np.unique(network.test_indices)) == TEST_IMAGES
     assert network.correct() == CORRECT[variant]
+    assert network.accuracy() == CORRECT[variant] / TEST_IMAGES
     assert network.float_correct() == FLOAT_CORRECT
     assert network.float_correct(0) == 0
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_network_uses_every_operator(variant: str) -> None:
-    assert {node.layer.op for node in load_digits_network(variant).nodes} == set(OPS)
+def test_network_is_an_ordinary_network_file_and_uses_every_operator(variant: str) -> None:
+    network = load_network(network_file(variant))
+    assert network.name == f"digits_{variant}"
+    assert (network.input_name, network.input.shape, network.output.shape) == (IMAGE, (8, 8, 1), (10,))
+    assert {node.op for node in network.nodes} == {*OPS, "reshape"}
 
 
-def test_all_weights_of_the_ternary_variant_are_ternary() -> None:
-    for node in load_digits_network("ternary").nodes:
-        if node.layer.op in WEIGHTED_OPS:
-            assert set(np.unique(node.layer.weights)) <= {-1, 0, 1}, node.name
-            assert len(np.unique(node.layer.weights)) == 3, node.name
+@pytest.mark.parametrize(("variant", "bits"), [("int8", 8), ("ternary", 2)])
+def test_weights_have_the_variants_width(variant: str, bits: int) -> None:
+    for node in load_digits_network(variant).network.nodes:
+        if node.op in WEIGHTED_OPS:
+            assert node.layer is not None
+            assert node.weight_bits is not None
+            assert (node.weight_bits == bits).all()
+            if bits == 2:
+                assert len(np.unique(node.layer.weights)) == 3, node.name
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -54,66 +73,44 @@ def test_layers_for_an_image_chain_real_inputs_and_golden_outputs(variant: str) 
         np.testing.assert_array_equal(layer.expected, run_layer(layer))
         assert len(np.unique(layer.expected)) > 1, f"{node.name} is constant: a test with it would be blind"
         outputs[node.name] = layer.expected
-    assert network.predict(images[0]) == outputs["logits"].argmax()
+    assert network.predict(images[0]) == network.predictions(images[:3])[0] == outputs["logits"].argmax()
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_forward_pass_of_training_equals_the_exported_integer_network(variant: str) -> None:
-    torch.set_num_threads(1)
+def test_real_images_are_those_that_the_network_reads() -> None:
     images, _ = digits_images()
-    params = train_digits.initial_params(torch.Generator().manual_seed(3))
-    ranges = train_digits.calibrate(params, images[:50])
-    real, exact = train_digits.quantized_forward(params, quantize_image(images[:20]), ranges, variant)
-    layers = train_digits.export_layers(params, ranges, variant)
-    scales = train_digits.activation_scales(ranges)
-    outputs = {IMAGE: quantize_image(images[:20])}
-    for spec in train_digits.STRUCTURE:
-        results = []
-        for index in range(20):
-            sources = [outputs[name][index] for name in spec.inputs]
-            template = layers[spec.name]
-            inputs: dict[str, Any] = dict(zip(("input", "input2"), sources, strict=False))
-            inputs["input"] = inputs["input"].reshape(template.input.shape)
-            results.append(run_layer(replace(template, **inputs)))
-        outputs[spec.name] = np.stack(results)
-        np.testing.assert_array_equal(exact[spec.name], outputs[spec.name], err_msg=spec.name)
-        scale = scales[spec.name]
-        back = real[spec.name].detach().double() / scale.scale + scale.zero_point
-        np.testing.assert_array_equal(back.round().numpy(), outputs[spec.name], err_msg=spec.name)
+    network = load_digits_network("int8").network
+    np.testing.assert_array_equal(
+        quantize_input(network, train_digits.real_images(images)), quantize_image(images)
+    )
 
 
-def test_float_twin_stays_within_a_few_steps_of_the_exact_result_and_carries_gradients() -> None:
-    torch.set_num_threads(1)
-    images, _ = digits_images()
-    params = train_digits.initial_params(torch.Generator().manual_seed(3))
-    ranges = train_digits.calibrate(params, images[:50])
-    batch = quantize_image(images[:20])
-    real, exact = train_digits.quantized_forward(params, batch, ranges, "int8")
-    reference = train_digits.float_forward(params, batch)["logits"].detach().numpy()
-    scale = train_digits.activation_scales(ranges)["logits"]
-    got = (exact["logits"].astype(np.float64) - scale.zero_point) * scale.scale
-    assert np.abs(got - reference).max() < 16 * scale.scale
-    real["logits"].square().sum().backward()  # type: ignore[no-untyped-call]
-    for name, tensors in params.items():
-        assert all(t.grad is not None and float(t.grad.abs().sum()) > 0 for t in tensors), name
-
-
-def test_training_is_repeatable() -> None:
+def test_training_is_repeatable_and_sees_every_tensor_of_the_network() -> None:
     torch.set_num_threads(1)
     images, labels = digits_images()
     first, second = (train_digits.train(images[:128], labels[:128], epochs=2) for _ in range(2))
-    for name in first:
-        assert all(torch.equal(a, b) for a, b in zip(first[name], second[name], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    ternary = [train_digits.train_ternary(first, images[:128], labels[:128], epochs=1) for _ in range(2)]
+    batch = train_digits.real_images(images[:20])
+    tensors = [network.integers(batch) for network in ternary]
+    assert list(tensors[0]) == list(load_digits_network("ternary").network.tensors)
+    assert all(np.array_equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
 
 
-def test_a_missing_or_incomplete_network_file_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(LayerFileError, match="no such file"):
-        load_digits_network("int8", tmp_path / "none.npz")
-    arrays = read_npz(FILE)
-    del arrays["int8/conv1/bias"]
-    write_npz(arrays, tmp_path / "part.npz")
-    with pytest.raises(LayerFileError, match=r"part\.npz.*'bias' is missing.*train_digits"):
-        load_digits_network("int8", tmp_path / "part.npz")
+def test_a_missing_or_damaged_file_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(LayerFileError, match=r"digits_int8\.npz: no such file.*train_digits"):
+        load_digits_network("int8", tmp_path)
+    arrays = read_npz(network_file("int8"))
+    write_npz(arrays, tmp_path / "digits_int8.npz")
+    with pytest.raises(LayerFileError, match=r"digits_test_set\.npz: no such file.*train_digits"):
+        load_digits_network("int8", tmp_path)
+    write_npz({"test_indices": read_npz(FOLDER / TEST_SET)["test_indices"]}, tmp_path / TEST_SET)
+    with pytest.raises(LayerFileError, match=r"test_set\.npz.*'float_predictions' is missing.*train_digits"):
+        load_digits_network("int8", tmp_path)
+    document = json.loads(str(arrays["network"]))
+    del document["nodes"][0]["op"]
+    write_npz(arrays | {"network": np.array(json.dumps(document))}, tmp_path / "digits_int8.npz")
+    with pytest.raises(LayerFileError, match=r"digits_int8\.npz.*'op'.*train_digits"):
+        load_digits_network("int8", tmp_path)
     with pytest.raises(UnsupportedError, match="int8, ternary"):
         load_digits_network("int4")
 
@@ -124,3 +121,11 @@ def test_a_missing_or_incomplete_network_file_is_one_clear_error(tmp_path: Path)
 def test_an_image_that_is_no_digit_is_refused(image: npt.NDArray[Any]) -> None:
     with pytest.raises(ShapeError, match="8 x 8"):
         quantize_image(image)
+
+
+def test_a_layer_of_the_view_is_that_of_the_network() -> None:
+    network = load_digits_network("int8")
+    for node in network.nodes:
+        assert node.layer is network.network.node(node.name).layer
+    assert network.network.node("logits").inputs == ("flatten",)
+    assert network.nodes[-1].inputs == ("average_pool",)

@@ -1,0 +1,180 @@
+"""The command lists of whole networks: who waits for whom, and what happens if somebody does not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from golden.tests.data import data_dir, require
+from golden.tflite import load_tflite
+from mapping.assignment import Assignment
+from mapping.bench_networks import LIMITS
+from mapping.networks import NetworkProgram, NetworkRun, compile_network, run_inputs
+from mapping.random_networks import random_network
+from mapping.runner import RunError
+from tb.commands import command_list, decode, encode
+from tb.config import SocConfig
+from tb.interface import ENGINES
+from tb.session import Session
+
+TOKEN_LIMIT, EVENT_LIMIT = 63, 255
+Command = dict[str, Any]
+
+
+def lists_of(program: NetworkProgram) -> dict[str, list[Command]]:
+    """The decoded commands of every unit."""
+    segments = dict(program.program.segments)
+    return {
+        unit: [dict(decode(block)) for block in segments[address].reshape(count, -1)]
+        for unit, (address, count) in program.program.starts.items()
+    }
+
+
+def blocked(command: Command, unit: str, tokens: Counter[Any], events: Counter[int]) -> bool:
+    if command["command"] == "wait":
+        return bool(events[command.get("event_id", 0)] < command["amount"])
+    waits = [engine for engine in ENGINES if command.get(f"wait_{engine}")]
+    return any(tokens[unit, engine, command["engine"]] < 1 for engine in waits)
+
+
+def play(lists: dict[str, list[Command]]) -> tuple[int, int]:
+    """Run the lists one command after the other, each unit in its order; return the most tokens and events.
+
+    Fails where no unit can go on, a counter is too small, or something is left over.
+    """
+    tokens: Counter[Any] = Counter()
+    events: Counter[int] = Counter()
+    at = dict.fromkeys(lists, 0)
+    most_tokens = most_events = 0
+    while any(at[unit] < len(commands) for unit, commands in lists.items()):
+        moved = False
+        for unit, commands in lists.items():
+            while at[unit] < len(commands) and not blocked(commands[at[unit]], unit, tokens, events):
+                command = commands[at[unit]]
+                for engine in ENGINES:
+                    tokens[unit, engine, command["engine"]] -= command.get(f"wait_{engine}", 0)
+                    tokens[unit, command["engine"], engine] += command.get(f"post_{engine}", 0)
+                if command["command"] == "wait":
+                    events[command.get("event_id", 0)] -= command["amount"]
+                if command["command"] == "signal":
+                    events[command.get("event_id", 0)] += 1
+                most_tokens = max(most_tokens, *tokens.values())
+                most_events = max(most_events, *events.values(), 0)
+                at[unit] += 1
+                moved = True
+        assert moved, f"dead-lock at {at}"
+    assert not any(tokens.values()), "tokens are left over"
+    assert not any(events.values()), "events are left over"
+    return most_tokens, most_events
+
+
+def test_lists_run_to_their_ends_in_their_order_and_leave_no_token() -> None:
+    config = SocConfig()
+    both = 0
+    for seed in range(80):
+        network, units, _ = random_network(seed, config.cores, layers=14)
+        lists = lists_of(compile_network(network, config, units, observe=seed % 3 == 0))
+        most_tokens, most_events = play(lists)
+        assert most_tokens <= TOKEN_LIMIT, f"seed {seed}"
+        assert most_events <= EVENT_LIMIT, f"seed {seed}"
+        both += any(command["command"] == "wait" for commands in lists.values() for command in commands)
+    assert both > 60, "most random networks should pass tensors between the units"
+
+
+def test_every_layer_of_a_unit_ends_with_a_mark_and_all_commands_come_before_the_interrupt() -> None:
+    config = SocConfig()
+    network, units, _ = random_network(5, config.cores)
+    program = compile_network(network, config, units)
+    marks = {
+        unit: [command.get("id", 0) for command in commands if command["command"] == "mark"]
+        for unit, commands in lists_of(program).items()
+    }
+    names = [op.name for op in program.program.graph.ops]
+    for unit, ids in marks.items():
+        assert ids == [names.index(part.layer) for part in program.program.parts if part.unit == unit]
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_the_scheduler_expects_what_the_hardware_measures(name: str, pair: Session) -> None:
+    network = load_tflite(require(data_dir() / "models" / f"{name}.tflite"))
+    program = compile_network(network, pair.config, Assignment("npu8"))
+    (run,) = run_inputs(pair, program, np.zeros(network.input.shape, np.int8))
+    assert abs(program.program.estimate - run.cycles) < 0.03 * run.cycles
+
+
+# ------------------------------------------------------------------------------- what breaks without it
+def without(program: NetworkProgram, key: str, engine: str) -> NetworkProgram:
+    """The program with a header bit cleared in every command of an engine, waits with their posts."""
+    direction, _, other = key.partition("_")
+    segments = dict(program.program.segments)
+    for unit, commands in lists_of(program).items():
+        words = []
+        for command in commands:
+            fields = {name: value for name, value in command.items() if name not in ("command", "engine")}
+            if command["engine"] == engine:
+                fields.pop(key, 0)
+            if direction == "wait" and command["engine"] == other:
+                fields.pop(f"post_{engine}", 0)
+            words.append(encode(command["command"], engine=command["engine"], **fields))
+        segments[program.program.starts[unit][0]] = command_list(words)
+    changed = replace(program.program, segments=tuple(segments.items()))
+    return replace(program, program=changed)
+
+
+def outcome(session: Session, program: NetworkProgram, x: Any) -> str:
+    try:
+        runs: list[NetworkRun] = list(run_inputs(session, program, x, check="layers"))
+    except RunError:
+        return "error"
+    return "exact" if all(run.exact for run in runs) else "different"
+
+
+@pytest.mark.parametrize(
+    ("key", "engine"),
+    [("fence", "compute"), ("wait_load", "compute"), ("wait_compute", "store")],
+)
+def test_without_its_waits_a_network_goes_wrong(key: str, engine: str, pair: Session) -> None:
+    """Every kind of wait is needed: the comparison notices when it is missing."""
+    results = []
+    for seed in range(12):
+        network, units, x = random_network(seed, pair.config.cores)
+        program = compile_network(network, pair.config, units, observe=True)
+        assert outcome(pair, program, x) == "exact"
+        results.append(outcome(pair, without(program, key, engine), x))
+    assert set(results) - {"exact"}, f"nothing went wrong without {key} of {engine}"
+
+
+def test_loads_that_do_not_wait_overwrite_weights_in_use(pair: Session) -> None:
+    """ResNet8's weights are larger than the scratchpad."""
+    network = load_tflite(require(data_dir() / "models" / "pretrainedResnet_quant.tflite"))
+    x = np.random.default_rng(1).integers(-128, 128, network.input.shape).astype(np.int8)
+    program = compile_network(network, pair.config, Assignment("npu8"), observe=True)
+    assert outcome(pair, program, x) == "exact"
+    assert outcome(pair, without(program, "wait_compute", "load"), x) == "different"
+
+
+def test_without_the_events_a_unit_reads_what_the_other_has_not_made(pair: Session) -> None:
+    wrong = 0
+    for seed in range(6):
+        network, units, x = random_network(seed, pair.config.cores)
+        program = compile_network(network, pair.config, units)
+        segments, starts = dict(program.program.segments), dict(program.program.starts)
+        for unit, commands in lists_of(program).items():
+            kept = [command for command in commands if command["command"] not in ("wait", "signal")]
+            words = [
+                encode(
+                    command["command"],
+                    engine=command["engine"],
+                    **{name: value for name, value in command.items() if name not in ("command", "engine")},
+                )
+                for command in kept
+            ]
+            segments[starts[unit][0]] = command_list(words)
+            starts[unit] = (starts[unit][0], len(kept))
+        changed = replace(program.program, segments=tuple(segments.items()), starts=starts)
+        wrong += outcome(pair, replace(program, program=changed), x) != "exact"
+    assert wrong
