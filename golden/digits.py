@@ -6,16 +6,16 @@ The network uses every operator and comes in two variants of one structure: `int
 lie the two network files, `digits_int8.npz` and `digits_ternary.npz`, and `digits_test_set.npz`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from golden.errors import LayerFileError, NpuloopError, ShapeError, UnsupportedError
-from golden.layer import Layer, read_npz
+from golden.layer import read_npz
 from golden.network import Network, load_network, run_network
 
 VARIANTS = ("int8", "ternary")
@@ -24,14 +24,6 @@ TEST_SET = "digits_test_set.npz"
 IMAGE = "image"
 INPUT_SCALE = 1 / 255
 INPUT_ZERO_POINT = -128
-
-
-class LayerNode(NamedTuple):
-    """A node that computes: its name, the names of the tensors it reads, its constants."""
-
-    name: str
-    inputs: tuple[str, ...]
-    layer: Layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,34 +42,6 @@ class DigitsNetwork:
     network: Network
     float_predictions: npt.NDArray[np.int64]
     test_indices: npt.NDArray[np.int64]
-
-    @property
-    def nodes(self) -> tuple[LayerNode, ...]:
-        """The nodes that compute, in order; where one reads a reshaped tensor, that before the reshape."""
-        sources = {node.name: node.inputs[0] for node in self.network.nodes if node.op == "reshape"}
-        return tuple(
-            LayerNode(node.name, tuple(sources.get(name, name) for name in node.inputs), node.layer)
-            for node in self.network.nodes
-            if node.layer is not None
-        )
-
-    def layers_for(self, image: npt.NDArray[Any]) -> list[Layer]:
-        """Runs the network on one image and returns its layers with real inputs and golden outputs.
-
-        Args:
-            image: (8, 8) grey values 0 to 16, as in scikit-learn.
-
-        Raises: ShapeError for another image.
-        """
-        tensors = run_network(self.network, quantize_image(image))
-        layers = []
-        for name, inputs, layer in self.nodes:
-            first = tensors[inputs[0]][0].reshape(layer.input.shape)
-            layer = replace(layer, input=first, expected=tensors[name][0])
-            if layer.op == "add":
-                layer = replace(layer, input2=tensors[inputs[1]][0])
-            layers.append(layer)
-        return layers
 
     def predictions(self, images: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """The digit of each image, 0 to 9, with the largest logit (the lowest digit on a tie).

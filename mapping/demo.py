@@ -1,23 +1,23 @@
-"""The embedded real input: a trained digits network, layer by layer, on both units in RTL.
+"""The embedded real input: trained digits networks, whole, on both units in RTL.
 
-The int8 variant runs on the 8-bit unit, the ternary one on the low-bit unit. Every layer reads what the
-hardware computed for the layers before it, so the accuracy is the hardware's.
+The int8 variant runs on the 8-bit unit, the ternary one on the low-bit unit; every tensor is compared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from rich.table import Table
 
-from golden.digits import IMAGE, DigitsNetwork, load_digits_network, quantize_image
-from mapping.compiler import compile_layer
-from mapping.runner import LayerRun, core_of, job_of, run_program
+from golden.digits import DigitsNetwork, load_digits_network, quantize_image
+from mapping.assignment import Assignment
+from mapping.network_report import layer_table, rows_of
+from mapping.networks import NetworkRun, compile_network, network_job, run_inputs
+from mapping.runner import RunError
 from tb.build import build, build_root
 from tb.config import SocConfig
 from tb.session import Session, rerun_with_waves
@@ -31,40 +31,32 @@ DEFAULT_IMAGES = 100
 class VariantReport:
     """One variant on one unit.
 
-    `layers` are the first image's runs (cycles do not depend on the data, which is checked); `mismatches`
-    counts values that differ from the golden model, per layer, over all images.
+    Attributes:
+        unit: the unit.
+        digits: the network with its test set.
+        runs: one for each image.
+        correct: how many digits the hardware found.
     """
 
     unit: str
-    network: DigitsNetwork
-    layers: tuple[LayerRun, ...]
-    mismatches_by_layer: tuple[int, ...]
-    images: int
+    digits: DigitsNetwork
+    runs: tuple[NetworkRun, ...]
     correct: int
 
     @property
+    def images(self) -> int:
+        """Number of images."""
+        return len(self.runs)
+
+    @property
     def mismatches(self) -> int:
-        """Values that differ, over all layers and images."""
-        return sum(self.mismatches_by_layer)
+        """Values that differ from the golden model, over all layers and images."""
+        return sum(sum(run.mismatches.values()) for run in self.runs)
 
     @property
     def accuracy(self) -> float:
         """Share of the images whose digit the hardware found."""
         return self.correct / self.images
-
-
-def run_image(session: Session, unit: str, network: DigitsNetwork, image: npt.NDArray[Any]) -> list[LayerRun]:
-    """Run one image through all layers on a unit; each layer reads the hardware's outputs."""
-    tensors = {IMAGE: quantize_image(image)}
-    runs = []
-    for node in network.nodes:
-        layer = replace(node.layer, input=tensors[node.inputs[0]].reshape(node.layer.input.shape))
-        if layer.op == "add":
-            layer = replace(layer, input2=tensors[node.inputs[1]])
-        run = run_program(session, compile_layer(layer, core_of(session.config, unit)))
-        tensors[node.name] = run.output
-        runs.append(run)
-    return runs
 
 
 def run_digits(
@@ -73,74 +65,51 @@ def run_digits(
     """Run the first `images` test digits through both variants; see `VariantReport`.
 
     Raises:
-        RunError: the hardware reports an error, or a layer's cycles depend on its data.
+        RunError: the hardware reports an error, or its cycles depend on the data.
         TestbenchError: the simulator cannot be built or dies.
     """
     reports = []
     with Session(SocConfig()) as session:
         for place, (unit, variant) in enumerate(PLACES):
-            network = load_digits_network(variant)
-            data, labels = network.test_set()
+            digits = load_digits_network(variant)
+            data, labels = digits.test_set()
             count = min(images, len(data))
-            first: list[LayerRun] = []
-            mismatches = np.zeros(len(network.nodes), np.int64)
-            correct = 0
-            for i in range(count):
-                runs = run_image(session, unit, network, data[i])
-                first = first or runs
-                mismatches += [run.mismatches for run in runs]
-                correct += int(runs[-1].output.argmax() == labels[i])
-                on_progress(place * count + i + 1, len(PLACES) * count)
-            reports.append(
-                VariantReport(unit, network, tuple(first), tuple(int(m) for m in mismatches), count, correct)
-            )
+            program = compile_network(digits.network, session.config, Assignment(unit), observe=True)
+            runs: list[NetworkRun] = []
+            for run in run_inputs(session, program, quantize_image(data[:count]), "layers"):
+                runs.append(run)
+                on_progress(place * count + len(runs), len(PLACES) * count)
+            if len({run.cycles for run in runs}) != 1:
+                raise RunError(f"network {digits.network.name!r}: its cycles depend on the data")
+            found = np.array([run.output.argmax() for run in runs])
+            reports.append(VariantReport(unit, digits, tuple(runs), int((found == labels[:count]).sum())))
     return reports
 
 
 def trace_digit() -> list[Path]:
-    """Run one digit's layers with waves and return the trace files."""
+    """Run one digit through both variants with waves and return the trace files."""
     config = SocConfig()
     suffix = build(config, "wave").trace_suffix
     paths = []
     for unit, variant in PLACES:
-        network = load_digits_network(variant)
-        image = network.test_set()[0][0]
-        for layer in network.layers_for(image):
-            job = job_of(compile_layer(layer, core_of(config, unit)))
-            path = build_root() / "waves" / f"{unit}-{layer.name}{suffix}"
-            paths.append(rerun_with_waves(config, job, path))
+        digits = load_digits_network(variant)
+        program = compile_network(digits.network, config, Assignment(unit))
+        job = network_job(program, quantize_image(digits.test_set()[0][0]))
+        path = build_root() / "waves" / f"{unit}-digits{suffix}"
+        paths.append(rerun_with_waves(config, job, path))
     return paths
 
 
 def table(report: VariantReport) -> Table:
     """Return the table of a variant: layer, unit, cycles, utilisation, mismatches."""
-    title = f"{report.network.variant} digits network on {report.unit}, {report.images} images"
-    result = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in ("layer", "operator", "unit"):
-        result.add_column(name, no_wrap=True)
-    for name in ("cycles", "MACs", "utilisation", "mismatches"):
-        result.add_column(name, justify="right")
-    for run, mismatches in zip(report.layers, report.mismatches_by_layer, strict=True):
-        has_macs = run.offered_macs > 0
-        result.add_row(
-            run.layer.name, run.layer.op, run.unit, f"{run.cycles:,}",
-            f"{run.useful_macs:,}" if has_macs else "-", f"{run.utilisation:.1%}" if has_macs else "-",
-            str(mismatches) if not mismatches else f"[red]{mismatches}[/]",
-        )  # fmt: skip
-    result.add_section()
-    result.add_row(
-        "all", "", "", f"{sum(run.cycles for run in report.layers):,}",
-        f"{sum(run.useful_macs for run in report.layers):,}",
-        "", str(report.mismatches), style="bold",
-    )  # fmt: skip
-    return result
+    return layer_table(report.runs)
 
 
 def verdict(report: VariantReport) -> str:
     """Return the sentence about accuracy."""
     return (
         f"{report.unit} got {report.correct} of {report.images} digits right ({report.accuracy:.1%}); "
-        f"the float network {report.network.float_correct(report.images)}"
+        f"the float network {report.digits.float_correct(report.images)}"
     )
 
 
@@ -148,22 +117,22 @@ def as_json(report: VariantReport) -> dict[str, Any]:
     """Return the table as plain data."""
     return {
         "unit": report.unit,
-        "variant": report.network.variant,
+        "variant": report.digits.variant,
         "images": report.images,
         "correct": report.correct,
         "accuracy": report.accuracy,
-        "float_correct": report.network.float_correct(report.images),
+        "float_correct": report.digits.float_correct(report.images),
         "mismatches": report.mismatches,
+        "total_cycles": report.runs[0].cycles,
         "layers": [
             {
-                "name": run.layer.name,
-                "op": run.layer.op,
-                "cycles": run.cycles,
-                "useful_macs": run.useful_macs,
-                "offered_macs": run.offered_macs,
-                "utilisation": run.utilisation,
-                "mismatches": mismatches,
+                "name": row.part.layer,
+                "op": row.op,
+                "cycles": row.measured.cycles,
+                "macs": row.part.macs,
+                "utilisation": row.utilisation,
+                "mismatches": sum(run.mismatches[row.part.layer] for run in report.runs),
             }
-            for run, mismatches in zip(report.layers, report.mismatches_by_layer, strict=True)
+            for row in rows_of(report.runs[0])
         ],
     }

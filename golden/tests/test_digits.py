@@ -21,8 +21,8 @@ from golden.digits import (
     quantize_image,
 )
 from golden.errors import LayerFileError, ShapeError, UnsupportedError
-from golden.layer import OPS, WEIGHTED_OPS, read_npz, run_layer, write_npz
-from golden.network import load_network
+from golden.layer import OPS, WEIGHTED_OPS, read_npz, write_npz
+from golden.network import load_network, run_network
 from golden.qat import quantize_input
 
 CORRECT = {"int8": 446, "ternary": 448}
@@ -60,20 +60,11 @@ def test_weights_have_the_variants_width(variant: str, bits: int) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_layers_for_an_image_chain_real_inputs_and_golden_outputs(variant: str) -> None:
-    network = load_digits_network(variant)
-    images, _ = network.test_set()
-    layers = network.layers_for(images[0])
-    outputs = {IMAGE: quantize_image(images[0])}
-    for node, layer in zip(network.nodes, layers, strict=True):
-        np.testing.assert_array_equal(layer.input.reshape(-1), outputs[node.inputs[0]].reshape(-1))
-        if layer.op == "add":
-            np.testing.assert_array_equal(layer.input2, outputs[node.inputs[1]])
-        assert layer.expected is not None
-        np.testing.assert_array_equal(layer.expected, run_layer(layer))
-        assert len(np.unique(layer.expected)) > 1, f"{node.name} is constant: a test with it would be blind"
-        outputs[node.name] = layer.expected
-    assert network.predict(images[0]) == network.predictions(images[:3])[0] == outputs["logits"].argmax()
+def test_no_tensor_is_constant(variant: str) -> None:
+    digits = load_digits_network(variant)
+    images, _ = digits.test_set()
+    for name, values in run_network(digits.network, quantize_image(images[:1])).items():
+        assert len(np.unique(values)) > 1, f"{name} is constant: a test with it would be blind"
 
 
 def test_real_images_are_those_that_the_network_reads() -> None:
@@ -121,11 +112,3 @@ def test_a_missing_or_damaged_file_is_one_clear_error(tmp_path: Path) -> None:
 def test_an_image_that_is_no_digit_is_refused(image: npt.NDArray[Any]) -> None:
     with pytest.raises(ShapeError, match="8 x 8"):
         quantize_image(image)
-
-
-def test_a_layer_of_the_view_is_that_of_the_network() -> None:
-    network = load_digits_network("int8")
-    for node in network.nodes:
-        assert node.layer is network.network.node(node.name).layer
-    assert network.network.node("logits").inputs == ("flatten",)
-    assert network.nodes[-1].inputs == ("average_pool",)
