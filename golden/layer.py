@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from golden import operators
-from golden.arithmetic import MAX_SHIFT, MIN_SHIFT, weight_range
+from golden.arithmetic import INT32_MAX, MAX_SHIFT, MIN_SHIFT, weight_range
 from golden.errors import ArithmeticRangeError, LayerFileError, NpuloopError, ShapeError, UnsupportedError
 
 Int8Array: TypeAlias = npt.NDArray[np.int8]
@@ -145,12 +145,6 @@ def _check_between(key: str, value: int, low: int, high: int) -> None:
         raise ArithmeticRangeError(f"{key} = {value} must lie in [{low}, {high}]")
 
 
-def _check_multipliers(key: str, values: npt.NDArray[Any]) -> None:
-    bad = values[(values != 0) & (values < 2**30)]
-    if bad.size:
-        raise ArithmeticRangeError(f"{key} has the value {int(bad[0])}; it must be 0 or lie in [2^30, 2^31)")
-
-
 def _check_arrays(layer: Layer, keys: tuple[str, ...]) -> None:
     for key, dtype in _ARRAY_TYPES.items():
         value = getattr(layer, key)
@@ -184,7 +178,7 @@ def _check_weighted(layer: Layer) -> None:
         shape = getattr(layer, key).shape
         if shape != (count,):
             raise ShapeError(f"{key} has shape {shape}; expected ({count},), one value per output channel")
-    _check_multipliers("multiplier", layer.multiplier)
+    _check_between("multiplier", int(layer.multiplier.min()), 0, INT32_MAX)
     for value in (int(layer.shift.min()), int(layer.shift.max())):
         _check_between("shift", value, MIN_SHIFT, MAX_SHIFT)
     _check_between("input_zero_point", layer.input_zero_point, -128, 127)
@@ -217,9 +211,7 @@ def _check_add(layer: Layer) -> None:
     for part in ("input1", "input2", "output"):
         _check_between(f"{part}_zero_point", getattr(layer, f"{part}_zero_point"), -128, 127)
         _check_between(f"{part}_shift", getattr(layer, f"{part}_shift"), MIN_SHIFT, 0)
-        multiplier = getattr(layer, f"{part}_multiplier")
-        _check_between(f"{part}_multiplier", multiplier, 0, 2**31 - 1)
-        _check_multipliers(f"{part}_multiplier", np.array([multiplier]))
+        _check_between(f"{part}_multiplier", getattr(layer, f"{part}_multiplier"), 0, INT32_MAX)
     _check_between("left_shift", layer.left_shift, 0, 23)
 
 

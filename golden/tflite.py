@@ -18,24 +18,20 @@ Sources: TensorFlow Lite kernels/{conv,depthwise_conv,fully_connected,add,poolin
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import tflite
-import torch
 
 from golden import host
 from golden.arithmetic import (
     INT32_MAX,
-    MIN_SHIFT,
     check_accumulator,
     multiply_by_quantized_multiplier,
     quantize_add,
     quantize_multiplier,
-    round_half_away,
 )
 from golden.errors import ArithmeticRangeError, ModelFileError, NpuloopError, UnsupportedError
 from golden.layer import Layer
@@ -47,7 +43,6 @@ Padding: TypeAlias = tuple[int, int, int, int]
 
 INPUT_NAME = "input"
 
-_MIN_MULTIPLIER = 2**30  # of a layer, unless it is 0
 _MAX_MEAN_WEIGHTS = 1 << 22  # of a mean that becomes a depthwise convolution
 _MAX_SHARING = 4  # how often the constants of a file may be read, on average
 
@@ -598,11 +593,8 @@ def _softmax(graph: _Graph, operator: FileOperator) -> None:
 
 
 # -------------------------------------------------------------------------------------------------- mean
-Steps: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
-
-
 def _mean(graph: _Graph, operator: FileOperator) -> None:
-    """The mean over height and width, as an average pool or as a depthwise convolution with weights of 1.
+    """The mean over height and width, as a depthwise convolution with weights of 1.
 
     The reference kernel does not divide: it rescales the sum of x - zero point by a multiplier into which
     1 / (H * W) went, which a depthwise convolution does as well.
@@ -617,34 +609,27 @@ def _mean(graph: _Graph, operator: FileOperator) -> None:
         raise UnsupportedError(
             f"a mean of {shape} over the axes {sorted(axes)}; supported are axes 1 and 2 of 4"
         )
+    if math.prod(shape) > _MAX_MEAN_WEIGHTS:
+        raise UnsupportedError(f"a mean over {source.shape}; supported are {_MAX_MEAN_WEIGHTS} values")
     height, width, channels = source.shape
     _check_new_shape(graph, operator, (1, 1, 1, channels) if options.KeepDims() else (1, channels))
-    node_output = _as(output, (1, 1, channels))
     multiplier, shift = _mean_constants(source.scale / output.scale, height * width)
-    if max(map(abs, _sums(source, height * width))) << max(shift, 0) > INT32_MAX:
+    if 255 * height * width << max(shift, 0) > INT32_MAX:
         raise UnsupportedError(f"a mean of {shape} from scale {source.scale} to {output.scale} leaves int32")
-    if _mean_is_average(source, output, height * width, multiplier, shift):
-        node = _layer_node(
-            operator, "average_pool", (name,), source, node_output, kernel=(height, width), stride=(1, 1)
-        )
-    else:
-        if math.prod(source.shape) > _MAX_MEAN_WEIGHTS:
-            raise UnsupportedError(f"a mean over {source.shape}; supported are {_MAX_MEAN_WEIGHTS} values")
-        multiplier, shift, bias = _mean_equivalent(source, output, height * width, multiplier, shift)
-        node = _layer_node(
-            operator,
-            "depthwise_conv2d",
-            (name,),
-            source,
-            node_output,
-            weights=np.ones((1, height, width, channels), np.int8),
-            bias=np.full(channels, bias, np.int32),
-            multiplier=np.full(channels, multiplier, np.int32),
-            shift=np.full(channels, shift, np.int32),
-            input_zero_point=source.zero_point,
-            output_zero_point=output.zero_point,
-            weight_scales=np.full(channels, 1 / (height * width)),
-        )
+    node = _layer_node(
+        operator,
+        "depthwise_conv2d",
+        (name,),
+        source,
+        _as(output, (1, 1, channels)),
+        weights=np.ones((1, height, width, channels), np.int8),
+        bias=np.zeros(channels, np.int32),
+        multiplier=np.full(channels, multiplier, np.int32),
+        shift=np.full(channels, shift, np.int32),
+        input_zero_point=source.zero_point,
+        output_zero_point=output.zero_point,
+        weight_scales=np.full(channels, 1 / (height * width)),
+    )
     graph.add(operator, node)
 
 
@@ -653,71 +638,6 @@ def _mean_constants(ratio: float, pixels: int) -> tuple[int, int]:
     multiplier, shift = quantize_multiplier(ratio)
     drop = min(pixels.bit_length() - 1, 32, 31 + shift)
     return (multiplier << drop) // pixels, shift - drop
-
-
-def _sums(source: Tensor, pixels: int) -> tuple[int, int]:
-    """The smallest and largest sum of x - zero point."""
-    return (-128 - source.zero_point) * pixels, (127 - source.zero_point) * pixels
-
-
-def _rescaling(multiplier: int, shift: int, bias: int, output: Tensor) -> Steps:
-    def rescale(sums: torch.Tensor) -> torch.Tensor:
-        return multiply_by_quantized_multiplier(sums + bias, multiplier, shift) + output.zero_point
-
-    return rescale
-
-
-def _equal(first: Steps, second: Steps, low: int, high: int) -> bool:
-    """Whether two non-decreasing functions, clamped to int8, are equal for all integers from low to high.
-
-    They are if every output value is first reached, or exceeded, at the same place. All the places are found
-    at once by bisection.
-    """
-    return torch.equal(_first_reached(first, low, high), _first_reached(second, low, high))
-
-
-def _first_reached(function: Steps, low: int, high: int) -> torch.Tensor:
-    values = torch.arange(-127, 128)
-    below, above = torch.full_like(values, low - 1), torch.full_like(values, high + 1)
-    while bool((above - below > 1).any()):
-        middle = torch.div(below + above, 2, rounding_mode="floor").clamp(low, high)
-        reached = function(middle) >= values
-        above = torch.where(reached & (above - below > 1), middle, above)
-        below = torch.where(~reached & (above - below > 1), middle, below)
-    return above
-
-
-def _mean_is_average(source: Tensor, output: Tensor, pixels: int, multiplier: int, shift: int) -> bool:
-    if (source.scale, source.zero_point) != (output.scale, output.zero_point):
-        return False
-
-    def average(sums: torch.Tensor) -> torch.Tensor:
-        return round_half_away(sums + pixels * source.zero_point, pixels)
-
-    return _equal(_rescaling(multiplier, shift, 0, output), average, *_sums(source, pixels))
-
-
-def _mean_equivalent(
-    source: Tensor, output: Tensor, pixels: int, multiplier: int, shift: int
-) -> tuple[int, int, int]:
-    """Multiplier, shift and bias of a layer that equal the reference kernel's for every possible sum.
-
-    A layer's multiplier is at least 2^30. Where the kernel's is smaller, twice the multiplier keeps one bit
-    more before the second rounding. A bias can make up for that where all sums have the same sign.
-
-    Raises: UnsupportedError where there are none.
-    """
-    if multiplier == 0 or multiplier >= _MIN_MULTIPLIER:
-        return multiplier, shift, 0
-    exact = _rescaling(multiplier, shift, 0, output)
-    candidates = range(max(2 * multiplier - 1, _MIN_MULTIPLIER), 2 * multiplier + 2)
-    for bias, candidate in product((0, 1, -1), candidates if shift > MIN_SHIFT else ()):
-        if _equal(exact, _rescaling(candidate, shift - 1, bias, output), *_sums(source, pixels)):
-            return candidate, shift - 1, bias
-    raise UnsupportedError(
-        f"a mean over {pixels} pixels from scale {source.scale}, zero point {source.zero_point} to "
-        f"{output.scale}, {output.zero_point} has no exact counterpart on the units"
-    )
 
 
 _CONVERTERS: dict[str, Callable[[_Graph, FileOperator], None]] = {

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import functools
+import importlib
+import sys
 import zipfile
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import numpy as np
 import numpy.typing as npt
+import torch
 import typer
+from torch import nn
 
 from golden.errors import NpuloopError, UnsupportedError
+from golden.export import export
 from golden.layer import WEIGHTED_OPS
 from golden.models import load_model
 from golden.network import Network, check_input, save_network
-from golden.weights import Widths, quantize_weights
+from golden.weights import Widths, quantize_weights, weight_errors
 from mapping.assignment import Assignment, load_assignment
 from mapping.console import FAILED, Setting, console, errors, progress, write_atomically, write_json
 from mapping.legalise import legalise_network
@@ -117,6 +122,19 @@ def read_inputs(network: Network, path: Path | None, seed: int) -> npt.NDArray[A
             low, high = (network.input.scale * (q - network.input.zero_point) for q in (-128, 127))
             return rng.uniform(low, high, (1, *network.input.shape)).astype(np.float32)
         return rng.integers(-128, 128, (1, *network.input.shape)).astype(np.int8)
+    array = read_array(path)
+    try:
+        return np.ascontiguousarray(check_input(network, array))
+    except NpuloopError as error:
+        raise type(error)(f"{path}: {error}") from None
+
+
+def read_array(path: Path) -> npt.NDArray[Any]:
+    """Return the array of a .npy file.
+
+    Raises:
+        NpuloopError: a missing or damaged file, or another kind of file; naming it.
+    """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
@@ -124,11 +142,8 @@ def read_inputs(network: Network, path: Path | None, seed: int) -> npt.NDArray[A
     except (ValueError, EOFError, SyntaxError, TypeError, KeyError, zipfile.BadZipFile) as error:
         raise NpuloopError(f"{path}: no .npy array ({error}); write it with numpy.save") from None
     if not isinstance(array, np.ndarray):
-        raise NpuloopError(f"{path}: an archive of arrays; --input takes one array, written with numpy.save")
-    try:
-        return np.ascontiguousarray(check_input(network, array))
-    except NpuloopError as error:
-        raise type(error)(f"{path}: {error}") from None
+        raise NpuloopError(f"{path}: an archive of arrays; write one array with numpy.save")
+    return array
 
 
 def show(model: Model) -> None:
@@ -138,28 +153,52 @@ def show(model: Model) -> None:
 
 
 def quantize(
-    model: Model,
+    model: Annotated[
+        str, typer.Argument(help="model file, or package.module:function that gives a trained nn.Module")
+    ],
     out: Annotated[Path, typer.Argument(help="network file to write (.npz)")],
     bits: Annotated[int | None, typer.Option(min=2, max=8, help="width of all weights")] = None,
     layers: Annotated[
-        list[str], typer.Option("--layer", help="LAYER=BITS, instead of --bits; repeatable")
-    ] = [],  # noqa: B006
-    mapping: Annotated[
-        Path | None, typer.Option(help="MAP.yaml: every channel gets its unit's width")
-    ] = None,
+        list[str],
+        typer.Option("--layer", help="LAYER=BITS, where it is not --bits; repeatable"),
+    ] = [],  # noqa: B006  # typer reads it, nobody writes it
+    mapping: Annotated[Path | None, typer.Option(help="MAP.yaml: a channel gets its unit's width")] = None,
     settings: Setting = [],  # noqa: B006  # as above
+    calibration: Annotated[
+        Path | None, typer.Option(help="inputs of the nn.Module (.npy, float32), (N, C, H, W)")
+    ] = None,
 ) -> None:
     """Make a network with narrower weights, without training, and print what each layer's weights lost.
 
     Every channel gets the scale with the least squared error. With --mapping, the channels of the low-bit
-    unit become as narrow as that unit's weights (--set W_BITS=4 for another width), the others stay as they
-    are.
+    unit become as narrow as its weights (--set W_BITS=4 for another width), the others stay as they are.
+    A float nn.Module is exported: batch norm folded, activations calibrated; its losses are against 8 bits.
     """
-    network = load_model(model)
     if (bits is not None or bool(layers)) == (mapping is not None):
         raise UnsupportedError("give --bits or --layer, or else --mapping")
     if out.suffix != ".npz":
         raise UnsupportedError(f"{out}: a network file's name ends in .npz")
+    if is_module(model):
+        module, batches = load_module(model), read_calibration(calibration)
+        name = model.partition(":")[2]
+        network = export(module, batches, name=name)
+        widths = asked_widths(network, bits, layers, mapping, settings)
+        narrowed = export(module, batches, name=name, weight_bits=widths)
+        lost = weight_errors(network, narrowed)
+    else:
+        if calibration:
+            raise UnsupportedError("--calibration is for an nn.Module; a model file has its scales")
+        network = load_model(Path(model))
+        narrowed, lost = quantize_weights(network, asked_widths(network, bits, layers, mapping, settings))
+    save_network(narrowed, out)
+    console.print(weight_error_table(lost, f"{network.name}: weights"))
+    console.print(f"\nwrote {out}", markup=False, soft_wrap=True)
+
+
+def asked_widths(
+    network: Network, bits: int | None, layers: list[str], mapping: Path | None, settings: list[str]
+) -> dict[str, Widths]:
+    """Return the width of every layer's weights, or of each of its channels, that the options ask for."""
     weighted = [node.name for node in network.nodes if node.op in WEIGHTED_OPS]
     widths: dict[str, Widths] = dict.fromkeys(weighted, bits) if bits is not None else {}
     for item in layers:
@@ -172,7 +211,45 @@ def quantize(
         units = load_assignment(mapping).units(network, legalise_network(network), config.cores)
         core_bits = np.array([core.w_bits for core in config.cores])
         widths |= {name: core_bits[units[name]] for name in weighted}
-    narrowed, lost = quantize_weights(network, widths)
-    save_network(narrowed, out)
-    console.print(weight_error_table(lost, f"{network.name}: weights"))
-    console.print(f"\nwrote {out}", markup=False, soft_wrap=True)
+    return widths
+
+
+def is_module(model: str) -> bool:
+    """Return whether a model is package.module:function and no file."""
+    name, colon, function = model.partition(":")
+    return bool(colon) and function.isidentifier() and all(part.isidentifier() for part in name.split("."))
+
+
+def load_module(model: str) -> nn.Module:
+    """Return the trained module that package.module:function gives.
+
+    Raises:
+        UnsupportedError: no such function, it fails, or it gives something else.
+    """
+    name, _, function = model.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        made = getattr(importlib.import_module(name), function)()
+    except (ImportError, AttributeError) as error:
+        raise UnsupportedError(f"{model}: {error}; give package.module:function") from None
+    finally:
+        sys.path.pop(0)
+    if not isinstance(made, nn.Module):
+        raise UnsupportedError(f"{model} gives a {type(made).__name__}, not an nn.Module")
+    return made
+
+
+def read_calibration(path: Path | None) -> torch.Tensor:
+    """Return calibration inputs from a file.
+
+    Raises:
+        NpuloopError: no file, or one that is damaged or not float32; naming the file.
+    """
+    if path is None:
+        raise UnsupportedError("an nn.Module needs --calibration: inputs that show its activations' ranges")
+    array = read_array(path)
+    if array.dtype != np.float32 or array.ndim < 2 or not np.isfinite(array).all():
+        raise UnsupportedError(
+            f"{path}: calibration inputs are finite float32 (N, ...), not {array.dtype} {array.shape}"
+        )
+    return torch.from_numpy(np.array(array))

@@ -99,6 +99,45 @@ def test_quantize_with_a_mapping_narrows_what_the_low_bit_unit_makes(tmp_path: P
     assert done.returncode == 0, done.stderr
 
 
+MODULE = """
+import torch
+from torch import nn
+
+def net():
+    torch.manual_seed(0)
+    first = [nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()]
+    second = [nn.Conv2d(16, 24, 3, stride=2), nn.ReLU6()]
+    return nn.Sequential(*first, *second, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 10)).eval()
+
+def number():
+    return 3
+"""
+
+
+def test_a_float_module_becomes_a_network_for_both_units(tmp_path: Path) -> None:
+    (tmp_path / "nets.py").write_text(MODULE)
+    (tmp_path / "map.yaml").write_text("npuloop_mapping: 1\nlayers:\n  '3': {npu8: 8, npu_lb: 16}\n")
+    images = np.random.default_rng(0).normal(size=(8, 3, 12, 12)).astype(np.float32)
+    np.save(tmp_path / "images.npy", images)
+    options = ("--calibration", "images.npy")
+    done = npuloop("quantize", "nets:net", "net.npz", "--mapping", "map.yaml", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "16 x 2 bits, 8 x 8 bits" in done.stdout
+    done = npuloop("run", "net.npz", "--mapping", "map.yaml", "--check", "layers", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for arguments, message in {
+        ("nets:none", *options): "module 'nets' has no attribute 'none'",
+        ("none:net", *options): "No module named 'none'",
+        ("nets:number", *options): "gives a int, not an nn.Module",
+        ("nets:net",): "needs --calibration",
+        ("net.npz", *options): "--calibration is for an nn.Module",
+    }.items():
+        failed = npuloop("quantize", arguments[0], "o.npz", "--bits", 4, *arguments[1:], cwd=tmp_path)
+        assert failed.returncode == 2
+        assert message in failed.stderr
+        assert not (tmp_path / "o.npz").exists()
+
+
 def bad(files: tuple[Path, Path, Path, Network], tmp_path: Path) -> dict[str, tuple[list[object], str]]:
     model, mapping, inputs, network = files
     shape, dtype, text, many = (tmp_path / name for name in ("s.npy", "d.npy", "t.npy", "m.npz"))

@@ -78,7 +78,8 @@ def steps_of(columns: dict[str, Values], lanes: int, rng: np.random.Generator) -
 
 def extreme_steps(lanes: int, rng: np.random.Generator) -> list[Step]:
     """Return every accumulator and multiplier extreme at every shift, each twice: rounding is drawn."""
-    acc, multiplier, shift = (np.tile(grid.reshape(-1), 2) for grid in np.meshgrid(EXTREMES, EXTREMES, SHIFTS))
+    grids = np.meshgrid(EXTREMES, EXTREMES, SHIFTS)
+    acc, multiplier, shift = (np.tile(grid.reshape(-1), 2) for grid in grids)
     bias = rng.choice(EXTREMES, acc.size)
     # half of them reach the multiplier as the extreme itself, half are moved (and wrapped) by the bias
     acc = np.where(rng.integers(0, 2, acc.size) == 1, np.asarray(wrap_int32(acc - bias)), acc)
