@@ -35,7 +35,6 @@ module npu_requant #(
 );
   typedef struct packed {
     logic [TagBits-1:0] tag;
-    logic single;
     logic [7:0] zero_point;
     logic [7:0] act_min;
     logic [7:0] act_max;
@@ -43,6 +42,7 @@ module npu_requant #(
 
   logic [5:1] valid_q;
   side_t side1_q, side2_q, side3_q, side4_q;
+  logic single1_q, single2_q, single3_q;
   logic [TagBits-1:0] tag5_q;
   logic [Lanes-1:0][31:0] shifted_q, multiplier_q, high_q, wide_q;
   logic [Lanes-1:0][4:0] right1_q, right2_q, right3_q;
@@ -59,7 +59,8 @@ module npu_requant #(
   always_ff @(posedge clk_i) begin
     // 1: bias and left shift
     if (valid_i) begin
-      side1_q <= '{tag: tag_i, single: single_i, zero_point: zero_point_i, act_min: act_min_i, act_max: act_max_i};
+      single1_q <= single_i;
+      side1_q   <= '{tag: tag_i, zero_point: zero_point_i, act_min: act_min_i, act_max: act_max_i};
       for (int unsigned l = 0; l < Lanes; l++) begin
         shifted_q[l]    <= (sum_i[l] + bias_i[l]) << (shift_i[l][7] ? 5'd0 : shift_i[l][4:0]);
         right1_q[l]     <= shift_i[l][7] ? 5'(-shift_i[l]) : 5'd0;
@@ -68,8 +69,9 @@ module npu_requant #(
     end
     // 2: product
     if (valid_q[1]) begin
-      side2_q  <= side1_q;
-      right2_q <= right1_q;
+      single2_q <= single1_q;
+      side2_q   <= side1_q;
+      right2_q  <= right1_q;
       for (int unsigned l = 0; l < Lanes; l++) begin
         product_q[l]  <= 64'(signed'(shifted_q[l])) * 64'(signed'(multiplier_q[l]));
         saturate_q[l] <= shifted_q[l] == 32'h8000_0000 && multiplier_q[l] == 32'h8000_0000;
@@ -77,13 +79,14 @@ module npu_requant #(
     end
     // 3: high half of twice the product, rounded; the division by 2^31 truncates towards zero
     if (valid_q[2]) begin
-      side3_q  <= side2_q;
-      right3_q <= right2_q;
+      single3_q <= single2_q;
+      side3_q   <= side2_q;
+      right3_q  <= right2_q;
       for (int unsigned l = 0; l < Lanes; l++) begin
         automatic logic [63:0] nudged;
         nudged = product_q[l] + (product_q[l][63] ? 64'hFFFF_FFFF_C000_0001 : 64'h4000_0000);
         if (saturate_q[l]) high_q[l] <= 32'h7FFF_FFFF;
-        else if (side2_q.single) high_q[l] <= product_q[l][62:31];
+        else if (single2_q) high_q[l] <= product_q[l][62:31];
         else high_q[l] <= nudged[62:31] + 32'(nudged[63] && nudged[30:0] != '0);
         half_q[l] <= product_q[l][30] && !saturate_q[l];
         rest_q[l] <= product_q[l][29:0] != '0 && !saturate_q[l];
@@ -99,9 +102,9 @@ module npu_requant #(
         mask      = ~(32'hFFFF_FFFF << right3_q[l]);
         remainder = high_q[l] & mask;
         // a negative remainder of exactly one half rounds down, unless the high half has left something behind
-        threshold = (mask >> 1) + 32'(negative && !(side3_q.single && (half_q[l] || rest_q[l])));
+        threshold = (mask >> 1) + 32'(negative && !(single3_q && (half_q[l] || rest_q[l])));
         up        = remainder > threshold;
-        if (side3_q.single && right3_q[l] == 5'd0) up = half_q[l] && (!negative || rest_q[l]);
+        if (single3_q && right3_q[l] == 5'd0) up = half_q[l] && (!negative || rest_q[l]);
         wide_q[l] <= 32'(signed'(high_q[l]) >>> right3_q[l]) + 32'(up);
       end
     end
