@@ -116,7 +116,7 @@ def multiply_by_quantized_multiplier(
 
     Args:
         x: int32 values.
-        multiplier: int32 values, in a network [2^30, 2^31); 0 and negative values are computed too.
+        multiplier: int32 values, in a network not negative; 0 and negative values are computed too.
         shift: -31 to 30; positive is to the left.
 
     Raises: ArithmeticRangeError where an argument is outside its range.

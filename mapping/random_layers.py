@@ -65,7 +65,7 @@ def _multipliers(
     """Draw multipliers and shifts: mostly such that the outputs spread over int8, sometimes anything."""
     drawn = rng.integers(1 << 30, 1 << 31, channels, dtype=np.int64)
     # one channel in eight: multipliers whose products end in zeros, so that ties of the rounding occur
-    special = np.array([1 << 30, (1 << 31) - 1, 3 << 29, 0])[drawn >> 3 & 3]
+    special = np.array([1 << 30, (1 << 31) - 1, 3 << 29, 0, 1, 5 << 20, 1 << 29, 77])[drawn >> 3 & 7]
     multiplier = np.where(drawn & 7 == 0, special, drawn).astype(np.int32)
     if rng.random() < 0.75:
         centre = -round(np.log2(max(reduction, 1.0)))

@@ -43,7 +43,7 @@ def random_layer(rng: np.random.Generator, op: str) -> Layer:
         values["left_shift"] = 20
         for part, low, high in (("input1", -4, 1), ("input2", -4, 1), ("output", -21, -16)):
             values[f"{part}_zero_point"] = int(rng.integers(-128, 128))
-            values[f"{part}_multiplier"] = int(rng.integers(2**30, 2**31))
+            values[f"{part}_multiplier"] = int(rng.integers(2**31))
             values[f"{part}_shift"] = int(rng.integers(low, high))
         return Layer(**values)
     kernel = (int(rng.integers(1, 5)), int(rng.integers(1, 5)))
@@ -61,7 +61,7 @@ def random_layer(rng: np.random.Generator, op: str) -> Layer:
         **values,
         weights=rng.integers(-128, 128, weight_shape).astype(np.int8),
         bias=rng.integers(-20000, 20000, out_channels).astype(np.int32),
-        multiplier=rng.integers(2**30, 2**31, out_channels).astype(np.int32),
+        multiplier=rng.integers(2**31, size=out_channels).astype(np.int32),
         shift=rng.integers(-11, -5, out_channels).astype(np.int32),
         input_zero_point=int(rng.integers(-128, 128)),
         output_zero_point=int(rng.integers(-128, 128)),

@@ -22,6 +22,7 @@ from golden.layer import (
     run_layer,
     save_layer,
 )
+from golden.tests.plain import rescale
 from golden.tests.random_layers import random_layer
 
 SEED = 20240609
@@ -44,6 +45,41 @@ def test_a_saved_layer_is_read_back_identical(tmp_path: Path) -> None:
         for key in (*layer_keys(op), "expected"):
             np.testing.assert_array_equal(getattr(again, key), getattr(layer, key))
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"{op}.npz" for op in OPS)
+
+
+@pytest.mark.parametrize("multiplier", [0, 1, 5, 2**29, 2**30 - 1, 2**31 - 1])
+def test_any_multiplier_that_is_not_negative_is_computed(multiplier: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(SEED)
+    path = tmp_path / "layer.npz"
+    layer = random_layer(rng, "fully_connected")
+    layer.multiplier.fill(multiplier)
+    for shift in (-9, 0, 3, 22):
+        save_layer(replace(layer, shift=np.full_like(layer.shift, shift)), path)
+        acc = layer.weights.astype(int) @ (layer.input.astype(int) - layer.input_zero_point)
+        ends = (layer.output_zero_point, layer.act_min, layer.act_max)
+        expected = [
+            rescale(int(total), int(bias), multiplier, shift, *ends)
+            for total, bias in zip(acc, layer.bias, strict=True)
+        ]
+        assert run_layer(load_layer(path)).tolist() == expected
+    add = replace(random_layer(rng, "add"), act_min=-128, act_max=127)
+    add = replace(
+        add, input1_multiplier=multiplier, input2_multiplier=multiplier // 3, output_multiplier=multiplier
+    )
+    save_layer(add, path)
+
+    def scaled(x: int, part: str) -> int:
+        values = {key: getattr(add, f"{part}_{key}") for key in ("multiplier", "shift", "zero_point")}
+        shifted = (x - values["zero_point"]) << add.left_shift
+        return rescale(shifted, 0, values["multiplier"], values["shift"], 0, -(2**31), 2**31 - 1)
+
+    sums = [
+        scaled(int(a), "input1") + scaled(int(b), "input2")
+        for a, b in zip(add.input.flatten(), add.input2.flatten(), strict=True)
+    ]
+    ends = (add.output_zero_point, -128, 127)
+    expected = [rescale(total, 0, multiplier, add.output_shift, *ends) for total in sums]
+    assert run_layer(load_layer(path)).flatten().tolist() == expected
 
 
 def test_a_failed_save_leaves_the_old_file_and_nothing_else(
@@ -111,8 +147,8 @@ BAD = [
     ("conv2d", put("input_zero_point", 128), "input_zero_point = 128"),
     ("conv2d", put("act_max", 128), "act_max = 128"),
     ("conv2d", lambda a: a.update(act_min=np.array(5), act_max=np.array(4)), "act_max = 4"),
-    ("conv2d", lambda a: a["multiplier"].fill(5), "multiplier has the value 5"),
-    ("conv2d", lambda a: a["multiplier"].fill(-(2**31)), "multiplier has the value -2147483648"),
+    ("conv2d", lambda a: a["multiplier"].put(0, -1), "multiplier = -1 must lie in"),
+    ("conv2d", lambda a: a["multiplier"].fill(-(2**31)), "multiplier = -2147483648"),
     ("conv2d", lambda a: a["shift"].fill(31), "shift = 31"),
     ("conv2d", lambda a: a["shift"].fill(-32), "shift = -32"),
     ("conv2d", reshape("input", 4, 4), "input of conv2d has 3 axes"),
@@ -130,6 +166,8 @@ BAD = [
     ("add", reshape("input2", 1, 1, 99), "must have the same shape"),
     ("add", put("output_shift", 1), "output_shift = 1"),
     ("add", put("input1_multiplier", 2**31), "input1_multiplier = 2147483648"),
+    ("add", put("input2_multiplier", -1), "input2_multiplier = -1"),
+    ("add", put("output_multiplier", -(2**30)), "output_multiplier = -1073741824"),
     ("add", put("left_shift", 24), "left_shift = 24"),
 ]
 

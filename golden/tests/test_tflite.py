@@ -447,40 +447,46 @@ def test_two_pads_and_two_readers_of_a_pad_are_folded(tmp_path: Path) -> None:
     assert [node.op for node in check(case, tmp_path).nodes] == ["conv2d", "conv2d", "add"]
 
 
+def every_sum(size: tuple[int, int]) -> npt.NDArray[np.int8]:
+    """Images (N, *size, C) whose channels have every possible sum, their pixels as equal as they can be."""
+    pixels, channels = math.prod(size), 1024
+    sums = np.resize(np.arange(255 * pixels + 1), (-(-(255 * pixels + 1) // channels), 1, channels))
+    images = sums // pixels + (np.arange(pixels)[:, None] < sums % pixels) - 128
+    return images.reshape(-1, *size, channels).astype(np.int8)
+
+
+MEAN_SIZES = [(1, 1), (1, 2), (1, 3), (2, 2), (3, 3), (4, 4), (5, 5), (6, 5), (7, 7), (8, 8), (25, 5)]
+
+
 @pytest.mark.parametrize("keep_dims", [True, False])
-@pytest.mark.parametrize("size", [(1, 1), (1, 3), (2, 1), (2, 2), (4, 4), (8, 8), (7, 7), (3, 3), (5, 6)])
-@pytest.mark.parametrize("zero_point", [-128, 127])
-def test_mean_of_one_scale_and_sign_equals_the_interpreter(
-    size: tuple[int, int], keep_dims: bool, zero_point: int, tmp_path: Path
+@pytest.mark.parametrize("size", MEAN_SIZES)
+def test_mean_of_every_sum_equals_the_interpreter(
+    size: tuple[int, int], keep_dims: bool, tmp_path: Path
 ) -> None:
-    case = Case.start((1, *size, 50), size)
-    case.builder.tensors[case.input].quantization.zeroPoint = [zero_point]
-    check(case.mean(keep_dims, None, (2, -3)), tmp_path, 200)
+    images = every_sum(size)
+    total = (images.astype(np.int64) + 128).sum(axis=(1, 2))
+    assert set(total.flatten().tolist()) == set(range(255 * math.prod(size) + 1))
+    for seed, factor in enumerate([None, 1.0, 0.5, 2.0, 1e-4, 9.5, 0.0, 0.0]):  # 0 is any
+        case = Case.start((1, *images.shape[1:]), (seed, *size, keep_dims))
+        if factor is None:  # the quantisation stays
+            quantisation = None
+        else:
+            factor = factor or 2 ** case.rng.uniform(-3, 3)
+            scale = float(np.float32(case.quantisation[0] / factor))
+            quantisation = scale, int(case.rng.integers(-150, 150).clip(-128, 127))
+        content = case.mean(keep_dims, quantisation, (1, 2) if seed % 2 else (2, -3)).build()
+        network = imported(content, tmp_path)
+        assert network.nodes[0].name == "depthwise_conv2d_0"
+        got = run_network(network, images)[network.output_name]
+        np.testing.assert_array_equal(got, invoke(interpreter(content), images), err_msg=f"{factor} {size}")
 
 
-def test_mean_of_any_quantisation_equals_the_interpreter_or_is_refused(tmp_path: Path) -> None:
-    exact = 0
-    for seed in range(100):
-        size = [(1, 1), (2, 2), (7, 7), (3, 5), (6, 6)][seed % 5]
-        case = Case.start((1, *size, 20), seed)
-        scale = float(np.float32(0.1 * case.rng.choice([1, 2, case.rng.uniform(0.3, 3)])))
-        case.mean(bool(seed % 2), (scale, int(case.rng.integers(-128, 128))))
-        try:
-            imported(case.build(), tmp_path)
-        except UnsupportedError:
-            with pytest.raises(UnsupportedError, match="no exact counterpart on the units"):
-                imported(case.build(), tmp_path)
-            continue
-        check(case, tmp_path, 100)
-        exact += 1
-    assert exact >= 40
-
-
-def test_mean_of_three_pixels_is_an_average_pool_and_of_four_is_not(tmp_path: Path) -> None:
-    three = check(Case.start((1, 1, 3, 4)).mean(True, None), tmp_path)
-    assert [node.name for node in three.nodes] == ["average_pool_0"]
-    four = check(Case.start((1, 2, 2, 4)).mean(False, None), tmp_path)
-    assert [node.name for node in four.nodes] == ["depthwise_conv2d_0", "reshape_0_out"]
+def test_mean_has_the_multiplier_of_the_reference_kernel(tmp_path: Path) -> None:
+    expected = {(3, 3): (2**30 * 8 // 9, -2), (8, 8): (2**30, -5), (25, 5): (2**30 * 64 // 125, -5)}
+    for size, pair in expected.items():
+        layer = imported(Case.start((1, *size, 4)).mean(True, None).build(), tmp_path).nodes[0].layer
+        assert layer is not None
+        assert (int(layer.multiplier[0]), int(layer.shift[0])) == pair
 
 
 def test_reshapes_equal_the_interpreter(tmp_path: Path) -> None:
@@ -606,6 +612,14 @@ def unsupported() -> dict[str, tuple[Callable[[], Case], str]]:
         case = conv()
         return case.then("MEAN", case.output((1, 8, 8, 1)), case.builder.constant([3]), keepDims=True)
 
+    def large_mean() -> Case:
+        case = Case.start((1, 512, 513, 16))
+        return case.mean(True, None)
+
+    def steep_mean() -> Case:
+        case = Case.start((1, 3, 3, 4))
+        return case.mean(True, (1e-9, 0))
+
     def pool_that_rescales() -> Case:
         case = conv()
         return case.then("MAX_POOL_2D", case.output((1, 8, 8, 4)))
@@ -651,6 +665,8 @@ def unsupported() -> dict[str, tuple[Callable[[], Case], str]]:
         "activation": (tanh, "fused activation number 4; supported are NONE, RELU, RELU6 and RELU_N1_TO_1"),
         "constant operand": (constant_to_add, "is constant where an activation is expected"),
         "mean": (mean_over_channels, r"operator 1 \(MEAN\): a mean of .* supported are axes 1 and 2"),
+        "large mean": (large_mean, r"operator 0 \(MEAN\): a mean over .*; supported are 4194304 values"),
+        "steep mean": (steep_mean, r"operator 0 \(MEAN\): a mean of .* from scale .* leaves int32"),
         "rescaling pool": (pool_that_rescales, "input and output of a pool must share scale and zero point"),
         "weight zero point": (weights_with_a_zero_point, "with a zero point; supported is 0"),
         "softmax output": (other_softmax, r"operator 0 \(SOFTMAX\): output scale .*; supported are 1/256"),
