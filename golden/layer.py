@@ -29,6 +29,9 @@ POOL_OPS = ("average_pool", "max_pool")
 # What the hardware can do is narrower, and the compiler's to check.
 MAX_GEOMETRY = 1024
 
+MAX_FILE_BYTES = 1 << 30
+"""A bound on what an archive unpacks to: a damaged or hostile file must not ask for endless memory."""
+
 _WEIGHTED_KEYS = ("weights", "bias", "multiplier", "shift", "input_zero_point", "output_zero_point")
 _ADD_KEYS = (
     "input2",
@@ -368,6 +371,11 @@ def layer_from_arrays(name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> Laye
 def _members(file: BinaryIO, path: Path) -> dict[str, npt.NDArray[Any]]:
     if not zipfile.is_zipfile(file):
         raise LayerFileError(f"{path}: not an .npz archive, or cut off; write it with numpy.savez")
+    file.seek(0)
+    with zipfile.ZipFile(file) as members:
+        size = sum(member.file_size for member in members.infolist())
+    if size > MAX_FILE_BYTES:
+        raise LayerFileError(f"{path}: unpacks to {size} bytes; up to {MAX_FILE_BYTES} are supported")
     file.seek(0)
     with np.load(file, allow_pickle=False) as archive:
         return {key: archive[key] for key in archive.files}
