@@ -485,17 +485,25 @@ class Emitter:
         return Run(first, min(part.in_places - first, chunk.share.planes * part.core.rows))
 
     def _cycles(self, part: Part, chunk: _Chunk, rect: Rect) -> int:
-        stripe = stripe_of(rect.pixels, part.core.stripe_depth)
+        """Return the cycles of the array or of the requantiser, whichever is slower, by the cycle law."""
+        op, core = part.op, part.core
+        height, width, _ = op.shape
+        groups = ceil_div(chunk.run.count, 16)
+        stripe = stripe_of(rect.pixels, core.stripe_depth)
         lengths = [min(stripe, rect.pixels - first) for first in range(0, rect.pixels, stripe)]
-        places = self._plane_run(part, chunk).count
-        if part.op.layer.op == "conv2d":
-            law = cycle_law(part.op, chunk.run.count, places, part.core, lengths)
-            return law * chunk.share.rows // kernel_size(part.op.layer)[0]
-        height, width, _ = part.op.shape
-        law = cycle_law(part.op, chunk.run.count, places, part.core)
-        if part.op.layer.op == "add":
-            law = law * 5 // 3
-        return law * rect.pixels // (height * width)
+        # while a stripe's 16 channels are requantised, the parameters of the next 16 are read
+        requantised = groups * sum(max(n * (16 // core.lanes), PARAM_GROUP_WORDS) for n in lengths)
+        if op.layer.op == "conv2d":
+            law = cycle_law(op, chunk.run.count, self._plane_run(part, chunk).count, core, lengths)
+            law = law * chunk.share.rows // kernel_size(op.layer)[0]
+            return max(law, requantised) if chunk.share.last else law
+        law = cycle_law(op, chunk.run.count, part.in_places, core) * rect.pixels // (height * width)
+        if op.layer.op == "add":  # both inputs pass through the requantiser too, apart from the drain
+            both = 2 * rect.pixels * groups * (16 // core.lanes)
+            return both + requantised + ADD_STRIPE * groups * len(lengths)
+        if slides(op.layer, core.dw_taps):  # words that slide in before the first output
+            law += ceil_div(chunk.run.count, core.rows) * len(lengths) * kernel_size(op.layer)[0]
+        return max(law, requantised)
 
     @staticmethod
     def _tiles(part: Part, tiling: Tiling) -> list[Rect]:
@@ -513,6 +521,10 @@ DRAIN = 24
 """Estimate of the cycles from a command's last product to its completion, beside writing the last stripe."""
 GAP = 12
 """Estimate of the cycles between two commands of the compute engine."""
+
+
+ADD_STRIPE = 6
+"""Estimate of the cycles that an addition's pipeline takes to turn round, for each stripe and 16 channels."""
 
 
 def max_tile_pixels(part: Part) -> int:
