@@ -469,7 +469,7 @@ def load_network(path: str | Path) -> Network:
         return _network(document, arrays)
     except NpuloopError as error:
         raise NetworkError(f"{path}: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         raise NetworkError(
             f"{path}: damaged network description ({type(error).__name__}: {error}); write the file again"
         ) from None

@@ -1,14 +1,16 @@
 """Which unit makes which output channel of which layer, and the file that says so: MAP.yaml.
 
-npuloop_mapping: 1                  # version of the format
-network: resnet8                    # optional; checked against the model's name
-default: npu8                       # unit of the layers that are not listed
-layers:
-conv2d_1: npu_lb                  # a whole layer
-conv2d_2: {npu8: 10, npu_lb: 6}   # the first 10 channels, and the other 6
-conv2d_3:                         # or channel by channel
-npu8: [0, 3, 8-15]
-npu_lb: [1, 2, 4-7]
+    npuloop_mapping: 1                  # version of the format
+    network: resnet8                    # optional; checked against the model's name
+    default: npu8                       # unit of the layers that are not listed
+    layers:
+      conv2d_1: npu_lb                  # a whole layer
+      conv2d_2: {npu8: 10, npu_lb: 6}   # the first 10 channels, and the other 6
+      conv2d_3:                         # or channel by channel
+        npu8: [0, 3, 8-15]
+        npu_lb: [1, 2, 4-7]
+
+docs/networks.md says more.
 """
 
 from __future__ import annotations
@@ -68,6 +70,10 @@ class Assignment:
         if network and self.network and self.network != network.name:
             raise MappingError(f"{self.source}: made for network {self.network!r}, not for {network.name!r}")
         names = [core.name for core in cores]
+        if self.default not in names:
+            raise MappingError(
+                f"{self.source}: no unit {self.default!r} in this system; it has {', '.join(names)}"
+            )
         channels = {op.name: op.shape[2] for op in graph.ops}
         for name in self.layers:
             if name not in channels:
@@ -119,6 +125,37 @@ class Assignment:
         return units
 
 
+def check_units(units: Mapping[str, Units], graph: Graph, cores: Sequence[CoreConfig]) -> None:
+    """Refuse units of channels that do not fit the graph or the system.
+
+    Raises:
+        MappingError: a layer is missing, or has another number of channels, or a unit that does not exist.
+    """
+    for op in graph.ops:
+        owner = units.get(op.name)
+        if owner is None or np.shape(owner) != (op.shape[2],) or owner.dtype.kind not in "iu":
+            raise MappingError(
+                f"layer {op.name!r}: give the index of a unit for each of its {op.shape[2]} channels"
+            )
+        if owner.min() < 0 or owner.max() >= len(cores):
+            raise MappingError(f"layer {op.name!r}: unit {owner.max()} of {len(cores)}; units count from 0")
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping, of which YAML would take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping of a node."""
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, (str, int)) and key in seen:
+                problem = f"key {key!r} stands twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            seen.add(key if isinstance(key, (str, int)) else id(key_node))
+        return super().construct_mapping(node, deep)
+
+
 def load_assignment(path: str | Path) -> Assignment:
     """Read a mapping file.
 
@@ -129,7 +166,7 @@ def load_assignment(path: str | Path) -> Assignment:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise MappingError(f"{path}: larger than {MAX_FILE_BYTES} bytes; this is no mapping file")
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506  # a SafeLoader
     except OSError as error:
         raise MappingError(f"{path}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:

@@ -181,7 +181,10 @@ def quantize(
     if is_module(model):
         module, batches = load_module(model), read_calibration(calibration)
         name = model.partition(":")[2]
-        network = export(module, batches, name=name)
+        try:
+            network = export(module, batches, name=name)
+        except RuntimeError as error:  # torch, on inputs that the module cannot take
+            raise UnsupportedError(f"{model} on {calibration}: {_first_line(error)}") from None
         widths = asked_widths(network, bits, layers, mapping, settings)
         narrowed = export(module, batches, name=name, weight_bits=widths)
         lost = weight_errors(network, narrowed)
@@ -230,13 +233,18 @@ def load_module(model: str) -> nn.Module:
     sys.path.insert(0, str(Path.cwd()))
     try:
         made = getattr(importlib.import_module(name), function)()
-    except (ImportError, AttributeError) as error:
-        raise UnsupportedError(f"{model}: {error}; give package.module:function") from None
+    except Exception as error:  # noqa: BLE001  # the user's own code may raise anything
+        raise UnsupportedError(f"{model}: {_first_line(error)}; give package.module:function") from None
     finally:
         sys.path.pop(0)
     if not isinstance(made, nn.Module):
         raise UnsupportedError(f"{model} gives a {type(made).__name__}, not an nn.Module")
     return made
+
+
+def _first_line(error: Exception) -> str:
+    """Return an error's first line, with its type where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def read_calibration(path: Path | None) -> torch.Tensor:

@@ -33,7 +33,7 @@ from mapping.memory import Image, place_values
 from mapping.plan import CapacityError, Part, UnitPlan, plan_unit
 from mapping.regions import Stored, ceil_div
 from mapping.schedule import Entry, lists
-from mapping.steps import COMPUTE, LOAD, STORE, Emitter, Placed, Step, Traffic, max_tile_pixels
+from mapping.steps import COMPUTE, LOAD, STORE, Emitter, Placed, Step, Traffic
 from tb.commands import CommandError, command_list, encode
 from tb.config import CoreConfig
 from tb.interface import COMMANDS, TRANSFER_WORD_BYTES
@@ -55,9 +55,8 @@ class PartReport:
         channels: output channels of the network that it makes.
         macs: multiply-accumulates that the network asks for.
         law_cycles: the cycle law, after folding.
-        bound_cycles: the larger of the law and of the words that must cross the port, at one a cycle:
-        weights,
-            parameters, the network's input and output.
+        bound_cycles: the larger of the law and of the time that the port takes for what must cross it:
+            weights, parameters, the network's input and output.
         load_bytes, store_bytes: what it moves.
         commands: number of commands.
         mark: byte address of the time stamp of its end.
@@ -143,6 +142,7 @@ def compile_graph(
     overlap: bool = True,
     folding: bool = True,
     addresses: Mapping[str, int] | None = None,
+    port_bytes: int = 16,
 ) -> Program:
     """Compile a graph.
 
@@ -156,6 +156,7 @@ def compile_graph(
         overlap: cut layers into tiles, so that transfers hide behind the computation.
         folding: fold the taps of first layers into channels.
         addresses: where inputs lie that another job or unit writes, by name.
+        port_bytes: width of the memory port.
 
     Raises:
         UnsupportedError: weights that a unit cannot hold, or a layer beyond a command's fields.
@@ -180,9 +181,11 @@ def compile_graph(
         for part in mine
     }
     marks = {id(part): image.reserve(MARK_BYTES) for mine in parts.values() for part in mine}
-    stored = place_values(image, graph, orders, stores, observed, addresses or {})
+    # with more units, who may overwrite whose tensors would take more events than there are
+    stored = place_values(image, graph, orders, stores, observed, addresses or {}, reuse=len(parts) < 3)
     traffic = _Traffics(graph, parts, loads, plans, stores, stored)
-    steps = list(_steps(graph, parts, plans, placed, marks, traffic, overlap))
+    word_cycles = TRANSFER_WORD_BYTES // port_bytes
+    steps = list(_steps(graph, parts, plans, placed, marks, traffic, overlap, word_cycles))
     made, estimate = lists(steps, len(cores))
     starts = {}
     for core, entries in zip(cores, made, strict=True):
@@ -201,7 +204,7 @@ def compile_graph(
         orders=orders,
         folds=folds,
         observed=observed,
-        parts=tuple(_reports(graph, parts, orders, steps, units, marks)),
+        parts=tuple(_reports(graph, parts, orders, steps, units, marks, word_cycles)),
         estimate=estimate,
         end=image.base,
     )
@@ -232,7 +235,7 @@ def _parts(
             if runs:
                 constants = tuple(pack(op, run, source, target, core) for run in runs)
                 parts.setdefault(unit, []).append(
-                    Part(index, op, unit, core, runs, constants, source.places, target.places)
+                    Part(index, op, unit, core, runs, constants, source.places)
                 )
     return parts
 
@@ -284,8 +287,7 @@ def _plans(
             arriving = [name for name in part.op.sources if name in loads[unit] and name not in seen]
             seen.update(part.op.sources)
             banded[part.index] = overlap and bool(arriving or part.op.name in exchanged)
-        limits = {part.index: limit for part in mine if (limit := max_tile_pixels(part))}
-        plans[unit] = plan_unit(graph, mine, cores[unit], banded, limits)
+        plans[unit] = plan_unit(graph, mine, cores[unit], banded)
         streamed |= {name for part in mine for name in part.op.sources if name not in plans[unit].kept}
         streamed |= {part.op.name for part in mine if part.op.name not in plans[unit].kept}
     return plans, exchanged | (streamed & made)
@@ -322,9 +324,10 @@ def _steps(
     marks: Mapping[int, int],
     traffic: _Traffics,
     overlap: bool,
+    word_cycles: int,
 ) -> Iterator[Step]:
     """Yield the steps of all units, layer after layer, with a time stamp at each part's end."""
-    emitters = {unit: Emitter(unit, plans[unit], mine, overlap) for unit, mine in parts.items()}
+    emitters = {unit: Emitter(unit, plans[unit], mine, overlap, word_cycles) for unit, mine in parts.items()}
     waiting = {unit: list(mine) for unit, mine in parts.items()}
     number = 0
     for index in range(len(graph.ops)):
@@ -362,6 +365,7 @@ def _reports(
     steps: Sequence[Step],
     units: Mapping[str, Units],
     marks: Mapping[int, int],
+    word_cycles: int,
 ) -> Iterator[PartReport]:
     moved: dict[tuple[int, int], list[int]] = {}
     for step in steps:
@@ -396,7 +400,7 @@ def _reports(
                     channels=channels,
                     macs=op_macs(op) * channels // op.shape[2],
                     law_cycles=law,
-                    bound_cycles=max(law, words, out_words),
+                    bound_cycles=max(law, word_cycles * words, word_cycles * out_words),
                     load_bytes=load,
                     store_bytes=store,
                     commands=commands,
@@ -412,8 +416,7 @@ def op_macs(op: Op) -> int:
     return height * width * int(op.layer.weights.size)
 
 
-# ------------------------------------------------------------------------------------------------ single
-# layers
+# ---------------------------------------------------------------------------------------------- single layers
 @dataclass(frozen=True, eq=False)
 class LayerProgram:
     """One layer, compiled for one unit, with its input in the memory image.

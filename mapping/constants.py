@@ -77,7 +77,7 @@ def pack(op: Op, run: Run, source: ChannelOrder, target: ChannelOrder, core: Cor
         rows = places.spread(layer.weights, 0)
         weights = layout.pack_conv_weights(source.spread(rows, 3), core.rows, core.columns, core.w_bits)
     elif layer.op == "depthwise_conv2d":
-        taps = core.dw_taps if slides(layer, core.dw_taps) else 1
+        taps = core.dw_taps if slides(layer, core) else 1
         weights = layout.pack_depthwise_weights(places.spread(layer.weights, 3), core.rows, taps, core.w_bits)
     block = core.columns if layer.op == "conv2d" else core.rows
     words = weights.size // WEIGHT_WORD_BYTES // ceil_div(run.count, block)
@@ -144,7 +144,7 @@ def cycle_law(
         return ceil_div(channels, core.columns) * passes * sum(max(n, tile_words) for n in stripes)
     if layer.op == "depthwise_conv2d":
         blocks = ceil_div(channels, core.rows)
-        if not slides(layer, core.dw_taps):
+        if not slides(layer, core):
             return blocks * kernel_h * kernel_w * pixels
         words = (
             width if layer.stride[1] == 1 else min(layer.input.shape[1], (width - 1) * layer.stride[1] + 1)

@@ -42,6 +42,8 @@ def legalise_layer(layer: Layer, shape: tuple[int, int, int] | None = None) -> L
         UnsupportedError: a window beyond the command's fields.
     """
     shape = shape or spatial(layer.input.shape)
+    if layer.op == "fully_connected":
+        shape = _window_shape(shape)
     changes: dict[str, Any] = {"expected": None, "input": placeholder(shape)}
     if layer.op == "add":
         changes["input2"] = placeholder(shape)
@@ -62,6 +64,14 @@ def legalise_layer(layer: Layer, shape: tuple[int, int, int] | None = None) -> L
         if max(values) > FIELD_MAX:
             raise UnsupportedError(f"layer {layer.name!r}: {key} {values} is above {FIELD_MAX}")
     return legal
+
+
+def _window_shape(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Return (H, W, C) with the same pixels as a view that a kernel can cover: few columns, rows that fit."""
+    height, width, channels = shape
+    pixels = height * width
+    rows = [size for size in range(1, FIELD_MAX + 1) if pixels % size == 0 and pixels // size <= FIELD_MAX]
+    return (rows[-1], pixels // rows[-1], channels) if rows else shape
 
 
 def legalise(layer: Layer) -> Graph:
@@ -98,9 +108,9 @@ def legalise_network(network: Network) -> Graph:
     # reshapes at the edges are views like any other, up to the first operator of the host
     lead = next((i for i in reversed(range(len(before))) if before[i].op in HOST_OPS), -1) + 1
     views = _input_view(network, before[:lead])
+    (source,) = views.values()
     for node in before[lead:]:
-        views[node.name] = _reshape(node, views[node.inputs[0]])
-    source = views[before[lead - 1].name if lead else network.input_name]
+        views[node.name] = _reshape(node, _view(node, 0, views))
     ops: list[Op] = []
     for node in middle:
         if node.op in HOST_OPS:
@@ -109,7 +119,7 @@ def legalise_network(network: Network) -> Graph:
                 f"units run {', '.join(WEIGHTED_OPS)}, add, average_pool, max_pool"
             )
         if node.op == "reshape":
-            views[node.name] = _reshape(node, views[node.inputs[0]])
+            views[node.name] = _reshape(node, _view(node, 0, views))
             continue
         op = _op(node, views)
         ops.append(op)
@@ -117,8 +127,8 @@ def legalise_network(network: Network) -> Graph:
     for node in behind:
         if node.inputs[0] not in (middle[-1].name, *(item.name for item in behind)):
             raise UnsupportedError(
-                f"layer {node.name!r}: the host can only "
-                f"go on from the last layer, {ops[-1].name!r}"
+                f"layer {node.name!r}: only the last layer on a unit, "
+                f"{ops[-1].name!r}, can be followed by the host or be the output"
             )
     return Graph(
         name=network.name,
@@ -140,11 +150,24 @@ def _input_view(network: Network, host: list[Node]) -> dict[str, _View]:
     return {name: _View(name, spatial(tensors[name].shape), False)}
 
 
+def _view(node: Node, index: int, views: dict[str, _View]) -> _View:
+    """Return what a node reads, as a view."""
+    name = node.inputs[index]
+    if name not in views:
+        raise UnsupportedError(
+            f"layer {node.name!r} reads {name!r}, which only the host sees; all layers on the units "
+            "begin with what the host's last operator makes"
+        )
+    return views[name]
+
+
 def _reshape(node: Node, view: _View) -> _View:
     height, width, channels = view.shape
     shape = spatial(node.output.shape)
     if view.flat and node.output.shape == (height * width * channels,):
         return view
+    if view.flat and node.output.shape == view.shape:
+        return _View(view.value, view.shape, False)
     if not view.flat and shape[2] == channels:  # the same channels of the same pixels in other rows
         return _View(view.value, shape, False)
     if len(node.output.shape) == 1:
@@ -157,7 +180,7 @@ def _reshape(node: Node, view: _View) -> _View:
 
 def _op(node: Node, views: dict[str, _View]) -> Op:
     assert node.layer is not None
-    sources = [views[name] for name in node.inputs]
+    sources = [_view(node, i, views) for i in range(len(node.inputs))]
     if any(view.flat for view in sources) and node.op != "fully_connected":
         raise UnsupportedError(
             f"layer {node.name!r}: {node.op} of flattened channels; "

@@ -47,10 +47,11 @@ def place_values(
     stores: Collection[str],
     observed: Collection[str],
     addresses: Mapping[str, int],
+    reuse: bool,
 ) -> dict[str, Stored]:
     """Return the place of every value that is in memory.
 
-    Values that are not observed share memory with others that are alive at other times.
+    With `reuse`, values that are not observed share memory with others that are alive at other times.
     """
     lives: dict[str, tuple[int, int, int]] = {}  # bytes, first and last operator
     for name, value in graph.values.items():
@@ -69,7 +70,7 @@ def place_values(
         others = sorted(
             (offsets[other], offsets[other] + lives[other][0])
             for other in offsets
-            if lives[other][1] <= last and first <= lives[other][2]
+            if not reuse or (lives[other][1] <= last and first <= lives[other][2])
         )
         at = 0
         for low, high in others:

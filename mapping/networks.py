@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from golden.network import Network, check_input, run_network, run_node
-from mapping.assignment import Assignment
+from mapping.assignment import Assignment, check_units
 from mapping.channels import Units
 from mapping.compiler import Program, compile_graph
 from mapping.legalise import legalise_network
@@ -108,11 +108,14 @@ def compile_network(
         NpuloopError: see `legalise_network` and `compile_graph`.
     """
     graph = legalise_network(network)
-    units = (
-        assignment.units(network, graph, config.cores) if isinstance(assignment, Assignment) else assignment
-    )
+    if isinstance(assignment, Assignment):
+        units: Mapping[str, Units] = assignment.units(network, graph, config.cores)
+    else:
+        units = assignment
+        check_units(units, graph, config.cores)
     program = compile_graph(
-        graph, config.cores, units, mem_bytes=config.mem_bytes, observe=observe, overlap=overlap
+        graph, config.cores, units, mem_bytes=config.mem_bytes, observe=observe, overlap=overlap,
+        port_bytes=config.axi_bits // 8,
     )
     return NetworkProgram(network, config, units, program)
 
@@ -120,12 +123,12 @@ def compile_network(
 def network_job(program: NetworkProgram, source: Array, backpressure: int | None = None) -> Job:
     """Return the job that runs one input, without batch axis, in the network's element type."""
     compiled, network = program.program, program.network
-    values = source[None]
+    values = {network.input_name: source[None]}
     tensors = network.tensors
     for node in compiled.graph.host_before:
-        values = run_node(node, [values], tensors[node.inputs[0]])
+        values[node.name] = run_node(node, [values[node.inputs[0]]], tensors[node.inputs[0]])
     name = compiled.graph.inputs[0].name
-    inputs = {name: values[0].reshape(_unfolded_shape(compiled, name))}
+    inputs = {name: values[name][0].reshape(_unfolded_shape(compiled, name))}
     memory = MemoryModel()
     if backpressure is not None:
         memory = MemoryModel(backpressure_percent=BACKPRESSURE_PERCENT, backpressure_seed=backpressure)

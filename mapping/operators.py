@@ -47,11 +47,12 @@ def stripe_of(pixels: int, depth: int) -> int:
     return ceil_div(pixels, ceil_div(pixels, depth))
 
 
-def slides(layer: Layer, taps: int) -> bool:
+def slides(layer: Layer, core: CoreConfig) -> bool:
     """Return whether a layer is depthwise and its kernel can and should slide through the array's columns.
 
     The stream of input words is continuous from row to row: every pass needs at least one word for its first
-    output, its first taps lie in their row, and rows follow each other by at least one word.
+    output, its first taps lie in their row, and rows follow each other by at least one word. A kernel wider
+    than DW_TAPS needs whole rows, two of each tensor in the scratchpad.
     """
     if layer.op != "depthwise_conv2d":
         return False
@@ -59,7 +60,10 @@ def slides(layer: Layer, taps: int) -> bool:
     width, out_width = layer.input.shape[1], output_shape(layer)[1]
     if layer.dilation[1] != 1 or kernel_w == 1 or width < (out_width - 1) * stride + 1:
         return False
-    groups = layout.tap_groups(kernel_w, taps)
+    groups = layout.tap_groups(kernel_w, core.dw_taps)
+    reach = (kernel_size(layer)[0] - 1) * layer.dilation[0] + 1
+    if len(groups) > 1 and 2 * (reach * width + out_width) > core.act_kib * 1024 // core.rows:
+        return False
     possible = all(
         n + min(first - left, 0) >= 1 and (out_width - 1) * stride - left + first < width
         for first, n in groups
@@ -139,8 +143,7 @@ class Piece:
         rect: the outputs; more than one row only if they are the target's whole width.
         run: the output channels.
         weight_base: first 32-byte word of their weights.
-        param_bases: first 16-byte word of their parameters; of average pooling by averaged count, else under
-        0.
+        param_bases: first 16-byte word of their parameters; by averaged count, other operators under 0.
         slide: a depthwise kernel slides through the array (see `slides`).
         in_places: channels of the input in memory, which a convolution sums.
         share: what of that sum this piece adds up.

@@ -16,10 +16,13 @@ from golden.layer import kernel_size
 from mapping.channels import Run
 from mapping.constants import Constants
 from mapping.graph import Graph, Op
-from mapping.operators import source_rect
+from mapping.operators import slides, source_rect
 from mapping.regions import Rect, Region, ceil_div
 from tb.config import CoreConfig
+from tb.interface import WEIGHT_WORD_BYTES
 
+MAX_WORDS = 65535
+"""Words of a scratchpad that a command's fields can address."""
 BANDS = 8
 """Tiles into which a layer is cut, at most, so that transfers hide behind the computation."""
 
@@ -38,7 +41,7 @@ class Part:
         unit, core: index and parameters of the unit.
         runs: output channels in memory that the unit makes.
         constants: weights and parameters of each run.
-        in_places, out_places: channels of the input and of the output in memory.
+        in_places: channels of the input in memory.
     """
 
     index: int
@@ -48,7 +51,12 @@ class Part:
     runs: tuple[Run, ...]
     constants: tuple[Constants, ...]
     in_places: int
-    out_places: int
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether the weights of one block of a convolution are too many for half of their scratchpad."""
+        half = self.core.weight_kib * 1024 // WEIGHT_WORD_BYTES // 2
+        return self.op.layer.op == "conv2d" and any(item.weight_words > half for item in self.constants)
 
     def needed(self) -> tuple[Run, ...]:
         """Return the input channels in memory that the part reads."""
@@ -57,11 +65,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Kept:
-    """A tensor that stays in a scratchpad: its first word, its channels `first` to `first + places - 1`."""
+    """A tensor that stays in a scratchpad: its first word, the first of its channels there."""
 
     base: int
     first: int
-    places: int
 
     def region(self, height: int, width: int, core: CoreConfig) -> Region:
         """Return it as a region of a tensor with that height and width."""
@@ -75,7 +82,8 @@ class Tiling:
     Attributes:
         rows, columns: outputs of a tile.
         planes: input planes (of ROWS channels) that a streamed source's buffer holds, 0: all. An operator
-            that works channel by channel makes as many output planes; a convolution adds them up.
+            that works channel by channel makes as many output planes; a convolution adds them up, its weights
+            in parts too.
         sources: for each source the first words of its buffers, used in turns; none if it is kept.
         target: the same for the output.
     """
@@ -101,7 +109,6 @@ class _Request:
 
     name: str
     first: int
-    places: int
     words: int
     start: int
     end: int
@@ -112,7 +119,6 @@ def plan_unit(
     parts: Sequence[Part],
     core: CoreConfig,
     banded: Mapping[int, bool],
-    max_pixels: Mapping[int, int],
 ) -> UnitPlan:
     """Plan a unit's activation scratchpad.
 
@@ -121,17 +127,16 @@ def plan_unit(
         parts: the unit's parts, in order.
         core: the unit.
         banded: for each operator's place, whether it is cut into bands so that its transfers hide.
-        max_pixels: for an operator's place, the most outputs that a tile may have.
 
     Raises:
         CapacityError: not even one tile of a layer fits.
     """
-    capacity = core.act_kib * 1024 // core.rows
+    capacity = min(core.act_kib * 1024 // core.rows, MAX_WORDS)
     requests = {item.name: item for item in _requests(graph, parts, core) if item.words <= capacity}
     while True:
         placed, failed = _place(list(requests.values()), capacity)
         if failed is None:
-            plan, failed = _tile(parts, placed, requests, capacity, banded, max_pixels)
+            plan, failed = _tile(parts, placed, requests, capacity, banded)
         if failed is None:
             return plan
         del requests[failed]
@@ -146,7 +151,7 @@ def _requests(graph: Graph, parts: Sequence[Part], core: CoreConfig) -> Iterator
         first = min(run.first for run in runs) // core.rows * core.rows
         places = max(run.first + run.count for run in runs) - first
         words = ceil_div(places, core.rows) * value.pixels
-        yield _Request(name, first, places, words, uses[0].index, uses[-1].index)
+        yield _Request(name, first, words, uses[0].index, uses[-1].index)
 
 
 def _overlap(a: _Request, b: _Request) -> bool:
@@ -189,15 +194,13 @@ def _tile(
     requests: Mapping[str, _Request],
     capacity: int,
     banded: Mapping[int, bool],
-    max_pixels: Mapping[int, int],
 ) -> tuple[UnitPlan, str | None]:
     """Cut every part into tiles; return the tensor that has to go where a part finds no room."""
-    plan = UnitPlan({name: Kept(placed[name], item.first, item.places) for name, item in requests.items()})
+    plan = UnitPlan({name: Kept(placed[name], item.first) for name, item in requests.items()})
     for part in parts:
         alive = [item for item in requests.values() if item.start <= part.index <= item.end]
         start, words = _hole(placed, alive, capacity)
-        limit = max_pixels.get(part.index, 0)
-        tiling = tile(part, plan.kept, start, words, banded[part.index], limit, tight=not alive)
+        tiling = tile(part, plan.kept, start, words, banded[part.index], tight=not alive)
         if tiling is not None:
             plan.tilings[part.index] = tiling
             continue
@@ -213,7 +216,7 @@ def _tile(
 
 
 def tile(
-    part: Part, kept: Mapping[str, Kept], start: int, words: int, banded: bool, max_pixels: int, tight: bool
+    part: Part, kept: Mapping[str, Kept], start: int, words: int, banded: bool, tight: bool
 ) -> Tiling | None:
     """Return a part's tiling, its buffers in `words` words from `start` on, or None where they do not fit.
 
@@ -247,7 +250,7 @@ def tile(
             at += copies * size if wanted else 0
         return Tiling(rows, columns, planes, tuple(buffers[:-1]), buffers[-1])
 
-    limit = max_pixels or height * width
+    limit = depth if part.in_parts else height * width
     band = max(ceil_div(2 * depth, width), ceil_div(height, BANDS)) if banded else height
     most = max(1, min(height, band, limit // width))
     widest = min(width, limit)
@@ -262,11 +265,12 @@ def tile(
         for rows in range(most if widest == width else 0, 0, -1):
             if fits(rows, width, planes, copies):
                 return build(rows, width, planes, copies)
-        for columns in range(widest, narrowest - 1, -1):
+        whole_rows = slides(part.op.layer, part.core) and kernel_size(part.op.layer)[1] > part.core.dw_taps
+        for columns in range(widest, (width if whole_rows else narrowest) - 1, -1):
             if fits(1, columns, planes, copies):
                 return build(1, columns, planes, copies)
-    # a convolution whose weights come in parts can take its input in parts as well, again for every block
-    if tight and max_pixels and any(streamed):
+    # a convolution can take its weights and its input in parts, again for every block and every output
+    if tight and part.op.layer.op == "conv2d" and any(streamed):
         for planes in range(in_planes // 2, 0, -1):
             if fits(1, 1, planes, 2):
                 return build(1, 1, planes, 2)

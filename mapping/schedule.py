@@ -2,11 +2,12 @@
 
 Dependencies follow from the words that steps read and write. Inside a unit they become tokens, and fences
 where the compute engine reads what it has just written; between units SIGNAL and WAIT. Commands of an engine
-complete in order, so a wait for a step covers all that the engine did before.
+complete in order, so a wait for a step covers all that the engine did before and what the step waited for.
 
 The lists are ordered by the time at which each step can start, estimated with the engines running side by
-side: a prefetch stands in the list as early as its place is free. It is an order in which the steps could
-run one after the other, so the lists cannot dead-lock (docs/hardware.md).
+side: a prefetch stands in the list as early as its place is free. It is an order in which the steps could run
+one by one, and no more than MAX_AHEAD tokens of a pair of engines are outstanding in it, so the lists cannot
+dead-lock (docs/hardware.md).
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ from mapping.steps import COMPUTE, Step
 from tb.interface import ENGINES
 
 MAX_AHEAD = 40
-"""Most tokens of a pair of engines (or events) that may be outstanding in a list's order."""
+"""Most tokens of a pair of engines (or events) that may be outstanding in a list's order.
+
+The counters hold 63; the queues let an engine run a few commands ahead of the list's order.
+"""
 EVENTS = 16
 """Event counters of the system."""
 
@@ -98,25 +102,74 @@ def link(steps: Sequence[Step]) -> list[_Links]:
     """Return what each step waits for and posts."""
     history = _History()
     links = [_Links() for _ in steps]
-    reached: dict[tuple[Engine, Engine], int] = {}  # (producer, consumer): the last step waited for
+    known: list[dict[Engine, int]] = []  # by step: of each engine, the last step complete when it starts
+    last: dict[Engine, int] = {}
     fenced: dict[Engine, int] = {}
+    pairs: dict[tuple[Engine, Engine], list[tuple[int, int]]] = {}
     for number, step in enumerate(steps):
         me = (step.unit, step.engine)
+        mine = dict(known[last[me]]) if me in last else {}
         depends = history.before(step)
         for other in step.after:
             engine = (steps[other].unit, steps[other].engine)
             depends[engine] = max(depends.get(engine, -1), other)
-        for engine, other in depends.items():
-            if engine != me and other > reached.get((engine, me), -1):
-                reached[engine, me] = other
-                links[number].waits[engine] = other
-                links[other].posts.add(me)
+        # the latest first: what they had waited for may cover the others
+        for engine, other in sorted(depends.items(), key=lambda item: -item[1]):
+            if engine == me or other <= mine.get(engine, -1):
+                continue
+            pairs.setdefault((engine, me), []).append((other, number))
+            for far, step_there in (*known[other].items(), (engine, other)):
+                mine[far] = max(mine.get(far, -1), step_there)
         # commands start in order; only results may still be on their way into the scratchpad
         if step.engine == COMPUTE and history.results(step, me) > fenced.get(me, -1):
             links[number].fence = True
             fenced[me] = number - 1  # it covers what came before, not the step itself
         history.record(number, step)
+        known.append(mine)
+        last[me] = number
+    for (producer, consumer), waits in pairs.items():
+        for other, number in thin(waits):
+            links[number].waits[producer] = other
+            links[other].posts.add(consumer)
     return links
+
+
+def thin(waits: list[tuple[int, int]], limit: int = MAX_AHEAD) -> list[tuple[int, int]]:
+    """Return waits of a pair of engines, of which no more than `limit` are outstanding at any step.
+
+    Where more are, neighbours are merged: the first of two waiting steps waits for what the second one needs,
+    which lies before it too, and the second one need not wait any more.
+
+    Args:
+        waits: (posting step, waiting step) by number, both ascending.
+        limit: most posts that nobody has taken yet, the steps running one after the other.
+    """
+    first = 0
+    while first < len(waits):
+        # those that are outstanding when the step runs that waits first
+        end = first
+        while end < len(waits) and waits[end][0] < waits[first][1]:
+            end += 1
+        if end - first <= limit:
+            first += 1
+            continue
+        merged = [(waits[min(i + 1, end - 1)][0], waits[i][1]) for i in range(first, end, 2)]
+        waits = waits[:first] + merged + waits[end:]
+    return waits
+
+
+def most_outstanding(sequence: Sequence[int], links: Sequence[_Links], steps: Sequence[Step]) -> int:
+    """Return the most tokens or events of a pair of engines that are outstanding in an order."""
+    counts: dict[tuple[Engine, Engine], int] = {}
+    most = 0
+    for number in sequence:
+        me = (steps[number].unit, steps[number].engine)
+        for engine in links[number].waits:
+            counts[engine, me] -= 1
+        for consumer in links[number].posts:
+            counts[me, consumer] = counts.get((me, consumer), 0) + 1
+            most = max(most, counts[me, consumer])
+    return most
 
 
 def order(steps: Sequence[Step], links: Sequence[_Links]) -> tuple[list[int], int]:
@@ -139,7 +192,7 @@ def order(steps: Sequence[Step], links: Sequence[_Links]) -> tuple[list[int], in
             pair = (me, consumer)
             ahead = posts.get(pair, 0) - MAX_AHEAD
             posts[pair] = posts.get(pair, 0) + 1
-            if ahead >= 0:
+            if ahead >= 0:  # `thin` has seen to it that this step comes before
                 at = max(at, start[waiting[pair][ahead]])
         start[number] = at
         free[me] = at + step.cycles
@@ -156,6 +209,7 @@ def lists(steps: Sequence[Step], units: int) -> tuple[list[list[Entry]], int]:
     """
     links = link(steps)
     sequence, cycles = order(steps, links)
+    assert most_outstanding(sequence, links, steps) <= MAX_AHEAD + 1, "a counter could overflow: thin, order"
     events: dict[tuple[Engine, Engine], int] = {}
     made: list[list[Entry]] = [[] for _ in range(units)]
     for number in sequence:

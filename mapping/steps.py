@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from golden.layer import kernel_size
+from golden.layout import CHANNEL_BLOCK
 from mapping.channels import Run
 from mapping.constants import Constants, cycle_law
 from mapping.operators import Piece, Share, commands, slides, source_rect, stripe_of
@@ -125,7 +126,7 @@ class _Chunk:
 
     @property
     def groups(self) -> int:
-        return ceil_div(self.run.count, 16)
+        return ceil_div(self.run.count, CHANNEL_BLOCK)
 
     @property
     def param_words(self) -> int:
@@ -149,12 +150,14 @@ class Emitter:
         unit: index of the unit.
         plan: its plan.
         overlap: cut into chunks and tiles so that transfers hide behind the computation.
+        word_cycles: cycles that the port takes for 16 bytes.
     """
 
     unit: int
     plan: UnitPlan
     parts: Sequence[Part]
     overlap: bool = True
+    word_cycles: int = 1
     _weights: _Ring = field(init=False)
     _params: _Ring = field(init=False)
     _present: dict[str, int] = field(default_factory=dict)
@@ -292,7 +295,7 @@ class Emitter:
             for run in stores:
                 for fields in target.transfers(traffic.stored[part.op.name], run, rect):
                     yield self._transfer(
-                        part, STORE, "store", fields, "act", rect.pixels * ceil_div(run.count, 16)
+                        part, STORE, "store", fields, rect.pixels * ceil_div(run.count, CHANNEL_BLOCK)
                     )
 
     # ---------------------------------------------------------------------------------------------- constants
@@ -300,7 +303,7 @@ class Emitter:
         """Return whether all constants of a part fit the scratchpads at once."""
         words = sum(constants.blocks * constants.weight_words for constants in part.constants)
         params = sum(
-            len(constants.params) * ceil_div(constants.run.count, 16) * PARAM_GROUP_WORDS
+            len(constants.params) * ceil_div(constants.run.count, CHANNEL_BLOCK) * PARAM_GROUP_WORDS
             for constants in part.constants
         )
         return words <= self._weights.size and params <= self._params.size
@@ -317,7 +320,7 @@ class Emitter:
             most_words, most_params = self._weights.size // 2, self._params.size // 2
             if whole:
                 most_words, most_params = self._weights.size, self._params.size
-            if constants.weight_words > most_words:  # one block is too large: its input planes come in parts
+            if part.in_parts or (tiling.planes and part.op.layer.op == "conv2d"):
                 chunks += self._shared_chunks(part, constants, place, planes, tiling)
                 continue
             blocks = min(constants.blocks, most_params // group_words)
@@ -402,7 +405,8 @@ class Emitter:
         }  # fmt: skip
         memory = "weights" if target == "weights" else "params"
         span = (memory, self.unit, local, local + words)
-        return Step(self.unit, LOAD, part.index, "load", fields, (), (span,), words, LATENCY)
+        cycles = words * self.word_cycles
+        return Step(self.unit, LOAD, part.index, "load", fields, (), (span,), cycles, LATENCY)
 
     # ------------------------------------------------------------------------------------------ transfers
     def _complete(
@@ -425,17 +429,17 @@ class Emitter:
         height, width, _ = part.op.source_shape
         memory = replace(traffic.stored[name], height=height, width=width)
         for fields in region.transfers(memory, run, rect):
-            yield self._transfer(part, LOAD, "load", fields, "act", rect.pixels * ceil_div(run.count, 16))
+            yield self._transfer(part, LOAD, "load", fields, rect.pixels * ceil_div(run.count, CHANNEL_BLOCK))
 
     def _transfer(
-        self, part: Part, engine: int, name: str, fields: dict[str, int], local: str, words: int
+        self, part: Part, engine: int, name: str, fields: dict[str, int], words: int
     ) -> Step:
-        parts = part.core.rows // 16
+        parts = part.core.rows // CHANNEL_BLOCK
         line = fields["line_words"] * fields["lines"]
         local_spans, memory_spans = [], []
         for plane in range(fields["planes"]):
             start = fields["local_address"] + plane * fields["local_plane_stride"]
-            local_spans.append((local, self.unit, start // parts, start // parts + line))
+            local_spans.append(("act", self.unit, start // parts, start // parts + line))
             for i in range(fields["lines"]):
                 address = fields["mem_address"] + plane * fields["plane_stride"] + i * fields["line_stride"]
                 first = address // TRANSFER_WORD_BYTES
@@ -448,16 +452,9 @@ class Emitter:
         self, part: Part, at: _InPlace, rect: Rect, sources: Sequence[Region], target: Region
     ) -> Iterator[Step]:
         layer, core, chunk = part.op.layer, part.core, at.chunk
-        slide = slides(layer, core.dw_taps)
-        if slide and rect.columns < part.op.shape[1] and kernel_size(layer)[1] > core.dw_taps:
-            raise CapacityError(
-                f"layer {part.op.name!r}: not even one row of this depthwise layer fits the "
-                f"{core.act_kib} KiB that "
-                f"{core.name} has for activations; use a unit with a larger scratchpad"
-            )
         piece = Piece(
             layer=layer, core=core, sources=sources, target=target, rect=rect, run=chunk.run,
-            weight_base=at.weights, param_bases=at.params, slide=slide,
+            weight_base=at.weights, param_bases=at.params, slide=slides(layer, core),
             in_places=part.in_places, share=chunk.share,
         )  # fmt: skip
         spans: list[Span] = []
@@ -476,7 +473,7 @@ class Emitter:
         made = list(commands(piece))
         cycles = self._cycles(part, chunk, rect) // len(made)
         stripe = stripe_of(rect.pixels, core.stripe_depth)
-        tail = DRAIN + stripe * ceil_div(min(chunk.run.count, core.columns), 16)
+        tail = DRAIN + stripe * ceil_div(min(chunk.run.count, core.columns), CHANNEL_BLOCK)
         for name, fields in made:
             yield Step(self.unit, COMPUTE, part.index, name, fields, tuple(spans), writes, cycles + GAP, tail)
 
@@ -488,20 +485,20 @@ class Emitter:
         """Return the cycles of the array or of the requantiser, whichever is slower, by the cycle law."""
         op, core = part.op, part.core
         height, width, _ = op.shape
-        groups = ceil_div(chunk.run.count, 16)
+        groups = ceil_div(chunk.run.count, CHANNEL_BLOCK)
         stripe = stripe_of(rect.pixels, core.stripe_depth)
         lengths = [min(stripe, rect.pixels - first) for first in range(0, rect.pixels, stripe)]
         # while a stripe's 16 channels are requantised, the parameters of the next 16 are read
-        requantised = groups * sum(max(n * (16 // core.lanes), PARAM_GROUP_WORDS) for n in lengths)
+        requantised = groups * sum(max(n * (CHANNEL_BLOCK // core.lanes), PARAM_GROUP_WORDS) for n in lengths)
         if op.layer.op == "conv2d":
             law = cycle_law(op, chunk.run.count, self._plane_run(part, chunk).count, core, lengths)
             law = law * chunk.share.rows // kernel_size(op.layer)[0]
             return max(law, requantised) if chunk.share.last else law
         law = cycle_law(op, chunk.run.count, part.in_places, core) * rect.pixels // (height * width)
         if op.layer.op == "add":  # both inputs pass through the requantiser too, apart from the drain
-            both = 2 * rect.pixels * groups * (16 // core.lanes)
+            both = 2 * rect.pixels * groups * (CHANNEL_BLOCK // core.lanes)
             return both + requantised + ADD_STRIPE * groups * len(lengths)
-        if slides(op.layer, core.dw_taps):  # words that slide in before the first output
+        if slides(op.layer, core):  # words that slide in before the first output
             law += ceil_div(chunk.run.count, core.rows) * len(lengths) * kernel_size(op.layer)[0]
         return max(law, requantised)
 
@@ -525,11 +522,3 @@ GAP = 12
 
 ADD_STRIPE = 6
 """Estimate of the cycles that an addition's pipeline takes to turn round, for each stripe and 16 channels."""
-
-
-def max_tile_pixels(part: Part) -> int:
-    """Return the most outputs of a tile: a stripe where a block's weights come in parts, else 0."""
-    half = part.core.weight_kib * 1024 // WEIGHT_WORD_BYTES // 2
-    if part.op.layer.op == "conv2d" and any(constants.weight_words > half for constants in part.constants):
-        return part.core.stripe_depth
-    return 0

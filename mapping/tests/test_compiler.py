@@ -129,8 +129,8 @@ def test_equal_padding_slides_and_dilation_does_not() -> None:
         dilation=(1, 1),
         padding=(1, 1, 1, 1),
     )
-    assert slides(base, 5)
-    assert not slides(replace(base, dilation=(1, 2), padding=(1, 1, 2, 2)), 5)
+    assert slides(base, NPU8)
+    assert not slides(replace(base, dilation=(1, 2), padding=(1, 1, 2, 2)), NPU8)
 
 
 def test_spans_cover_the_outputs_and_count_valid_inputs() -> None:
