@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from golden.layer import layer_to_arrays, load_layer, run_layer, save_layer, write_npz
+from golden.layer import Layer, layer_to_arrays, load_layer, run_layer, save_layer, write_npz
 from mapping.random_layers import random_layer
 from tb.config import NPU8, NPU_LB
 
@@ -114,8 +114,8 @@ def broken(kind: str, layer_file: Path) -> None:
     elif kind == "absent":
         layer_file.unlink()
     elif kind == "too large":
-        large = random_layer(1, NPU8, "max_pool")
-        save_layer(replace(large, input=np.zeros((200, 200, 16), np.int8), expected=None), layer_file)
+        large = Layer(name="x", op="max_pool", input=np.zeros((200, 200, 16), np.int8), kernel=(100, 100))
+        save_layer(large, layer_file)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def broken(kind: str, layer_file: Path) -> None:
         ("unsupported operator", "softmax"),
         ("pickle", "layer.npz"),
         ("absent", "layer.npz"),
-        ("too large", "do not fit"),
+        ("too large", "not even what one output reads fits"),
     ],
 )
 def test_bad_layers_give_one_error_that_says_what_and_write_nothing(
@@ -190,7 +190,7 @@ def test_an_unwritable_place_is_one_clear_error(layer_file: Path, tmp_path: Path
 def test_soak_prints_what_it_ran(tmp_path: Path) -> None:
     done = npuloop("soak", "--count", 3, "--seed", 77, "--unit", "npu_lb")
     assert done.returncode == 0, done.stderr
-    assert "6 runs of 3 layers from seed 77" in done.stdout
+    assert "6 runs of 3 from seed 77" in done.stdout
     assert "0 failed" in done.stdout
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from golden.layer import Layer, output_shape
+from golden.network import Network, Node, Tensor, placeholder
 from golden.tests.data import data_dir, require
 from golden.tflite import load_tflite
 from mapping.assignment import Assignment
@@ -16,8 +19,9 @@ from mapping.bench_networks import LIMITS
 from mapping.networks import NetworkProgram, NetworkRun, compile_network, run_inputs
 from mapping.random_networks import random_network
 from mapping.runner import RunError
+from mapping.schedule import MAX_AHEAD, thin
 from tb.commands import command_list, decode, encode
-from tb.config import SocConfig
+from tb.config import CoreConfig, SocConfig
 from tb.interface import ENGINES
 from tb.session import Session
 
@@ -83,6 +87,70 @@ def test_lists_run_to_their_ends_in_their_order_and_leave_no_token() -> None:
         assert most_events <= EVENT_LIMIT, f"seed {seed}"
         both += any(command["command"] == "wait" for commands in lists.values() for command in commands)
     assert both > 60, "most random networks should pass tensors between the units"
+
+
+def convolutions(shape: tuple[int, int, int], outputs: Sequence[int], kernel: int = 1) -> Network:
+    """A chain of convolutions that keep the image's size."""
+    rng = np.random.default_rng(0)
+    nodes, tensor, source = [], Tensor(shape=shape), "input"
+    for i, k in enumerate(outputs):
+        layer = Layer(
+            name=f"c{i}", op="conv2d", input=placeholder(tensor.shape), padding=(kernel // 2,) * 4,
+            weights=rng.integers(-1, 2, (k, kernel, kernel, tensor.shape[2])).astype(np.int8),
+            bias=np.zeros(k, np.int32), multiplier=np.full(k, 1 << 30, np.int32),
+            shift=np.full(k, -2, np.int32),
+        )  # fmt: skip
+        tensor = Tensor(shape=output_shape(layer))
+        scales, bits = np.ones(k), np.full(k, 2, np.int8)
+        nodes.append(
+            Node(
+                name=f"c{i}", op="conv2d", inputs=(source,), output=tensor, layer=layer,
+                weight_scales=scales, weight_bits=bits,
+            )
+        )  # fmt: skip
+        source = f"c{i}"
+    return Network(name="convs", input_name="input", input=Tensor(shape=shape), nodes=tuple(nodes))
+
+
+SMALL = SocConfig((CoreConfig("npu8", act_kib=4, weight_kib=4, param_kib=2),))
+
+
+@pytest.mark.parametrize(
+    ("network", "config"),
+    [
+        (convolutions((400, 400, 16), (16, 16)), SocConfig()),
+        (convolutions((224, 224, 3), (64, 64), 3), SocConfig()),
+        (convolutions((300, 16, 16), (16, 16)), SMALL),
+    ],
+    ids=["wide", "VGG", "small scratchpads"],
+)
+def test_tensors_of_many_tiles_do_not_fill_the_token_counters(network: Network, config: SocConfig) -> None:
+    """All of a layer is stored before the next one begins to load: 80 stores that 80 loads depend on."""
+    program = compile_network(network, config, Assignment("npu8"))
+    stores = [command for command in lists_of(program)["npu8"] if command["command"] == "store"]
+    assert len(stores) > TOKEN_LIMIT
+    most_tokens, _ = play(lists_of(program))
+    assert most_tokens <= MAX_AHEAD + 1
+
+
+def test_tensors_of_many_tiles_run() -> None:
+    network = convolutions((300, 16, 16), (16, 16))
+    x = np.random.default_rng(1).integers(-128, 128, network.input.shape).astype(np.int8)
+    with Session(SMALL, opt="-O1") as session:
+        program = compile_network(network, SMALL, Assignment("npu8"), observe=True)
+        assert outcome(session, program, x) == "exact"
+
+
+def test_waits_are_merged_until_few_enough_are_outstanding() -> None:
+    late = [(i, 100 + i) for i in range(80)]
+    merged = thin(late, 10)
+    assert len(merged) <= 10
+    for posting, waiting in merged:
+        assert posting < waiting
+    for posting, waiting in late:  # everything that was waited for is still waited for, and no later
+        assert any(p >= posting and w <= waiting for p, w in merged)
+    alternating = [(2 * i, 2 * i + 1) for i in range(80)]
+    assert thin(alternating, 10) == alternating
 
 
 def test_every_layer_of_a_unit_ends_with_a_mark_and_all_commands_come_before_the_interrupt() -> None:
