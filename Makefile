@@ -44,7 +44,7 @@ waves: $(STAMP) ## Run the simulation with waves into sim_build/waves
 bench: $(STAMP) ## Compare the session's speed with a plain C++ harness
 	$(BIN)/npuloop bench $(ARGS)
 
-soak: $(STAMP) ## Run N random layers from SEED: make soak N=1000 SEED=7
+soak: $(STAMP) ## Run N random layers and networks from SEED: make soak N=1000 SEED=7
 	$(BIN)/npuloop soak --count $(N) --seed $(SEED) $(ARGS)
 
 generate: $(STAMP) ## Generate everything that follows from rtl/interface
