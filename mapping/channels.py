@@ -119,8 +119,13 @@ def runs_of(units: Units, order: ChannelOrder, unit: int) -> list[Run]:
     for place in range(1, len(owner)):  # what fills a segment up belongs to it
         if owner[place] < 0:
             owner[place] = owner[place - 1]
-    mine = np.flatnonzero(np.diff(np.concatenate([[0], (owner == unit).astype(int), [0]])))
-    return [Run(int(a), int(b - a)) for a, b in mine.reshape(-1, 2)]
+    return runs_where(owner == unit)
+
+
+def runs_where(places: npt.NDArray[np.bool_]) -> list[Run]:
+    """Return the runs of places for which the mask, (P,), is true."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], places.astype(int), [0]])))
+    return [Run(int(a), int(b - a)) for a, b in edges.reshape(-1, 2)]
 
 
 def check_weights(op: Op, units: Units, cores: Sequence[CoreConfig]) -> None:

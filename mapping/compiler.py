@@ -23,8 +23,8 @@ import numpy.typing as npt
 
 from golden import layout
 from golden.errors import UnsupportedError
-from golden.layer import Layer, output_shape
-from mapping.channels import ChannelOrder, Run, Units, check_weights, order_channels, runs_of
+from golden.layer import Layer, macs, output_shape
+from mapping.channels import ChannelOrder, Run, Units, check_weights, order_channels, runs_of, runs_where
 from mapping.constants import constant_words, cycle_law, pack
 from mapping.fold import Fold, fold
 from mapping.graph import Graph, Op
@@ -261,9 +261,8 @@ def _loads(
         for part in parts:
             if part.op.name == name:
                 needed &= ~_mask(part.runs, places)
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], needed.astype(int), [0]]))).reshape(-1, 2)
-        if len(edges):
-            loads[name] = tuple(Run(int(a), int(b - a)) for a, b in edges)
+        if needed.any():
+            loads[name] = tuple(runs_where(needed))
     return loads
 
 
@@ -376,44 +375,33 @@ def _reports(
         fields = step.fields
         size = fields["planes"] * fields["lines"] * fields["line_words"] * TRANSFER_WORD_BYTES
         entry[0 if step.engine == LOAD else 1] += size
-    for index, op in enumerate(graph.ops):
-        for unit, mine in sorted(parts.items()):
-            for part in mine:
-                if part.index != index:
-                    continue
-                load, store, commands = moved[unit, index]
-                channels = int((units[op.name] == unit).sum())
-                places = sum(run.count for run in part.runs)
-                law = cycle_law(op, places, part.in_places, part.core)
-                words = sum(constants.bytes for constants in part.constants) // TRANSFER_WORD_BYTES
-                for name in op.sources:
-                    value = graph.values[name]
-                    if name in {item.name for item in graph.inputs}:
-                        words += value.pixels * ceil_div(orders[name].places, layout.CHANNEL_BLOCK)
-                height, width, _ = op.shape
-                out_words = (
-                    height * width * ceil_div(places, layout.CHANNEL_BLOCK) if op.name in graph.outputs else 0
-                )
-                yield PartReport(
-                    layer=op.name,
-                    unit=part.core.name,
-                    channels=channels,
-                    macs=op_macs(op) * channels // op.shape[2],
-                    law_cycles=law,
-                    bound_cycles=max(law, word_cycles * words, word_cycles * out_words),
-                    load_bytes=load,
-                    store_bytes=store,
-                    commands=commands,
-                    mark=marks[id(part)],
-                )
-
-
-def op_macs(op: Op) -> int:
-    """Return the multiply-accumulates of an operator."""
-    if op.layer.op not in ("conv2d", "depthwise_conv2d"):
-        return 0
-    height, width, _ = op.shape
-    return height * width * int(op.layer.weights.size)
+    inputs = {item.name for item in graph.inputs}
+    every = (part for mine in parts.values() for part in mine)
+    for part in sorted(every, key=lambda item: (item.index, item.unit)):
+        op = part.op
+        load, store, commands = moved[part.unit, part.index]
+        channels = int((units[op.name] == part.unit).sum())
+        places = sum(run.count for run in part.runs)
+        law = cycle_law(op, places, part.in_places, part.core)
+        words = sum(constants.bytes for constants in part.constants) // TRANSFER_WORD_BYTES
+        for name in op.sources:
+            if name in inputs:
+                words += graph.values[name].pixels * ceil_div(orders[name].places, layout.CHANNEL_BLOCK)
+        height, width, _ = op.shape
+        blocks = ceil_div(places, layout.CHANNEL_BLOCK)
+        out_words = height * width * blocks if op.name in graph.outputs else 0
+        yield PartReport(
+            layer=op.name,
+            unit=part.core.name,
+            channels=channels,
+            macs=macs(op.layer) * channels // op.shape[2],
+            law_cycles=law,
+            bound_cycles=max(law, word_cycles * words, word_cycles * out_words),
+            load_bytes=load,
+            store_bytes=store,
+            commands=commands,
+            mark=marks[id(part)],
+        )
 
 
 # ---------------------------------------------------------------------------------------------- single layers

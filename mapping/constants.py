@@ -16,7 +16,7 @@ from golden.layout import CHANNEL_BLOCK
 from golden.network import channel_weights
 from mapping.channels import ChannelOrder, Run
 from mapping.graph import Op
-from mapping.operators import pool_counts, reciprocal, slides, stripe_of
+from mapping.operators import pool_counts, reciprocal, slides, stripe_lengths
 from mapping.regions import ceil_div
 from tb.config import CoreConfig
 from tb.interface import PARAM_GROUP_WORDS, TRANSFER_WORD_BYTES, WEIGHT_WORD_BYTES
@@ -115,6 +115,11 @@ def _parameters(op: Op, places: ChannelOrder, core: CoreConfig) -> dict[int, Byt
     return sets
 
 
+def tile_words(core: CoreConfig) -> int:
+    """Return the 32-byte words of a convolution's weight tile."""
+    return core.rows * core.columns * core.w_bits // (8 * WEIGHT_WORD_BYTES)
+
+
 def cycle_law(
     op: Op, channels: int, in_places: int, core: CoreConfig, lengths: Sequence[int] | None = None
 ) -> int:
@@ -137,11 +142,10 @@ def cycle_law(
     height, width, _ = output_shape(layer)
     pixels = height * width
     if layer.op == "conv2d":
-        stripe = stripe_of(pixels, core.stripe_depth)
-        stripes = lengths or [min(stripe, pixels - first) for first in range(0, pixels, stripe)]
-        tile_words = core.rows * core.columns * core.w_bits // 256
+        stripes = lengths or stripe_lengths(pixels, core.stripe_depth)
+        words = tile_words(core)
         passes = ceil_div(in_places, core.rows) * kernel_h * kernel_w
-        return ceil_div(channels, core.columns) * passes * sum(max(n, tile_words) for n in stripes)
+        return ceil_div(channels, core.columns) * passes * sum(max(n, words) for n in stripes)
     if layer.op == "depthwise_conv2d":
         blocks = ceil_div(channels, core.rows)
         if not slides(layer, core):
@@ -159,7 +163,6 @@ def constant_words(op: Op, channels: int, in_places: int, core: CoreConfig) -> i
     kernel_h, kernel_w = kernel_size(op.layer)
     params = ceil_div(channels, CHANNEL_BLOCK) * PARAM_GROUP_WORDS
     if op.layer.op == "conv2d":
-        tile_words = core.rows * core.columns * core.w_bits // 256
         tiles = ceil_div(channels, core.columns) * ceil_div(in_places, core.rows) * kernel_h * kernel_w
-        return params + tiles * tile_words * WEIGHT_WORD_BYTES // TRANSFER_WORD_BYTES
+        return params + tiles * tile_words(core) * WEIGHT_WORD_BYTES // TRANSFER_WORD_BYTES
     return params

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from golden.layout import CHANNEL_BLOCK
 from mapping.channels import ChannelOrder
 from mapping.graph import Graph
-from mapping.regions import Stored, ceil_div
+from mapping.regions import Stored, ceil_div, lowest_gap
 from tb.interface import TRANSFER_WORD_BYTES
 
 ALIGN = 64
@@ -67,17 +67,12 @@ def place_values(
     offsets: dict[str, int] = {}
     for name in sorted((item for item in lives if item not in addresses), key=lambda item: -lives[item][0]):
         size, first, last = lives[name]
-        others = sorted(
+        taken = (
             (offsets[other], offsets[other] + lives[other][0])
             for other in offsets
             if not reuse or (lives[other][1] <= last and first <= lives[other][2])
         )
-        at = 0
-        for low, high in others:
-            if at + size <= low:
-                break
-            at = max(at, ceil_div(high, ALIGN) * ALIGN)
-        offsets[name] = at
+        offsets[name] = lowest_gap(taken, size, ALIGN)
     image.reserve(max((offsets[name] + lives[name][0] for name in offsets), default=0))
     placed = {name: start + offset for name, offset in offsets.items()} | dict(addresses)
     values = graph.values

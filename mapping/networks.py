@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -221,11 +221,3 @@ def _layer_cycles(program: Program, result: JobResult) -> tuple[LayerCycles, ...
         layers.append(LayerCycles(part.layer, part.unit, end, end - before.get(part.unit, 0)))
         before[part.unit] = end
     return tuple(layers)
-
-
-def layer_ends(runs: Sequence[LayerCycles]) -> dict[str, int]:
-    """Return the cycle at which each layer was finished on all units."""
-    ends: dict[str, int] = {}
-    for item in runs:
-        ends[item.layer] = max(ends.get(item.layer, 0), item.end)
-    return ends

@@ -47,6 +47,12 @@ def stripe_of(pixels: int, depth: int) -> int:
     return ceil_div(pixels, ceil_div(pixels, depth))
 
 
+def stripe_lengths(pixels: int, depth: int) -> list[int]:
+    """Return the pixels of each stripe."""
+    stripe = stripe_of(pixels, depth)
+    return [min(stripe, pixels - first) for first in range(0, pixels, stripe)]
+
+
 def slides(layer: Layer, core: CoreConfig) -> bool:
     """Return whether a layer is depthwise and its kernel can and should slide through the array's columns.
 

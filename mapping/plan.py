@@ -17,7 +17,7 @@ from mapping.channels import Run
 from mapping.constants import Constants
 from mapping.graph import Graph, Op
 from mapping.operators import slides, source_rect
-from mapping.regions import Rect, Region, ceil_div
+from mapping.regions import Rect, Region, ceil_div, lowest_gap
 from tb.config import CoreConfig
 from tb.interface import WEIGHT_WORD_BYTES
 
@@ -163,13 +163,10 @@ def _place(requests: list[_Request], capacity: int) -> tuple[dict[str, int], str
     placed: dict[str, int] = {}
     done: list[_Request] = []
     for request in sorted(requests, key=lambda item: (-item.words, item.start)):
-        address = 0
-        for other in sorted(
-            (item for item in done if _overlap(item, request)), key=lambda item: placed[item.name]
-        ):
-            if address + request.words <= placed[other.name]:
-                break
-            address = max(address, placed[other.name] + other.words)
+        taken = (
+            (placed[item.name], placed[item.name] + item.words) for item in done if _overlap(item, request)
+        )
+        address = lowest_gap(taken, request.words)
         if address + request.words > capacity:
             return placed, request.name
         placed[request.name] = address

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from golden.layout import CHANNEL_BLOCK
@@ -13,6 +13,16 @@ from tb.interface import TRANSFER_WORD_BYTES
 def ceil_div(numerator: int, denominator: int) -> int:
     """Return the quotient rounded up."""
     return -(-numerator // denominator)
+
+
+def lowest_gap(taken: Iterable[tuple[int, int]], size: int, align: int = 1) -> int:
+    """Return the lowest aligned address of `size` free places; `taken`: ranges (first, end) that are not."""
+    address = 0
+    for first, end in sorted(taken):
+        if address + size <= first:
+            break
+        address = max(address, ceil_div(end, align) * align)
+    return address
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from golden.layer import kernel_size
 from golden.layout import CHANNEL_BLOCK
 from mapping.channels import Run
 from mapping.constants import Constants, cycle_law
-from mapping.operators import Piece, Share, commands, slides, source_rect, stripe_of
+from mapping.operators import Piece, Share, commands, slides, source_rect, stripe_lengths, stripe_of
 from mapping.plan import CapacityError, Part, Tiling, UnitPlan, tile_source
 from mapping.regions import Rect, Region, Stored, ceil_div
 from tb.interface import PARAM_GROUP_WORDS, TRANSFER_WORD_BYTES, WEIGHT_WORD_BYTES
@@ -486,8 +486,7 @@ class Emitter:
         op, core = part.op, part.core
         height, width, _ = op.shape
         groups = ceil_div(chunk.run.count, CHANNEL_BLOCK)
-        stripe = stripe_of(rect.pixels, core.stripe_depth)
-        lengths = [min(stripe, rect.pixels - first) for first in range(0, rect.pixels, stripe)]
+        lengths = stripe_lengths(rect.pixels, core.stripe_depth)
         # while a stripe's 16 channels are requantised, the parameters of the next 16 are read
         requantised = groups * sum(max(n * (CHANNEL_BLOCK // core.lanes), PARAM_GROUP_WORDS) for n in lengths)
         if op.layer.op == "conv2d":
