@@ -11,7 +11,7 @@ SEED   ?= 1
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help sim test lint waves bench soak doctor generate clean setup
+.PHONY: help sim test lint waves bench calibrate soak report doctor generate clean setup
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -44,8 +44,14 @@ waves: $(STAMP) ## Run the simulation with waves into sim_build/waves
 bench: $(STAMP) ## Compare the session's speed with a plain C++ harness
 	$(BIN)/npuloop bench $(ARGS)
 
+calibrate: $(STAMP) ## Measure layers in RTL and write the cost tables
+	$(BIN)/npuloop calibrate --all $(ARGS)
+
 soak: $(STAMP) ## Run N random layers and networks from SEED: make soak N=1000 SEED=7
 	$(BIN)/npuloop soak --count $(N) --seed $(SEED) $(ARGS)
+
+report: $(STAMP) ## Make the page of the cost model's errors: sim_build/report.html
+	$(BIN)/npuloop report $(ARGS)
 
 generate: $(STAMP) ## Generate everything that follows from rtl/interface
 	$(BIN)/python rtl/interface/generate.py

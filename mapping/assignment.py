@@ -141,7 +141,7 @@ def check_units(units: Mapping[str, Units], graph: Graph, cores: Sequence[CoreCo
             raise MappingError(f"layer {op.name!r}: unit {owner.max()} of {len(cores)}; units count from 0")
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class UniqueKeys(yaml.SafeLoader):
     """Refuses a key that stands twice in a mapping, of which YAML would take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -166,7 +166,7 @@ def load_assignment(path: str | Path) -> Assignment:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise MappingError(f"{path}: larger than {MAX_FILE_BYTES} bytes; this is no mapping file")
-        document = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506  # a SafeLoader
+        document = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)  # noqa: S506  # a SafeLoader
     except OSError as error:
         raise MappingError(f"{path}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:

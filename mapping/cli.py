@@ -15,7 +15,16 @@ from golden.errors import NpuloopError
 from golden.layer import load_layer
 from golden.reference_data import data_dir
 from mapping import bench as benchmarks
-from mapping import bench_networks, cli_networks, demo, network_report
+from mapping import (
+    bench_costs,
+    bench_networks,
+    cli_cost,
+    cli_measure,
+    cli_networks,
+    cli_report,
+    demo,
+    network_report,
+)
 from mapping import soak as soaking
 from mapping.console import (
     FAILED,
@@ -214,6 +223,10 @@ def bench(
         console.print()
         console.print(benchmarks.speed_table(measured, "both units at work"))
         missed += benchmarks.missed_speed(measured)
+        costs = bench_costs.cost_speed()
+        console.print()
+        console.print(bench_costs.cost_speed_table(costs))
+        missed += bench_costs.missed_cost_speed(costs)
     for line in missed:
         errors.print(f"target missed: {line}", markup=False)
     if missed:
@@ -244,8 +257,12 @@ def _bench_networks(session: Session, layers: bool, speed: bool) -> list[str]:
     return missed
 
 
-for command in (cli_networks.run, cli_networks.show, cli_networks.quantize):
+for command in (
+    cli_networks.run, cli_networks.show, cli_networks.quantize, cli_measure.measure, cli_cost.predict,
+    cli_report.compare, cli_report.report,
+):  # fmt: skip
     app.command()(reports_errors(command))
+app.command("calibrate")(reports_errors(cli_cost.calibrate_units))
 
 
 if __name__ == "__main__":

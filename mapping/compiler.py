@@ -82,7 +82,8 @@ class Program:
         graph: the graph, folded.
         cores: the units of the system.
         segments: memory image without the inputs, (byte address, bytes); command lists included.
-        starts: for each unit with work (byte address, number of commands) of its list.
+        lists: each unit's commands, for those that have work.
+        starts: for each of them (byte address, number of commands) of its list.
         stored: values that have a place in memory.
         orders: their channels.
         folds: inputs that the host folds.
@@ -95,6 +96,7 @@ class Program:
     graph: Graph
     cores: tuple[CoreConfig, ...]
     segments: tuple[tuple[int, Bytes], ...]
+    lists: Mapping[str, tuple[Entry, ...]]
     starts: Mapping[str, tuple[int, int]]
     stored: Mapping[str, Stored]
     orders: Mapping[str, ChannelOrder]
@@ -143,6 +145,7 @@ def compile_graph(
     folding: bool = True,
     addresses: Mapping[str, int] | None = None,
     port_bytes: int = 16,
+    image_wanted: bool = True,
 ) -> Program:
     """Compile a graph.
 
@@ -157,24 +160,26 @@ def compile_graph(
         folding: fold the taps of first layers into channels.
         addresses: where inputs lie that another job or unit writes, by name.
         port_bytes: width of the memory port.
+        image_wanted: make the memory image; without it there are lists but no bytes, for estimates.
 
     Raises:
         UnsupportedError: weights that a unit cannot hold, or a layer beyond a command's fields.
         CapacityError: not even a tile of a layer fits, or the memory is too small.
         ArithmeticRangeError: an accumulator could leave 32 bits.
     """
-    for op in graph.ops:
-        check_weights(op, units[op.name], cores)
+    if image_wanted:
+        for op in graph.ops:
+            check_weights(op, units[op.name], cores)
     folds: dict[str, Fold] = {}
     if folding:
         graph, folds = fold(graph, lambda op: _first_layer_cycles(op, units[op.name], cores))
     orders = order_channels(graph, units, cores)
-    parts = _parts(graph, units, orders, cores)
+    parts = _parts(graph, units, orders, cores, sizes_only=not image_wanted)
     observed = tuple(op.name for op in graph.ops) if observe else graph.outputs
     loads = {unit: _loads(graph, mine, orders) for unit, mine in parts.items()}
     plans, stores = _plans(graph, parts, cores, loads, observed, overlap)
 
-    image = Image(base)
+    image = Image(base, sizes_only=not image_wanted)
     placed = {
         id(part): [_place(image, constants.weights, constants.params) for constants in part.constants]
         for mine in parts.values()
@@ -190,7 +195,8 @@ def compile_graph(
     starts = {}
     for core, entries in zip(cores, made, strict=True):
         if entries:
-            starts[core.name] = (image.place(_encode(graph, entries)), len(entries))
+            raw = _encode(graph, entries)
+            starts[core.name] = (image.place(raw), len(entries))
     if image.base > mem_bytes:
         raise CapacityError(
             f"{graph.name!r}: its memory image ends at {image.base} bytes; the memory has {mem_bytes}"
@@ -199,6 +205,7 @@ def compile_graph(
         graph=graph,
         cores=tuple(cores),
         segments=tuple(image.segments),
+        lists={core.name: tuple(entries) for core, entries in zip(cores, made, strict=True) if entries},
         starts=starts,
         stored=stored,
         orders=orders,
@@ -224,7 +231,11 @@ def _first_layer_cycles(op: Op, units: Units, cores: Sequence[CoreConfig]) -> in
 
 
 def _parts(
-    graph: Graph, units: Mapping[str, Units], orders: Mapping[str, ChannelOrder], cores: Sequence[CoreConfig]
+    graph: Graph,
+    units: Mapping[str, Units],
+    orders: Mapping[str, ChannelOrder],
+    cores: Sequence[CoreConfig],
+    sizes_only: bool,
 ) -> dict[int, list[Part]]:
     """Return the parts of every unit that has work, in order."""
     parts: dict[int, list[Part]] = {}
@@ -233,7 +244,9 @@ def _parts(
         for unit, core in enumerate(cores):
             runs = tuple(runs_of(units[op.name], target, unit))
             if runs:
-                constants = tuple(pack(op, run, source, target, core) for run in runs)
+                constants = tuple(
+                    pack(op, run, source, target, core, sizes_only=sizes_only) for run in runs
+                )
                 parts.setdefault(unit, []).append(
                     Part(index, op, unit, core, runs, constants, source.places)
                 )

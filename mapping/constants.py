@@ -63,14 +63,32 @@ class Constants:
         return self.weights.size + sum(data.size for data in self.params.values())
 
 
-def pack(op: Op, run: Run, source: ChannelOrder, target: ChannelOrder, core: CoreConfig) -> Constants:
+def pack(
+    op: Op,
+    run: Run,
+    source: ChannelOrder,
+    target: ChannelOrder,
+    core: CoreConfig,
+    *,
+    sizes_only: bool = False,
+) -> Constants:
     """Pack the constants of a run of an operator's output channels for a unit.
+
+    With `sizes_only` the bytes are zeros that take no memory: enough for everything but the memory image.
 
     Raises:
         ArithmeticRangeError: an accumulator could leave 32 bits.
         UnsupportedError: average pooling over too many values.
     """
     layer = op.layer
+    block = core.columns if layer.op == "conv2d" else core.rows
+    if sizes_only:
+        words = _weight_words(op, source.places, core)
+        groups = ceil_div(run.count, CHANNEL_BLOCK)
+        sets = pool_counts(layer) if layer.op == "average_pool" else [0]
+        group_bytes = groups * PARAM_GROUP_WORDS * TRANSFER_WORD_BYTES
+        size = words * ceil_div(run.count, block) * WEIGHT_WORD_BYTES
+        return Constants(run, block, _blank(size), words, {count: _blank(group_bytes) for count in sets})
     places = ChannelOrder(target.channels[run.first : run.first + run.count])
     weights: Bytes = np.zeros(0, np.uint8)
     if layer.op == "conv2d":
@@ -79,9 +97,24 @@ def pack(op: Op, run: Run, source: ChannelOrder, target: ChannelOrder, core: Cor
     elif layer.op == "depthwise_conv2d":
         taps = core.dw_taps if slides(layer, core) else 1
         weights = layout.pack_depthwise_weights(places.spread(layer.weights, 3), core.rows, taps, core.w_bits)
-    block = core.columns if layer.op == "conv2d" else core.rows
     words = weights.size // WEIGHT_WORD_BYTES // ceil_div(run.count, block)
     return Constants(run, block, weights, words, _parameters(op, places, core))
+
+
+def _blank(size: int) -> Bytes:
+    return np.broadcast_to(np.uint8(0), size)
+
+
+def _weight_words(op: Op, in_places: int, core: CoreConfig) -> int:
+    """Return the 32-byte words of the weights of a block of output channels, as golden.layout packs them."""
+    kernel_h, kernel_w = kernel_size(op.layer)
+    if op.layer.op == "conv2d":
+        return ceil_div(in_places, core.rows) * kernel_h * kernel_w * tile_words(core)
+    if op.layer.op == "depthwise_conv2d":
+        taps = core.dw_taps if slides(op.layer, core) else 1
+        groups = layout.tap_groups(kernel_w, taps)
+        return kernel_h * sum(depthwise_tile_words(core, columns) for _, columns in groups)
+    return 0
 
 
 def _parameters(op: Op, places: ChannelOrder, core: CoreConfig) -> dict[int, Bytes]:
@@ -118,6 +151,11 @@ def _parameters(op: Op, places: ChannelOrder, core: CoreConfig) -> dict[int, Byt
 def tile_words(core: CoreConfig) -> int:
     """Return the 32-byte words of a convolution's weight tile."""
     return core.rows * core.columns * core.w_bits // (8 * WEIGHT_WORD_BYTES)
+
+
+def depthwise_tile_words(core: CoreConfig, taps: int) -> int:
+    """Return the 32-byte words of a depthwise layer's weight tile of some kernel columns."""
+    return ceil_div(taps * core.rows * core.w_bits, 8 * WEIGHT_WORD_BYTES)
 
 
 def cycle_law(

@@ -21,9 +21,10 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass
 class Image:
-    """Memory image under construction: aligned allocation from `base` upwards."""
+    """Memory image under construction: aligned allocation from `base` upwards; no bytes if `sizes_only`."""
 
     base: int
+    sizes_only: bool = False
     segments: list[tuple[int, Bytes]] = field(default_factory=list)
 
     def reserve(self, size: int) -> int:
@@ -34,6 +35,8 @@ class Image:
 
     def place(self, data: npt.NDArray[Any]) -> int:
         """Return the address of the data."""
+        if self.sizes_only:
+            return self.reserve(data.nbytes)
         raw = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
         address = self.reserve(raw.size)
         self.segments.append((address, raw))

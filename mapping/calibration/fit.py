@@ -1,0 +1,249 @@
+"""The fit: coefficients from measurements, their confidence, and the spread of predictions.
+
+Cycles are a sum of phases on the longest chain, so they are linear in the coefficients as long as the chain
+stays the same. The fit takes the chains of the present coefficients, solves the bounded linear least squares
+of relative errors, and repeats. Weights and widths of the prior: large errors count less (Huber), and a
+coefficient that the measurements say nothing about stays where the drawings of the pipeline put it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import lsq_linear, minimize
+from scipy.stats import kendalltau
+
+from mapping.calibration.measurement import Measurement
+from mapping.cost.coefficients import NAMES, Vector, starting_point
+from mapping.cost.model import SHARED, shape_program, waiting_cycles
+from mapping.cost.tables import Errors, Spread
+from mapping.cost.timing import time_lists
+from mapping.schedule import Entry
+from tb.config import SocConfig
+
+ROUNDS = 12
+"""Most linearisations of a fit."""
+SETTLED = 1e-4
+"""Relative change of the predictions at which a fit has settled."""
+HUBER = 0.004
+"""Relative error beyond which an error counts linearly."""
+PRIOR_ERROR, PRIOR_WIDTH, PRIOR_FLOOR, PRIOR_ROUNDS = 0.005, 0.25, 0.02, 4
+"""The prior: a coefficient lies within 25 % (and 0.02 cycles) of its start, as sure as an error of 0.5 %.
+
+It has long tails (Student's t): where the measurements insist, as on changed hardware, it lets go.
+"""
+FOLDS = 10
+RESAMPLES = 200
+COVERAGE = 0.90
+
+Matrix = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """A measurement with its command lists."""
+
+    measurement: Measurement
+    lists: Mapping[str, Sequence[Entry]]
+
+    @property
+    def cycles(self) -> int:
+        """Measured cycles."""
+        return self.measurement.cycles
+
+
+@dataclass(frozen=True, eq=False)
+class Chains:
+    """The predictions of some points with some coefficients.
+
+    Attributes:
+        coefficients: (len(NAMES),) what they are predicted with.
+        cycles: (N,) predicted.
+        counts: (N, len(NAMES)) counts on the chains; for a pair, of all units together.
+        waiting: (N,) cycles of waiting for a bank or for another unit.
+        fixed: (N,) cycles of coefficients that are not fitted.
+    """
+
+    coefficients: Vector
+    cycles: Vector
+    counts: Matrix
+    waiting: Vector
+    fixed: Vector
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A fit.
+
+    Attributes:
+        coefficients: (len(NAMES),) cycles; those that are not fitted have their starting values.
+        confidence: (len(NAMES), 2) 95 % interval of each, NaN where it is not fitted.
+        chains: predictions of the fit set.
+        spread: of predictions.
+    """
+
+    coefficients: Vector
+    confidence: Matrix
+    chains: Chains
+    spread: Spread
+
+
+def point_of(measurement: Measurement, config: SocConfig) -> Point:
+    """Return a measurement with its command lists."""
+    return Point(measurement, shape_program(measurement.shape, measurement.unit, config).lists)
+
+
+class Fitter:
+    """Fits the coefficients of a unit, or those that matter where units run together.
+
+    Args:
+        config: the system.
+        units: coefficients of each unit if those of a pair are fitted; otherwise None.
+    """
+
+    def __init__(self, config: SocConfig, units: Mapping[str, Vector] | None = None) -> None:
+        self.config = config
+        self.units = units
+        every = list(range(len(NAMES)))
+        self.free = list(SHARED) if units else [place for place in every if place not in SHARED]
+
+    def values_of(self, point: Point, coefficients: Vector) -> dict[str, Vector]:
+        """Return the coefficients of each unit that a point needs."""
+        if self.units is None:
+            return dict.fromkeys(point.lists, coefficients)
+        values = {unit: self.units[unit].copy() for unit in point.lists}
+        for mine in values.values():
+            mine[self.free] = coefficients[self.free]
+        return values
+
+    def chains(self, points: Sequence[Point], coefficients: Vector) -> Chains:
+        """Return the predictions of points."""
+        cycles, counts, waiting, fixed = [], [], [], []
+        for point in points:
+            values = self.values_of(point, coefficients)
+            timing = time_lists(point.lists, self.config.cores, values)
+            total = np.sum(list(timing.counts.values()), axis=0)
+            mine = np.zeros(len(NAMES))
+            mine[self.free] = total[self.free]
+            cycles.append(timing.cycles)
+            counts.append(mine)
+            waiting.append(waiting_cycles(timing.counts, values))
+            fixed.append(timing.cycles - float(mine @ coefficients))
+        return Chains(
+            coefficients=coefficients,
+            cycles=np.array(cycles),
+            counts=np.array(counts).reshape(-1, len(NAMES)),
+            waiting=np.array(waiting),
+            fixed=np.array(fixed),
+        )
+
+    def fit(self, points: Sequence[Point], start: Vector | None = None) -> Fit:
+        """Return the fit of some points, from the given coefficients on."""
+        measured = np.array([point.cycles for point in points], float)
+        coefficients = starting_point() if start is None else start.copy()
+        chains = self.chains(points, coefficients)
+        for _ in range(ROUNDS):
+            better = self.solve(chains, measured)
+            after = self.chains(points, better)
+            change = float(np.abs(after.cycles / chains.cycles - 1).max())
+            coefficients, chains = better, after
+            if change < SETTLED:
+                break
+        return Fit(
+            coefficients=coefficients,
+            confidence=self.confidence(chains, measured, coefficients),
+            chains=chains,
+            spread=self.spread(chains, measured),
+        )
+
+    def solve(self, chains: Chains, measured: Vector, weights: Vector | None = None) -> Vector:
+        """Return the coefficients that fit best on given chains; `weights`: how often each point counts."""
+        start = starting_point()
+        prior = PRIOR_ERROR / (PRIOR_WIDTH * start[self.free] + PRIOR_FLOOR)
+        rows = chains.counts[:, self.free] / measured[:, None]
+        target = (measured - chains.fixed) / measured
+        error = np.abs(chains.cycles / measured - 1)
+        weight = np.sqrt(1.0 / np.maximum(1.0, error / HUBER))
+        if weights is not None:
+            weight = weight * np.sqrt(weights)
+        coefficients: Vector = chains.coefficients.copy()
+        for _ in range(PRIOR_ROUNDS):
+            away = prior * (coefficients - start)[self.free] / PRIOR_ERROR
+            held = prior / np.sqrt(1.0 + away**2)
+            found = lsq_linear(
+                np.concatenate([rows * weight[:, None], np.diag(held)]),
+                np.concatenate([target * weight, held * start[self.free]]),
+                bounds=(0.0, np.inf),
+            )
+            coefficients[self.free] = found.x
+        return coefficients
+
+    def resampled(self, chains: Chains, measured: Vector, count: int = RESAMPLES) -> Matrix:
+        """Return (count, len(NAMES)) coefficients, each fitted to a bootstrap sample of the points."""
+        rng = np.random.default_rng(0)
+        sizes = np.full(len(measured), 1 / len(measured))
+        draws = rng.multinomial(len(measured), sizes, count).astype(float)
+        found: Matrix = np.stack([self.solve(chains, measured, draw) for draw in draws])
+        return found
+
+    def confidence(self, chains: Chains, measured: Vector, coefficients: Vector) -> Matrix:
+        """Return the 95 % interval of each coefficient: percentiles of the bootstrap, and itself."""
+        ends = np.percentile(self.resampled(chains, measured), [2.5, 97.5], axis=0).T
+        ends = np.stack([np.minimum(ends[:, 0], coefficients), np.maximum(ends[:, 1], coefficients)], axis=1)
+        fitted = np.full((len(NAMES), 2), np.nan)
+        fitted[self.free] = ends[self.free]
+        return fitted
+
+    def spread(self, chains: Chains, measured: Vector) -> Spread:
+        """Return the spread of predictions: cross-validated errors, scaled to their 90 % quantile.
+
+        Errors are taken as normal with three independent parts (maximum likelihood); the quantile of the
+        errors over their expected size (conformal prediction, Vovk et al. 2005) then sets the scale.
+        """
+        count = len(measured)
+        fold = np.random.default_rng(0).permutation(count) % min(FOLDS, count)
+        error = np.zeros(count)
+        for number in range(fold.max() + 1):
+            coefficients = self.solve(chains, measured, (fold != number).astype(float))
+            mine = fold == number
+            error[mine] = (chains.counts @ coefficients + chains.fixed - measured)[mine]
+
+        def sizes(logs: npt.NDArray[np.float64]) -> Vector:
+            absolute, relative, waiting = np.exp(logs)
+            parts = np.stack([np.full(count, absolute), relative * measured, waiting * chains.waiting])
+            found: Vector = np.sqrt((parts**2).sum(axis=0))
+            return found
+
+        def unlikely(logs: npt.NDArray[np.float64]) -> float:
+            size = sizes(logs)
+            return float((np.log(size) + np.log1p(0.5 * (error / size) ** 2)).sum())
+
+        logs = minimize(unlikely, np.log([1.0, 1e-3, 0.3]), bounds=[(-3, 3), (-9, -3), (-6, 1)]).x
+        place = min(1.0, COVERAGE * (count + 1) / count)
+        scale = float(np.quantile(np.abs(error) / sizes(logs), place))
+        absolute, relative, waiting = np.exp(logs) * scale
+        return Spread(float(absolute), float(relative), float(waiting))
+
+
+def errors_of(points: Sequence[Point], chains: Chains, spread: Spread) -> Errors:
+    """Return how far predictions are from measurements."""
+    measured = np.array([point.cycles for point in points], float)
+    error = 100 * (chains.cycles / measured - 1)
+    halves = [
+        spread.half(cycles, waiting)
+        for cycles, waiting in zip(chains.cycles, chains.waiting, strict=True)
+    ]
+    inside = np.abs(chains.cycles - measured) <= np.array(halves)
+    return Errors(
+        points=len(points),
+        mape_percent=float(np.abs(error).mean()),
+        p95_percent=float(np.percentile(np.abs(error), 95)),
+        max_percent=float(np.abs(error).max()),
+        bias_percent=float(error.mean()),
+        kendall_tau=float(kendalltau(chains.cycles, measured).statistic) if len(points) > 1 else 1.0,
+        coverage_percent=float(100 * inside.mean()),
+    )
+

@@ -1,0 +1,197 @@
+"""The sub-commands of the cost model: calibrate and predict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress, TaskID
+from rich.table import Table
+
+from golden.errors import NpuloopError
+from golden.models import load_model
+from mapping.assignment import Assignment, load_assignment
+from mapping.calibration.calibrate import BUDGET, Bench, calibrate, check, write_table
+from mapping.calibration.farm import Farm
+from mapping.calibration.measurement import Setup
+from mapping.calibration.store import Store
+from mapping.console import FAILED, Setting, console, errors, progress
+from mapping.cost.coefficients import PHASES
+from mapping.cost.model import PAIR, CostModel, Prediction
+from mapping.cost.shapes import Shape, load_shapes
+from mapping.cost.tables import CostTable, Errors
+from mapping.networks import compile_network
+from mapping.runner import pair_of
+from tb.build import build_root
+from tb.job import MemoryModel
+
+EVERY = (("npu8", ()), ("npu_lb", ()), (PAIR, ()), ("npu_lb", ("W_BITS=4",)), (PAIR, ("W_BITS=4",)))
+"""Tables that --all makes, in an order in which each has what it builds on: unit, settings."""
+
+
+def calibrate_units(
+    unit: Annotated[str, typer.Option(help="npu8, npu_lb, or pair: both at the same time")] = "npu8",
+    every: Annotated[bool, typer.Option("--all", help="all tables, in their order")] = False,
+    settings: Setting = [],  # noqa: B006  # typer reads it, nobody writes it
+    budget: Annotated[int, typer.Option(help="measurements in the fit of a unit")] = BUDGET,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="worker processes; default: one per core; 0: none")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="address of a running Dask scheduler, for its workers")
+    ] = None,
+    latency: Annotated[int, typer.Option(help="memory latency, cycles")] = MemoryModel().latency,
+    store: Annotated[
+        Path | None, typer.Option(help="file of all measurements; default: beside the builds")
+    ] = None,
+    checking: Annotated[
+        bool, typer.Option("--check", help="measure a sample and compare it with the table; write nothing")
+    ] = False,
+) -> None:
+    """Measure layers in RTL, fit the cost model, write mapping/cost_tables/<unit>.yaml.
+
+    A run that was cut off goes on where it was. With --set, the parameters are those of the low-bit unit.
+    Exit status: 0 if the table is written, or with --check still holds; 1 if it does not; 2 if the input is
+    wrong or a measurement failed.
+    """
+    kept = Store(store or build_root() / "measurements.jsonl")
+    problems: list[str] = []
+    with Farm(workers, scheduler) as farm:
+        for name, wanted in EVERY if every else ((unit, tuple(settings)),):
+            setup = Setup(pair_of(wanted), MemoryModel(latency=latency))
+            if name != PAIR:
+                setup.config.index(name)  # refuses an unknown one
+            with progress() as bar:
+                bench = Bench(setup, farm, kept, progress=_tasks(bar))
+                if checking:
+                    found = check(bench, name)
+                    problems += found
+                    console.print(f"{name} {' '.join(wanted)}: {'stale' if found else 'holds'}")
+                    continue
+                table = calibrate(bench, name, max(20, budget // 2) if name == PAIR else budget)
+            path = write_table(table, bench, name)
+            console.print(coefficient_table(table))
+            console.print(errors_table(table))
+            console.print(f"wrote {path}\n", markup=False, soft_wrap=True)
+    for line in problems:
+        errors.print(line, markup=False)
+    if problems:
+        raise typer.Exit(FAILED)
+
+
+def _tasks(bar: Progress) -> Callable[[str, int, int], None]:
+    """Return what shows each thing that is done as a task of its own."""
+    tasks: dict[str, TaskID] = {}
+
+    def show(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = bar.add_task(what, total=total)
+        bar.update(tasks[what], completed=done)
+
+    return show
+
+
+def coefficient_table(table: CostTable) -> Table:
+    """Return a table's coefficients with their confidence intervals."""
+    title = f"{table.unit}: coefficients, cycles"
+    shown = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("phase", "value", "95 % confidence", "per"):
+        shown.add_column(name, justify="right" if name in ("value", "95 % confidence") else "left")
+    for phase, value, (low, high) in zip(PHASES, table.coefficients, table.confidence, strict=True):
+        if low == low:  # fitted
+            shown.add_row(phase.name, f"{value:.2f}", f"{low:.2f} to {high:.2f}", phase.meaning)
+    return shown
+
+
+def errors_table(table: CostTable) -> Table:
+    """Return how far a table's predictions were from the measurements."""
+    shown = Table(title=f"{table.unit}: errors", title_justify="left", box=None, pad_edge=False)
+    shown.add_column("set")
+    names = [item.name for item in fields(Errors)]
+    for name in names:
+        shown.add_column(name.replace("_percent", " %").replace("_", " "), justify="right")
+    for name, found in table.errors.items():
+        shown.add_row(name.replace("_", " "), *(f"{getattr(found, item):.3g}" for item in names))
+    return shown
+
+
+def predict(
+    model: Annotated[Path | None, typer.Argument(help="network: .tflite or network file")] = None,
+    shapes: Annotated[Path | None, typer.Option(help="file of shapes (.yaml) instead")] = None,
+    unit: Annotated[str | None, typer.Option(help="unit of whole layers; default npu8")] = None,
+    mapping: Annotated[Path | None, typer.Option(help="MAP.yaml: which unit makes which channels")] = None,
+    settings: Setting = [],  # noqa: B006  # as above
+    phases: Annotated[bool, typer.Option(help="print what the cycles are made of")] = True,
+) -> None:
+    """Predict what layers, or a network with a mapping, take: without building or simulating anything."""
+    if (model is None) == (shapes is None):
+        raise NpuloopError("give a network or --shapes FILE, one of them")
+    if shapes is not None and mapping is not None:
+        raise NpuloopError("--mapping belongs to a network; a shape has a split")
+    config = pair_of(settings)
+    costs = CostModel(config)
+    if shapes is not None:
+        config.index(unit or "npu8")
+        layers = load_shapes(shapes)
+        found = [(shape, costs.layer(shape, PAIR if shape.split else unit or "npu8")) for shape in layers]
+        console.print(layers_table(found, unit or "npu8"))
+        return
+    assert model is not None
+    if mapping is not None and unit is not None:
+        raise NpuloopError("give --unit or --mapping, one of them")
+    assignment = load_assignment(mapping) if mapping else Assignment(unit or "npu8")
+    compiled = compile_network(load_model(model), config, assignment)
+    result = costs.program(compiled.program)
+    console.print(ends_table(result))
+    if phases:
+        console.print(phases_table(result))
+    console.print(
+        f"\n{compiled.network.name}: {result.cycles:,.0f} cycles, "
+        f"90 % interval {result.low:,.0f} to {result.high:,.0f}"
+    )
+
+
+def layers_table(found: Iterable[tuple[Shape, Prediction]], unit: str) -> Table:
+    """Return the predictions of layers."""
+    shown = Table(box=None, pad_edge=False)
+    numbers = ("cycles", "from", "to", "MACs")
+    for name in ("shape", "operator", "unit", *numbers, "calibrated", "most cycles"):
+        shown.add_column(name, justify="right" if name in numbers else "left")
+    for shape, item in found:
+        phases = [(value, name) for terms in item.terms.values() for name, value in terms.items()]
+        largest = sorted(phases, reverse=True)[:2]
+        most = ", ".join(f"{name.removesuffix('_cycles')} {value:,.0f}" for value, name in largest)
+        shown.add_row(
+            shape.name, shape.op, PAIR if shape.split else unit, f"{item.cycles:,.0f}", f"{item.low:,.0f}",
+            f"{item.high:,.0f}", f"{shape.macs:,}", "yes" if item.inside else "[yellow]no[/]", most,
+        )  # fmt: skip
+    return shown
+
+
+def ends_table(result: Prediction) -> Table:
+    """Return when each unit has finished each layer."""
+    shown = Table(box=None, pad_edge=False)
+    for name in ("layer", "unit", "complete at", "cycles"):
+        shown.add_column(name, justify="right" if name in ("complete at", "cycles") else "left")
+    before: dict[str, float] = {}
+    for (layer, unit), end in sorted(result.ends.items(), key=lambda item: item[1]):
+        shown.add_row(layer, unit, f"{end:,.0f}", f"{end - before.get(unit, 0.0):,.0f}")
+        before[unit] = end
+    return shown
+
+
+def phases_table(result: Prediction) -> Table:
+    """Return the phases that the cycles are made of: their sum is the total."""
+    shown = Table(title="what the cycles are made of", title_justify="left", box=None, pad_edge=False)
+    shown.add_column("phase")
+    for unit in result.terms:
+        shown.add_column(unit, justify="right")
+    shown.add_column("meaning")
+    for phase in PHASES:
+        cells = [terms[phase.name] for terms in result.terms.values()]
+        if any(cells):
+            shown.add_row(phase.name, *(f"{value:,.0f}" for value in cells), phase.meaning)
+    return shown

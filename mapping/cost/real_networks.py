@@ -1,0 +1,63 @@
+"""The layers of six networks from the field, and a whole ResNet20 to run.
+
+| network      | input      | where the layers come from |
+|--------------|------------|----------------------------|
+| resnet8      | 32x32x3    | MLPerf Tiny, image classification |
+| ds_cnn       | 49x10x1    | MLPerf Tiny, keyword spotting |
+| mobilenet_v1 | 96x96x3    | MLPerf Tiny, visual wake words: width 0.25 |
+| autoencoder  | 640        | MLPerf Tiny, anomaly detection |
+| resnet20     | 32x32x3    | He et al., CVPR 2016, section 4.2, in ResNet8's form: golden.float_networks |
+| resnet18     | 224x224x3  | He et al., CVPR 2016, table 1, option B; names of torchvision |
+
+Each list is a file of shapes, `networks/<network>.yaml`. Padding "same" is TensorFlow's; ResNet18's own pads
+an equal number of pixels on both sides, which changes no size.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+
+from golden.export import export
+from golden.float_networks import ResNet, fit_batch_norms
+from golden.network import Network
+from mapping.cost.shapes import Shape, load_shapes
+
+NETWORKS = ("resnet8", "ds_cnn", "mobilenet_v1", "autoencoder", "resnet20", "resnet18")
+"""Names of the networks."""
+
+_IMAGES = 16  # that normalise and calibrate the random ResNet20
+
+
+def shapes_path(network: str) -> Path:
+    """Return the file of a network's shapes."""
+    return Path(__file__).with_name("networks") / f"{network}.yaml"
+
+
+def real_networks() -> dict[str, tuple[Shape, ...]]:
+    """Return the layers of each network that run on a unit, in their order, repetitions included."""
+    return {name: tuple(load_shapes(shapes_path(name))) for name in NETWORKS}
+
+
+def resnet20_network(seed: int = 0, w_bits: int = 8) -> Network:
+    """Return a quantised CIFAR ResNet20 with random weights: for measuring cycles, not for classifying.
+
+    Batch normalisation and activation ranges fit random images, so that values spread over int8 in every
+    layer.
+
+    Args:
+        seed: of weights and images.
+        w_bits: width of all weights, 2 to 8.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = ResNet(blocks=3)
+        coarse = torch.rand(_IMAGES, 3, 8, 8)
+    images = functional.interpolate(coarse, (32, 32), mode="bilinear")
+    fit_batch_norms(model, images)
+    # the input of MLPerf Tiny's ResNet8: pixel - 128
+    return export(
+        model, images, weight_bits=w_bits, name="resnet20", input_scale=1 / 255, input_zero_point=-128
+    )

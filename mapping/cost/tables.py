@@ -1,0 +1,293 @@
+"""Cost tables: a unit's calibrated coefficients, with where they come from and how good they are.
+
+A table is a YAML file in mapping/cost_tables, `<unit>.yaml` for the default parameters, and one for each pair
+of units that run at the same time. docs/cost-model.md describes the format.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from golden.errors import NpuloopError
+from mapping.cost.coefficients import NAMES, PHASES, Vector
+from mapping.cost.shapes import Shape
+from tb.config import CoreConfig, SocConfig
+from tb.job import MemoryModel
+
+SCHEMA = 1
+FOLDER = Path(__file__).parents[1] / "cost_tables"
+LETTERS = {
+    "w_bits": "w", "a_bits": "a", "rows": "r", "cols": "c", "stripe_depth": "s", "lanes": "l", "dw_taps": "d",
+    "act_kib": "act", "weight_kib": "weight", "param_kib": "param",
+}  # fmt: skip
+
+
+class TableError(NpuloopError):
+    """A table that is missing, damaged, of a newer format, or of other hardware."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Half of a 90 % interval: the root of the sum of three squares.
+
+    Attributes:
+        absolute_cycles: of any prediction.
+        relative: for each predicted cycle.
+        waiting: for each predicted cycle of waiting for a bank or for another unit.
+    """
+
+    absolute_cycles: float
+    relative: float
+    waiting: float
+
+    def half(self, cycles: float, waiting: float) -> float:
+        """Return half of the interval, in cycles."""
+        parts = (self.absolute_cycles, self.relative * cycles, self.waiting * waiting)
+        return float(np.sqrt(sum(part * part for part in parts)))
+
+
+@dataclass(frozen=True)
+class Errors:
+    """How far predictions were from measurements; relative errors in percent.
+
+    Attributes:
+        points: number of measurements.
+        mape_percent, p95_percent, max_percent: mean, 95th percentile and maximum of the absolute error.
+        bias_percent: mean error, positive where too much is predicted.
+        kendall_tau: rank correlation of predicted and measured cycles.
+        coverage_percent: share of the measurements inside their 90 % interval.
+    """
+
+    points: int
+    mape_percent: float
+    p95_percent: float
+    max_percent: float
+    bias_percent: float
+    kendall_tau: float
+    coverage_percent: float
+
+
+@dataclass(frozen=True, eq=False)
+class CostTable:
+    """A table.
+
+    Attributes:
+        unit: the unit, or for a pair both names.
+        date: day of the calibration, ISO 8601.
+        rtl_sha256: hash of the RTL and the test bench.
+        parameters: of each unit, by name.
+        memory: settings of the memory model.
+        tools: versions.
+        coefficients: (len(NAMES),) cycles.
+        confidence: (len(NAMES), 2) ends of the 95 % confidence interval of each; NaN where not fitted.
+        spread: of predictions.
+        validity: for each operator the least and the largest of each size in the fit set.
+        errors: on the fit set and on held-out sets, by name.
+        learning_curve: measurements in the fit, and MAPE on the held-out random layers, percent.
+        sample: shapes that `--check` measures again, and their cycles.
+    """
+
+    unit: str
+    date: str
+    rtl_sha256: str
+    parameters: Mapping[str, Mapping[str, int]]
+    memory: Mapping[str, int]
+    tools: Mapping[str, str]
+    coefficients: Vector
+    confidence: np.ndarray[tuple[int, int], np.dtype[np.float64]]
+    spread: Spread
+    validity: Mapping[str, Mapping[str, tuple[int, int]]]
+    errors: Mapping[str, Errors]
+    learning_curve: Sequence[tuple[int, float]]
+    sample: Sequence[tuple[Shape, int]]
+
+    def inside(self, shape: Shape) -> bool:
+        """Return whether every size of a shape lies between those of the fit set."""
+        ranges = self.validity.get(shape.op)
+        return ranges is not None and all(
+            ranges[name][0] <= value <= ranges[name][1] for name, value in sizes(shape).items()
+        )
+
+
+def sizes(shape: Shape) -> dict[str, int]:
+    """Return the sizes of a shape for which a table has a range."""
+    return {
+        "in_channels": shape.in_channels,
+        "out_channels": shape.out_channels,
+        "out_pixels": shape.out_height * shape.out_width,
+        "kernel_pixels": shape.kernel[0] * shape.kernel[1],
+        "stride": max(shape.stride),
+        "macs": shape.macs,
+    }
+
+
+def core_parameters(core: CoreConfig, config: SocConfig) -> dict[str, int]:
+    """Return a unit's parameters as a table has them."""
+    found = core.registers(config.axi_bits)
+    return {name: value for register in found.values() for name, value in register.items()}
+
+
+def memory_settings(memory: MemoryModel) -> dict[str, int]:
+    """Return the memory's settings as a table has them."""
+    write = memory.latency if memory.write_latency is None else memory.write_latency
+    return {
+        "read_latency_cycles": memory.latency,
+        "write_latency_cycles": write,
+        "bandwidth_beats": memory.beats,
+        "bandwidth_per_cycles": memory.per_cycles,
+    }
+
+
+def table_name(cores: Sequence[CoreConfig]) -> str:
+    """Return the name of the table of a unit, or of units together: their names, and what is not default."""
+    return "+".join(_core_name(core) for core in cores)
+
+
+def _core_name(core: CoreConfig) -> str:
+    from mapping.runner import UNITS
+
+    default = UNITS.get(core.name, CoreConfig(core.name))
+    changed = [
+        f"{letters}{getattr(core, name)}"
+        for name, letters in LETTERS.items()
+        if getattr(core, name) != getattr(default, name)
+    ]
+    if core == replace(core, cols=None):  # as many as the weights' width says
+        changed = [item for item in changed if item != f"c{core.cols}"]
+    return "_".join([core.name, *changed])
+
+
+def table_path(cores: Sequence[CoreConfig], folder: Path = FOLDER) -> Path:
+    """Return the path of the table of a unit, or of units together."""
+    return folder / f"{table_name(cores)}.yaml"
+
+
+# --------------------------------------------------------------------------------------------- files
+def table_text(table: CostTable) -> str:
+    """Return a table as YAML."""
+    coefficients = {}
+    for i, phase in enumerate(PHASES):
+        entry: dict[str, Any] = {"value": _short(table.coefficients[i])}
+        if np.isfinite(table.confidence[i]).all():
+            entry["confidence_95"] = [_short(value) for value in table.confidence[i]]
+        coefficients[phase.name] = entry | {"counter": phase.counter, "meaning": phase.meaning}
+    document = {
+        "schema": SCHEMA,
+        "unit": table.unit,
+        "date": table.date,
+        "rtl_sha256": table.rtl_sha256,
+        "parameters": {name: dict(values) for name, values in table.parameters.items()},
+        "memory": dict(table.memory),
+        "tools": dict(table.tools),
+        "coefficients": coefficients,
+        "interval_90": {item.name: _short(getattr(table.spread, item.name), 4) for item in fields(Spread)},
+        "validity": {
+            op: {name: list(ends) for name, ends in ranges.items()} for op, ranges in table.validity.items()
+        },
+        "errors": {
+            name: {item.name: _short(getattr(errors, item.name)) for item in fields(Errors)}
+            for name, errors in table.errors.items()
+        },
+        "learning_curve": [
+            {"measurements": count, "mape_percent": _short(error)} for count, error in table.learning_curve
+        ],
+        "sample": [{"cycles": cycles} | shape.entry() for shape, cycles in table.sample],
+    }
+    head = "# Written by `npuloop calibrate`; docs/cost-model.md says what the fields mean.\n"
+    return head + yaml.safe_dump(document, sort_keys=False, width=120, default_flow_style=None)
+
+
+def _short(value: float, digits: int = 3) -> float | int:
+    return value if isinstance(value, int) else round(float(value), digits)
+
+
+def load_table(path: Path) -> CostTable:
+    """Read a table.
+
+    Raises:
+        TableError: it is missing, no table, damaged, or of a newer schema; names the file and the field.
+    """
+    try:
+        document = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise TableError(f"{path}: there is no cost table; make it with `npuloop calibrate`") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise TableError(f"{path}: cannot be read as a cost table ({str(error).splitlines()[0]})") from None
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise TableError(
+            f"{path}: has schema {schema}; this npuloop reads up to {SCHEMA}: update it, or calibrate again"
+        )
+    if schema != SCHEMA:
+        raise TableError(f"{path}: is no cost table; its `schema` is {schema!r}; calibrate again")
+    try:
+        return _table(document)
+    except KeyError as error:
+        raise TableError(f"{path}: the field {error} is missing; calibrate again") from None
+    except (TypeError, ValueError, AttributeError, NpuloopError) as error:
+        raise TableError(f"{path}: is damaged ({error}); calibrate again") from None
+
+
+def _table(document: Mapping[str, Any]) -> CostTable:
+    found = document["coefficients"]
+    for name in found:
+        if name not in NAMES:
+            raise ValueError(f"unknown coefficient {name}")
+    values = np.array([float(found[name]["value"]) for name in NAMES])
+    if not np.isfinite(values).all() or (values < 0).any():
+        raise ValueError("a coefficient is negative or no number")
+    nan = [float("nan")] * 2
+    confidence = np.array([found[name].get("confidence_95", nan) for name in NAMES], float)
+    samples = []
+    for entry in document["sample"]:
+        shape = Shape.from_entry({key: value for key, value in entry.items() if key != "cycles"})
+        samples.append((shape, int(entry["cycles"])))
+    return CostTable(
+        unit=str(document["unit"]),
+        date=str(document["date"]),
+        rtl_sha256=str(document["rtl_sha256"]),
+        parameters={unit: dict(values) for unit, values in document["parameters"].items()},
+        memory=dict(document["memory"]),
+        tools=dict(document["tools"]),
+        coefficients=values,
+        confidence=confidence.reshape(len(NAMES), 2),
+        spread=Spread(**{item.name: float(document["interval_90"][item.name]) for item in fields(Spread)}),
+        validity={
+            op: {name: (int(ends[0]), int(ends[1])) for name, ends in ranges.items()}
+            for op, ranges in document["validity"].items()
+        },
+        errors={name: Errors(**entry) for name, entry in document["errors"].items()},
+        learning_curve=[
+            (int(item["measurements"]), float(item["mape_percent"])) for item in document["learning_curve"]
+        ],
+        sample=samples,
+    )
+
+
+@functools.lru_cache
+def _cached(path: Path, stamp: int) -> CostTable:  # noqa: ARG001  # the stamp tells versions apart
+    return load_table(path)
+
+
+def table_of(cores: Sequence[CoreConfig], config: SocConfig, folder: Path = FOLDER) -> CostTable:
+    """Return the table of a unit, or of units together.
+
+    Raises:
+        TableError: there is none, it cannot be read, or it was made with other parameters.
+    """
+    path = table_path(cores, folder)
+    try:
+        table = _cached(path, path.stat().st_mtime_ns)
+    except OSError:
+        table = load_table(path)
+    wanted = {core.name: core_parameters(core, config) for core in cores}
+    if table.parameters != wanted:
+        raise TableError(f"{path}: was calibrated with other parameters of {table.unit}; calibrate again")
+    return table

@@ -1,0 +1,151 @@
+"""What a command asks of its engine, from its fields: words and bursts, stripes and beats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from golden import layout
+from golden.layout import CHANNEL_BLOCK
+from mapping.constants import depthwise_tile_words, tile_words
+from mapping.regions import ceil_div
+from mapping.steps import TARGETS
+from tb.config import CoreConfig
+from tb.interface import TRANSFER_WORD_BYTES
+
+BURST_WORDS = 16
+"""Words of the longest burst."""
+PAGE_WORDS = 256
+"""Words of a 4 KiB page, which a burst never leaves."""
+FEW, MANY = 4, 64
+"""Bursts that are asked for together, where a transfer has more than so many."""
+LONG = 6
+"""Equal stripes in a row that are taken together."""
+
+@dataclass(frozen=True)
+class Transfer:
+    """What a load or store moves.
+
+    Attributes:
+        bursts: 16-byte words and number of bursts that are asked for together, in order: single bursts, or a
+            few of a long transfer.
+        activations: whether it goes to or comes from the activation scratchpad.
+    """
+
+    bursts: tuple[tuple[int, int], ...]
+    activations: bool
+
+
+def transfer(name: str, fields: Mapping[str, int]) -> Transfer:
+    """Return what a transfer command (LOAD, STORE, MARK) moves."""
+    if name == "mark":
+        return Transfer(((1, 1),), activations=False)
+    address = fields["mem_address"] // TRANSFER_WORD_BYTES
+    stride = fields.get("line_stride", 0) // TRANSFER_WORD_BYTES
+    plane = fields.get("plane_stride", 0) // TRANSFER_WORD_BYTES
+    bursts: list[int] = []
+    for p in range(fields["planes"]):
+        for i in range(fields["lines"]):
+            bursts += _bursts(address + p * plane + i * stride, fields["line_words"])
+    few = FEW if len(bursts) > MANY else 1
+    groups = (bursts[i : i + few] for i in range(0, len(bursts), few))
+    activations = fields.get("target", 0) == TARGETS["activations"]
+    return Transfer(tuple((sum(group), len(group)) for group in groups), activations)
+
+
+def _bursts(address: int, words: int) -> Iterator[int]:
+    """Yield the words of each burst of contiguous words: it ends at its length and at the page's end."""
+    while words:
+        burst = min(words, BURST_WORDS, PAGE_WORDS - address % PAGE_WORDS)
+        yield burst
+        address += burst
+        words -= burst
+
+
+@dataclass(frozen=True)
+class Stripe:
+    """Some equal stripes of an operator.
+
+    Attributes:
+        count: how many.
+        array: cycles of each in the array, by the cycle law.
+        tail: of these, the cycles after its last beat, in which the next weight tile is read.
+        groups: 16 channels that are requantised one after the other; 0 if the sums stay.
+        drain: cycles in which the sums of a group are requantised.
+        parameters: whether the first group's parameters are not those of the stripe before.
+        addition: its operands pass the requantiser on their way in too.
+    """
+
+    count: int
+    array: int
+    tail: int
+    groups: int
+    drain: int
+    parameters: bool
+    addition: bool = False
+
+
+def stripes(name: str, fields: Mapping[str, int], core: CoreConfig) -> tuple[int, list[Stripe]]:
+    """Return the words of an operator's first weight tile, and its stripes in order."""
+    pixels, stripe, channels = fields["out_pixels"], fields["stripe_pixels"], fields["out_channels"]
+    block = {"conv": core.columns, "depthwise": core.rows}.get(name, CHANNEL_BLOCK)
+    lead = 0
+    if name == "conv":
+        lead = tile_words(core)
+    elif name == "depthwise":
+        lead = depthwise_tile_words(core, min(fields["kernel_w"], core.dw_taps) if fields.get("slide") else 1)
+    pieces: list[Stripe] = []
+    lengths = [(offset, min(stripe, pixels - offset)) for offset in range(0, pixels, stripe)]
+    beats = [_beats(name, fields, core, length, offset) for offset, length in lengths]
+    for first in range(0, channels, block):
+        groups = 0 if fields.get("keep") else ceil_div(min(block, channels - first), CHANNEL_BLOCK)
+        for (offset, length), array in zip(lengths, beats, strict=True):
+            pieces.append(
+                Stripe(
+                    count=1,
+                    array=array,
+                    tail=max(0, tile_words(core) - length) if name == "conv" else 0,
+                    groups=groups,
+                    drain=length * (CHANNEL_BLOCK // core.lanes),
+                    parameters=groups > 1 or (groups == 1 and offset == 0),
+                    addition=name == "add",
+                )
+            )
+    return lead, list(_merged(pieces))
+
+
+def _merged(pieces: Sequence[Stripe]) -> Iterator[Stripe]:
+    """Yield the stripes, a long row of equal ones as one, but for its ends."""
+    for equal, items in groupby(pieces):
+        count = sum(1 for _ in items)
+        if count < LONG:
+            yield from (equal for _ in range(count))
+        else:
+            yield from (equal, equal, replace(equal, count=count - 3), equal)
+
+
+def _beats(name: str, fields: Mapping[str, int], core: CoreConfig, pixels: int, first: int) -> int:
+    """Return the beats of a stripe's passes."""
+    if name == "add":
+        return 2 * pixels * (CHANNEL_BLOCK // core.lanes)
+    kernel_h, kernel_w = fields["kernel_h"], fields["kernel_w"]
+    if name == "conv":
+        passes = ceil_div(fields["in_channels"], core.rows) * kernel_h * kernel_w
+        return passes * max(pixels, tile_words(core))
+    if name == "depthwise" and fields.get("slide"):
+        width, stride = fields["out_width"], fields["stride_w"]
+        rows = (first + pixels - 1) // width - first // width  # row ends inside the stripe
+        words = 1 + (pixels - 1 - rows) * stride + rows * fields["row_advance"]
+        beats = 0
+        for start, taps in layout.tap_groups(kernel_w, core.dw_taps):
+            # words that slide in before the first output; those left of the input are left out
+            column = fields["in_column"] + start + first % width * stride
+            lead = taps - 1 + min(column, 0)
+            beats += max(words + lead, depthwise_tile_words(core, taps))
+        return kernel_h * beats
+    if name == "depthwise":
+        return kernel_h * kernel_w * max(pixels, depthwise_tile_words(core, 1))
+    return kernel_h * kernel_w * pixels
+
+
