@@ -49,7 +49,7 @@ NOTES = "NPULOOP_TEST_NOTES"
 """Environment variable: the folder in which jobs leave their marks."""
 BUDGET = 20
 SETUP = Setup(SocConfig())
-KILLS = (3, 6, 12, 4)
+KILLS = (3, 7, 14, 2)
 """After so many appends a run is killed; one more is killed while it writes the table."""
 LAYERS = {
     "small": (

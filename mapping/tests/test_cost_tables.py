@@ -266,8 +266,9 @@ def test_a_tables_name_tells_its_units_and_what_is_not_default(
 
 
 def test_other_parameters_have_other_names() -> None:
-    changed = [{"a_bits": 4}, {"w_bits": 4}, {"rows": 32, "cols": 32}, {"cols": 32}, {"stripe_depth": 32}, {"lanes": 8},
-               {"dw_taps": 3}, {"act_kib": 64}, {"weight_kib": 32}, {"param_kib": 8}]  # fmt: skip
+    changed = [{"a_bits": 4}, {"w_bits": 4}, {"rows": 32, "cols": 32}, {"cols": 32}, {"stripe_depth": 32},
+               {"lanes": 8}, {"dw_taps": 3}, {"act_kib": 64}, {"weight_kib": 32},
+               {"param_kib": 8}]  # fmt: skip
     names = [table_name([CoreConfig("npu8", **change)]) for change in changed]
     assert len({"npu8", *names}) == 1 + len(changed)
     assert table_name([CoreConfig("other", lanes=8)]) == "other_l8"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -34,6 +35,7 @@ def programs(unit: str, count: int, seed: int = 21) -> list[tuple[Shape, Program
 
 
 PROGRAMS = {unit: programs(unit, 30) for unit in PLACES}
+START = starting_point()
 
 
 def same(values: Vector) -> dict[str, Vector]:
@@ -42,6 +44,12 @@ def same(values: Vector) -> dict[str, Vector]:
 
 def timed(lists: Mapping[str, Sequence[Entry]], values: Vector) -> Timing:
     return time_lists(lists, CONFIG.cores, same(values))
+
+
+@functools.cache
+def start_cycles(unit: str) -> tuple[float, ...]:
+    """The cycles of all programs with the coefficients before calibration."""
+    return tuple(timed(program.lists, START).cycles for _, program in PROGRAMS[unit])
 
 
 def changed(**values: float) -> Vector:
@@ -56,7 +64,7 @@ def test_every_phase_has_a_name_of_cycles_a_counter_and_a_place() -> None:
     assert all(name.endswith("_cycles") for name in NAMES)
     assert all(phase.start > 0 and phase.meaning for phase in PHASES)
     assert [TERM[name] for name in NAMES] == list(range(len(NAMES)))
-    assert named(starting_point()) == {phase.name: phase.start for phase in PHASES}
+    assert named(START) == {phase.name: phase.start for phase in PHASES}
 
 
 @pytest.mark.parametrize("unit", PLACES)
@@ -75,7 +83,7 @@ def test_the_phases_of_the_chain_sum_to_the_cycles(unit: str) -> None:
 @pytest.mark.parametrize("unit", PLACES)
 def test_engines_complete_their_commands_in_order_and_the_last_ends_all(unit: str) -> None:
     for shape, program in PROGRAMS[unit]:
-        timing = timed(program.lists, starting_point())
+        timing = timed(program.lists, START)
         assert timing.cycles == max(end for ends in timing.ends.values() for end in ends)
         for name, entries in program.lists.items():
             assert len(timing.ends[name]) == len(entries)
@@ -101,9 +109,8 @@ def test_no_longer_phase_makes_a_unit_faster(name: str) -> None:
     """Not so for both units together: who asks the port first may change, for the better."""
     slower = 0
     for unit in PLACES[:2]:
-        for shape, program in PROGRAMS[unit]:
-            before = timed(program.lists, starting_point()).cycles
-            after = timed(program.lists, changed(**{name: 3 * starting_point()[TERM[name]] + 1})).cycles
+        for (shape, program), before in zip(PROGRAMS[unit], start_cycles(unit), strict=True):
+            after = timed(program.lists, changed(**{name: 3 * START[TERM[name]] + 1})).cycles
             assert after >= before * (1 - 1e-4), shape
             slower += after > before
     shared = ("stagger_cycles", "event_cycles", "port_cycles")
@@ -115,7 +122,7 @@ def test_a_slower_memory_takes_longer_everywhere(unit: str) -> None:
     slow = changed(load_latency_cycles=100, store_latency_cycles=100, fetch_cycles=100)
     half = changed(load_word_cycles=2, store_word_cycles=2)
     for shape, program in PROGRAMS[unit]:
-        before = timed(program.lists, starting_point()).cycles
+        before = timed(program.lists, START).cycles
         assert timed(program.lists, slow).cycles > before + 150, shape  # a fetch, a load and a store at least
         assert timed(program.lists, half).cycles > before, shape
 
@@ -124,9 +131,9 @@ def test_two_units_that_share_a_layer_are_not_faster_than_either_alone_with_its_
     """Neither gives the other anything: they share the port, and the second starts later."""
     for shape, program in PROGRAMS[PAIR]:
         assert not any(e.name in ("wait", "signal") for entries in program.lists.values() for e in entries)
-        both = timed(program.lists, starting_point())
+        both = timed(program.lists, START)
         for name, entries in program.lists.items():
-            alone = timed({name: entries}, starting_point())
+            alone = timed({name: entries}, START)
             assert both.cycles >= alone.cycles, shape
             assert both.ends[name][-1] >= alone.ends[name][-1], shape
 
@@ -135,7 +142,7 @@ def test_the_second_unit_starts_the_stagger_later() -> None:
     (_, program), *_ = PROGRAMS[PAIR]
     second = CONFIG.cores[1].name
     early, late = (timed(program.lists, changed(stagger_cycles=value)) for value in (0, 1e6))
-    alone = timed({second: program.lists[second]}, starting_point())
+    alone = timed({second: program.lists[second]}, START)
     assert late.ends[second][-1] == pytest.approx(1e6 + alone.ends[second][-1])
     assert early.cycles < late.cycles
 
@@ -157,9 +164,9 @@ def test_a_shapes_lists_are_those_of_its_measurement_but_for_values(unit: str) -
 
 def test_stripes_taken_together_take_what_single_ones_take(monkeypatch: pytest.MonkeyPatch) -> None:
     several = [item for unit in PLACES for item in PROGRAMS[unit]]
-    together = [timed(program.lists, starting_point()).cycles for _, program in several]
+    together = [cycles for unit in PLACES for cycles in start_cycles(unit)]
     monkeypatch.setattr(work, "LONG", 1 << 30)
-    single = [timed(program.lists, starting_point()).cycles for _, program in several]
+    single = [timed(program.lists, START).cycles for _, program in several]
     error = np.abs(np.array(together) / np.array(single) - 1)
     assert 0 < error.max() < 0.04
     assert error.mean() < 0.001
@@ -181,8 +188,8 @@ def test_phases_of_commands_in_a_row_are_those_counted_by_hand() -> None:
     # longer than the array works: 9 words and a cycle more
     assert counts == {
         "launch_cycles": 1, "fetch_cycles": 1, "queue_cycles": 1, "load_latency_cycles": 1,
-        "load_word_cycles": 4 + 20, "token_cycles": 2, "operator_cycles": 1, "drain_cycles": 10 + 4, "requant_cycles": 1,
-        "store_start_cycles": 1, "store_word_cycles": 20, "store_latency_cycles": 1,
+        "load_word_cycles": 4 + 20, "token_cycles": 2, "operator_cycles": 1, "drain_cycles": 10 + 4,
+        "requant_cycles": 1, "store_start_cycles": 1, "store_word_cycles": 20, "store_latency_cycles": 1,
     }  # fmt: skip
     assert timing.ends["npu8"][2] == timing.cycles
 
@@ -190,7 +197,7 @@ def test_phases_of_commands_in_a_row_are_those_counted_by_hand() -> None:
 def test_a_list_that_waits_for_what_never_comes_is_an_error() -> None:
     entries = [Entry("wait", 1, {"event_id": 3}, 0)]
     with pytest.raises(AssertionError, match="wait for each other"):
-        timed({"npu8": entries}, starting_point())
+        timed({"npu8": entries}, START)
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -201,8 +208,8 @@ def test_a_wait_ends_after_the_other_units_signal(order: int) -> None:
         first: [Entry("load", 0, {"mem_address": 0, **move}, 0), Entry("signal", 0, {"event_id": 3}, 0)],
         second: [Entry("wait", 2, {"event_id": 3}, 0), Entry("mark", 2, {"mem_address": 0}, 0)],
     }
-    timing = timed(lists, starting_point())
-    event = starting_point()[TERM["event_cycles"]]
+    timing = timed(lists, START)
+    event = START[TERM["event_cycles"]]
     assert timing.ends[first][1] >= timing.ends[first][0] + event > 900
     assert timing.ends[second][0] == timing.ends[first][1] + event
     assert timing.counts[first][TERM["load_word_cycles"]] >= 900  # the other unit waits: the chain is here
@@ -213,5 +220,5 @@ def test_a_list_may_end_in_any_command() -> None:
         Entry("load", 0, {"mem_address": 0, "lines": 1, "planes": 1, "line_words": 9, "target": 1}, 0),
         Entry("signal", 0, {"event_id": 3}, 0),
     ]
-    timing = timed({"npu8": entries}, starting_point())
+    timing = timed({"npu8": entries}, START)
     assert timing.cycles == timing.ends["npu8"][1] == timing.ends["npu8"][0] + 2

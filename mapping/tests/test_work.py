@@ -109,7 +109,7 @@ def test_bursts_carry_every_word_once_and_are_as_few_as_the_bus_allows(
 
 # -------------------------------------------------------------------------------------------------- operators
 def operators(program: Program, unit: str) -> list[Entry]:
-    return [entry for entry in program.lists[unit] if entry.engine == COMPUTE and "out_pixels" in entry.fields]
+    return [e for e in program.lists[unit] if e.engine == COMPUTE and "out_pixels" in e.fields]
 
 
 def law_of(program: Program, core: CoreConfig) -> int:
