@@ -93,7 +93,7 @@ class Bench:
 
 
 def held_out_layers(bench: Bench, unit: str) -> list[Shape]:
-    """Return the distinct layers of real networks that a unit can run; for PAIR, split in two ways."""
+    """Return the distinct layers of real networks that a unit can run; for PAIR, split in half."""
     shapes: dict[str, Shape] = {}
     units = [core.name for core in bench.setup.config.cores]
     for network, layers in real_networks().items():
@@ -161,7 +161,7 @@ def calibrate(bench: Bench, unit: str, budget: int = BUDGET) -> CostTable:
         spread=fitted.spread,
         validity=_validity(points),
         errors=errors,
-        learning_curve=_learning_curve(fitter, points, random),
+        learning_curve=_learning_curve(fitter, points, random, errors["held_out_random"].mape_percent),
         sample=_sample(random),
     )
 
@@ -216,17 +216,17 @@ def _unmeasured(shape: Shape, unit: str) -> Measurement:
 
 
 def _learning_curve(
-    fitter: Fitter, points: Sequence[Point], tests: Sequence[Point]
+    fitter: Fitter, points: Sequence[Point], tests: Sequence[Point], final: float
 ) -> list[tuple[int, float]]:
     """Return (measurements in the fit, held-out MAPE in percent), in the order in which they were taken."""
     measured = np.array([point.cycles for point in tests], float)
-    curve = []
-    counts = [0, *(count for count in (5, 10, 20, 40, 80) if count < len(points)), len(points)]
-    for count in counts:
-        coefficients = fitter.fit(points[:count]).coefficients if count else starting_point()
+    coefficients, curve = starting_point(), []
+    for count in (0, *(count for count in (5, 10, 20, 40, 80) if count < len(points))):
+        if count:
+            coefficients = fitter.fit(points[:count], coefficients).coefficients
         predicted = fitter.chains(tests, coefficients).cycles
         curve.append((count, float(100 * np.abs(predicted / measured - 1).mean())))
-    return curve
+    return [*curve, (len(points), final)]
 
 
 def _validity(points: Iterable[Point]) -> dict[str, dict[str, tuple[int, int]]]:
@@ -255,7 +255,7 @@ def write_table(table: CostTable, bench: Bench, unit: str) -> Path:
 
     config = bench.setup.config
     cores = config.cores if unit == PAIR else (config.cores[config.index(unit)],)
-    path = table_path(cores, bench.folder)
+    path = table_path(cores, config, bench.folder)
     text = table_text(table)
     write_atomically(path, lambda file: file.write(text.encode()))
     return path
@@ -270,7 +270,7 @@ def check(bench: Bench, unit: str) -> list[str]:
     config = bench.setup.config
     cores = config.cores if unit == PAIR else (config.cores[config.index(unit)],)
     table = table_of(cores, config, bench.folder)
-    path = table_path(cores, bench.folder)
+    path = table_path(cores, config, bench.folder)
     problems = []
     if table.rtl_sha256 != rtl_hash(bench.setup.rtl):
         problems.append(f"{path}: the RTL has changed since {table.date}; run `npuloop calibrate`")

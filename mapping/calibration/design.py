@@ -107,7 +107,7 @@ def corners(core: CoreConfig) -> Iterator[Shape]:
         sizes = (inputs, outputs, height, width, (kernel, kernel), (stride, stride), "same")
         return Shape(f"corner_{name}", "conv2d", *sizes)
 
-    for outputs in (CHANNEL_BLOCK, columns, columns + 1, 2 * columns):
+    for outputs in dict.fromkeys((CHANNEL_BLOCK, columns, columns + 1, 2 * columns)):
         yield conv(f"columns_{outputs}", 2 * rows, outputs, side, side, 3)
     for inputs in (rows, rows + 1, 4 * rows):
         yield conv(f"rows_{inputs}", inputs, columns, side, side, 3)

@@ -30,8 +30,8 @@ SETTLED = 1e-4
 """Relative change of the predictions at which a fit has settled."""
 HUBER = 0.004
 """Relative error beyond which an error counts linearly."""
-PRIOR_ERROR, PRIOR_WIDTH, PRIOR_FLOOR, PRIOR_ROUNDS = 0.005, 0.25, 0.02, 4
-"""The prior: a coefficient lies within 25 % (and 0.02 cycles) of its start, as sure as an error of 0.5 %.
+PRIOR_ERROR, PRIOR_WIDTH, PRIOR_FLOOR, PRIOR_ROUNDS = 0.005, 0.25, 0.25, 4
+"""The prior: a coefficient lies within 25 % (and 0.25 cycles) of its start, as sure as an error of 0.5 %.
 
 It has long tails (Student's t): where the measurements insist, as on changed hardware, it lets go.
 """
@@ -124,7 +124,7 @@ class Fitter:
         cycles, counts, waiting, fixed = [], [], [], []
         for point in points:
             values = self.values_of(point, coefficients)
-            timing = time_lists(point.lists, self.config.cores, values)
+            timing = time_lists(point.lists, self.config.cores, values, self.config.axi_bits // 8)
             total = np.sum(list(timing.counts.values()), axis=0)
             mine = np.zeros(len(NAMES))
             mine[self.free] = total[self.free]

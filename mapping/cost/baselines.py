@@ -76,7 +76,8 @@ def roofline_cycles(shape: Shape, *cores: CoreConfig, port_bytes: int = PORT_BYT
 def read_bytes(shape: Shape, core: CoreConfig, channels: int | None = None) -> int:
     """Return the bytes that a unit must read once for a layer, or for its part of it, without padding.
 
-    The input as far as it is used, weights of w_bits each, and of layers with weights the requantisation parameters.
+    The input as far as it is used, weights of w_bits each, and of layers with weights the requantisation
+    parameters.
 
     Args:
         shape: the layer.

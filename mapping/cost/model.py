@@ -93,7 +93,7 @@ class CostModel:
         """Return what a compiled layer or network takes."""
         units = list(program.lists)
         coefficients = self.coefficients(units)
-        timing = time_lists(program.lists, self.config.cores, coefficients)
+        timing = time_lists(program.lists, self.config.cores, coefficients, self.config.axi_bits // 8)
         return _prediction(program, timing, coefficients, self.table(*units), inside)
 
 

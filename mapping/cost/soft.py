@@ -67,9 +67,10 @@ class LayerCosts:
 
     def at(self, channels: Tensor) -> Tensor:
         """Return the cycles, (..., L), at (..., L, U) channels; not differentiable."""
+        most = (self._places - 1) * CHANNEL_BLOCK
+        if not bool(((channels >= 0) & (channels <= most)).all()):
+            raise ValueError(f"channels must be 0 to {most}")
         places = torch.ceil(channels / CHANNEL_BLOCK).long()
-        if bool((places < 0).any()) or bool((places >= self._places).any()):
-            raise ValueError(f"channels must be 0 to {(self._places - 1) * CHANNEL_BLOCK}")
         layers = torch.arange(len(self.shapes)).expand(places.shape[:-1])
         index = (layers, *places.unbind(-1))
         cycles = self.table[index]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ import yaml
 from golden.errors import NpuloopError
 from mapping.cost.coefficients import NAMES, PHASES, Vector
 from mapping.cost.shapes import Shape
-from tb.config import CoreConfig, SocConfig
+from tb.config import CoreConfig, SocConfig, default_cols
 from tb.job import MemoryModel
 
 SCHEMA = 1
 FOLDER = Path(__file__).parents[1] / "cost_tables"
+SIZES = ("in_channels", "out_channels", "out_pixels", "kernel_pixels", "stride", "macs")
+"""Sizes of a shape for which a table has a range."""
 LETTERS = {
     "w_bits": "w", "a_bits": "a", "rows": "r", "cols": "c", "stripe_depth": "s", "lanes": "l", "dw_taps": "d",
     "act_kib": "act", "weight_kib": "weight", "param_kib": "param",
@@ -117,15 +119,11 @@ class CostTable:
 
 
 def sizes(shape: Shape) -> dict[str, int]:
-    """Return the sizes of a shape for which a table has a range."""
-    return {
-        "in_channels": shape.in_channels,
-        "out_channels": shape.out_channels,
-        "out_pixels": shape.out_height * shape.out_width,
-        "kernel_pixels": shape.kernel[0] * shape.kernel[1],
-        "stride": max(shape.stride),
-        "macs": shape.macs,
-    }
+    """Return the SIZES of a shape."""
+    pixels = shape.out_height * shape.out_width
+    kernel = shape.kernel[0] * shape.kernel[1]
+    values = (shape.in_channels, shape.out_channels, pixels, kernel, max(shape.stride), shape.macs)
+    return dict(zip(SIZES, values, strict=True))
 
 
 def core_parameters(core: CoreConfig, config: SocConfig) -> dict[str, int]:
@@ -145,9 +143,10 @@ def memory_settings(memory: MemoryModel) -> dict[str, int]:
     }
 
 
-def table_name(cores: Sequence[CoreConfig]) -> str:
+def table_name(cores: Sequence[CoreConfig], axi_bits: int = 128) -> str:
     """Return the name of the table of a unit, or of units together: their names, and what is not default."""
-    return "+".join(_core_name(core) for core in cores)
+    port = "" if axi_bits == SocConfig().axi_bits else f"_axi{axi_bits}"
+    return "+".join(_core_name(core) for core in cores) + port
 
 
 def _core_name(core: CoreConfig) -> str:
@@ -159,14 +158,14 @@ def _core_name(core: CoreConfig) -> str:
         for name, letters in LETTERS.items()
         if getattr(core, name) != getattr(default, name)
     ]
-    if core == replace(core, cols=None):  # as many as the weights' width says
+    if core.cols == default_cols(core.w_bits, core.rows):
         changed = [item for item in changed if item != f"c{core.cols}"]
     return "_".join([core.name, *changed])
 
 
-def table_path(cores: Sequence[CoreConfig], folder: Path = FOLDER) -> Path:
-    """Return the path of the table of a unit, or of units together."""
-    return folder / f"{table_name(cores)}.yaml"
+def table_path(cores: Sequence[CoreConfig], config: SocConfig, folder: Path = FOLDER) -> Path:
+    """Return the path of the table of a unit of a system, or of units together."""
+    return folder / f"{table_name(cores, config.axi_bits)}.yaml"
 
 
 # --------------------------------------------------------------------------------------------- files
@@ -218,7 +217,7 @@ def load_table(path: Path) -> CostTable:
         document = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise TableError(f"{path}: there is no cost table; make it with `npuloop calibrate`") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise TableError(f"{path}: cannot be read as a cost table ({str(error).splitlines()[0]})") from None
     schema = document.get("schema") if isinstance(document, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:
@@ -231,7 +230,7 @@ def load_table(path: Path) -> CostTable:
         return _table(document)
     except KeyError as error:
         raise TableError(f"{path}: the field {error} is missing; calibrate again") from None
-    except (TypeError, ValueError, AttributeError, NpuloopError) as error:
+    except (TypeError, ValueError, AttributeError, ArithmeticError, LookupError, NpuloopError) as error:
         raise TableError(f"{path}: is damaged ({error}); calibrate again") from None
 
 
@@ -249,6 +248,13 @@ def _table(document: Mapping[str, Any]) -> CostTable:
     for entry in document["sample"]:
         shape = Shape.from_entry({key: value for key, value in entry.items() if key != "cycles"})
         samples.append((shape, int(entry["cycles"])))
+    spread = Spread(**{item.name: float(document["interval_90"][item.name]) for item in fields(Spread)})
+    if not all(0 <= getattr(spread, item.name) < float("inf") for item in fields(Spread)):
+        raise ValueError("a part of interval_90 is negative or no number")
+    validity = {
+        op: {name: (int(ranges[name][0]), int(ranges[name][1])) for name in SIZES}
+        for op, ranges in document["validity"].items()
+    }
     return CostTable(
         unit=str(document["unit"]),
         date=str(document["date"]),
@@ -258,11 +264,8 @@ def _table(document: Mapping[str, Any]) -> CostTable:
         tools=dict(document["tools"]),
         coefficients=values,
         confidence=confidence.reshape(len(NAMES), 2),
-        spread=Spread(**{item.name: float(document["interval_90"][item.name]) for item in fields(Spread)}),
-        validity={
-            op: {name: (int(ends[0]), int(ends[1])) for name, ends in ranges.items()}
-            for op, ranges in document["validity"].items()
-        },
+        spread=spread,
+        validity=validity,
         errors={name: Errors(**entry) for name, entry in document["errors"].items()},
         learning_curve=[
             (int(item["measurements"]), float(item["mape_percent"])) for item in document["learning_curve"]
@@ -282,7 +285,7 @@ def table_of(cores: Sequence[CoreConfig], config: SocConfig, folder: Path = FOLD
     Raises:
         TableError: there is none, it cannot be read, or it was made with other parameters.
     """
-    path = table_path(cores, folder)
+    path = table_path(cores, config, folder)
     try:
         table = _cached(path, path.stat().st_mtime_ns)
     except OSError:

@@ -52,7 +52,7 @@ Term = tuple[int, float]
 
 
 class Step(NamedTuple):
-    """A phase on the chain that ends last: `number` times the unit's coefficient `term`, from begin to end."""
+    """A phase on the chain that ends last: `number` times a unit's coefficient `term`."""
 
     unit: str
     term: int
@@ -174,7 +174,10 @@ class _Unit:
 
 
 def time_lists(
-    lists: Mapping[str, Sequence[Entry]], cores: Sequence[CoreConfig], coefficients: Mapping[str, Vector]
+    lists: Mapping[str, Sequence[Entry]],
+    cores: Sequence[CoreConfig],
+    coefficients: Mapping[str, Vector],
+    port_bytes: int = 16,
 ) -> Timing:
     """Return what the units take for their command lists, started one after the other.
 
@@ -182,13 +185,14 @@ def time_lists(
         lists: each unit's commands.
         cores: the units of the system, in the order in which they are started.
         coefficients: for each unit that has a list, (len(NAMES),) cycles.
+        port_bytes: width of the memory's port.
     """
     active = [core for core in cores if core.name in lists]
-    first = _Run(active, lists, coefficients, {})
+    first = _Run(active, lists, coefficients, port_bytes, {})
     first.timing()
     # transfers wait for banks that the array uses: when it works is known from the first run
     overlap = {unit.name: _Overlap(unit.operators) for unit in first.units}
-    return _Run(active, lists, coefficients, overlap).timing()
+    return _Run(active, lists, coefficients, port_bytes, overlap).timing()
 
 
 class _Overlap:
@@ -217,8 +221,10 @@ class _Run:
         cores: Sequence[CoreConfig],
         lists: Mapping[str, Sequence[Entry]],
         coefficients: Mapping[str, Vector],
+        port_bytes: int,
         overlap: Mapping[str, _Overlap],
     ) -> None:
+        self.port_bytes = port_bytes
         self.overlap = overlap
         self.chain = _Chain(coefficients)
         self.units: list[_Unit] = []
@@ -233,12 +239,9 @@ class _Run:
     def timing(self) -> Timing:
         """Run everything to its end."""
         while not all(unit.done for unit in self.units):
-            for unit in self.units:
-                self._dispatch(unit)
-                while sum(self._start(unit, engine) for engine in (LOAD, COMPUTE, STORE)):
-                    self._dispatch(unit)
-            while not self._serve():
-                pass
+            if not sum(self._advance(unit) for unit in self.units):
+                while not self._serve():
+                    pass
         last = self.chain.latest([point for unit in self.units for point in unit.ends])
         times, steps = self.chain.times, self.chain.steps(last)
         counts = {unit.name: np.zeros(len(NAMES)) for unit in self.units}
@@ -252,6 +255,16 @@ class _Run:
         )
 
     # --------------------------------------------------------------------------------------- commands
+    def _advance(self, unit: _Unit) -> int:
+        """Start what can start; return how many commands did."""
+        started = 0
+        while True:
+            self._dispatch(unit)
+            more = sum(self._start(unit, engine) for engine in (LOAD, COMPUTE, STORE))
+            if not more:
+                return started
+            started += more
+
     def _dispatch(self, unit: _Unit) -> None:
         """Hand commands to their engines, as far as it is known when."""
         while unit.next < len(unit.fetched):
@@ -314,7 +327,7 @@ class _Run:
         elif number == COMPUTE:
             self._compute(unit, entry, start)
         else:
-            work = transfer(entry.name, entry.fields)
+            work = transfer(entry.name, entry.fields, self.port_bytes)
             engine.move = _Move(work, self._request(engine, start, work.bursts[0][1]))
         return True
 

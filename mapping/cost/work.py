@@ -14,13 +14,13 @@ from mapping.steps import TARGETS
 from tb.config import CoreConfig
 from tb.interface import TRANSFER_WORD_BYTES
 
-BURST_WORDS = 16
-"""Words of the longest burst."""
+BURST_BEATS = 16
+"""Beats of the longest burst."""
 PAGE_WORDS = 256
 """Words of a 4 KiB page, which a burst never leaves."""
 FEW, MANY = 4, 64
 """Bursts that are asked for together, where a transfer has more than so many."""
-LONG = 6
+LONG = 32
 """Equal stripes in a row that are taken together."""
 
 @dataclass(frozen=True)
@@ -37,27 +37,28 @@ class Transfer:
     activations: bool
 
 
-def transfer(name: str, fields: Mapping[str, int]) -> Transfer:
-    """Return what a transfer command (LOAD, STORE, MARK) moves."""
+def transfer(name: str, fields: Mapping[str, int], port_bytes: int = 16) -> Transfer:
+    """Return what a transfer command (LOAD, STORE, MARK) moves over a port of that width."""
     if name == "mark":
         return Transfer(((1, 1),), activations=False)
     address = fields["mem_address"] // TRANSFER_WORD_BYTES
     stride = fields.get("line_stride", 0) // TRANSFER_WORD_BYTES
     plane = fields.get("plane_stride", 0) // TRANSFER_WORD_BYTES
+    longest = BURST_BEATS * port_bytes // TRANSFER_WORD_BYTES
     bursts: list[int] = []
     for p in range(fields["planes"]):
         for i in range(fields["lines"]):
-            bursts += _bursts(address + p * plane + i * stride, fields["line_words"])
+            bursts += _bursts(address + p * plane + i * stride, fields["line_words"], longest)
     few = FEW if len(bursts) > MANY else 1
     groups = (bursts[i : i + few] for i in range(0, len(bursts), few))
     activations = fields.get("target", 0) == TARGETS["activations"]
     return Transfer(tuple((sum(group), len(group)) for group in groups), activations)
 
 
-def _bursts(address: int, words: int) -> Iterator[int]:
+def _bursts(address: int, words: int, longest: int) -> Iterator[int]:
     """Yield the words of each burst of contiguous words: it ends at its length and at the page's end."""
     while words:
-        burst = min(words, BURST_WORDS, PAGE_WORDS - address % PAGE_WORDS)
+        burst = min(words, longest, PAGE_WORDS - address % PAGE_WORDS)
         yield burst
         address += burst
         words -= burst

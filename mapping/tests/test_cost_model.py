@@ -99,8 +99,10 @@ def _models() -> list[Network]:
     return [load_tflite(require(data_dir() / "models" / f"{name}.tflite")) for name in MODELS]
 
 
-def _error(session: Session, network: Network, mapping: Assignment | dict[str, Units]) -> float:
-    """Return the relative error of a network's predicted cycles."""
+def _error(
+    session: Session, network: Network, mapping: Assignment | dict[str, Units], ends: float = 0.02
+) -> float:
+    """Return the relative error of a network's cycles; check when parts end, to a relative error `ends`."""
     program = compile_network(network, session.config, mapping)
     source = np.zeros(network.input.shape, network.input.dtype)  # cycles do not depend on it
     run = next(run_inputs(session, program, source, check="none"))
@@ -108,7 +110,7 @@ def _error(session: Session, network: Network, mapping: Assignment | dict[str, U
     measured = {(item.layer, item.unit): item.end for item in run.layers}
     assert set(predicted.ends) == set(measured)
     for place, end in measured.items():
-        assert predicted.ends[place] == pytest.approx(end, rel=0.02, abs=60), place
+        assert predicted.ends[place] == pytest.approx(end, rel=ends, abs=60), place
     total = sum(sum(terms.values()) for terms in predicted.terms.values())
     assert total == pytest.approx(predicted.cycles, rel=1e-9)
     return abs(predicted.cycles / run.cycles - 1)
@@ -125,7 +127,7 @@ def test_whole_networks_are_predicted_within_1_percent_on_either_unit(pair: Sess
     assert max(errors.values()) <= 0.01, errors
 
 
-def test_networks_split_over_both_units_are_predicted_within_2_percent(pair: Session) -> None:
+def test_networks_split_over_both_units_are_predicted_within_1_percent(pair: Session) -> None:
     errors = {}
     for number, network in enumerate((*_models()[:2], resnet20_network(w_bits=2))):
         narrow, _ = quantize_weights(network, 2)
@@ -133,12 +135,11 @@ def test_networks_split_over_both_units_are_predicted_within_2_percent(pair: Ses
             rng = np.random.default_rng(100 * number + seed)
             graph = legalise_network(narrow)
             units = {op.name: random_units(rng, op.shape[2], 2) for op in graph.ops}
-            errors[f"{network.name}, mapping {seed}"] = _error(pair, narrow, units)
-    assert max(errors.values()) <= 0.02, errors
-    assert float(np.mean(list(errors.values()))) <= 0.01, errors
+            errors[f"{network.name}, mapping {seed}"] = _error(pair, narrow, units, 0.05)
+    assert max(errors.values()) <= 0.01, errors
 
 
-# -------------------------------------------------------------------------------------- hardware that has changed
+# --------------------------------------------------------------------------------- hardware that has changed
 def _recalibrated(bench: Bench) -> Vector:
     """Check that the tree's table of npu8 is refused and another one made; return its coefficients."""
     assert any("run `npuloop calibrate`" in line for line in check(replace(bench, folder=FOLDER), "npu8"))

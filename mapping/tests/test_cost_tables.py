@@ -262,7 +262,10 @@ def test_a_tables_name_tells_its_units_and_what_is_not_default(
     assert table_name(cores[:1]) == "npu8"
     assert table_name(cores[1:]) == low_bit
     assert table_name(cores) == f"npu8+{low_bit}"
-    assert table_path(cores, Path("x")) == Path("x") / f"npu8+{low_bit}.yaml"
+    config = pair_of(settings)
+    assert table_path(cores, config, Path("x")) == Path("x") / f"npu8+{low_bit}.yaml"
+    narrow = replace(config, axi_bits=64)
+    assert table_path(cores[:1], narrow, Path("x")) == Path("x") / "npu8_axi64.yaml"
 
 
 def test_other_parameters_have_other_names() -> None:
@@ -275,11 +278,11 @@ def test_other_parameters_have_other_names() -> None:
 
 
 def test_a_table_of_other_parameters_is_refused(tmp_path: Path) -> None:
-    write(tmp_path)
+    path = write(tmp_path)
     assert table_of([NPU8], CONFIG, tmp_path).unit == "npu8"
-    wide = SocConfig(axi_bits=64)
+    path.write_text(path.read_text().replace("stripe_depth: 64", "stripe_depth: 32"))
     with pytest.raises(TableError) as caught:
-        table_of([NPU8], wide, tmp_path)
+        table_of([NPU8], CONFIG, tmp_path)
     text = f"{tmp_path / 'npu8.yaml'}: was calibrated with other parameters of npu8; calibrate again"
     assert str(caught.value) == text
 

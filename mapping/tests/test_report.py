@@ -300,7 +300,7 @@ def folder(tmp_path: Path) -> Path:
     path.mkdir()
     for unit in ("npu8", "npu_lb", PAIR):
         cores = CONFIG.cores if unit == PAIR else (CONFIG.cores[CONFIG.index(unit)],)
-        table_path(cores, path).write_text(table_text(table_for(unit)))
+        table_path(cores, CONFIG, path).write_text(table_text(table_for(unit)))
     return path
 
 

@@ -230,6 +230,7 @@ def test_rows_of_equal_stripes_taken_together_have_the_totals_of_single_ones(
         for shape, unit in SHAPES
         for entry in operators(shape_program(shape, unit, CONFIG), unit)
     ]
+    monkeypatch.setattr(work, "LONG", 6)
     merged = [stripes(entry.name, entry.fields, core) for entry, core in commands]
     monkeypatch.setattr(work, "LONG", 1 << 30)
     single = [stripes(entry.name, entry.fields, core) for entry, core in commands]
