@@ -7,6 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from golden.export import export
+from golden.network import Network
+
+IMAGES = 16
+"""Random images that normalise and calibrate a network with random weights."""
+
 
 class Block(nn.Module):
     """The basic block of a CIFAR ResNet, in the form of MLPerf Tiny's ResNet8.
@@ -86,3 +92,25 @@ def fit_batch_norms(model: nn.Module, images: Tensor) -> nn.Module:
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return model.eval()
+
+
+def resnet20_network(seed: int = 0, w_bits: int = 8) -> Network:
+    """Return a quantised CIFAR ResNet20 with random weights: for measuring cycles, not for classifying.
+
+    Batch normalisation and activation ranges fit random images, so that values spread over int8 in every
+    layer.
+
+    Args:
+        seed: of weights and images.
+        w_bits: width of all weights, 2 to 8.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = ResNet(blocks=3)
+        coarse = torch.rand(IMAGES, 3, 8, 8)
+    images = functional.interpolate(coarse, (32, 32), mode="bilinear")
+    fit_batch_norms(model, images)
+    # the input of MLPerf Tiny's ResNet8: pixel - 128
+    return export(
+        model, images, weight_bits=w_bits, name="resnet20", input_scale=1 / 255, input_zero_point=-128
+    )

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from golden.errors import NpuloopError
 from golden.models import load_model
 from mapping.assignment import Assignment, load_assignment
-from mapping.calibration.calibrate import BUDGET, Bench, calibrate, check, write_table
+from mapping.calibration.calibrate import BUDGET, EVERY, Bench, calibrate, check, write_table
 from mapping.calibration.farm import Farm
 from mapping.calibration.measurement import Setup
 from mapping.calibration.store import Store
-from mapping.console import FAILED, Setting, console, errors, progress
+from mapping.console import FAILED, Setting, Tasks, console, errors, progress
 from mapping.cost.coefficients import PHASES
 from mapping.cost.model import PAIR, CostModel, Prediction
 from mapping.cost.shapes import Shape, load_shapes
@@ -28,15 +28,16 @@ from mapping.runner import pair_of
 from tb.build import build_root
 from tb.job import MemoryModel
 
-EVERY = (("npu8", ()), ("npu_lb", ()), (PAIR, ()), ("npu_lb", ("W_BITS=4",)), (PAIR, ("W_BITS=4",)))
-"""Tables that --all makes, in an order in which each has what it builds on: unit, settings."""
-
 
 def calibrate_units(
-    unit: Annotated[str, typer.Option(help="npu8, npu_lb, or pair: both at the same time")] = "npu8",
+    unit: Annotated[
+        str | None, typer.Option(help="npu8 (default), npu_lb, or pair: both at the same time")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="all tables, in their order")] = False,
     settings: Setting = [],  # noqa: B006  # typer reads it, nobody writes it
-    budget: Annotated[int, typer.Option(help="measurements in the fit of a unit")] = BUDGET,
+    budget: Annotated[
+        int, typer.Option(help="measurements in the fit of a unit; the pair takes half")
+    ] = BUDGET,
     workers: Annotated[
         int | None, typer.Option(min=0, help="worker processes; default: one per core; 0: none")
     ] = None,
@@ -57,41 +58,33 @@ def calibrate_units(
     Exit status: 0 if the table is written, or with --check still holds; 1 if it does not; 2 if the input is
     wrong or a measurement failed.
     """
+    if every and (unit is not None or settings):
+        raise NpuloopError("--all makes all tables; leave out --unit and --set, or --all")
     kept = Store(store or build_root() / "measurements.jsonl")
     problems: list[str] = []
     with Farm(workers, scheduler) as farm:
-        for name, wanted in EVERY if every else ((unit, tuple(settings)),):
+        for name, wanted in EVERY if every else ((unit or "npu8", tuple(settings)),):
             setup = Setup(pair_of(wanted), MemoryModel(latency=latency))
             if name != PAIR:
                 setup.config.index(name)  # refuses an unknown one
             with progress() as bar:
-                bench = Bench(setup, farm, kept, progress=_tasks(bar))
+                bench = Bench(setup, farm, kept, progress=Tasks(bar))
                 if checking:
                     found = check(bench, name)
                     problems += found
                     console.print(f"{name} {' '.join(wanted)}: {'stale' if found else 'holds'}")
                     continue
-                table = calibrate(bench, name, max(20, budget // 2) if name == PAIR else budget)
+                began = time.monotonic()
+                table = calibrate(bench, name, budget)
             path = write_table(table, bench, name)
             console.print(coefficient_table(table))
             console.print(errors_table(table))
-            console.print(f"wrote {path}\n", markup=False, soft_wrap=True)
+            seconds = time.monotonic() - began
+            console.print(f"wrote {path}, in {seconds:,.0f} s\n", markup=False, soft_wrap=True)
     for line in problems:
         errors.print(line, markup=False)
     if problems:
         raise typer.Exit(FAILED)
-
-
-def _tasks(bar: Progress) -> Callable[[str, int, int], None]:
-    """Return what shows each thing that is done as a task of its own."""
-    tasks: dict[str, TaskID] = {}
-
-    def show(what: str, done: int, total: int) -> None:
-        if what not in tasks:
-            tasks[what] = bar.add_task(what, total=total)
-        bar.update(tasks[what], completed=done)
-
-    return show
 
 
 def coefficient_table(table: CostTable) -> Table:

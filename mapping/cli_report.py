@@ -11,10 +11,9 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.markup import escape
-from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from mapping.calibration.calibrate import Bench
+from mapping.calibration.calibrate import EVERY, Bench
 from mapping.calibration.design import runs
 from mapping.calibration.farm import Farm
 from mapping.calibration.measurement import Measurement, Setup, unit_of
@@ -30,7 +29,7 @@ from mapping.calibration.report import (
     page,
 )
 from mapping.calibration.store import Store
-from mapping.console import Setting, Unit, console, progress, write_atomically
+from mapping.console import Setting, Tasks, Unit, console, progress, write_atomically
 from mapping.cost.baselines import zigzag_version
 from mapping.cost.model import PAIR, CostModel
 from mapping.cost.real_networks import real_networks
@@ -41,8 +40,6 @@ from tb.build import build_root
 from tb.config import SocConfig
 from tb.job import MemoryModel
 
-PAGES = (("npu8", ()), ("npu_lb", ()), ("npu_lb", ("W_BITS=4",)), (PAIR, ()))
-"""What the page shows without --set: unit, settings."""
 TINY = ("resnet8", "ds_cnn", "mobilenet_v1", "autoencoder")
 """MLPerf Tiny: what `compare` runs without --shapes."""
 Workers = Annotated[
@@ -53,20 +50,7 @@ StoreFile = Annotated[
 ]
 
 
-class _Tasks:
-    """A task of a progress bar for each thing that is done."""
-
-    def __init__(self, bar: Progress) -> None:
-        self._bar = bar
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        if what not in self._tasks:
-            self._tasks[what] = self._bar.add_task(what, total=total)
-        self._bar.update(self._tasks[what], completed=done)
-
-
-def _zigzag(show: _Tasks) -> Estimate | None:
+def _zigzag(show: Tasks) -> Estimate | None:
     return KnownEstimates(build_root() / "zigzag.json", show) if zigzag_version() else None
 
 
@@ -82,14 +66,14 @@ def report(
     It shows npu8, npu_lb with 2 and with 4 bits, and the pair; with --set, npu8, that npu_lb and their pair.
     Layers that the store lacks are measured.
     """
-    wanted = tuple((unit, tuple(settings)) for unit in ("npu8", "npu_lb", PAIR)) if settings else PAGES
+    wanted = tuple((unit, tuple(settings)) for unit in ("npu8", "npu_lb", PAIR)) if settings else EVERY
     path = out or build_root() / "report.html"
     for unit, mine in wanted:  # a table that is missing is said before anything runs
         config = pair_of(mine)
         CostModel(config, tables).table(*([core.name for core in config.cores] if unit == PAIR else [unit]))
     kept = Store(store or build_root() / "measurements.jsonl")
     with Farm(workers) as farm, progress() as bar:
-        show = _Tasks(bar)
+        show = Tasks(bar)
         found = [
             gather(Bench(Setup(pair_of(mine)), farm, kept, tables, show), unit, _zigzag(show))
             for unit, mine in wanted
@@ -147,13 +131,13 @@ def compare(
     config = pair_of(settings)
     config.index(unit)  # refuses an unknown one
     wanted = load_shapes(shapes) if shapes else tiny_layers(config, unit)
-    model = CostModel(config, tables)
+    model = CostModel(config, tables, MemoryModel())
     predicted = np.array([model.layer(shape, unit_of(shape, unit)).cycles for shape in wanted])
     setup = Setup(config, MemoryModel())
     kept = Store(store or build_root() / "measurements.jsonl")
     jobs = [(shape, unit_of(shape, unit)) for shape in wanted]
     with Farm(workers) as farm, progress() as bar:
-        show = _Tasks(bar)
+        show = Tasks(bar)
         each = farm.measure(setup, jobs, kept, lambda done, total: show("shapes", done, total))
         found = {item.shape.name: item for item in each}
         guesses = estimates(wanted, unit, config, predicted, _zigzag(show))

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from golden.errors import NpuloopError
 from tb.config import TestbenchError
@@ -56,6 +56,9 @@ def write_atomically(path: Path, write: Callable[[Any], None]) -> None:
             write(file)
         Path(name).chmod(0o644)
         Path(name).replace(path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise NpuloopError(f"{path}: cannot be written ({error.strerror})") from None
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -67,6 +70,20 @@ def progress() -> Progress:
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
         console=errors, transient=True, disable=not sys.stderr.isatty(),
     )  # fmt: skip
+
+
+class Tasks:
+    """A task of a progress bar for each thing that is done."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Show how many of something are done; the first call makes its task."""
+        if what not in self._tasks:
+            self._tasks[what] = self._bar.add_task(what, total=total)
+        self._bar.update(self._tasks[what], completed=done)
 
 
 def write_json(path: Path, document: Any) -> None:

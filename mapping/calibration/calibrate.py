@@ -28,6 +28,7 @@ from mapping.cost.shapes import Shape
 from mapping.cost.tables import (
     FOLDER,
     CostTable,
+    TableError,
     core_parameters,
     memory_settings,
     sizes,
@@ -36,9 +37,14 @@ from mapping.cost.tables import (
     table_text,
 )
 from tb.build import rtl_hash
+from tb.config import CoreConfig
 
+EVERY: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("npu8", ()), ("npu_lb", ()), (PAIR, ()), ("npu_lb", ("W_BITS=4",)), (PAIR, ("W_BITS=4",)),
+)  # fmt: skip
+"""The tables that are kept: unit, settings; in an order in which each has what it builds on."""
 BUDGET = 160
-"""Measurements in the fit of a unit; of a pair a third as many."""
+"""Measurements in the fit of a unit; a pair, which has few coefficients of its own, takes half."""
 HELD_OUT = 200
 HELD_OUT_PAIR = 100
 CORNERS, ACTIVE = 0.4, 0.3
@@ -50,7 +56,7 @@ SAMPLE = 12
 """Shapes that --check measures again."""
 SAMPLE_CYCLES = 30_000
 SEEDS = {"random": 1, "held_out": 2, "candidates": 3}
-TESTS = {"held_out_random": "held-out layers", "held_out_networks": "layers of real networks"}
+HELD_OUT_SETS = {"held_out_random": "held-out layers", "held_out_networks": "layers of real networks"}
 """Sets that no fit sees, and what is said while they are measured."""
 LIMITS = {"mape_percent": 1.0, "p95_percent": 3.0, "max_percent": 6.0}
 PAIR_LIMITS = {"mape_percent": 2.0}
@@ -79,6 +85,27 @@ class Bench:
     store: Store
     folder: Path = FOLDER
     progress: Progress = lambda what, done, total: None  # noqa: ARG005
+
+    def cores(self, unit: str) -> tuple[CoreConfig, ...]:
+        """Return a unit of the system; for PAIR all."""
+        config = self.setup.config
+        return config.cores if unit == PAIR else (config.cores[config.index(unit)],)
+
+    def fitter(self, unit: str) -> Fitter:
+        """Return what fits a unit, or PAIR on the tables of its units."""
+        if unit != PAIR:
+            return Fitter(self.setup.config)
+        units = {}
+        for core in self.cores(unit):
+            table = table_of([core], self.setup.config, self.folder)
+            wanted = (rtl_hash(self.setup.rtl), memory_settings(self.setup.memory))
+            if (table.rtl_sha256, table.memory) != wanted:
+                raise TableError(
+                    f"{table_path([core], self.setup.config, self.folder)}: is of other RTL or memory; "
+                    f"run `npuloop calibrate --unit {core.name}` before the pair"
+                )
+            units[core.name] = table.coefficients
+        return Fitter(self.setup.config, units)
 
     def measure(self, shapes: Sequence[Shape], unit: str, what: str) -> list[Point]:
         """Return measurements of shapes, in their order."""
@@ -125,26 +152,23 @@ def calibrate(bench: Bench, unit: str, budget: int = BUDGET) -> CostTable:
     Args:
         bench: what it runs on.
         unit: the unit.
-        budget: measurements in the fit.
+        budget: measurements in the fit of a unit; a pair takes half.
 
     Raises:
         CalibrationError: a budget too small to fit.
         FarmError, StoreError, BuildError: see `Farm.measure`.
-        TableError: for PAIR, a unit has no table.
+        TableError: for PAIR, a unit has no table, or one of other RTL or memory.
     """
     if budget < 20:
         raise CalibrationError(f"a budget of {budget} measurements is too small; give 20 or more")
-    config = bench.setup.config
-    cores = list(config.cores) if unit == PAIR else [config.cores[config.index(unit)]]
-    units = None
-    if unit == PAIR:
-        units = {core.name: table_of([core], config, bench.folder).coefficients for core in cores}
-    fitter = Fitter(config, units)
+    budget = max(20, budget // 2) if unit == PAIR else budget
+    config, cores = bench.setup.config, bench.cores(unit)
+    fitter = bench.fitter(unit)
     tests = held_out(bench, unit)
     taken = {shape.key for shapes in tests.values() for shape in shapes}
     points, coefficients = _fit_set(bench, fitter, unit, budget, taken)
     fitted = fitter.fit(points, coefficients)
-    sets = {name: bench.measure(shapes, unit, TESTS[name]) for name, shapes in tests.items()}
+    sets = {name: bench.measure(shapes, unit, HELD_OUT_SETS[name]) for name, shapes in tests.items()}
     chains = {name: fitter.chains(items, fitted.coefficients) for name, items in sets.items()}
     errors = {"fit": errors_of(points, fitted.chains, fitted.spread)}
     errors |= {name: errors_of(items, chains[name], fitted.spread) for name, items in sets.items()}
@@ -241,10 +265,8 @@ def _validity(points: Iterable[Point]) -> dict[str, dict[str, tuple[int, int]]]:
 
 def _sample(points: Sequence[Point]) -> list[tuple[Shape, int]]:
     """Return some points from the smallest to the largest that are quick to measure."""
-    quick = sorted(
-        (point for point in points if point.cycles <= SAMPLE_CYCLES),
-        key=lambda point: (point.cycles, point.measurement.shape.key),
-    )
+    ordered = sorted(points, key=lambda point: (point.cycles, point.measurement.shape.key))
+    quick = [point for point in ordered if point.cycles <= SAMPLE_CYCLES] or ordered[:SAMPLE]
     places = np.unique(np.linspace(0, len(quick) - 1, SAMPLE).round().astype(int))
     return [(quick[place].measurement.shape, quick[place].cycles) for place in places]
 
@@ -253,22 +275,19 @@ def write_table(table: CostTable, bench: Bench, unit: str) -> Path:
     """Write a table where `CostModel` finds it; whole or not at all."""
     from mapping.console import write_atomically
 
-    config = bench.setup.config
-    cores = config.cores if unit == PAIR else (config.cores[config.index(unit)],)
-    path = table_path(cores, config, bench.folder)
+    path = table_path(bench.cores(unit), bench.setup.config, bench.folder)
     text = table_text(table)
     write_atomically(path, lambda file: file.write(text.encode()))
     return path
 
 
 def check(bench: Bench, unit: str) -> list[str]:
-    """Return what is wrong with a table, in words: other RTL, memory or cycles than it was made for.
+    """Return what is wrong with a table, in words: other RTL or memory, or errors beyond the limits.
 
     Raises:
         TableError: there is no table, or it is of other parameters.
     """
-    config = bench.setup.config
-    cores = config.cores if unit == PAIR else (config.cores[config.index(unit)],)
+    config, cores = bench.setup.config, bench.cores(unit)
     table = table_of(cores, config, bench.folder)
     path = table_path(cores, config, bench.folder)
     problems = []
@@ -276,11 +295,11 @@ def check(bench: Bench, unit: str) -> list[str]:
         problems.append(f"{path}: the RTL has changed since {table.date}; run `npuloop calibrate`")
     if table.memory != memory_settings(bench.setup.memory):
         problems.append(f"{path}: was calibrated for {table.memory}; run `npuloop calibrate`")
+    try:
+        fitter = bench.fitter(unit)
+    except TableError as error:  # of a unit of the pair
+        return [*problems, str(error)]
     points = bench.measure([shape for shape, _ in table.sample], unit, "sample")
-    units = None
-    if unit == PAIR:
-        units = {core.name: table_of([core], config, bench.folder).coefficients for core in cores}
-    fitter = Fitter(config, units)
     chains = fitter.chains(points, table.coefficients)
     errors = errors_of(points, chains, table.spread)
     for name, limit in (PAIR_LIMITS if unit == PAIR else LIMITS).items():

@@ -10,6 +10,7 @@ Dask starts its workers as new Python processes that import the main module: a s
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import logging
 import os
@@ -182,6 +183,8 @@ class Farm:
         build(setup.config, rtl=setup.rtl)
         longest_first = sorted(todo.values(), key=lambda same: -_estimate(setup, *same[0]))
         for same, outcome in self._run(setup, longest_first):
+            if isinstance(outcome, Measurement) and outcome.setup != setup.digest:
+                outcome = FarmError("the worker that ran it has other RTL than this process")
             if isinstance(outcome, Exception):
                 names = ", ".join(repr(shape.name) for shape, _ in same)
                 failed.append(f"{names} on {same[0][1]}: {outcome or type(outcome).__name__}")
@@ -284,7 +287,7 @@ class Farm:
                 Client(target, timeout=CONNECT_SECONDS, set_as_default=False)
             )
             client.wait_for_workers(1, timeout=WORKER_SECONDS)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, asyncio.TimeoutError) as error:
             raise FarmError(
                 f"no Dask workers at {self.scheduler or 'this machine'} ({error}); start `dask scheduler` "
                 "and `dask worker`, or leave the address out"

@@ -29,7 +29,7 @@ from golden.reference_data import data_dir
 from golden.weights import quantize_weights
 from mapping.assignment import Assignment
 from mapping.calibration import plots
-from mapping.calibration.calibrate import LIMITS, PAIR_LIMITS, TESTS, Bench, held_out
+from mapping.calibration.calibrate import HELD_OUT_SETS, LIMITS, PAIR_LIMITS, Bench, held_out
 from mapping.calibration.fit import Fitter, Point, errors_of
 from mapping.calibration.measurement import unit_of
 from mapping.compiler import Program
@@ -197,7 +197,7 @@ def gather(bench: Bench, unit: str, estimate: Estimate | None = None) -> UnitRep
     names = [core.name for core in config.cores] if unit == PAIR else [unit]
     table = model.table(*names)
     sets = {
-        name: compared(bench.measure(shapes, unit, TESTS[name]), model, names)
+        name: compared(bench.measure(shapes, unit, HELD_OUT_SETS[name]), model, names)
         for name, shapes in held_out(bench, unit).items()
     }
     networks = sets["held_out_networks"]
@@ -300,7 +300,10 @@ def grouped(terms: Mapping[str, float]) -> dict[str, float]:
 
 
 def layer_phases(
-    program: Program, cores: Sequence[CoreConfig], coefficients: Mapping[str, Vector]
+    program: Program,
+    cores: Sequence[CoreConfig],
+    coefficients: Mapping[str, Vector],
+    port_bytes: int = 16,
 ) -> tuple[tuple[str, ...], list[dict[str, float]]]:
     """Return what the cycles between the ends of a program's layers are made of.
 
@@ -311,10 +314,11 @@ def layer_phases(
         program: the program.
         cores: the units of the system.
         coefficients: of each unit that has work.
+        port_bytes: width of the memory's port.
 
     Returns: the layers in the order of their ends, and for each the cycles of every phase.
     """
-    timing = time_lists(program.lists, cores, coefficients)
+    timing = time_lists(program.lists, cores, coefficients, port_bytes)
     ends: dict[str, float] = {}
     for unit, entries in program.lists.items():
         for entry, end in zip(entries, timing.ends[unit], strict=True):
@@ -348,7 +352,9 @@ def network_phases(bench: Bench, model: CostModel, unit: str, networks: Compared
         return _separate_phases(model, unit, networks)
     program = _resnet8(path, unit, model.config)
     coefficients = model.coefficients(list(program.program.lists))
-    layers, terms = layer_phases(program.program, model.config.cores, coefficients)
+    layers, terms = layer_phases(
+        program.program, model.config.cores, coefficients, model.config.axi_bits // 8
+    )
     bench.progress(f"{unit}: whole network", 0, 1)
     inputs = np.random.default_rng(1).integers(-128, 128, program.network.input.shape).astype(np.int8)
     with Session(model.config, rtl=bench.setup.rtl) as session:

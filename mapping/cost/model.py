@@ -11,12 +11,13 @@ import numpy as np
 from golden.errors import UnsupportedError
 from mapping.channels import Units
 from mapping.compiler import Program, compile_graph
-from mapping.cost.coefficients import NAMES, TERM, Vector
+from mapping.cost.coefficients import TERM, Vector, named
 from mapping.cost.shapes import Shape, blank_layer
-from mapping.cost.tables import FOLDER, CostTable, table_of
+from mapping.cost.tables import FOLDER, CostTable, TableError, memory_settings, table_of
 from mapping.cost.timing import Timing, time_lists
 from mapping.legalise import legalise
 from tb.config import CoreConfig, SocConfig
+from tb.job import MemoryModel
 
 PAIR = "pair"
 """What stands for the unit of a shape that several units share."""
@@ -33,7 +34,7 @@ class Prediction:
     Attributes:
         cycles: first start to last interrupt.
         low, high: 90 % interval.
-        inside: whether the sizes lie in the calibrated range.
+        inside: whether a layer's sizes lie in the calibrated range; None for a network.
         terms: cycles of every phase on the chain that ends last, of each unit; they sum to `cycles`.
         ends: when each part of a layer is complete, by layer and unit.
     """
@@ -41,7 +42,7 @@ class Prediction:
     cycles: float
     low: float
     high: float
-    inside: bool
+    inside: bool | None
     terms: Mapping[str, Mapping[str, float]]
     ends: Mapping[tuple[str, str], float]
 
@@ -52,14 +53,18 @@ class CostModel:
     Args:
         config: the system.
         folder: where the tables are.
+        memory: the memory that they must be for; by default any, but one and the same.
 
     Raises:
-        TableError: when a table is needed that is missing or of other hardware.
+        TableError: when tables are needed that are missing, of other hardware, or do not belong together.
     """
 
-    def __init__(self, config: SocConfig, folder: Path = FOLDER) -> None:
+    def __init__(
+        self, config: SocConfig, folder: Path = FOLDER, memory: MemoryModel | None = None
+    ) -> None:
         self.config = config
         self.folder = folder
+        self.memory = memory_settings(memory) if memory else None
 
     def table(self, *units: str) -> CostTable:
         """Return the table of a unit, or of units together."""
@@ -68,11 +73,18 @@ class CostModel:
 
     def coefficients(self, units: Sequence[str]) -> dict[str, Vector]:
         """Return each unit's coefficients where these units run at the same time."""
-        values = {unit: self.table(unit).coefficients.copy() for unit in units}
+        tables = {unit: self.table(unit) for unit in units}
+        values = {unit: table.coefficients.copy() for unit, table in tables.items()}
+        together = self.table(*units)
+        for table in (*tables.values(), together):
+            if (table.rtl_sha256, table.memory) != (together.rtl_sha256, self.memory or together.memory):
+                raise TableError(
+                    f"{self.folder}: the tables of {table.unit} and {together.unit} are of different RTL, or "
+                    "not of this memory; run `npuloop calibrate --all`"
+                )
         if len(units) > 1:
-            shared = self.table(*units).coefficients
             for mine in values.values():
-                mine[list(SHARED)] = shared[list(SHARED)]
+                mine[list(SHARED)] = together.coefficients[list(SHARED)]
         return values
 
     def layer(self, shape: Shape, unit: str = PAIR) -> Prediction:
@@ -89,7 +101,7 @@ class CostModel:
         units = tuple(shape.split) if shape.split else (unit,)
         return self.program(shape_program(shape, unit, self.config), self.table(*units).inside(shape))
 
-    def program(self, program: Program, inside: bool = True) -> Prediction:
+    def program(self, program: Program, inside: bool | None = None) -> Prediction:
         """Return what a compiled layer or network takes."""
         units = list(program.lists)
         coefficients = self.coefficients(units)
@@ -102,7 +114,7 @@ def _prediction(
     timing: Timing,
     coefficients: Mapping[str, Vector],
     table: CostTable,
-    inside: bool,
+    inside: bool | None,
 ) -> Prediction:
     terms = {unit: counts * coefficients[unit] for unit, counts in timing.counts.items()}
     half = table.spread.half(timing.cycles, waiting_cycles(timing.counts, coefficients))
@@ -116,7 +128,7 @@ def _prediction(
         low=timing.cycles - half,
         high=timing.cycles + half,
         inside=inside,
-        terms={unit: dict(zip(NAMES, values.tolist(), strict=True)) for unit, values in terms.items()},
+        terms={unit: named(values) for unit, values in terms.items()},
         ends=ends,
     )
 

@@ -1,4 +1,4 @@
-"""The layers of six networks from the field, and a whole ResNet20 to run.
+"""The layers of six networks from the field.
 
 | network      | input      | where the layers come from |
 |--------------|------------|----------------------------|
@@ -17,18 +17,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-from torch.nn import functional
-
-from golden.export import export
-from golden.float_networks import ResNet, fit_batch_norms
-from golden.network import Network
 from mapping.cost.shapes import Shape, load_shapes
 
 NETWORKS = ("resnet8", "ds_cnn", "mobilenet_v1", "autoencoder", "resnet20", "resnet18")
 """Names of the networks."""
-
-_IMAGES = 16  # that normalise and calibrate the random ResNet20
 
 
 def shapes_path(network: str) -> Path:
@@ -39,25 +31,3 @@ def shapes_path(network: str) -> Path:
 def real_networks() -> dict[str, tuple[Shape, ...]]:
     """Return the layers of each network that run on a unit, in their order, repetitions included."""
     return {name: tuple(load_shapes(shapes_path(name))) for name in NETWORKS}
-
-
-def resnet20_network(seed: int = 0, w_bits: int = 8) -> Network:
-    """Return a quantised CIFAR ResNet20 with random weights: for measuring cycles, not for classifying.
-
-    Batch normalisation and activation ranges fit random images, so that values spread over int8 in every
-    layer.
-
-    Args:
-        seed: of weights and images.
-        w_bits: width of all weights, 2 to 8.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = ResNet(blocks=3)
-        coarse = torch.rand(_IMAGES, 3, 8, 8)
-    images = functional.interpolate(coarse, (32, 32), mode="bilinear")
-    fit_batch_norms(model, images)
-    # the input of MLPerf Tiny's ResNet8: pixel - 128
-    return export(
-        model, images, weight_bits=w_bits, name="resnet20", input_scale=1 / 255, input_zero_point=-128
-    )

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from golden.errors import UnsupportedError
 from golden.layout import CHANNEL_BLOCK
 from mapping.cost.model import PAIR, CostModel
 from mapping.cost.shapes import Shape
@@ -31,16 +32,26 @@ class LayerCosts:
         model: the cost model.
         shapes: (L) layers; their own numbers of output channels, and splits, do not matter.
         units: the units, in the order of the system.
+
+    Raises:
+        UnsupportedError: a depthwise layer with a channel multiplier.
     """
 
     def __init__(self, model: CostModel, shapes: Sequence[Shape], units: Sequence[str]) -> None:
+        for shape in shapes:
+            if shape.op == "depthwise_conv2d" and shape.in_channels != shape.out_channels:
+                raise UnsupportedError(
+                    f"layer {shape.name!r}: a depthwise layer with a multiplier has no staircase in its "
+                    "channels; describe it as a conv2d"
+                )
         self.model = model
         self.shapes = tuple(shapes)
         self.units = tuple(units)
         most = max(shape.out_channels for shape in shapes)
         cores = [model.config.cores[model.config.index(unit)] for unit in units]
         widest = max(core.columns for core in cores)
-        self._places = ceil_div(most + widest, CHANNEL_BLOCK) + 1
+        self._places = ceil_div(most + 2 * widest, CHANNEL_BLOCK) + 1
+        self._most = most + widest
         self.table = torch.full(
             (len(self.shapes), *[self._places] * len(self.units)), float("nan"), dtype=torch.float64
         )
@@ -62,14 +73,13 @@ class LayerCosts:
         if channels.shape[-2:] != (len(self.shapes), len(self.units)):
             wanted = f"(..., {len(self.shapes)}, {len(self.units)})"
             raise ValueError(f"channels have shape {tuple(channels.shape)}, not {wanted}")
+        if not bool(((channels >= 0) & (channels <= self._most)).all()):
+            raise ValueError(f"channels must be 0 to {self._most}")
         cycles: Tensor = _Staircase.apply(channels.to(torch.float64), self)  # type: ignore[no-untyped-call]
         return cycles
 
     def at(self, channels: Tensor) -> Tensor:
         """Return the cycles, (..., L), at (..., L, U) channels; not differentiable."""
-        most = (self._places - 1) * CHANNEL_BLOCK
-        if not bool(((channels >= 0) & (channels <= most)).all()):
-            raise ValueError(f"channels must be 0 to {most}")
         places = torch.ceil(channels / CHANNEL_BLOCK).long()
         layers = torch.arange(len(self.shapes)).expand(places.shape[:-1])
         index = (layers, *places.unbind(-1))

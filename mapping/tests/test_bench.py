@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mapping import bench
+from mapping import bench, bench_costs
 from tb.session import Session
 
 # (layer, unit): (cycle law, array cycles on resident data, cycles start to interrupt). A change of the
@@ -61,3 +61,11 @@ def test_a_repeated_program_does_the_same_work_several_times(pair: Session) -> N
     assert once.match
     assert thrice.match
     assert thrice.useful_macs == 3 * once.useful_macs
+
+
+def test_the_cost_model_is_looked_up_fast_enough_and_says_when_it_is_not() -> None:
+    speed = bench_costs.cost_speed("ds_cnn")
+    assert 0 < speed.new < speed.gradients
+    assert bench_costs.missed_cost_speed(bench_costs.CostSpeed(1, 1, 100_000)) == []
+    (line,) = bench_costs.missed_cost_speed(bench_costs.CostSpeed(1, 1, 99_999))
+    assert "99,999 layers a second" in line

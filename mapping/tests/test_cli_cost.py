@@ -268,6 +268,8 @@ def message(done: Result) -> str:
     ("options", "text"),
     [
         (("--unit", "nosuch"), "no unit 'nosuch' in this system; it has npu8, npu_lb"),
+        (("--all", "--unit", "npu8"), "--all makes all tables"),
+        (("--all", "--set", "W_BITS=4"), "--all makes all tables"),
         (("--budget", "19"), "a budget of 19 measurements is too small"),
         (("--set", "W_BITS=9"), "w_bits = 9 must be 2 to 8"),
         (("--set", "COLOUR=1"), "no parameter 'COLOUR'"),

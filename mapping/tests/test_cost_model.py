@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from golden.float_networks import resnet20_network
 from golden.network import Network
 from golden.tests.data import data_dir, require
 from golden.tflite import load_tflite
@@ -17,15 +18,22 @@ from golden.weights import quantize_weights
 from mapping.assignment import Assignment
 from mapping.calibration import calibrate as calibrating
 from mapping.calibration import design
-from mapping.calibration.calibrate import LIMITS, PAIR_LIMITS, Bench, calibrate, check, write_table
+from mapping.calibration.calibrate import (
+    EVERY,
+    LIMITS,
+    PAIR_LIMITS,
+    Bench,
+    calibrate,
+    check,
+    write_table,
+)  # fmt: skip
 from mapping.calibration.farm import Farm
 from mapping.calibration.measurement import Setup
 from mapping.calibration.store import Store
 from mapping.channels import Units
-from mapping.cli_cost import EVERY
 from mapping.cost.coefficients import TERM, Vector
 from mapping.cost.model import PAIR, CostModel
-from mapping.cost.real_networks import real_networks, resnet20_network
+from mapping.cost.real_networks import real_networks
 from mapping.cost.tables import FOLDER, table_of
 from mapping.legalise import legalise_network
 from mapping.networks import compile_network, run_inputs
@@ -124,6 +132,15 @@ def test_whole_networks_are_predicted_within_1_percent_on_either_unit(pair: Sess
         errors[f"{network.name}, npu_lb"] = _error(pair, narrow, Assignment("npu_lb"))
     errors["resnet20"] = _error(pair, resnet20_network(), Assignment("npu8"))
     errors["resnet20, npu_lb"] = _error(pair, resnet20_network(w_bits=2), Assignment("npu_lb"))
+    assert max(errors.values()) <= 0.01, errors
+
+
+def test_whole_networks_at_4_bits_are_predicted_within_1_percent() -> None:
+    with Session(pair_of(["W_BITS=4"])) as session:
+        errors = {"resnet20": _error(session, resnet20_network(w_bits=4), Assignment("npu_lb"))}
+        for network in _models():
+            narrow, _ = quantize_weights(network, 4)
+            errors[network.name] = _error(session, narrow, Assignment("npu_lb"))
     assert max(errors.values()) <= 0.01, errors
 
 

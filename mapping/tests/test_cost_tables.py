@@ -336,3 +336,20 @@ def test_an_interval_holds_its_prediction_and_grows_with_the_spread(tmp_path: Pa
     total = sum(value for terms in found[0].terms.values() for value in terms.values())
     assert total == pytest.approx(found[0].cycles)
     assert found[0].ends == {("conv", "npu8"): found[0].cycles}
+
+
+def test_tables_of_different_hardware_are_not_mixed(tmp_path: Path) -> None:
+    shape = Shape("shared", "conv2d", 16, 64, 8, 8, (3, 3), (1, 1), "same", {"npu8": 16, "npu_lb": 48})
+    for file in FOLDER.glob("*.yaml"):
+        (tmp_path / file.name).write_text(file.read_text())
+    assert CostModel(CONFIG, tmp_path).layer(shape).cycles > 0
+    path = tmp_path / "npu8.yaml"
+    text = path.read_text()
+    for old, new in (("latency_cycles: 20", "latency_cycles: 57"), ("rtl_sha256: ", "rtl_sha256: f")):
+        path.write_text(text.replace(old, new))
+        with pytest.raises(TableError, match=r"different RTL, or not of this memory; run `npuloop calibrate"):
+            CostModel(CONFIG, tmp_path).layer(shape)
+    path.write_text(text)
+    slow = CostModel(CONFIG, tmp_path, MemoryModel(latency=57))
+    with pytest.raises(TableError, match="not of this memory"):
+        slow.layer(Shape("conv", "conv2d", 16, 16, 8, 8, (3, 3), (1, 1), "same"), "npu8")

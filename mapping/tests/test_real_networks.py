@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from golden.float_networks import resnet20_network
 from golden.models import load_model
 from golden.network import Network, run_network
 from golden.qat import quantize_input
 from golden.tests.data import data_dir, require
 from golden.tests.float_models import smooth_images
-from mapping.cost.real_networks import NETWORKS, real_networks, resnet20_network
+from mapping.cost.real_networks import NETWORKS, real_networks
 from mapping.cost.shapes import Shape, shapes_of_network
 
 FILES = {

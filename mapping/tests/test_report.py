@@ -20,7 +20,7 @@ from mapping import cli_report
 from mapping.calibration import farm as farming
 from mapping.calibration import plots
 from mapping.calibration import report as reporting
-from mapping.calibration.calibrate import Bench
+from mapping.calibration.calibrate import EVERY, Bench
 from mapping.calibration.farm import Farm
 from mapping.calibration.measurement import Measurement, Setup, commands_digest, compile_shape
 from mapping.calibration.report import (
@@ -419,7 +419,7 @@ def run(*arguments: object) -> Result:
 def test_the_command_writes_the_page_of_the_units_that_are_asked_for(
     runs: list[str], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli_report, "PAGES", (("npu8", ()),))
+    monkeypatch.setattr(cli_report, "EVERY", (("npu8", ()),))
     out = tmp_path / "deep" / "r.html"
     done = run("--out", out, "--tables", folder, "--store", tmp_path / "m.jsonl")
     assert done.exit_code == 0, done.output
@@ -450,6 +450,6 @@ def test_bad_input_is_one_error_before_anything_is_measured(
 
 
 def test_the_default_page_shows_both_widths_and_the_pair() -> None:
-    assert [(unit, pair_of(settings).cores[1].w_bits) for unit, settings in cli_report.PAGES] == [
-        ("npu8", 2), ("npu_lb", 2), ("npu_lb", 4), (PAIR, 2)
+    assert [(unit, pair_of(settings).cores[1].w_bits) for unit, settings in EVERY] == [
+        ("npu8", 2), ("npu_lb", 2), (PAIR, 2), ("npu_lb", 4), (PAIR, 4)
     ]  # fmt: skip

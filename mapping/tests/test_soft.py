@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from golden.errors import UnsupportedError
 from mapping.cost.model import PAIR, CostModel
 from mapping.cost.shapes import Shape
 from mapping.cost.soft import LayerCosts
@@ -209,3 +210,20 @@ def test_a_missing_table_is_an_error() -> None:
     assert costs(tensor((16, 0))).tolist() == [value(CONV, (16, 0))]
     with pytest.raises(TableError, match="npu_lb_w3"):
         costs(tensor((0, 16)))
+
+
+def test_a_depthwise_layer_with_a_multiplier_is_refused() -> None:
+    shape = Shape("twice", "depthwise_conv2d", 16, 32, 8, 8, (3, 3), (1, 1), "same")
+    with pytest.raises(UnsupportedError, match="layer 'twice': a depthwise layer with a multiplier"):
+        LayerCosts(CostModel(SocConfig()), [shape], ["npu8"])
+
+
+def test_gradients_reach_up_to_the_most_channels() -> None:
+    shape = Shape("conv", "conv2d", 16, 64, 4, 4, (1, 1), (1, 1), "same")
+    costs = LayerCosts(CostModel(SocConfig()), [shape], ["npu_lb"])
+    channels = torch.tensor([[128.0]], dtype=torch.float64, requires_grad=True)
+    costs(channels).sum().backward()  # type: ignore[no-untyped-call]
+    assert channels.grad is not None
+    assert float(channels.grad) > 0
+    with pytest.raises(ValueError, match="channels must be 0 to 128"):
+        costs(torch.tensor([[129.0]]))
