@@ -3,6 +3,8 @@
 Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -50,9 +52,16 @@ class ResNet(nn.Module):
         blocks: in each stage.
         width: channels of the first stage; the others have two and four times as many.
         classes: outputs.
+        block_type: makes a block of (input channels, output channels, stride).
     """
 
-    def __init__(self, blocks: int = 3, width: int = 16, classes: int = 10) -> None:
+    def __init__(
+        self,
+        blocks: int = 3,
+        width: int = 16,
+        classes: int = 10,
+        block_type: Callable[[int, int, int], nn.Module] = Block,
+    ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -61,7 +70,7 @@ class ResNet(nn.Module):
         for stage in range(3):
             for block in range(blocks):
                 outputs = width * 2**stage
-                stages.append(Block(channels, outputs, 2 if stage and not block else 1))
+                stages.append(block_type(channels, outputs, 2 if stage and not block else 1))
                 channels = outputs
         self.stages = nn.Sequential(*stages)
         self.linear = nn.Linear(channels, classes)

@@ -27,10 +27,10 @@ from golden.errors import NpuloopError
 from golden.network import HOST_OPS, Network
 from mapping.channels import Units
 from mapping.graph import Graph
+from mapping.yaml_file import read_yaml
 from tb.config import CoreConfig
 
 FORMAT_VERSION = 1
-MAX_FILE_BYTES = 16 << 20
 Channels = int | tuple[int, ...]
 """A number of channels, or the channels themselves."""
 
@@ -141,21 +141,6 @@ def check_units(units: Mapping[str, Units], graph: Graph, cores: Sequence[CoreCo
             raise MappingError(f"layer {op.name!r}: unit {owner.max()} of {len(cores)}; units count from 0")
 
 
-class UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that stands twice in a mapping, of which YAML would take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return the mapping of a node."""
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, (str, int)) and key in seen:
-                problem = f"key {key!r} stands twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-            seen.add(key if isinstance(key, (str, int)) else id(key_node))
-        return super().construct_mapping(node, deep)
-
-
 def load_assignment(path: str | Path) -> Assignment:
     """Read a mapping file.
 
@@ -163,14 +148,7 @@ def load_assignment(path: str | Path) -> Assignment:
         MappingError: one message that names the file, the layer and what is wrong.
     """
     path = Path(path)
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise MappingError(f"{path}: larger than {MAX_FILE_BYTES} bytes; this is no mapping file")
-        document = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)  # noqa: S506  # a SafeLoader
-    except OSError as error:
-        raise MappingError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise MappingError(f"{path}: no valid YAML ({' '.join(str(error).split())})") from None
+    document = read_yaml(path, MappingError, "mapping file")
     if not isinstance(document, dict) or document.get("npuloop_mapping") != FORMAT_VERSION:
         raise MappingError(f"{path}: no mapping file; it begins with `npuloop_mapping: {FORMAT_VERSION}`")
     for key in document:

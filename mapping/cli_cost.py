@@ -17,15 +17,25 @@ from mapping.assignment import Assignment, load_assignment
 from mapping.calibration.calibrate import BUDGET, EVERY, Bench, calibrate, check, write_table
 from mapping.calibration.farm import Farm
 from mapping.calibration.measurement import Setup
-from mapping.calibration.store import Store
-from mapping.console import FAILED, Setting, Tasks, console, errors, progress
+from mapping.calibration.store import Store, default_path
+from mapping.console import (
+    FAILED,
+    Latency,
+    Scheduler,
+    Setting,
+    StoreFile,
+    Tasks,
+    Workers,
+    console,
+    errors,
+    progress,
+)  # fmt: skip
 from mapping.cost.coefficients import PHASES
 from mapping.cost.model import PAIR, CostModel, Prediction
 from mapping.cost.shapes import Shape, load_shapes
 from mapping.cost.tables import CostTable, Errors
 from mapping.networks import compile_network
 from mapping.runner import pair_of
-from tb.build import build_root
 from tb.job import MemoryModel
 
 
@@ -38,16 +48,10 @@ def calibrate_units(
     budget: Annotated[
         int, typer.Option(help="measurements in the fit of a unit; the pair takes half")
     ] = BUDGET,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="worker processes; default: one per core; 0: none")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="address of a running Dask scheduler, for its workers")
-    ] = None,
-    latency: Annotated[int, typer.Option(help="memory latency, cycles")] = MemoryModel().latency,
-    store: Annotated[
-        Path | None, typer.Option(help="file of all measurements; default: beside the builds")
-    ] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    latency: Latency = MemoryModel.latency,
+    store: StoreFile = None,
     checking: Annotated[
         bool, typer.Option("--check", help="measure a sample and compare it with the table; write nothing")
     ] = False,
@@ -60,7 +64,7 @@ def calibrate_units(
     """
     if every and (unit is not None or settings):
         raise NpuloopError("--all makes all tables; leave out --unit and --set, or --all")
-    kept = Store(store or build_root() / "measurements.jsonl")
+    kept = Store(store or default_path())
     problems: list[str] = []
     with Farm(workers, scheduler) as farm:
         for name, wanted in EVERY if every else ((unit or "npu8", tuple(settings)),):

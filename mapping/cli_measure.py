@@ -15,13 +15,22 @@ from rich.table import Table
 
 from mapping.calibration.farm import Farm, Job
 from mapping.calibration.measurement import Measurement, Setup, unit_of
-from mapping.calibration.store import Store
-from mapping.console import Setting, Unit, console, progress, write_atomically
+from mapping.calibration.store import Store, default_path
+from mapping.console import (
+    Latency,
+    Scheduler,
+    Setting,
+    StoreFile,
+    Unit,
+    Workers,
+    console,
+    progress,
+    write_atomically,
+)  # fmt: skip
 from mapping.cost.model import CostModel, Prediction
 from mapping.cost.shapes import Shape, load_shapes
 from mapping.cost.tables import TableError, memory_settings
 from mapping.runner import pair_of
-from tb.build import build_root
 from tb.job import MemoryModel
 
 
@@ -46,16 +55,10 @@ def measure(
     out: Annotated[Path, typer.Option(help="file for the table (.csv)")],
     unit: Unit = "npu8",
     settings: Setting = [],  # noqa: B006  # typer reads it, nobody writes it
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="worker processes; default: one per core; 0: none")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="address of a running Dask scheduler, for its workers")
-    ] = None,
-    latency: Annotated[int, typer.Option(help="memory latency, cycles")] = MemoryModel().latency,
-    store: Annotated[
-        Path | None, typer.Option(help="file of all measurements; default: beside the builds")
-    ] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    latency: Latency = MemoryModel.latency,
+    store: StoreFile = None,
 ) -> None:
     """Measure what layers take on a unit in RTL: one job for each shape, its output compared.
 
@@ -67,7 +70,7 @@ def measure(
     setup = Setup(pair_of(settings), MemoryModel(latency=latency))
     setup.config.index(unit)  # refuses an unknown one
     jobs = [(shape, unit_of(shape, unit)) for shape in wanted]
-    kept = Store(store or build_root() / "measurements.jsonl")
+    kept = Store(store or default_path())
     found: dict[str, Measurement] = {}
     with Farm(workers, scheduler) as farm, progress() as bar:
         task = bar.add_task("shapes", total=len(jobs))

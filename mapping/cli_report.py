@@ -28,8 +28,17 @@ from mapping.calibration.report import (
     gather,
     page,
 )
-from mapping.calibration.store import Store
-from mapping.console import Setting, Tasks, Unit, console, progress, write_atomically
+from mapping.calibration.store import Store, default_path
+from mapping.console import (
+    Setting,
+    StoreFile,
+    Tasks,
+    Unit,
+    Workers,
+    console,
+    progress,
+    write_atomically,
+)  # fmt: skip
 from mapping.cost.baselines import zigzag_version
 from mapping.cost.model import PAIR, CostModel
 from mapping.cost.real_networks import real_networks
@@ -42,12 +51,6 @@ from tb.job import MemoryModel
 
 TINY = ("resnet8", "ds_cnn", "mobilenet_v1", "autoencoder")
 """MLPerf Tiny: what `compare` runs without --shapes."""
-Workers = Annotated[
-    int | None, typer.Option(min=0, help="worker processes; default: one per core; 0: none")
-]
-StoreFile = Annotated[
-    Path | None, typer.Option(help="file of all measurements; default: beside the builds")
-]
 
 
 def _zigzag(show: Tasks) -> Estimate | None:
@@ -71,7 +74,7 @@ def report(
     for unit, mine in wanted:  # a table that is missing is said before anything runs
         config = pair_of(mine)
         CostModel(config, tables).table(*([core.name for core in config.cores] if unit == PAIR else [unit]))
-    kept = Store(store or build_root() / "measurements.jsonl")
+    kept = Store(store or default_path())
     with Farm(workers) as farm, progress() as bar:
         show = Tasks(bar)
         found = [
@@ -134,7 +137,7 @@ def compare(
     model = CostModel(config, tables, MemoryModel())
     predicted = np.array([model.layer(shape, unit_of(shape, unit)).cycles for shape in wanted])
     setup = Setup(config, MemoryModel())
-    kept = Store(store or build_root() / "measurements.jsonl")
+    kept = Store(store or default_path())
     jobs = [(shape, unit_of(shape, unit)) for shape in wanted]
     with Farm(workers) as farm, progress() as bar:
         show = Tasks(bar)

@@ -25,6 +25,16 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Unit = Annotated[str, typer.Option(help="npu8 or npu_lb")]
+Workers = Annotated[
+    int | None, typer.Option(min=0, help="worker processes; default: one per core; 0: none")
+]
+Scheduler = Annotated[
+    str | None, typer.Option(help="address of a running Dask scheduler, for its workers")
+]
+Latency = Annotated[int, typer.Option(help="memory latency, cycles")]
+StoreFile = Annotated[
+    Path | None, typer.Option(help="file of all measurements; default: beside the builds")
+]
 Setting = Annotated[
     list[str], typer.Option("--set", help="parameter of the unit, such as W_BITS=4; repeatable")
 ]

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from golden import float_networks
+
 
 def conv_bn(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
     """Convolution, batch normalisation, ReLU."""
@@ -39,27 +41,11 @@ class Block(nn.Module):
         return functional.relu(out)
 
 
-class ResNet(nn.Module):
-    """A CIFAR ResNet of 6 n + 2 layers: ResNet8 for one block in each of three stages, ResNet20 for three."""
+class ResNet(float_networks.ResNet):
+    """A CIFAR ResNet whose blocks pad as PyTorch's own do."""
 
     def __init__(self, blocks: int = 1, width: int = 16, classes: int = 10) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        stages = []
-        channels = width
-        for stage in range(3):
-            for block in range(blocks):
-                outputs = width * 2**stage
-                stages.append(Block(channels, outputs, 2 if stage and not block else 1))
-                channels = outputs
-        self.stages = nn.Sequential(*stages)
-        self.linear = nn.Linear(channels, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.stages(functional.relu(self.bn1(self.conv1(x))))
-        out = functional.avg_pool2d(out, out.size(3))
-        return self.linear(out.view(out.size(0), -1))  # type: ignore[no-any-return]
+        super().__init__(blocks, width, classes, Block)
 
 
 def mobilenet(width: int = 8, classes: int = 5) -> nn.Sequential:

@@ -19,7 +19,7 @@ from golden.errors import NpuloopError
 from mapping.calibration.design import choose, corners, random_shapes, runs, visits
 from mapping.calibration.farm import Farm
 from mapping.calibration.fit import Fit, Fitter, Point, errors_of, point_of
-from mapping.calibration.measurement import Measurement, Setup
+from mapping.calibration.measurement import Setup
 from mapping.calibration.store import Store
 from mapping.cost.coefficients import Vector, starting_point
 from mapping.cost.model import PAIR
@@ -109,14 +109,14 @@ class Bench:
 
     def measure(self, shapes: Sequence[Shape], unit: str, what: str) -> list[Point]:
         """Return measurements of shapes, in their order."""
+
         def count(done: int, total: int) -> None:
             self.progress(f"{unit}: {what}", done, total)
 
         jobs = [(shape, unit) for shape in shapes]
-        found: dict[str, Measurement] = {}
-        for item in self.farm.measure(self.setup, jobs, self.store, count):
-            found[item.shape.key] = item
-        return [point_of(found[shape.key], self.setup.config) for shape in shapes]
+        each = self.farm.measure(self.setup, jobs, self.store, count)
+        cycles = {item.shape.key: item.cycles for item in each}
+        return [point_of(shape, unit, self.setup.config, cycles[shape.key]) for shape in shapes]
 
 
 def held_out_layers(bench: Bench, unit: str) -> list[Shape]:
@@ -203,14 +203,14 @@ def _fit_set(
         edges = edges[: round(CORNERS * budget)]
         taken |= {shape.key for shape in edges}
         points += bench.measure(edges, unit, "corners of the tile loops")
+        each = round(ACTIVE * budget / ACTIVE_ROUNDS)
         for number in range(ACTIVE_ROUNDS):
             candidates = random_shapes(
                 config, unit, CANDIDATES, SEEDS["candidates"] + number, set(taken), f"active_{number}"
             )
             fitted = fitter.fit(points, coefficients)
             coefficients = fitted.coefficients
-            number = round(ACTIVE * budget / ACTIVE_ROUNDS)
-            chosen = _unsure(fitter, points, fitted, candidates, unit, number)
+            chosen = _unsure(fitter, points, fitted, candidates, unit, each)
             taken |= {shape.key for shape in chosen}
             points += bench.measure(chosen, unit, "where the fit is unsure")
     rest = max(budget - len(points), 1)
@@ -229,14 +229,10 @@ def _unsure(
     """Return the candidates about which the bootstrap disagrees most, weighted by real networks' visits."""
     measured = np.array([point.cycles for point in points], float)
     resampled = fitter.resampled(fitted.chains, measured, RESAMPLES)
-    unmeasured = [point_of(_unmeasured(shape, unit), fitter.config) for shape in candidates]
+    unmeasured = [point_of(shape, unit, fitter.config) for shape in candidates]
     predicted = fitter.chains(unmeasured, fitted.coefficients)
     chosen = choose(predicted.counts, predicted.cycles, visits(candidates), resampled, number)
     return [candidates[place] for place in chosen]
-
-
-def _unmeasured(shape: Shape, unit: str) -> Measurement:
-    return Measurement(shape, unit, 0, {}, shape.macs, 0.0, "", "", 0.0)
 
 
 def _learning_curve(
@@ -256,8 +252,8 @@ def _learning_curve(
 def _validity(points: Iterable[Point]) -> dict[str, dict[str, tuple[int, int]]]:
     ranges: dict[str, dict[str, tuple[int, int]]] = {}
     for point in points:
-        mine = ranges.setdefault(point.measurement.shape.op, {})
-        for name, value in sizes(point.measurement.shape).items():
+        mine = ranges.setdefault(point.shape.op, {})
+        for name, value in sizes(point.shape).items():
             low, high = mine.get(name, (value, value))
             mine[name] = (min(low, value), max(high, value))
     return dict(sorted(ranges.items()))
@@ -265,10 +261,10 @@ def _validity(points: Iterable[Point]) -> dict[str, dict[str, tuple[int, int]]]:
 
 def _sample(points: Sequence[Point]) -> list[tuple[Shape, int]]:
     """Return some points from the smallest to the largest that are quick to measure."""
-    ordered = sorted(points, key=lambda point: (point.cycles, point.measurement.shape.key))
+    ordered = sorted(points, key=lambda point: (point.cycles, point.shape.key))
     quick = [point for point in ordered if point.cycles <= SAMPLE_CYCLES] or ordered[:SAMPLE]
     places = np.unique(np.linspace(0, len(quick) - 1, SAMPLE).round().astype(int))
-    return [(quick[place].measurement.shape, quick[place].cycles) for place in places]
+    return [(quick[place].shape, quick[place].cycles) for place in places]
 
 
 def write_table(table: CostTable, bench: Bench, unit: str) -> Path:

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from scipy.optimize import lsq_linear, minimize
 from scipy.stats import kendalltau
 
-from mapping.calibration.measurement import Measurement
 from mapping.cost.coefficients import NAMES, Vector, starting_point
 from mapping.cost.model import SHARED, shape_program, waiting_cycles
+from mapping.cost.shapes import Shape
 from mapping.cost.tables import Errors, Spread
 from mapping.cost.timing import time_lists
 from mapping.schedule import Entry
@@ -44,15 +44,11 @@ Matrix = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """A measurement with its command lists."""
+    """A shape with its command lists, and the cycles that it took; 0 while nobody has measured it."""
 
-    measurement: Measurement
+    shape: Shape
     lists: Mapping[str, Sequence[Entry]]
-
-    @property
-    def cycles(self) -> int:
-        """Measured cycles."""
-        return self.measurement.cycles
+    cycles: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,9 +87,9 @@ class Fit:
     spread: Spread
 
 
-def point_of(measurement: Measurement, config: SocConfig) -> Point:
-    """Return a measurement with its command lists."""
-    return Point(measurement, shape_program(measurement.shape, measurement.unit, config).lists)
+def point_of(shape: Shape, unit: str, config: SocConfig, cycles: int = 0) -> Point:
+    """Return a shape on a unit (or PAIR) with its command lists."""
+    return Point(shape, shape_program(shape, unit, config).lists, cycles)
 
 
 class Fitter:

@@ -24,7 +24,7 @@ INK, MUTED, RULE, PALE = "#1f2933", "#66727f", "#d9dee4", "#d3e2f2"
 BLUE, ORANGE, RED, GREY = "#2b6cb0", "#dd7a1c", "#c53030", "#9aa5b1"
 SETS = (BLUE, ORANGE)
 """Colours of the sets of layers, in their order."""
-GROUPS = {
+GROUP_COLOURS = {
     "array": "#2b6cb0",
     "drain": "#8fbce6",
     "load": "#2f8f7f",
@@ -251,14 +251,14 @@ def phases(layers: Sequence[str], cycles: Mapping[str, Vector], measured: Vector
 
     Args:
         layers: their names, in their order.
-        cycles: for each of GROUPS, (len(layers),) predicted.
+        cycles: for each of GROUP_COLOURS, (len(layers),) predicted.
         measured: (len(layers),) cycles.
     """
     figure = Figure(figsize=(WIDE[0], 0.9 + 0.27 * len(layers)), layout="constrained")
     axis = figure.subplots()
     places = np.arange(len(layers))
     left = np.zeros(len(layers))
-    for name, colour in GROUPS.items():
+    for name, colour in GROUP_COLOURS.items():
         axis.barh(places, cycles[name], left=left, color=colour, height=0.72, linewidth=0)
         left = left + cycles[name]
     most = float(left.max())
@@ -272,7 +272,7 @@ def phases(layers: Sequence[str], cycles: Mapping[str, Vector], measured: Vector
     axis.grid(visible=False, axis="y")
     axis.spines["left"].set_visible(False)
     _cycles(axis)
-    key = [("■", colour, name) for name, colour in GROUPS.items()]
+    key = [("■", colour, name) for name, colour in GROUP_COLOURS.items()]
     _key(axis, [*key, ("┃", INK, "measured")])
     return figure
 

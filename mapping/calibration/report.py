@@ -225,7 +225,7 @@ def compared(points: Sequence[Point], model: CostModel, units: Sequence[str]) ->
     chains = Fitter(model.config, apart).chains(points, table.coefficients)
     pairs = zip(chains.cycles, chains.waiting, strict=True)
     return Compared(
-        shapes=tuple(point.measurement.shape for point in points),
+        shapes=tuple(point.shape for point in points),
         measured=np.array([point.cycles for point in points], float),
         predicted=chains.cycles,
         half=np.array([table.spread.half(cycles, waiting) for cycles, waiting in pairs]),
@@ -254,7 +254,7 @@ def _staircase(bench: Bench, model: CostModel, unit: str) -> Staircase:
     counts = sorted({1, *range(16, most + 1, 16), *range(block + 1, most, block)})
     points = bench.measure([_steps(count) for count in counts], unit, "channel staircase")
     cycles = [0.0, *(model.layer(_steps(count), unit).cycles for count in range(1, most + 1))]
-    measured = {point.measurement.shape.out_channels: point.cycles for point in points}
+    measured = {point.shape.out_channels: point.cycles for point in points}
     return _steps_of(np.array(cycles), block, measured)
 
 

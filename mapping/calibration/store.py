@@ -20,6 +20,7 @@ from typing import Any
 
 from golden.errors import NpuloopError
 from mapping.calibration.measurement import Measurement
+from tb.build import build_root
 
 SCHEMA = 1
 HEAD = b'{"schema": '
@@ -29,6 +30,11 @@ CUT = b"#cut"
 
 class StoreError(NpuloopError):
     """A store that cannot be read or written, or that something else than this module has changed."""
+
+
+def default_path() -> Path:
+    """Return the store that commands use: beside the builds."""
+    return build_root() / "measurements.jsonl"
 
 
 def _text(entry: dict[str, Any]) -> str:

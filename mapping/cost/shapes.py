@@ -25,9 +25,9 @@ from golden.arithmetic import MAX_SHIFT, MIN_SHIFT, weight_range
 from golden.errors import NpuloopError, ShapeError
 from golden.layer import OPS, POOL_OPS, WEIGHTED_OPS, Layer, kernel_size, macs, out_channels
 from golden.network import Network, placeholder
-from mapping.assignment import UniqueKeys
 from mapping.legalise import FIELD_MAX, spatial
 from mapping.regions import ceil_div
+from mapping.yaml_file import read_yaml
 from tb.config import NPU8, NPU_LB
 
 __all__ = [
@@ -44,7 +44,6 @@ MAX_SIZE = 65_536
 """Most channels, rows or columns."""
 MAX_BYTES = 16 << 20
 """Most bytes of an input, an output, or the weights: the test memory's."""
-MAX_FILE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -246,16 +245,7 @@ def load_shapes(path: str | Path) -> list[Shape]:
         ShapeError: one message that names the file, the entry, what is wrong and what to write.
     """
     path = Path(path)
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ShapeError(f"{path}: larger than {MAX_FILE_BYTES} bytes; this is no file of shapes")
-        document = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)  # noqa: S506  # a SafeLoader
-    except OSError as error:
-        raise ShapeError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ShapeError(
-            f"{path}: no valid YAML ({' '.join(str(error).split())}); write a list of shapes"
-        ) from None
+    document = read_yaml(path, ShapeError, "list of shapes")
     if not isinstance(document, list) or not document:
         found = "empty" if not document else f"a {type(document).__name__}"
         raise ShapeError(f"{path}: is {found}; write a list of shapes: - {{name: ..., op: ...}}")

@@ -10,7 +10,6 @@ import pytest
 
 from mapping.calibration.design import random_shapes
 from mapping.calibration.fit import Chains, Fit, Fitter, Point, errors_of, point_of
-from mapping.calibration.measurement import Measurement
 from mapping.cost.coefficients import NAMES, TERM, Vector, starting_point
 from mapping.cost.model import PAIR, SHARED, WAITING, shape_program, waiting_cycles
 from mapping.cost.shapes import Shape
@@ -22,10 +21,6 @@ CONFIG = SocConfig()
 FREE = [place for place in range(len(NAMES)) if place not in SHARED]
 UNITS = {core.name: starting_point() * factor for core, factor in zip(CONFIG.cores, (0.9, 1.2), strict=True)}
 """Coefficients of two units whose pair is fitted."""
-
-
-def measurement(shape: Shape, unit: str, cycles: int) -> Measurement:
-    return Measurement(shape, unit, cycles, {}, shape.macs, 0.5, "setup", "commands", 0.1)
 
 
 def quick_shapes(unit: str, count: int, seed: int) -> list[Shape]:
@@ -41,11 +36,10 @@ def true_coefficients(seed: int = 1) -> Vector:
 
 def points_of(fitter: Fitter, unit: str, count: int, seed: int, truth: Vector) -> list[Point]:
     """Points that take what the true coefficients say, in whole cycles."""
-    blank = [point_of(measurement(shape, unit, 1), CONFIG) for shape in quick_shapes(unit, count, seed)]
+    blank = [point_of(shape, unit, CONFIG) for shape in quick_shapes(unit, count, seed)]
     cycles = fitter.chains(blank, truth).cycles
     return [
-        replace(point, measurement=replace(point.measurement, cycles=round(value)))
-        for point, value in zip(blank, cycles, strict=True)
+        replace(point, cycles=round(value)) for point, value in zip(blank, cycles, strict=True)
     ]
 
 
@@ -118,8 +112,7 @@ def test_a_few_wrong_points_do_not_matter(
     """One in 15 twice as long as it was."""
     wrong = list(points)
     for place in range(5, len(points), 15):
-        entry = points[place].measurement
-        wrong[place] = replace(points[place], measurement=replace(entry, cycles=2 * entry.cycles))
+        wrong[place] = replace(points[place], cycles=2 * points[place].cycles)
     assert sum(a.cycles != b.cycles for a, b in zip(points, wrong, strict=True)) == 3
     assert mape(fitter, held_out, fitter.fit(wrong).coefficients) < 0.3
 
@@ -235,7 +228,7 @@ def test_no_coefficient_becomes_negative(fitter: Fitter) -> None:
 # ----------------------------------------------------------------------------------------------------- errors
 def test_errors_are_those_counted_by_hand() -> None:
     shape = Shape("s", "add", 16, 16, 4, 4)
-    points = [Point(measurement(shape, "npu8", cycles), {}) for cycles in (100, 200, 400, 1000)]
+    points = [Point(shape, {}, cycles) for cycles in (100, 200, 400, 1000)]
     predicted = np.array([101.0, 196.0, 400.0, 1050.0])  # 1, -2, 0, 5 %
     waiting = np.array([0.0, 0.0, 0.0, 100.0])
     chains = Chains(starting_point(), predicted, np.zeros((4, len(NAMES))), waiting, predicted)

@@ -271,7 +271,7 @@ def test_every_phase_has_one_group_and_groups_keep_the_sum() -> None:
     assert sum(totals.values()) == sum(range(len(NAMES)))
     assert totals["drain"] == sum(terms[name] for name in GROUPS["drain"])
     assert grouped({"new_cycles": 5.0})["control"] == 5.0
-    assert list(plots.GROUPS) == list(GROUPS)
+    assert list(plots.GROUP_COLOURS) == list(GROUPS)
 
 
 @pytest.mark.parametrize("seed", [3, 4, 5])
