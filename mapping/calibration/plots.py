@@ -65,7 +65,9 @@ HALF, WIDE = (6.0, 4.6), (12.4, 4.4)
 Arguments = ParamSpec("Arguments")
 
 
-def _styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
+def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
+    """Give a function that draws a figure the style of all of them."""
+
     @functools.wraps(draw)
     def drawn(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
         with mpl.rc_context(STYLE):
@@ -90,14 +92,15 @@ def _thousands(value: float, _: float | None = None) -> str:
     return f"{value / 1e3:g} k" if value >= 1e3 else f"{value:g}"
 
 
-def _cycles(axis: Axes, which: str = "x") -> None:
+def cycles_axis(axis: Axes, which: str = "x") -> None:
     """Write the numbers of an axis of cycles as 1 k, 10 k."""
     target = axis.xaxis if which == "x" else axis.yaxis
     target.set_major_formatter(FuncFormatter(_thousands))
     target.set_minor_formatter(NullFormatter())
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """Return a percentage with two digits."""
     return f"{value:.2g} %" if abs(value) < 10 else f"{value:.0f} %"
 
 
@@ -107,7 +110,7 @@ def signed(value: float, digits: int) -> str:
     return text.lstrip("+-") if float(text) == 0 else text
 
 
-@_styled
+@styled
 def accuracy(sets: Sequence[Points], band: Callable[[float], float]) -> Figure:
     """Draw predicted over measured cycles, and the errors below.
 
@@ -139,12 +142,12 @@ def accuracy(sets: Sequence[Points], band: Callable[[float], float]) -> Figure:
         top.text(0.03, place, f"{name} ({len(measured)})", color=colour, transform=top.transAxes, va="top")
     top.set(xscale="log", yscale="log", xlim=ends, ylim=ends, ylabel="predicted, cycles")
     bottom.set(ylim=(-reach, reach), xlabel="measured, cycles", ylabel="error, %")
-    _cycles(top, "y")
-    _cycles(bottom)
+    cycles_axis(top, "y")
+    cycles_axis(bottom)
     return figure
 
 
-@_styled
+@styled
 def distribution(sets: Sequence[Points], limits: Mapping[str, float]) -> Figure:
     """Draw how often which error occurs: signed, and the share of layers below an absolute error.
 
@@ -171,7 +174,7 @@ def distribution(sets: Sequence[Points], limits: Mapping[str, float]) -> Figure:
         bottom.step(np.maximum(rising, 1e-3), share, where="post", color=SETS[i], linewidth=1.6)
         ninety_five = float(np.percentile(np.abs(error), 95))
         bottom.plot(ninety_five, 95, "o", color=SETS[i], markersize=5)
-        text = f"95 % of the {name}\nbelow {_percent(ninety_five)}"
+        text = f"95 % of the {name}\nbelow {percent(ninety_five)}"
         bottom.text(0.015, 0.97 - 0.24 * i, text, transform=bottom.transAxes, **words)
     for name, limit in limits.items():
         short = {"mape_percent": "mean", "p95_percent": "p95", "max_percent": "max"}[name]
@@ -184,7 +187,7 @@ def distribution(sets: Sequence[Points], limits: Mapping[str, float]) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def staircase(
     channels: Vector,
     model: Vector,
@@ -221,9 +224,9 @@ def staircase(
     top.set(ylim=(0, peak), ylabel="cycles")
     bottom.set(xlabel=label, ylabel="cycles\nper channel", xlim=(channels[0], channels[-1]))
     bottom.set_xticks(np.arange(0, channels[-1] + 1, block * max(1, round(len(channels) / block / 12))))
-    _cycles(top, "y")
+    cycles_axis(top, "y")
     said = f"{slope}, over {block} channels"
-    _key(top, (("●", INK, "measured"), ("━", BLUE, "model"), ("╍", ORANGE, said)))
+    key(top, (("●", INK, "measured"), ("━", BLUE, "model"), ("╍", ORANGE, said)))
     return figure
 
 
@@ -233,7 +236,7 @@ def _corners(channels: Vector, slopes: Vector) -> npt.NDArray[np.int64]:
     return np.concatenate([[0], changes, [len(channels) - 1]])
 
 
-def _key(axis: Axes, entries: Sequence[tuple[str, str, str]]) -> None:
+def key(axis: Axes, entries: Sequence[tuple[str, str, str]]) -> None:
     """Write a line above a panel that says what is what: mark, its colour, words."""
     parts: list[Artist] = []
     for mark, colour, words in entries:
@@ -245,7 +248,7 @@ def _key(axis: Axes, entries: Sequence[tuple[str, str, str]]) -> None:
     axis.add_artist(AnchoredOffsetbox("lower left", child=line, pad=0, borderpad=0.5, frameon=False, **place))
 
 
-@_styled
+@styled
 def phases(layers: Sequence[str], cycles: Mapping[str, Vector], measured: Vector) -> Figure:
     """Draw what the cycles of a network's layers are made of, a bar for each.
 
@@ -271,13 +274,13 @@ def phases(layers: Sequence[str], cycles: Mapping[str, Vector], measured: Vector
     axis.set(xlim=(0, 1.14 * most), ylim=(len(layers) - 0.4, -0.6), xlabel="cycles")
     axis.grid(visible=False, axis="y")
     axis.spines["left"].set_visible(False)
-    _cycles(axis)
-    key = [("■", colour, name) for name, colour in GROUP_COLOURS.items()]
-    _key(axis, [*key, ("┃", INK, "measured")])
+    cycles_axis(axis)
+    groups = [("■", colour, name) for name, colour in GROUP_COLOURS.items()]
+    key(axis, [*groups, ("┃", INK, "measured")])
     return figure
 
 
-@_styled
+@styled
 def methods(ratios: Mapping[str, Vector]) -> Figure:
     """Draw how far each method's cycles are from the measured ones.
 
@@ -293,7 +296,7 @@ def methods(ratios: Mapping[str, Vector]) -> Figure:
         axis.scatter(known, place + _spread(np.log(known)), s=13, color=colour, alpha=0.6, linewidths=0)
         mean = 100 * float(np.abs(known - 1).mean())
         worst = 100 * float(np.abs(known - 1).max())
-        text = f"{name}: mean {_percent(mean)}, worst {_percent(worst)} ({len(known)} layers)"
+        text = f"{name}: mean {percent(mean)}, worst {percent(worst)} ({len(known)} layers)"
         axis.text(0.0, place - 0.36, text, color=colour, transform=axis.get_yaxis_transform(), va="bottom")
     every = np.concatenate(list(ratios.values()))
     every = every[np.isfinite(every)]
@@ -320,7 +323,7 @@ def _spread(values: Vector) -> Vector:
     return levels * min(0.035, 0.26 / max(1.0, float(np.abs(levels).max())))
 
 
-@_styled
+@styled
 def learning(curve: Sequence[tuple[int, float]], limit: float) -> Figure:
     """Draw the held-out error over the number of measurements in the fit.
 
@@ -336,7 +339,7 @@ def learning(curve: Sequence[tuple[int, float]], limit: float) -> Figure:
     axis.plot(places, errors, "-o", color=BLUE, linewidth=1.6, markersize=5)
     words: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "color": BLUE}
     for place, error in enumerate(errors):
-        axis.annotate(_percent(error), (place, error), (6, 8), **words)
+        axis.annotate(percent(error), (place, error), (6, 8), **words)
     axis.axhline(limit, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
     axis.text(0, limit, f"limit: {limit:g} %", color=MUTED, fontsize=8, va="bottom")
     ends = 0.6 * min(*errors, limit), 2 * max(*errors, limit)

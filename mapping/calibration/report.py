@@ -6,16 +6,12 @@ Everything is worked out from measurements of layers that the fit never saw, tho
 
 from __future__ import annotations
 
-import base64
-import datetime as dt
 import hashlib
 import json
 import logging
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +23,7 @@ from golden.models import load_model
 from golden.network import Network
 from golden.reference_data import data_dir
 from golden.weights import quantize_weights
+from mapping import html
 from mapping.assignment import Assignment
 from mapping.calibration import plots
 from mapping.calibration.calibrate import HELD_OUT_SETS, LIMITS, PAIR_LIMITS, Bench, held_out
@@ -487,33 +484,6 @@ def _digest(*parts: object) -> str:
 
 
 # --------------------------------------------------------------------------------------------------- page
-CSS = """
-body { margin: 0 auto; max-width: 1120px; padding: 2.5rem 1.5rem 4rem; background: #fff; color: #1f2933;
-  font: 15px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .4rem; letter-spacing: -.01em; }
-h2 { font-size: 1.25rem; margin: 3.2rem 0 .3rem; padding-top: 1.2rem; border-top: 1px solid #d9dee4; }
-h3 { font-size: .95rem; margin: 1.6rem 0 .4rem; }
-p, figcaption { max-width: 74ch; }
-.lead, .note { color: #52606d; }
-.note { font-size: .85rem; }
-nav a { margin-right: 1.4rem; }
-a { color: #2b6cb0; text-decoration: none; }
-a:hover { text-decoration: underline; }
-table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; margin: .6rem 0; }
-th, td { padding: .28rem .8rem .28rem 0; text-align: left; vertical-align: baseline;
-  border-bottom: 1px solid #e9edf1; }
-thead th { color: #52606d; font-weight: 600; border-bottom: 1px solid #9aa5b1; }
-tbody th { font-weight: 400; }
-.n { text-align: right; white-space: nowrap; }
-.over { color: #c53030; font-weight: 600; }
-.wide { overflow-x: auto; }
-.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 0 2rem; }
-figure { margin: 1rem 0 .6rem; }
-figure img { width: 100%; height: auto; display: block; }
-figcaption { font-size: .85rem; color: #52606d; margin-top: .3rem; }
-figcaption b { color: #1f2933; }
-code { font: .92em ui-monospace, "DejaVu Sans Mono", monospace; }
-"""
 COLUMNS = {
     "points": "layers",
     "mape_percent": "mean absolute error",
@@ -528,25 +498,18 @@ COLUMNS = {
 
 def page(reports: Sequence[UnitReport]) -> str:
     """Return the page as HTML that needs no other file."""
-    head = (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>npuloop: errors of the cost model</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
-        "<h1>How far is the cost model from the hardware?</h1>\n"
-        '<p class="lead">Predicted cycles beside cycles measured in RTL, from the first start to the last '
-        "interrupt, of layers that no fit has seen. An error is predicted / measured - 1.</p>\n"
-    )
     links = "".join(f'<a href="#u{i}">{escape(item.title)}</a>' for i, item in enumerate(reports))
-    parts = [head, f"<nav>{links}</nav>\n", _summary(reports)]
+    parts = [f"<nav>{links}</nav>\n", _summary(reports)]
     parts += [_section(i, item) for i, item in enumerate(reports)]
-    made = f"Made on {_today()} with Python {platform.python_version()}, matplotlib {version('matplotlib')}"
+    made = html.made()
     made += f", ZigZag {zigzag_version()}." if zigzag_version() else f". {GET_ZIGZAG}."
-    parts.append(f'<h2>About this page</h2>\n<p class="note">{escape(made)}</p>\n</body>\n</html>\n')
-    return "".join(parts)
-
-
-def _today() -> str:
-    return dt.date.today().isoformat()  # noqa: DTZ011
+    parts.append(f'<h2>About this page</h2>\n<p class="note">{escape(made)}</p>\n')
+    lead = (
+        "Predicted cycles beside cycles measured in RTL, from the first start to the last "
+        "interrupt, of layers that no fit has seen. An error is predicted / measured - 1."
+    )
+    title, heading = "npuloop: errors of the cost model", "How far is the cost model from the hardware?"
+    return html.document(title, heading, lead, parts)
 
 
 def _limits(unit: str) -> Mapping[str, float]:
@@ -633,28 +596,8 @@ def _section(number: int, report: UnitReport) -> str:
     )
 
 
-def _figure(name: str, report: UnitReport, figure: Figure, caption: str) -> str:
-    data = base64.b64encode(plots.svg(figure)).decode()
-    return (
-        f'<figure class="{name}"><img alt="{escape(f"{report.title}: {name}")}" '
-        f'src="data:image/svg+xml;base64,{data}"><figcaption>{caption}</figcaption></figure>\n'
-    )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int) -> str:
-    """Return a table; cells are HTML, the first `numbers` columns from the second on are numbers."""
-
-    def cells(tag: str, row: Sequence[str]) -> str:
-        first = f'<th scope="row">{row[0]}</th>' if tag == "td" else f"<th>{row[0]}</th>"
-        number, text = f'<{tag} class="n">', f"<{tag}>"
-        rest = [f"{number if i < numbers else text}{cell}</{tag}>" for i, cell in enumerate(row[1:])]
-        return f"<tr>{first}{''.join(rest)}</tr>\n"
-
-    body = "".join(cells("td", row) for row in rows)
-    return (
-        f'<div class="wide"><table>\n<thead>{cells("th", head)}</thead>\n<tbody>\n{body}</tbody>\n'
-        "</table></div>\n"
-    )
+def _figure(name: str, report: UnitReport, drawing: Figure, caption: str) -> str:
+    return html.figure(name, f"{report.title}: {name}", plots.svg(drawing), caption)
 
 
 def _summary(reports: Sequence[UnitReport]) -> str:
@@ -663,7 +606,7 @@ def _summary(reports: Sequence[UnitReport]) -> str:
         for name, item in report.sets.items():
             link = f'<a href="#u{i}">{escape(report.title)}</a>: {escape(SET_NAMES[name])}'
             rows.append([link, *_figures(item.errors, report)])
-    text = _table(["held-out set", *COLUMNS.values()], rows, len(COLUMNS))
+    text = html.table(["held-out set", *COLUMNS.values()], rows, len(COLUMNS))
     limits = ", and ".join(
         f"of {what} {', '.join(f'{COLUMNS[name]} {limit:g} %' for name, limit in found.items())}"
         for what, found in (("a unit", LIMITS), ("split layers", PAIR_LIMITS))
@@ -691,7 +634,7 @@ def _errors(report: UnitReport) -> str:
     found = {"fit (from the table)": report.table.errors["fit"]}
     found |= {SET_NAMES[name]: item.errors for name, item in report.sets.items()}
     rows = [[escape(name), *_figures(errors, report)] for name, errors in found.items()]
-    return _table(["set", *COLUMNS.values()], rows, len(COLUMNS))
+    return html.table(["set", *COLUMNS.values()], rows, len(COLUMNS))
 
 
 def _methods(report: UnitReport) -> str:
@@ -702,7 +645,7 @@ def _methods(report: UnitReport) -> str:
         known = error[np.isfinite(error)]
         cells = (f"{known.mean():.2f} %", f"{np.percentile(known, 95):.2f} %", f"{known.max():.2f} %")
         rows.append([escape(METHODS[name]), str(len(known)), *cells])
-    return _table(["method", *list(COLUMNS.values())[:4]], rows, 4)
+    return html.table(["method", *list(COLUMNS.values())[:4]], rows, 4)
 
 
 def _coefficients(table: CostTable) -> str:
@@ -712,7 +655,7 @@ def _coefficients(table: CostTable) -> str:
         cells = (f"{value:.2f}", interval, f"{phase.start:g}", f"<code>{phase.counter}</code>")
         rows.append([f"<code>{phase.name}</code>", *cells, escape(phase.meaning)])
     head = ["phase", "cycles", "95 % confidence", "before calibration", "hardware counter", "per"]
-    return _table(head, rows, 3)
+    return html.table(head, rows, 3)
 
 
 def _provenance(report: UnitReport) -> str:
@@ -729,7 +672,7 @@ def _provenance(report: UnitReport) -> str:
         *parameters,
         ["tools", escape(_pairs(table.tools))],
     ]
-    return _table(["what", "value"], rows, 0)
+    return html.table(["what", "value"], rows, 0)
 
 
 def _pairs(values: Mapping[str, object]) -> str:

@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,18 +15,19 @@ from typing import Any
 import pytest
 
 from golden.errors import NpuloopError
+from mapping import workers as working
 from mapping.calibration import farm as farming
 from mapping.calibration.farm import Farm, FarmError, Job, run_job
 from mapping.calibration.measurement import Measurement, Setup, commands_digest, compile_shape
 from mapping.calibration.store import Store
 from mapping.cost.model import PAIR
 from mapping.cost.shapes import Shape
+from mapping.tests.test_workers import NOTES, alive, eventually
+from mapping.workers import WorkersError
 from tb.build import ROOT
 from tb.config import SocConfig
 
 SETUP = Setup(SocConfig())
-NOTES = "NPULOOP_TEST_NOTES"
-"""Environment variable: the folder in which jobs leave their marks."""
 
 
 def shapes(count: int) -> list[Shape]:
@@ -190,7 +190,7 @@ def test_a_dead_simulator_costs_its_own_job_only(
 
 def test_a_number_of_workers_that_is_none_is_refused() -> None:
     for options in ({"workers": -1}, {"workers": 2, "scheduler": "tcp://127.0.0.1:1"}):
-        with pytest.raises(FarmError, match="give"):
+        with pytest.raises(WorkersError, match="give"):
             Farm(**options)
 
 
@@ -248,9 +248,9 @@ def test_the_same_cycles_come_from_workers_and_from_this_process(notes: Path, tm
 def test_a_scheduler_that_cannot_be_reached_is_one_clear_error(
     notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(farming, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(working, "CONNECT_SECONDS", 0.3)
     for address in ("tcp://127.0.0.1:1", "nonsense://x"):
-        with Farm(scheduler=address, job=made_up) as farm, pytest.raises(FarmError) as caught:
+        with Farm(scheduler=address, job=made_up) as farm, pytest.raises(WorkersError) as caught:
             list(farm.measure(SETUP, JOBS, Store(tmp_path / "m.jsonl")))
         assert str(caught.value).startswith(f"no Dask workers at {address} (")
         assert "start `dask scheduler`" in str(caught.value)
@@ -314,22 +314,6 @@ with Farm(0) as farm:
     assert facts(found) == facts(undisturbed) == facts(Store(path))
 
 
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
 def ended(pids: set[int]) -> bool:
     """Whether processes end; a killed worker's simulator notices after its job."""
     return eventually(lambda: not any(alive(pid) for pid in pids))
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    for _ in range(3000):
-        if condition():
-            return True
-        time.sleep(0.01)
-    return False
