@@ -69,7 +69,7 @@ def order_channels(
 ) -> dict[str, ChannelOrder]:
     """Return the order of every value's channels."""
     granule = max(CHANNEL_BLOCK, *(core.rows for core in cores))
-    groups = _groups(graph)
+    groups = order_groups(graph)
     orders: dict[str, ChannelOrder] = {}
     for name, value in graph.values.items():
         group = groups[name]
@@ -81,7 +81,7 @@ def order_channels(
     return orders
 
 
-def _groups(graph: Graph) -> dict[str, str]:
+def order_groups(graph: Graph) -> dict[str, str]:
     """Return, for each value, the first value of its group: those that share an order."""
     parent = {name: name for name in graph.values}
 

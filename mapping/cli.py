@@ -18,7 +18,9 @@ from mapping import bench as benchmarks
 from mapping import (
     bench_costs,
     bench_networks,
+    bench_search,
     cli_cost,
+    cli_map,
     cli_measure,
     cli_networks,
     cli_report,
@@ -227,6 +229,10 @@ def bench(
         console.print()
         console.print(bench_costs.cost_speed_table(costs))
         missed += bench_costs.missed_cost_speed(costs)
+        steps = [bench_search.step_time(name) for name in bench_search.NETWORKS]
+        console.print()
+        console.print(bench_search.step_table(steps))
+        missed += bench_search.missed_step_times(steps)
     for line in missed:
         errors.print(f"target missed: {line}", markup=False)
     if missed:
@@ -262,6 +268,7 @@ for command in (
     cli_report.compare, cli_report.report,
 ):  # fmt: skip
     app.command()(reports_errors(command))
+app.command("map")(reports_errors(cli_map.map_network))
 app.command("calibrate")(reports_errors(cli_cost.calibrate_units))
 
 

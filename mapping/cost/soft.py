@@ -20,6 +20,7 @@ from golden.layout import CHANNEL_BLOCK
 from mapping.cost.model import PAIR, CostModel
 from mapping.cost.shapes import Shape
 from mapping.regions import ceil_div
+from tb.config import CoreConfig
 
 
 class LayerCosts:
@@ -56,7 +57,7 @@ class LayerCosts:
             (len(self.shapes), *[self._places] * len(self.units)), float("nan"), dtype=torch.float64
         )
         self.table.reshape(len(self.shapes), -1)[:, 0] = 0.0
-        steps = [[_step(shape, core.columns, core.rows) for core in cores] for shape in self.shapes]
+        steps = [[block_channels(shape.op, core) for core in cores] for shape in self.shapes]
         self.steps = torch.tensor(steps, dtype=torch.float64)
 
     def __call__(self, channels: Tensor) -> Tensor:
@@ -122,11 +123,11 @@ class LayerCosts:
         return torch.stack(slopes, dim=-1)
 
 
-def _step(shape: Shape, columns: int, rows: int) -> int:
-    """Return the output channels of a block: what one pass of the array makes."""
-    if shape.op in ("conv2d", "fully_connected"):
-        return columns
-    return rows if shape.op == "depthwise_conv2d" else CHANNEL_BLOCK
+def block_channels(op: str, core: CoreConfig) -> int:
+    """Return the output channels of a block: what one pass of a unit's array makes of an operator."""
+    if op in ("conv2d", "fully_connected"):
+        return core.columns
+    return core.rows if op == "depthwise_conv2d" else CHANNEL_BLOCK
 
 
 class _Staircase(torch.autograd.Function):

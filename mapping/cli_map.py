@@ -1,0 +1,179 @@
+"""The sub-command `npuloop map`: search for mappings, train and prove them, beside baselines."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections import defaultdict
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from golden.errors import UnsupportedError
+from mapping.console import FAILED, Scheduler, Setting, Tasks, Workers, console, errors, progress
+from mapping.search import report
+from mapping.search.study import HEURISTICS, LAYERWISE, RANDOM, Plan, Point, run_study
+from mapping.search.training import Recipe
+from mapping.workers import Workers as Pool
+
+RECIPES = {
+    "digits": Recipe(warmup_epochs=40, search_epochs=30, finetune_epochs=30, integer_epochs=6),
+}
+"""Recipes by model; others take the defaults of Recipe."""
+STRENGTHS = {"digits": (0.03, 0.1, 0.3, 1.0)}
+DEFAULT_STRENGTHS = (0.1, 0.3, 1.0, 3.0)
+
+
+def map_network(
+    model: Annotated[
+        str,
+        typer.Option(help="digits, resnet8, resnet20, ds_cnn, mobilenet_v1_025, or package.module:function"),
+    ] = "digits",
+    data: Annotated[
+        str, typer.Option(help="digits, cifar10, cifar10:FOLDER, or package.module:function")
+    ] = "digits",
+    objective: Annotated[str, typer.Option(help="latency")] = "latency",
+    strengths: Annotated[
+        str | None, typer.Option(help="of the cost in the loss, for example 0.1,0.3,1: a point for each")
+    ] = None,
+    target_cycles: Annotated[
+        str | None, typer.Option(help="cycles that must be met, for example 40000,45000: a point for each")
+    ] = None,
+    target_energy: Annotated[str | None, typer.Option(help="the same for energy, pJ")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="number of seeds, 1, 2, ...")] = 1,
+    baselines: Annotated[
+        str, typer.Option(help="kinds of points to compare with, or none")
+    ] = f"npu8,npu_lb,{','.join(HEURISTICS)},{LAYERWISE},{RANDOM}",
+    pin: Annotated[list[str], typer.Option(help="LAYER=UNIT, a layer that is not free; repeatable")] = [],  # noqa: B006  # typer reads it, nobody writes it
+    train: Annotated[
+        list[str], typer.Option(help="of the recipe, such as search_epochs=10; repeatable")
+    ] = [],  # noqa: B006  # as above
+    settings: Setting = [],  # noqa: B006  # as above
+    proof_images: Annotated[int, typer.Option(min=1, help="test images to run in RTL for each point")] = 2,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    out: Annotated[Path, typer.Option(help="folder for everything that is made")] = Path("map"),
+) -> None:
+    """Search which output channels of which layer run on which unit; train, quantise, and run that in RTL.
+
+    Beside every searched mapping stand baselines with the same training. OUT/pareto.csv has a row for each
+    point, OUT/report.html draws them, OUT/points has the networks and their MAP.yaml. A run that was stopped
+    goes on where it was when the same command is given again.
+    Exit status: 0 if every point is exact in RTL, 1 if one is not, 2 if the input is wrong.
+    """
+    plan = Plan(
+        model=model,
+        data=data,
+        objective=objective,
+        strengths=numbers("--strengths", strengths),
+        targets=numbers("--target-cycles", target_cycles) + numbers("--target-energy", target_energy),
+        seeds=tuple(range(1, seeds + 1)),
+        recipe=recipe_of(model, train),
+        pins=dict(assignments("--pin", pin)),
+        settings=tuple(settings),
+        baselines=() if baselines == "none" else tuple(baselines.split(",")),
+        proof_images=proof_images,
+    )
+    if target_energy and objective == "latency":
+        raise UnsupportedError("--target-energy needs --objective energy or both")
+    if target_cycles and objective != "latency":
+        raise UnsupportedError("--target-cycles needs --objective latency")
+    if not plan.strengths and not plan.targets:
+        plan = replace(plan, strengths=STRENGTHS.get(model, DEFAULT_STRENGTHS))
+    command = shlex.join(["npuloop", *sys.argv[1:]])
+    with progress() as bar, Pool(workers, scheduler) as pool:
+        points = run_study(plan, out, pool.run, Tasks(bar), command)
+    document = report.load_study(out / "study.json")
+    report.write_report(document, out / "report.html")
+    console.print(point_table(points, f"{model} on {data}"))
+    exact = sum(point.exact_in_rtl for point in points)
+    error = max(abs(point.predicted_cycles / point.measured_cycles - 1) for point in points)
+    console.print(
+        f"\n{exact} of {len(points)} points exact in RTL; predicted cycles within {error:.2%} of measured; "
+        f"{out / 'pareto.csv'}, {out / 'report.html'}",
+        soft_wrap=True,
+    )
+    for point in points:
+        if not point.exact_in_rtl:
+            errors.print(f"{point.name}: differs from the golden model in RTL", markup=False)
+    if exact < len(points):
+        raise typer.Exit(FAILED)
+
+
+def numbers(option: str, text: str | None) -> tuple[float, ...]:
+    """Return the numbers of an option such as "0.1,0.3".
+
+    Raises:
+        UnsupportedError: something else.
+    """
+    try:
+        return tuple(float(item) for item in text.split(",")) if text else ()
+    except ValueError:
+        raise UnsupportedError(
+            f"{option} {text!r}: give numbers with commas between, such as 1,2.5"
+        ) from None
+
+
+def assignments(option: str, items: list[str]) -> list[tuple[str, str]]:
+    """Return the pairs of an option such as "conv1=npu8".
+
+    Raises:
+        UnsupportedError: something else.
+    """
+    pairs = []
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not (name and equals and value):
+            raise UnsupportedError(f"{option} {item!r}: give NAME=VALUE")
+        pairs.append((name, value))
+    return pairs
+
+
+def recipe_of(model: str, changes: list[str]) -> Recipe:
+    """Return a model's recipe, with changes such as "search_epochs=10".
+
+    Raises:
+        UnsupportedError: there is no such entry, or the value is no number.
+    """
+    recipe = RECIPES.get(model, Recipe())
+    known = {item.name: getattr(recipe, item.name) for item in fields(Recipe) if item.name != "temperature"}
+    values: dict[str, Any] = {}
+    for name, value in assignments("--train", changes):
+        if name not in known:
+            raise UnsupportedError(f"--train {name}={value}: a recipe has {', '.join(known)}")
+        try:
+            values[name] = type(known[name])(value)
+        except ValueError:
+            raise UnsupportedError(
+                f"--train {name}={value}: give a number, as in {name}={known[name]}"
+            ) from None
+        if values[name] < 0 or (name in ("batch", "looks") and values[name] < 1):
+            raise UnsupportedError(f"--train {name}={value}: it is too small")
+    return replace(recipe, **values)
+
+
+def point_table(points: list[Point], title: str) -> Table:
+    """Return the table of points; of several seeds the means."""
+    groups: dict[tuple[str, str], list[Point]] = defaultdict(list)
+    for point in points:
+        groups[point.kind, point.setting].append(point)
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("kind")
+    for name in ("setting", "seeds", "predicted", "measured cycles", "accuracy %", "float %"):
+        table.add_column(name, justify="right")
+    table.add_column("exact in RTL")
+
+    def mean(mine: list[Point], name: str) -> float:
+        return sum(float(getattr(point, name)) for point in mine) / len(mine)
+
+    for (kind, setting), mine in sorted(groups.items(), key=lambda item: mean(item[1], "measured_cycles")):
+        table.add_row(
+            kind, setting, str(len(mine)), f"{mean(mine, 'predicted_cycles'):,.0f}",
+            f"{mean(mine, 'measured_cycles'):,.0f}", f"{mean(mine, 'accuracy_percent'):.2f}",
+            f"{mean(mine, 'float_accuracy_percent'):.2f}",
+            "yes" if all(point.exact_in_rtl for point in mine) else "[red]no[/]",
+        )  # fmt: skip
+    return table

@@ -1,0 +1,461 @@
+"""Data sets that networks are trained and tested on: digits, CIFAR-10, and the user's own."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import math
+import pickle  # see _Unpickler, which makes nothing but arrays of bytes
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from golden import digits
+from golden.errors import NpuloopError
+from golden.layer import read_npz
+from golden.reference_data import data_dir
+from golden.train_digits import real_images
+
+DATA_SETS = ("digits", "cifar10")
+ENTRY_POINTS = "npuloop.data"
+"""The entry-point group in which packages register functions that return a `DataSet`."""
+
+CIFAR10_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
+CIFAR10_TEST_BATCH = "test_batch"
+CIFAR10_HELP = (
+    "CIFAR-10 comes from https://www.cs.toronto.edu/~kriz/cifar.html: unpack its Python version and give "
+    "cifar10:FOLDER, the folder of data_batch_1 to data_batch_5 and test_batch; or give "
+    "cifar10:TRAIN.npz,TEST.npz, files with `image` (N, 32, 32, 3) uint8 and `label` (N,); without a path, "
+    "the folder is cifar10 in the one that NPULOOP_DATA names"
+)
+_CIFAR10_MARGIN = 4  # black pixels around an image that is cropped at random
+_MAX_PICKLE_BYTES = 256 << 20  # a CIFAR-10 batch has 31 MB
+
+Images = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+
+class DataError(NpuloopError):
+    """A data set that is missing, damaged, or contradicts itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """Images or vectors with their classes. One that exists is valid.
+
+    Attributes:
+        name: for messages and reports.
+        train_images: (N, C, H, W) or (N, C) float32, real values as the network reads them.
+        train_labels: (N,) int64, 0 to classes - 1.
+        test_images, test_labels: the same for the test; N may differ.
+        classes: how many, 2 or more.
+        input_scale, input_zero_point: how the integer network reads them: real = scale * (q - zero point),
+            q in int8.
+        augment: makes a training batch from a training batch, of the same shape and type, with random
+            numbers from the generator only; None: training batches stay as they are.
+
+    Raises: DataError, naming the data set and the remedy.
+    """
+
+    name: str
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    classes: int
+    input_scale: float
+    input_zero_point: int
+    augment: Augment | None = None
+
+    def __post_init__(self) -> None:
+        """Check the data set; see the class."""
+        try:
+            _check(self)
+        except DataError as error:
+            raise DataError(f"data set {self.name!r}: {error}") from error.__cause__
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(C, H, W) or (C,): the shape of one image or vector."""
+        return tuple(self.train_images.shape[1:])
+
+
+def _check(data: DataSet) -> None:
+    classes, scale, zero_point = (_any(data, n) for n in ("classes", "input_scale", "input_zero_point"))
+    if not isinstance(classes, int) or classes < 2:
+        raise DataError(f"classes is {classes!r}; give an int of 2 or more")
+    if not isinstance(scale, (int, float)) or not (math.isfinite(scale) and scale > 0):
+        raise DataError(f"input_scale is {scale!r}; give a finite float above 0")
+    if not isinstance(zero_point, int) or not -128 <= zero_point <= 127:
+        raise DataError(f"input_zero_point is {zero_point!r}; give an int from -128 to 127")
+    for part in ("train", "test"):
+        _check_part(f"{part}_images", _any(data, f"{part}_images"), f"{part}_labels", data, classes)
+    train, test = tuple(data.train_images.shape[1:]), tuple(data.test_images.shape[1:])
+    if train != test:
+        raise DataError(f"train_images are {train} and test_images {test}; make them one shape")
+    if data.augment is not None:
+        _check_augment(data.augment, data.train_images[:2].clone())
+
+
+def _any(data: DataSet, name: str) -> Any:
+    """Return a field whose type the caller may have got wrong."""
+    return getattr(data, name)
+
+
+def _check_part(images_name: str, images: Any, labels_name: str, data: DataSet, classes: int) -> None:
+    labels = _any(data, labels_name)
+    for name, tensor, dtype in ((images_name, images, torch.float32), (labels_name, labels, torch.int64)):
+        if not isinstance(tensor, Tensor) or tensor.dtype != dtype:
+            found = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise DataError(f"{name} is {found}; give a tensor of {dtype}")
+        if tensor.numel() == 0:
+            raise DataError(f"{name} is empty, shape {tuple(tensor.shape)}; give at least one image")
+    if images.ndim not in (2, 4):
+        raise DataError(f"{images_name} has shape {tuple(images.shape)}; give (N, C, H, W) or (N, C)")
+    if labels.shape != (len(images),):
+        raise DataError(
+            f"{labels_name} has shape {tuple(labels.shape)}; give ({len(images)},), one for each of "
+            f"{images_name}"
+        )
+    if not bool(torch.isfinite(images).all()):
+        raise DataError(f"{images_name} holds infinities or values that are no numbers; remove them")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise DataError(
+            f"{labels_name} go from {low} to {high}; with {classes} classes they go from 0 to {classes - 1}"
+        )
+
+
+def _check_augment(augment: Augment, batch: Tensor) -> None:
+    shape, dtype = batch.shape, batch.dtype
+    try:
+        made: Any = augment(batch, torch.Generator(batch.device).manual_seed(0))
+    except Exception as error:  # the user's own code may raise anything
+        raise DataError(f"augment fails on a batch {tuple(shape)}: {first_line(error)}") from error
+    if not isinstance(made, Tensor) or made.shape != shape or made.dtype != dtype:
+        found = f"{made.dtype} {tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
+        raise DataError(f"augment makes {found} of a batch {dtype} {tuple(shape)}; return the same kind")
+
+
+def load_data(spec: str) -> DataSet:
+    """Return the data set that a specification names.
+
+    - `digits`: scikit-learn's 8 x 8 digits, with the split and the augmentation of `golden.train_digits`.
+    - `cifar10`: CIFAR-10 from the folder cifar10 of the reference data; see `golden.reference_data`.
+    - `cifar10:FOLDER`: from `*train*.npz` and `*test*.npz`, or from the batches of its Python version, which
+      are read without running what a pickle asks for.
+    - `cifar10:TRAIN.npz,TEST.npz`: from two files with `image` (N, 32, 32, 3) uint8 and `label` (N,).
+    - `package.module:function`: what the function returns, called without arguments; the current directory
+      is importable.
+    - another name: what the function returns that a package registers under it in `ENTRY_POINTS`.
+
+    CIFAR-10's values are pixel / 255; a training batch is cropped at random out of black margins of 4
+    pixels, and half of it flipped. Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny
+    Images", 2009; the augmentation is that of He et al., CVPR 2016, section 4.2.
+
+    Raises:
+        DataError: no such data set, a file that is missing or damaged, a function that fails or returns
+            something else; naming it and the remedy.
+    """
+    name, colon, place = spec.partition(":")
+    if spec == "digits":
+        return _digits()
+    if name == "cifar10":
+        return _cifar10(place if colon else str(data_dir() / "cifar10"))
+    made = (user_function(spec, DataError) if is_function(spec) else _registered(spec))()
+    if not isinstance(made, DataSet):
+        raise DataError(f"{spec} gives a {type(made).__name__}; return a mapping.search.data.DataSet")
+    return made
+
+
+# --------------------------------------------------------------------------------------- the user's functions
+def is_function(spec: str) -> bool:
+    """Return whether a specification has the form package.module:function."""
+    module, colon, function = spec.partition(":")
+    return bool(colon) and function.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+def user_function(spec: str, kind: type[NpuloopError]) -> Callable[..., Any]:
+    """Return the function that package.module:function names; the current directory is importable.
+
+    Args:
+        spec: package.module:function.
+        kind: the error that is raised.
+
+    Raises:
+        kind: here where there is no such function, and by the function that is returned where the user's
+            fails; naming it.
+    """
+    module, _, name = spec.partition(":")
+    try:
+        with _current_directory_importable():
+            function = getattr(importlib.import_module(module), name)
+    except Exception as error:  # the user's own code may raise anything
+        raise kind(f"{spec}: {first_line(error)}; give package.module:function") from error
+    return _guarded(spec, function, kind)
+
+
+def _registered(name: str) -> Callable[..., Any]:
+    """Return the function that an installed package registers under this name; see `load_data`."""
+    found = entry_points(group=ENTRY_POINTS, name=name)
+    if len(found) != 1:
+        known = ", ".join(sorted({*DATA_SETS, *(point.name for point in entry_points(group=ENTRY_POINTS))}))
+        what = f"{len(found)} packages register a data set" if found else "there is no data set"
+        raise DataError(f"{what} {name!r}; give one of {known}, or package.module:function")
+    (point,) = found
+    try:
+        return _guarded(name, point.load(), DataError)
+    except Exception as error:  # as above
+        raise DataError(f"{name} ({point.value}): {first_line(error)}; correct the package") from error
+
+
+def _guarded(spec: str, function: Any, kind: type[NpuloopError]) -> Callable[..., Any]:
+    """Return the function, so that whatever it raises becomes one clear error."""
+
+    def call(*arguments: Any) -> Any:
+        try:
+            with _current_directory_importable():
+                return function(*arguments)
+        except Exception as error:  # as above
+            raise kind(f"{spec} fails: {first_line(error)}; correct the function") from error
+
+    return call
+
+
+@contextmanager
+def _current_directory_importable() -> Iterator[None]:
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        if here in sys.path:  # the user's code may have changed it too
+            sys.path.remove(here)
+
+
+def first_line(error: BaseException) -> str:
+    """Return an error's first line, with its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+# ----------------------------------------------------------------------------------------------------- digits
+def _digits() -> DataSet:
+    path = digits.FOLDER / digits.TEST_SET
+    try:
+        images, labels = digits.digits_images()
+        test = read_npz(path)["test_indices"]
+        training = np.setdiff1d(np.arange(len(images)), test)  # sorted, as golden.train_digits has it
+        return DataSet(
+            name="digits",
+            train_images=real_images(images[training]),
+            train_labels=torch.from_numpy(labels[training]),
+            test_images=real_images(images[test]),
+            test_labels=torch.from_numpy(labels[test]),
+            classes=10,
+            input_scale=digits.INPUT_SCALE,
+            input_zero_point=digits.INPUT_ZERO_POINT,
+            augment=_rolled,
+        )
+    except (KeyError, IndexError) as error:
+        raise DataError(
+            f"{path}: no test_indices ({error}); to make it again run python -m golden.train_digits"
+        ) from error
+    except DataError:
+        raise
+    except NpuloopError as error:
+        raise DataError(f"data set 'digits': {error}") from error
+
+
+def _random(low: int, high: int, count: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Return whole numbers from low to high - 1, (count,) int64, from the generator."""
+    return torch.randint(low, high, (count,), generator=generator, device=generator.device).to(device)
+
+
+def _rolled(batch: Tensor, generator: torch.Generator) -> Tensor:
+    """Rotate a quarter of the images by one pixel to the left, a quarter to the right."""
+    device, width = batch.device, batch.shape[3]
+    move = torch.tensor((-1, 0, 0, 1), device=device)[_random(0, 4, len(batch), generator, device)]
+    columns = (torch.arange(width, device=device) - move[:, None]) % width
+    return batch.gather(3, columns[:, None, None, :].expand(batch.shape))
+
+
+# --------------------------------------------------------------------------------------------------- CIFAR-10
+def _cifar10(place: str) -> DataSet:
+    if place and Path(place).is_dir():
+        train, test = _cifar10_files(Path(place))
+    else:
+        files = [Path(part) for part in place.split(",")]
+        if len(files) != 2:
+            raise DataError(f"cifar10: {place or 'the empty path'} is no folder; {CIFAR10_HELP}")
+        train, test = [files[0]], [files[1]]
+    for path in set(train) & set(test):
+        raise DataError(f"{path}: is for training and for testing; a test needs its own images")
+    train_images, train_labels = _cifar10_tensors(train)
+    test_images, test_labels = _cifar10_tensors(test)
+    return DataSet(
+        name="cifar10",
+        train_images=train_images,
+        train_labels=train_labels,
+        test_images=test_images,
+        test_labels=test_labels,
+        classes=10,
+        input_scale=1 / 255,
+        input_zero_point=-128,
+        augment=_flipped_and_cropped,
+    )
+
+
+def _cifar10_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the files for training and those for testing, in their order."""
+    train, test = (sorted(folder.glob(pattern)) for pattern in ("*train*.npz", "*test*.npz"))
+    if train and test:
+        return train, test
+    if train or test:
+        raise DataError(f"{folder}: has no *{'test' if train else 'train'}*.npz; {CIFAR10_HELP}")
+    train, test = [folder / name for name in CIFAR10_BATCHES], [folder / CIFAR10_TEST_BATCH]
+    missing = [path.name for path in (*train, *test) if not path.is_file()]
+    if missing:
+        raise DataError(f"{folder}: has no .npz files, and no {', '.join(missing)}; {CIFAR10_HELP}")
+    return train, test
+
+
+def _cifar10_tensors(paths: list[Path]) -> tuple[Tensor, Tensor]:
+    """Return all images, (N, 3, 32, 32) float32 from 0 to 1, and their labels, (N,) int64."""
+    parts = [_cifar10_npz(path) if path.suffix == ".npz" else _cifar10_batch(path) for path in paths]
+    pixels = torch.from_numpy(np.concatenate([images for images, _ in parts]))
+    labels = torch.from_numpy(np.concatenate([labels for _, labels in parts]))
+    return pixels.permute(0, 3, 1, 2).contiguous().float().div_(255), labels
+
+
+def _cifar10_npz(path: Path) -> tuple[Images, Labels]:
+    try:
+        arrays = read_npz(path)
+    except NpuloopError as error:
+        raise DataError(f"{error}; {CIFAR10_HELP}") from error
+    missing = [key for key in ("image", "label") if key not in arrays]
+    if missing:
+        raise DataError(f"{path}: has no {' and no '.join(missing)}; {CIFAR10_HELP}")
+    return _checked_cifar10(path, arrays["image"], arrays["label"])
+
+
+def _checked_cifar10(path: Path, images: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[Images, Labels]:
+    fit = labels.ndim == 1 and labels.size > 0 and images.shape == (labels.size, 32, 32, 3)
+    if images.dtype != np.uint8 or not fit:
+        found = f"image is {images.dtype} {images.shape}, label {labels.dtype} {labels.shape}"
+        raise DataError(f"{path}: {found}; {CIFAR10_HELP}")
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > 9:
+        raise DataError(f"{path}: label holds other values than whole numbers from 0 to 9; {CIFAR10_HELP}")
+    return images, labels.astype(np.int64)
+
+
+def _cifar10_batch(path: Path) -> tuple[Images, Labels]:
+    """Read a batch of CIFAR-10's Python version: pickled `data`, (N, 3072) uint8, and `labels`."""
+    try:
+        if path.stat().st_size > _MAX_PICKLE_BYTES:
+            _refuse(f"more than {_MAX_PICKLE_BYTES} bytes")
+        # the strings in it are Python 2's, which are bytes
+        batch: Any = _Unpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
+        if not isinstance(batch, dict):
+            _refuse(f"a {type(batch).__name__} and no dictionary")
+        entries = {key.decode() if isinstance(key, bytes) else key: batch[key] for key in batch}
+        pixels, numbers = entries["data"].array(), entries["labels"]
+        if not isinstance(numbers, list) or not all(isinstance(number, int) for number in numbers):
+            _refuse("labels are no list of whole numbers")
+        images, labels = pixels.reshape(len(numbers), 3, 32, 32), np.array(numbers, np.int64)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); {CIFAR10_HELP}") from error
+    except Exception as error:  # pickle raises any type for a damaged file
+        raise DataError(f"{path}: no batch of CIFAR-10 ({first_line(error)}); {CIFAR10_HELP}") from error
+    return _checked_cifar10(path, images.transpose(0, 2, 3, 1), labels)
+
+
+def _refuse(why: str) -> NoReturn:
+    raise pickle.UnpicklingError(why)
+
+
+class _PickledType:
+    """What a pickle calls numpy.dtype; only bytes without sign are allowed."""
+
+    def __init__(self, code: Any, *_flags: Any) -> None:
+        if code not in ("u1", b"u1"):
+            _refuse(f"an array of {code!r}, not of bytes")
+
+    def __setstate__(self, _state: Any) -> None:
+        """Byte order and the like, which bytes do not have."""
+
+
+class _PickledArray:
+    """What a pickle calls numpy.ndarray and the function that makes one: keeps what the array is made of."""
+
+    def __init__(self, *_arguments: Any) -> None:
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        """Keep (version, shape, type, whether columns come first, bytes)."""
+        self.state = state
+
+    def array(self) -> Images:
+        """The array."""
+        _version, shape, kind, columns_first, values = self.state
+        if not isinstance(kind, _PickledType) or not isinstance(values, bytes):
+            _refuse("an array of something else than bytes")
+        made: Images = np.frombuffer(values, np.uint8).reshape(shape, order="F" if columns_first else "C")
+        return made
+
+
+class _PickledBytes:
+    """What a pickle calls _codecs.encode, as Python 3 writes bytes in Python 2's format."""
+
+    def __new__(cls, text: str, encoding: Any = "latin1") -> Any:
+        """Return the bytes of a string."""
+        if encoding not in ("latin1", b"latin1"):
+            _refuse(f"bytes in the encoding {encoding!r}")
+        return text.encode("latin1")
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads dictionaries, lists, numbers, strings and arrays of bytes; runs nothing that a pickle names.
+
+    A pickle may name any function to be called. Of those that numpy's arrays need it gets stand-ins, which
+    only keep the bytes; every other name is refused.
+    """
+
+    _STAND_INS = {  # noqa: RUF012  # nobody writes it
+        ("numpy.core.multiarray", "_reconstruct"): _PickledArray,
+        ("numpy._core.multiarray", "_reconstruct"): _PickledArray,
+        ("numpy", "ndarray"): _PickledArray,
+        ("numpy", "dtype"): _PickledType,
+        ("_codecs", "encode"): _PickledBytes,
+    }
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        """Return a stand-in; see the class."""
+        stand_in = self._STAND_INS.get((module, name))
+        if stand_in is None:
+            _refuse(f"it asks for {module}.{name}, which arrays of bytes do not need")
+        return stand_in
+
+
+def _flipped_and_cropped(batch: Tensor, generator: torch.Generator) -> Tensor:
+    """Crop each image at random out of itself with black margins, and flip half of them horizontally."""
+    count, channels, height, width = batch.shape
+    device, margin = batch.device, _CIFAR10_MARGIN
+    padded = torch.nn.functional.pad(batch, (margin, margin, margin, margin))
+    top, left = (_random(0, 2 * margin + 1, count, generator, device)[:, None] for _ in range(2))
+    flip = _random(0, 2, count, generator, device)[:, None].bool()
+    across = torch.arange(width, device=device)
+    rows = top + torch.arange(height, device=device)
+    columns = left + torch.where(flip, width - 1 - across, across)
+    pixels = rows[:, :, None] * padded.shape[3] + columns[:, None, :]
+    places = pixels.reshape(count, 1, -1).expand(-1, channels, -1)
+    return padded.flatten(2).gather(2, places).reshape(batch.shape)
