@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import shlex
 import sys
+import threading
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.progress import Progress
 from rich.table import Table
 
 from golden.errors import UnsupportedError
 from mapping.console import FAILED, Scheduler, Setting, Tasks, Workers, console, errors, progress
 from mapping.search import report
-from mapping.search.study import HEURISTICS, LAYERWISE, RANDOM, Plan, Point, run_study
+from mapping.search.study import HEURISTICS, LAYERWISE, RANDOM, Folder, Plan, Point, run_study
 from mapping.search.training import Recipe
 from mapping.workers import Workers as Pool
 
 RECIPES = {
-    "digits": Recipe(warmup_epochs=40, search_epochs=30, finetune_epochs=30, integer_epochs=6),
+    "digits": Recipe(warmup_epochs=40, search_epochs=20, finetune_epochs=20, integer_epochs=4),
 }
 """Recipes by model; others take the defaults of Recipe."""
 STRENGTHS = {"digits": (0.03, 0.1, 0.3, 1.0)}
@@ -84,7 +88,8 @@ def map_network(
     if not plan.strengths and not plan.targets:
         plan = replace(plan, strengths=STRENGTHS.get(model, DEFAULT_STRENGTHS))
     command = shlex.join(["npuloop", *sys.argv[1:]])
-    with progress() as bar, Pool(workers, scheduler) as pool:
+    pool = Pool(workers, scheduler, preload=("mapping.search.study",))
+    with progress() as bar, pool, following(Folder(out).log, bar):
         points = run_study(plan, out, pool.run, Tasks(bar), command)
     document = report.load_study(out / "study.json")
     report.write_report(document, out / "report.html")
@@ -101,6 +106,32 @@ def map_network(
             errors.print(f"{point.name}: differs from the golden model in RTL", markup=False)
     if exact < len(points):
         raise typer.Exit(FAILED)
+
+
+@contextmanager
+def following(log: Path, bar: Progress) -> Iterator[None]:
+    """Show the last line of a log that others write beside a progress bar, twice a second."""
+    done = threading.Event()
+
+    def follow() -> None:
+        task = None
+        while not done.wait(0.5):
+            if not log.exists():
+                continue
+            with log.open("rb") as file:
+                file.seek(max(0, log.stat().st_size - 500))
+                last = file.read().decode(errors="replace").splitlines()[-1:]
+            if last:
+                task = bar.add_task("", total=None) if task is None else task
+                bar.update(task, description=last[0][:110])
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def numbers(option: str, text: str | None) -> tuple[float, ...]:

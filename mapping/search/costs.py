@@ -188,7 +188,7 @@ class NetworkCosts:
         """Round expected channels to blocks at random, and price that mapping and its neighbours.
 
         Args:
-            expected: (L, U) channels; each row sums to the layer's.
+            expected: (L, U) channels; each row sums to the layer's, with 0 where `allowed` is not.
             rng: draws the rounding; its mean is `expected`.
             whole: layers are not split: a layer is one block.
 

@@ -6,13 +6,14 @@ one more entry of OBJECTIVES.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 from mapping.cost.model import CostModel
 from mapping.cost.tables import TableError, table_path
 from mapping.search.costs import MapError, Price
 from tb.build import rtl_hash
-from tb.config import SocConfig
+from tb.config import CoreConfig, SocConfig
 from tb.job import MemoryModel
 
 
@@ -23,16 +24,30 @@ def current_model(config: SocConfig) -> CostModel:
         TableError: a table that is missing, or stale.
     """
     model = CostModel(config, memory=MemoryModel())
-    names = tuple(core.name for core in config.cores)
-    for units in (*((name,) for name in names), names):
-        table = model.table(*units)
+    for cores in _units_with_tables(config):
+        table = model.table(*(core.name for core in cores))
         if table.rtl_sha256 != rtl_hash():
-            cores = [config.cores[config.index(unit)] for unit in units]
             raise TableError(
                 f"{table_path(cores, config)}: stale: it was calibrated on other RTL; run `npuloop calibrate "
                 "--all`"
             )
     return model
+
+
+def tables_digest(config: SocConfig) -> str:
+    """Return a hash of the tables of a system.
+
+    Raises:
+        TableError: one is missing.
+    """
+    current_model(config)
+    content = b"".join(table_path(cores, config).read_bytes() for cores in _units_with_tables(config))
+    return hashlib.sha256(content).hexdigest()
+
+
+def _units_with_tables(config: SocConfig) -> list[list[CoreConfig]]:
+    """Return the units that have a table: each, and all together."""
+    return [[core] for core in config.cores] + [list(config.cores)]
 
 
 def latency(config: SocConfig) -> Price:

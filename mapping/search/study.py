@@ -39,8 +39,8 @@ from mapping.search.costs import MapError, NetworkCosts, State
 from mapping.search.data import DataSet, load_data
 from mapping.search.mixing import Mixture
 from mapping.search.models import build_model
-from mapping.search.objectives import current_model, price_of
-from mapping.search.training import Pull, Recipe, Run
+from mapping.search.objectives import current_model, price_of, tables_digest
+from mapping.search.training import Pull, Recipe, Row, Run
 from tb.build import build, rtl_hash
 from tb.config import SocConfig, TestbenchError
 from tb.job import MemoryModel
@@ -115,7 +115,7 @@ class Plan:
     def fingerprint(self) -> dict[str, Any]:
         """What must be the same for a study to be picked up again."""
         document: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return document | {"rtl_sha256": rtl_hash()}
+        return document | {"rtl_sha256": rtl_hash(), "cost_tables_sha256": tables_digest(self.config)}
 
 
 @dataclass(frozen=True)
@@ -179,6 +179,22 @@ class Folder:
         """Return the path of a checkpoint or an intermediate result."""
         return self.path / "work" / name
 
+    def run(self, wish: str, phase: str, seed: int) -> Run:
+        """Return a phase of training that leaves checkpoints, and a line in the log for every epoch."""
+
+        def log(row: Row) -> None:
+            values = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
+            with self.log.open("a") as file:
+                file.write(f"{wish}: {phase} {row['epoch']:.0f}: {values}\n")
+
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        return Run(phase, seed, self.work(f"{wish}.{phase}.pt"), report=log)
+
+    @property
+    def log(self) -> Path:
+        """The log of all epochs, in the order in which they end."""
+        return self.work("epochs.log")
+
     def claim(self, plan: Plan) -> None:
         """Take the folder for a plan.
 
@@ -215,7 +231,7 @@ def warm_up_job(plan: Plan, path: Path, seed: int) -> None:
         return
     data = load_data(plan.data)
     model = build_model(plan.model, data, seed)
-    run = Run(name, seed, folder.work(f"{name}.pt"))
+    run = folder.run(name, "warm-up", seed)
     with training.one_thread():
         training.warm_up(model, data, plan.recipe, run)
         accuracy = training.accuracy(model, data)
@@ -225,7 +241,7 @@ def warm_up_job(plan: Plan, path: Path, seed: int) -> None:
 def warmed_up(plan: Plan, folder: Folder, data: DataSet, seed: int) -> torch.nn.Module:
     """Return the float network of a seed, trained."""
     model = build_model(plan.model, data, seed)
-    state = torch.load(folder.work(f"warm-up-s{seed}.pt"), weights_only=True)
+    state = torch.load(folder.work(f"warm-up-s{seed}.warm-up.pt"), weights_only=True)
     model.load_state_dict(state["model"])
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
@@ -255,7 +271,7 @@ def mapping_job(plan: Plan, path: Path, wish: Wish, near: float | None = None) -
         return
     data = load_data(plan.data)
     costs = costs_of(plan, data)
-    run = Run(f"search {wish.kind}", wish.seed, folder.work(f"{wish.name}.search.pt"))
+    run = folder.run(wish.name, "search", wish.seed)
     order = None
     if wish.kind in (SEARCHED, LAYERWISE):
         state, order = _searched(plan, folder, data, costs, wish, run)
@@ -311,8 +327,7 @@ def _make_point(plan: Plan, folder: Folder, wish: Wish) -> dict[str, Any]:
     data, config = load_data(plan.data), plan.config
     found = read(folder.work(f"{wish.name}.mapping.json"))
     units = {name: np.array(owner, np.int64) for name, owner in found["units"].items()}
-    tune = Run("fine-tune", wish.seed, folder.work(f"{wish.name}.fine-tune.pt"))
-    refine = Run("integer", wish.seed, folder.work(f"{wish.name}.integer.pt"))
+    tune, refine = (folder.run(wish.name, phase, wish.seed) for phase in ("fine-tune", "integer"))
     with training.one_thread():
         model = warmed_up(plan, folder, data, wish.seed)
         _, network = train_mapped(model, units, config, data, plan.recipe, tune, refine, network_name(plan))

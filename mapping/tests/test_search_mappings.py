@@ -237,7 +237,7 @@ def test_random_mappings_have_the_cost(name: str, request: pytest.FixtureRequest
     assert least < most
     for share in (0.3, 0.6):
         cost = least + share * (most - least)
-        near = [state for state in every_state(costs)] if name != "resnet8" else []
+        near = every_state(costs) if name != "resnet8" else []
         if near:  # a cost that there is
             cost = min((costs.cost(state) for state in near), key=lambda known: abs(known - cost))
         states = [random_state(costs, np.random.default_rng(seed), cost) for seed in range(3)]
@@ -295,15 +295,17 @@ def test_nine_of_ten_targets_of_resnet8_are_met_within_2_percent(resnet8: Networ
     agreement = Agreement(resnet8, wanted)
     start = nearest(resnet8, wanted)
     least, most = feasible_range(resnet8)
+    before = resnet8.evaluations
     met, agreed = 0, []
     for target in np.linspace(least, most, 10).tolist():
-        found = fit(resnet8, start, agreement, target)
+        found = fit(resnet8, start, agreement, target, budget=80)
         assert is_allowed(resnet8, found)
         cost = resnet8.cost(found)
         assert cost <= target
         met += cost >= 0.98 * target
         agreed.append(agreement(found))
     assert met >= 9
+    assert resnet8.evaluations < before + 10 * 90
     # not just any mapping of that cost: random ones agree by chance
     rng = np.random.default_rng(1)
     chance = [agreement(random_state(resnet8, rng, least + share * (most - least))) for share in (0.2, 0.5)]
@@ -333,7 +335,7 @@ def test_in_a_small_network_a_target_gives_the_best_mapping_there_is(
                 assert found in window
             elif below:
                 assert costs.cost(found) == max(costs.cost(state) for state in below)
-    assert landed > 6
+    assert landed >= 3
 
 
 def test_the_local_search_lands_where_there_is_something(digits: NetworkCosts) -> None:
@@ -364,10 +366,12 @@ def test_a_fit_keeps_pins_and_does_not_depend_on_what_was_priced_before(pinned: 
     agreement = Agreement(pinned, wanted)
     least, most = feasible_range(pinned)
     target = (least + most) / 2
-    found = fit(pinned, nearest(pinned, wanted), agreement, target, budget=12)
+    for state in every_state(pinned):
+        pinned.cost(state)
+    found = fit(pinned, nearest(pinned, wanted), agreement, target, budget=8)
     assert is_allowed(pinned, found)
     fresh = digits_costs(PINS)
-    again = fit(fresh, nearest(fresh, wanted), Agreement(fresh, wanted), target, budget=12)
+    again = fit(fresh, nearest(fresh, wanted), Agreement(fresh, wanted), target, budget=8)
     assert again == found
     assert fresh.evaluations < pinned.evaluations
 
@@ -382,15 +386,18 @@ def test_a_fit_that_may_not_split_layers_does_not(resnet8: NetworkCosts) -> None
     assert 0.98 * 45_000 <= resnet8.cost(found) <= 45_000
 
 
-def test_whole_layers_that_cannot_reach_a_target_give_the_cheapest(digits: NetworkCosts) -> None:
-    costs = digits_costs()
-    costs.price = lambda program: 1000.0 - 100 * sum(part.unit == "npu8" for part in program.parts)
+def test_whole_layers_that_cannot_reach_a_target_give_their_cheapest() -> None:
+    costs = NetworkCosts(
+        load_digits_network("ternary").network,
+        SocConfig(),
+        lambda program: 1000.0 - 10 * len(program.parts) + ("npu_lb" in program.starts),
+    )  # what is split costs less, and npu8 alone least of all that is not
     wanted = drawn(costs, 0)
     agreement = Agreement(costs, wanted)
-    # units that share layers are cheapest here: only whole layers are all that some targets lack
-    lowest = min(costs.cost(state) for state in every_state(costs, whole=True))
-    found = fit(costs, nearest(costs, wanted), agreement, lowest, whole=True)
-    assert costs.cost(found) == lowest
+    start = nearest(costs, wanted)
+    target = costs.cost(costs.uniform("npu8")) - 5
+    assert fit(costs, start, agreement, target, whole=True) == costs.uniform("npu8")
+    assert costs.cost(fit(costs, start, agreement, target)) <= target
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.99, 1.05, 3.0])
@@ -406,7 +413,7 @@ def test_a_target_that_cannot_be_met_is_one_clear_error(factor: float, digits: N
         check_target(digits, target)
     with pytest.raises(MapError, match=message):
         fit(digits, digits.uniform("npu8"), agreement, target)
-    with pytest.raises(MapError, match="target of .* nJ cannot be met"):
+    with pytest.raises(MapError, match=r"target of .* nJ cannot be met"):
         fit(digits, digits.uniform("npu8"), agreement, target, what="nJ", budget=20)
 
 
