@@ -27,8 +27,8 @@ LIMIT = 2.0
 """Times that a step of the search may take as long as one of plain training, on the networks of LIMITED."""
 LIMITED = ("ResNet8", "ResNet20")
 """On digits a plain step takes 3 ms, as much as a dozen calls of PyTorch for each layer."""
-STEPS = 20
-"""Steps between two looks at the cost, as in a search of 1,280 steps."""
+STEPS = 26
+"""Steps between two looks at the cost, as in a search of 1,250 steps."""
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "digits": (DigitsNet, (1, 8, 8), 8),
     "ResNet8": (lambda: ResNet(1), (3, 32, 32), 2),

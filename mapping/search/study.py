@@ -179,8 +179,15 @@ class Folder:
         """Return the path of a checkpoint or an intermediate result."""
         return self.path / "work" / name
 
-    def run(self, wish: str, phase: str, seed: int) -> Run:
-        """Return a phase of training that leaves checkpoints, and a line in the log for every epoch."""
+    def run(self, wish: str, phase: str, seed: int, stream: str = "") -> Run:
+        """Return a phase of training that leaves checkpoints, and a line in the log for every epoch.
+
+        Args:
+            wish: name of the point, or of the warm-up.
+            phase: name of the phase.
+            seed: of the point.
+            stream: name of its random numbers; by default the phase: all points of a seed have the same.
+        """
 
         def log(row: Row) -> None:
             values = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
@@ -188,7 +195,7 @@ class Folder:
                 file.write(f"{wish}: {phase} {row['epoch']:.0f}: {values}\n")
 
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        return Run(phase, seed, self.work(f"{wish}.{phase}.pt"), report=log)
+        return Run(stream or phase, seed, self.work(f"{wish}.{phase}.pt"), report=log)
 
     @property
     def log(self) -> Path:
@@ -231,7 +238,7 @@ def warm_up_job(plan: Plan, path: Path, seed: int) -> None:
         return
     data = load_data(plan.data)
     model = build_model(plan.model, data, seed)
-    run = folder.run(name, "warm-up", seed)
+    run = folder.run(name, "warm-up", seed, stream=name)
     with training.one_thread():
         training.warm_up(model, data, plan.recipe, run)
         accuracy = training.accuracy(model, data)
@@ -271,7 +278,7 @@ def mapping_job(plan: Plan, path: Path, wish: Wish, near: float | None = None) -
         return
     data = load_data(plan.data)
     costs = costs_of(plan, data)
-    run = folder.run(wish.name, "search", wish.seed)
+    run = folder.run(wish.name, "search", wish.seed, stream=f"search {wish.kind}")
     order = None
     if wish.kind in (SEARCHED, LAYERWISE):
         state, order = _searched(plan, folder, data, costs, wish, run)

@@ -60,10 +60,10 @@ class Recipe:
     batch: int = 64
     warmup_rate: float = 4e-3
     rate: float = 2e-3
-    logit_travel: float = 5.0
+    logit_travel: float = 6.0
     weight_decay: float = 1e-4
     temperature: tuple[float, float] = (1.0, 0.3)
-    looks: int = 64
+    looks: int = 48
 
 
 @dataclass
