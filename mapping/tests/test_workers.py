@@ -266,6 +266,8 @@ print(json.dumps([found, os.environ["OMP_NUM_THREADS"], os.environ.get("MKL_NUM_
 
 def test_an_interrupt_ends_the_workers_in_the_middle_of_their_jobs(notes: Path) -> None:
     child = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have left it ignored
 from mapping.tests.test_workers import starts_and_waits
 from mapping.workers import Workers
 with Workers(2) as pool:
@@ -277,7 +279,11 @@ with Workers(2) as pool:
     ) as process:  # fmt: skip
         began = eventually(lambda: len(noted(notes, "started")) == 2 or process.poll() is not None)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        _, said = process.communicate()
+        try:
+            _, said = process.communicate(timeout=120)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
         left = list(Path(temporary).glob("npuloop-*"))
     assert began, said
     assert process.returncode == -signal.SIGINT
