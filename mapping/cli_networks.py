@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import sys
 import zipfile
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -33,6 +31,7 @@ from mapping.network_report import (
 )
 from mapping.networks import Check, NetworkRun, compile_network, run_inputs
 from mapping.runner import pair_of, system_of
+from mapping.user_code import first_line, is_function, user_function
 from tb.config import SocConfig
 from tb.session import Session, rerun_with_waves
 
@@ -178,13 +177,13 @@ def quantize(
         raise UnsupportedError("give --bits or --layer, or else --mapping")
     if out.suffix != ".npz":
         raise UnsupportedError(f"{out}: a network file's name ends in .npz")
-    if is_module(model):
+    if is_function(model):
         module, batches = load_module(model), read_calibration(calibration)
         name = model.partition(":")[2]
         try:
             network = export(module, batches, name=name)
         except RuntimeError as error:  # torch, on inputs that the module cannot take
-            raise UnsupportedError(f"{model} on {calibration}: {_first_line(error)}") from None
+            raise UnsupportedError(f"{model} on {calibration}: {first_line(error)}") from None
         widths = asked_widths(network, bits, layers, mapping, settings)
         narrowed = export(module, batches, name=name, weight_bits=widths)
         lost = weight_errors(network, narrowed)
@@ -217,34 +216,16 @@ def asked_widths(
     return widths
 
 
-def is_module(model: str) -> bool:
-    """Return whether a model is package.module:function and no file."""
-    name, colon, function = model.partition(":")
-    return bool(colon) and function.isidentifier() and all(part.isidentifier() for part in name.split("."))
-
-
 def load_module(model: str) -> nn.Module:
     """Return the trained module that package.module:function gives.
 
     Raises:
         UnsupportedError: no such function, it fails, or it gives something else.
     """
-    name, _, function = model.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        made = getattr(importlib.import_module(name), function)()
-    except Exception as error:  # noqa: BLE001  # the user's own code may raise anything
-        raise UnsupportedError(f"{model}: {_first_line(error)}; give package.module:function") from None
-    finally:
-        sys.path.pop(0)
+    made = user_function(model, UnsupportedError)()
     if not isinstance(made, nn.Module):
         raise UnsupportedError(f"{model} gives a {type(made).__name__}, not an nn.Module")
     return made
-
-
-def _first_line(error: Exception) -> str:
-    """Return an error's first line, with its type where it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def read_calibration(path: Path | None) -> torch.Tensor:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import math
 import pickle  # see _Unpickler, which makes nothing but arrays of bytes
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -24,6 +21,7 @@ from golden.errors import NpuloopError
 from golden.layer import read_npz
 from golden.reference_data import data_dir
 from golden.train_digits import real_images
+from mapping.user_code import first_line, guarded, is_function, user_function
 
 DATA_SETS = ("digits", "cifar10")
 ENTRY_POINTS = "npuloop.data"
@@ -178,33 +176,6 @@ def load_data(spec: str) -> DataSet:
     return made
 
 
-# --------------------------------------------------------------------------------------- the user's functions
-def is_function(spec: str) -> bool:
-    """Return whether a specification has the form package.module:function."""
-    module, colon, function = spec.partition(":")
-    return bool(colon) and function.isidentifier() and all(part.isidentifier() for part in module.split("."))
-
-
-def user_function(spec: str, kind: type[NpuloopError]) -> Callable[..., Any]:
-    """Return the function that package.module:function names; the current directory is importable.
-
-    Args:
-        spec: package.module:function.
-        kind: the error that is raised.
-
-    Raises:
-        kind: here where there is no such function, and by the function that is returned where the user's
-            fails; naming it.
-    """
-    module, _, name = spec.partition(":")
-    try:
-        with _current_directory_importable():
-            function = getattr(importlib.import_module(module), name)
-    except Exception as error:  # the user's own code may raise anything
-        raise kind(f"{spec}: {first_line(error)}; give package.module:function") from error
-    return _guarded(spec, function, kind)
-
-
 def _registered(name: str) -> Callable[..., Any]:
     """Return the function that an installed package registers under this name; see `load_data`."""
     found = entry_points(group=ENTRY_POINTS, name=name)
@@ -214,38 +185,9 @@ def _registered(name: str) -> Callable[..., Any]:
         raise DataError(f"{what} {name!r}; give one of {known}, or package.module:function")
     (point,) = found
     try:
-        return _guarded(name, point.load(), DataError)
+        return guarded(name, point.load(), DataError)
     except Exception as error:  # as above
         raise DataError(f"{name} ({point.value}): {first_line(error)}; correct the package") from error
-
-
-def _guarded(spec: str, function: Any, kind: type[NpuloopError]) -> Callable[..., Any]:
-    """Return the function, so that whatever it raises becomes one clear error."""
-
-    def call(*arguments: Any) -> Any:
-        try:
-            with _current_directory_importable():
-                return function(*arguments)
-        except Exception as error:  # as above
-            raise kind(f"{spec} fails: {first_line(error)}; correct the function") from error
-
-    return call
-
-
-@contextmanager
-def _current_directory_importable() -> Iterator[None]:
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        if here in sys.path:  # the user's code may have changed it too
-            sys.path.remove(here)
-
-
-def first_line(error: BaseException) -> str:
-    """Return an error's first line, with its type where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 # ----------------------------------------------------------------------------------------------------- digits

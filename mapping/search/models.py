@@ -15,7 +15,8 @@ from golden.errors import NpuloopError
 from golden.float_networks import DsCnn, MobileNetV1, ResNet
 from golden.trace import trace
 from golden.train_digits import DigitsNet
-from mapping.search.data import DataSet, first_line, is_function, user_function
+from mapping.search.data import DataSet
+from mapping.user_code import first_line, is_function, user_function
 
 MODELS = ("digits", "resnet8", "resnet20", "ds_cnn", "mobilenet_v1_025")
 MAX_SEED = 2**63 - 1

@@ -31,7 +31,6 @@ from golden.qat import QatNetwork, quantize_input
 from mapping.assignment import assignment_text
 from mapping.channels import Units
 from mapping.console import write_atomically, write_json
-from mapping.cost.model import CostModel
 from mapping.networks import NetworkProgram, compile_network, run_inputs
 from mapping.runner import pair_of
 from mapping.search import mappings, training
@@ -344,7 +343,7 @@ def _make_point(plan: Plan, folder: Folder, wish: Wish) -> dict[str, Any]:
     save_network(network, file)
     text = assignment_text(program.units, config.cores, network.name)
     write_atomically(file.with_suffix(".yaml"), lambda handle: handle.write(text.encode()))
-    prediction = CostModel(config, memory=MemoryModel()).program(program.program)
+    prediction = current_model(config).program(program.program)
     images = quantize_input(network, data.test_images)
     cycles, exact = prove(program, images[: plan.proof_images])
     right = run_network(network, images, program.a_bits)[network.output_name].argmax(axis=1)
@@ -505,7 +504,8 @@ def run_study(
     made = phase("points", [(group[0].name, point_job, (plan, path, group)) for group in groups])
     points = {point.name: point for group in made for point in group}
     ordered = [points[wish.name] for wish in wishes]
-    write_results(plan, folder, ordered, command)
+    write_json(folder.path / "study.json", study_document(plan, folder, ordered, command, data, costs))
+    write_atomically(folder.path / "pareto.csv", lambda file: file.write(table_text(ordered).encode()))
     return ordered
 
 
@@ -515,8 +515,8 @@ def _near(folder: Folder, wish: Wish) -> float:
     return float(read(folder.work(f"{searched.name}.mapping.json"))["cost"])
 
 
-def write_results(plan: Plan, folder: Folder, points: Sequence[Point], command: str) -> None:
-    """Write pareto.csv and study.json."""
+def table_text(points: Sequence[Point]) -> str:
+    """Return what pareto.csv holds."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -528,11 +528,12 @@ def write_results(plan: Plan, folder: Folder, points: Sequence[Point], command: 
             "exact_in_rtl": str(point.exact_in_rtl).lower(),
         }
         writer.writerow(row)
-    write_atomically(folder.path / "pareto.csv", lambda file: file.write(text.getvalue().encode()))
-    write_json(folder.path / "study.json", study_document(plan, folder, points, command))
+    return text.getvalue()
 
 
-def study_document(plan: Plan, folder: Folder, points: Sequence[Point], command: str) -> dict[str, Any]:
+def study_document(
+    plan: Plan, folder: Folder, points: Sequence[Point], command: str, data: DataSet, costs: NetworkCosts
+) -> dict[str, Any]:
     """Return what study.json holds: all that the report shows."""
     curves = []
     for seed in plan.seeds:
@@ -548,8 +549,6 @@ def study_document(plan: Plan, folder: Folder, points: Sequence[Point], command:
         for phase, epochs in (made["epochs"] if made else {}).items():
             if epochs:
                 curves.append(_curve(point.name, phase, point.kind, point.setting, point.seed, epochs))
-    data = load_data(plan.data)
-    costs = costs_of(plan, data)
     reference = current_model(plan.config).program(costs.program(costs.uniform(costs.units[0]))).cycles
     return {
         "study": {
