@@ -106,6 +106,13 @@ def rtl_sources(root: Path = ROOT) -> list[Path]:
     return packages + [file for file in files if file not in packages]
 
 
+def structural_sources() -> list[Path]:
+    """Return the design's files, those composed of synthesised blocks in place of their namesakes."""
+    files = {file.name: file for file in rtl_sources()}
+    files |= {file.name: file for file in sorted((ROOT / "rtl" / "structural").glob("*.sv"))}
+    return list(files.values())
+
+
 def rtl_hash(rtl: Sequence[Path] | None = None) -> str:
     """Return a hash of the design and the test bench that does not see comments and indentation.
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from tb.build import ROOT, TB, find_verilator, rtl_sources
+from tb.build import ROOT, TB, find_verilator, rtl_sources, structural_sources
 from tb.config import CoreConfig, SocConfig
 
 WAIVERS = ROOT / "rtl" / "lint" / "verilator.vlt"
@@ -32,9 +33,9 @@ CONFIGS = (
 """What Verilator checks: the default pair, and every parameter once."""
 
 
-def verilator_command(config: SocConfig) -> list[str]:
+def verilator_command(config: SocConfig, sources: Sequence[Path]) -> list[str]:
     """Return the lint of the design with these parameters."""
-    files = [str(path.relative_to(ROOT)) for path in (WAIVERS, *rtl_sources())]
+    files = [str(path.relative_to(ROOT)) for path in (WAIVERS, *sources)]
     parameters = [
         f"-GNumCores={len(config.cores)}",
         f"-GAxiDataBits={config.axi_bits}",
@@ -46,8 +47,9 @@ def verilator_command(config: SocConfig) -> list[str]:
 
 def verible_command() -> list[str]:
     """Return the style check of every file that was written by hand."""
-    written = [path for path in rtl_sources() if path.parent.name != "generated"]
-    files = [str(path.relative_to(ROOT)) for path in (*written, *sorted(TB.rglob("*.sv")))]
+    rtl = (ROOT / "rtl").rglob("*.sv")
+    written = [path for path in (*rtl, *TB.rglob("*.sv")) if path.parent.name != "generated"]
+    files = sorted(str(path.relative_to(ROOT)) for path in written)
     rules = f"--rules_config={RULES.relative_to(ROOT)}"
     return [str(Path(sys.executable).parent / "verible-verilog-lint"), rules, *files]
 
@@ -55,7 +57,11 @@ def verible_command() -> list[str]:
 def main() -> int:
     """Run both; return 1 if one finds something."""
     env = find_verilator().environment()
-    commands = [(f"verilator, configuration {i}", verilator_command(c), env) for i, c in enumerate(CONFIGS)]
+    commands = [
+        (f"verilator, {form}, configuration {i}", verilator_command(config, sources), env)
+        for form, sources in (("behavioural", rtl_sources()), ("structural", structural_sources()))
+        for i, config in enumerate(CONFIGS)
+    ]
     commands.append(("verible", verible_command(), dict(os.environ)))
     failed = [
         name
