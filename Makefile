@@ -11,7 +11,7 @@ SEED   ?= 1
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help sim test lint waves bench calibrate soak report doctor generate clean setup
+.PHONY: help sim test lint waves bench calibrate soak report area energy gates doctor generate clean setup
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -22,17 +22,30 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
+# Programs and cells from Debian, as root or with sudo; the rest from PyPI.
+GATES := $(VENV)/.gates
+DEBIAN := iverilog ngspice opensta qflow-tech-osu018
+SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
+
+$(GATES): $(STAMP)
+	dpkg -s $(DEBIAN) >/dev/null 2>&1 || { $(SUDO) apt-get update -qq && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(DEBIAN) >/dev/null; }
+	$(BIN)/python -m pip install --quiet --editable '.[dev,gates]'
+	@touch $@
+
+gates: $(GATES) ## Install what gate-level work needs: Yosys, Icarus Verilog, ngspice, cell libraries
+
 setup: $(STAMP) ## Make the virtual environment
 
 sim: $(STAMP) ## Run a network on the simulated hardware and compare it bit for bit
 	$(BIN)/npuloop sim $(ARGS)
 
 # worksteal: neighbouring tests, which share sessions and builds, tend to stay on one worker, and none idles at the end.
-test: $(STAMP) ## Run all tests
+test: $(GATES) ## Run all tests
 	@mkdir -p sim_build
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --junitxml=sim_build/junit.xml $(ARGS)
 
-lint: $(STAMP) ## Check Python and SystemVerilog
+lint: $(GATES) ## Check Python and SystemVerilog
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python rtl/interface/generate.py --check
@@ -49,6 +62,12 @@ calibrate: $(STAMP) ## Measure layers in RTL and write the cost tables
 
 soak: $(STAMP) ## Run N random layers and networks from SEED: make soak N=1000 SEED=7
 	$(BIN)/npuloop soak --count $(N) --seed $(SEED) $(ARGS)
+
+area: $(GATES) ## Synthesise the units and write their area into mapping/cost_tables/area.yaml
+	$(BIN)/npuloop synth $(ARGS)
+
+energy: $(GATES) ## Replay real layers on gates and write the energy tables
+	$(BIN)/npuloop characterize-energy $(ARGS)
 
 report: $(STAMP) ## Make the page of the cost model's errors: sim_build/report.html
 	$(BIN)/npuloop report $(ARGS)

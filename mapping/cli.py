@@ -20,6 +20,7 @@ from mapping import (
     bench_networks,
     bench_search,
     cli_cost,
+    cli_gates,
     cli_map,
     cli_measure,
     cli_networks,
@@ -265,7 +266,8 @@ def _bench_networks(session: Session, layers: bool, speed: bool) -> list[str]:
 
 for command in (
     cli_networks.run, cli_networks.show, cli_networks.quantize, cli_measure.measure, cli_cost.predict,
-    cli_report.compare, cli_report.report,
+    cli_report.compare, cli_report.report, cli_gates.synth,
+    cli_gates.characterize_energy, cli_gates.characterize_cells,
 ):  # fmt: skip
     app.command()(reports_errors(command))
 app.command("map")(reports_errors(cli_map.map_network))

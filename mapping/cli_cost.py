@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
@@ -34,6 +34,8 @@ from mapping.cost.coefficients import PHASES
 from mapping.cost.model import PAIR, CostModel, Prediction
 from mapping.cost.shapes import Shape, load_shapes
 from mapping.cost.tables import CostTable, Errors
+from mapping.energy.model import EnergyModel
+from mapping.energy.report import energy_model, energy_table, scale_of, summary
 from mapping.networks import compile_network
 from mapping.runner import pair_of
 from tb.job import MemoryModel
@@ -123,7 +125,10 @@ def predict(
     settings: Setting = [],  # noqa: B006  # as above
     phases: Annotated[bool, typer.Option(help="print what the cycles are made of")] = True,
 ) -> None:
-    """Predict what layers, or a network with a mapping, take: without building or simulating anything."""
+    """Predict cycles and energy of layers, or of a network with a mapping: nothing is built or simulated.
+
+    Energy is printed where the units have energy tables.
+    """
     if (model is None) == (shapes is None):
         raise NpuloopError("give a network or --shapes FILE, one of them")
     if shapes is not None and mapping is not None:
@@ -134,7 +139,10 @@ def predict(
         config.index(unit or "npu8")
         layers = load_shapes(shapes)
         found = [(shape, costs.layer(shape, PAIR if shape.split else unit or "npu8")) for shape in layers]
-        console.print(layers_table(found, unit or "npu8"))
+        energies, reason = energy_model(config)
+        console.print(layers_table(found, unit or "npu8", energies))
+        if reason:
+            console.print(f"\n{reason}", markup=False, soft_wrap=True)
         return
     assert model is not None
     if mapping is not None and unit is not None:
@@ -145,25 +153,41 @@ def predict(
     console.print(ends_table(result))
     if phases:
         console.print(phases_table(result))
+    energies, reason = energy_model(config)
+    energy = energies and energies.program_energy(compiled.program, result.cycles, result.ends)
+    if energy:
+        console.print()
+        console.print(energy_table(energy, compiled.network.name))
+    line = summary(energies, energy) if energies and energy else reason
+    console.print(f"\n{line}", markup=False, soft_wrap=True)
     console.print(
         f"\n{compiled.network.name}: {result.cycles:,.0f} cycles, "
         f"90 % interval {result.low:,.0f} to {result.high:,.0f}"
     )
 
 
-def layers_table(found: Iterable[tuple[Shape, Prediction]], unit: str) -> Table:
-    """Return the predictions of layers."""
+def layers_table(
+    found: Sequence[tuple[Shape, Prediction]], unit: str, energies: EnergyModel | None = None
+) -> Table:
+    """Return the predictions of layers, with their energies if there is a model of them."""
+    names = [PAIR if shape.split else unit for shape, _ in found]
+    spent = []
+    if energies:
+        spent = [energies.layer(shape, name).value_pj for (shape, _), name in zip(found, names, strict=True)]
+    size, scale = scale_of(max(spent, default=0.0))
+    heading = [f"energy, {scale}"] if energies else []
     shown = Table(box=None, pad_edge=False)
-    numbers = ("cycles", "from", "to", "MACs")
+    numbers = ("cycles", "from", "to", "MACs", *heading)
     for name in ("shape", "operator", "unit", *numbers, "calibrated", "most cycles"):
         shown.add_column(name, justify="right" if name in numbers else "left")
-    for shape, item in found:
+    for place, (shape, item) in enumerate(found):
         phases = [(value, name) for terms in item.terms.values() for name, value in terms.items()]
         largest = sorted(phases, reverse=True)[:2]
+        energy = [f"{spent[place] / size:,.1f}"] if spent else []
         most = ", ".join(f"{name.removesuffix('_cycles')} {value:,.0f}" for value, name in largest)
         shown.add_row(
-            shape.name, shape.op, PAIR if shape.split else unit, f"{item.cycles:,.0f}", f"{item.low:,.0f}",
-            f"{item.high:,.0f}", f"{shape.macs:,}", "yes" if item.inside else "[yellow]no[/]", most,
+            shape.name, shape.op, names[place], f"{item.cycles:,.0f}", f"{item.low:,.0f}",
+            f"{item.high:,.0f}", f"{shape.macs:,}", *energy, "yes" if item.inside else "[yellow]no[/]", most,
         )  # fmt: skip
     return shown
 

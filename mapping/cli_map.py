@@ -19,6 +19,7 @@ from rich.table import Table
 from golden.errors import UnsupportedError
 from mapping.console import FAILED, Scheduler, Setting, Tasks, Workers, console, errors, progress
 from mapping.search import report
+from mapping.search.objectives import OBJECTIVES, PJ_PER_UJ, objective_of
 from mapping.search.study import HEURISTICS, LAYERWISE, RANDOM, Folder, Plan, Point, run_study
 from mapping.search.training import Recipe
 from mapping.workers import Workers as Pool
@@ -39,14 +40,18 @@ def map_network(
     data: Annotated[
         str, typer.Option(help="digits, cifar10, cifar10:FOLDER, or package.module:function")
     ] = "digits",
-    objective: Annotated[str, typer.Option(help="latency")] = "latency",
+    objective: Annotated[
+        str, typer.Option(help="latency, energy, or both: the energy-delay product")
+    ] = "latency",
     strengths: Annotated[
         str | None, typer.Option(help="of the cost in the loss, for example 0.1,0.3,1: a point for each")
     ] = None,
     target_cycles: Annotated[
         str | None, typer.Option(help="cycles that must be met, for example 40000,45000: a point for each")
     ] = None,
-    target_energy: Annotated[str | None, typer.Option(help="the same for energy, pJ")] = None,
+    target_energy: Annotated[
+        str | None, typer.Option(help="µJ that must be met, with --objective energy, for example 12.5,15")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="number of seeds, 1, 2, ...")] = 1,
     baselines: Annotated[
         str, typer.Option(help="kinds of points to compare with, or none")
@@ -68,12 +73,18 @@ def map_network(
     goes on where it was when the same command is given again.
     Exit status: 0 if every point is exact in RTL, 1 if one is not, 2 if the input is wrong.
     """
+    targets = {"--target-cycles": target_cycles, "--target-energy": target_energy}
+    wanted = objective_of(objective)
+    for option, text in targets.items():
+        if text and option != wanted.option:
+            other = next(name for name, item in OBJECTIVES.items() if item.option == option)
+            raise UnsupportedError(f"{option} needs --objective {other}, not {objective}")
     plan = Plan(
         model=model,
         data=data,
         objective=objective,
         strengths=numbers("--strengths", strengths),
-        targets=numbers("--target-cycles", target_cycles) + numbers("--target-energy", target_energy),
+        targets=tuple(value for option, text in targets.items() for value in numbers(option, text)),
         seeds=tuple(range(1, seeds + 1)),
         recipe=recipe_of(model, train),
         pins=dict(assignments("--pin", pin)),
@@ -81,10 +92,6 @@ def map_network(
         baselines=() if baselines == "none" else tuple(baselines.split(",")),
         proof_images=proof_images,
     )
-    if target_energy and objective == "latency":
-        raise UnsupportedError("--target-energy needs --objective energy or both")
-    if target_cycles and objective != "latency":
-        raise UnsupportedError("--target-cycles needs --objective latency")
     if not plan.strengths and not plan.targets:
         plan = replace(plan, strengths=STRENGTHS.get(model, DEFAULT_STRENGTHS))
     command = shlex.join(["npuloop", *sys.argv[1:]])
@@ -193,7 +200,9 @@ def point_table(points: list[Point], title: str) -> Table:
         groups[point.kind, point.setting].append(point)
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("kind")
-    for name in ("setting", "seeds", "predicted", "measured cycles", "accuracy %", "float %"):
+    energies = all(point.energy_pj is not None for point in points)
+    energy = ["energy, µJ"] if energies else []
+    for name in ("setting", "seeds", "predicted", "measured cycles", *energy, "accuracy %", "float %"):
         table.add_column(name, justify="right")
     table.add_column("exact in RTL")
 
@@ -203,7 +212,9 @@ def point_table(points: list[Point], title: str) -> Table:
     for (kind, setting), mine in sorted(groups.items(), key=lambda item: mean(item[1], "measured_cycles")):
         table.add_row(
             kind, setting, str(len(mine)), f"{mean(mine, 'predicted_cycles'):,.0f}",
-            f"{mean(mine, 'measured_cycles'):,.0f}", f"{mean(mine, 'accuracy_percent'):.2f}",
+            f"{mean(mine, 'measured_cycles'):,.0f}",
+            *([f"{mean(mine, 'energy_pj') / PJ_PER_UJ:,.2f}"] if energies else []),
+            f"{mean(mine, 'accuracy_percent'):.2f}",
             f"{mean(mine, 'float_accuracy_percent'):.2f}",
             "yes" if all(point.exact_in_rtl for point in mine) else "[red]no[/]",
         )  # fmt: skip

@@ -21,6 +21,7 @@ from golden.network import Network, check_input, save_network
 from golden.weights import Widths, quantize_weights, weight_errors
 from mapping.assignment import Assignment, load_assignment
 from mapping.console import FAILED, Setting, console, errors, progress, write_atomically, write_json
+from mapping.energy.report import energy_model, energy_report, energy_table, summary
 from mapping.legalise import legalise_network
 from mapping.network_report import (
     engine_table,
@@ -60,7 +61,8 @@ def run(
 
     One start and one interrupt per unit and input. With `--check layers` every tensor is stored for the
     comparison, which the compiled network otherwise does not do. With --set, the parameters are those of the
-    unit, or of the low-bit unit beside npu8 where there is a mapping.
+    unit, or of the low-bit unit beside npu8 where there is a mapping. Where the units have energy tables, the
+    energy of the first input's commands and cycles is printed.
     Exit status: 0 if everything is equal, 1 if anything differs, 2 if the input is wrong.
     """
     if check not in CHECKS:
@@ -78,6 +80,17 @@ def run(
     console.print(layer_table(runs))
     console.print()
     console.print(engine_table(runs[0]))
+    console.print()
+    document: dict[str, Any] = {}
+    model_of_energy, reason = energy_model(config)
+    if model_of_energy:
+        ends = {(item.layer, item.unit): float(item.end) for item in runs[0].layers}
+        energy = model_of_energy.program_energy(program.program, runs[0].cycles, ends)
+        document["energy"] = energy_report(energy)
+        console.print(energy_table(energy, network.name))
+        console.print(f"\n{summary(model_of_energy, energy)}", markup=False, soft_wrap=True)
+    else:
+        console.print(reason, markup=False, soft_wrap=True)
     wrong = [i for i, item in enumerate(runs) if not item.exact]
     for i in wrong:
         layers = ", ".join(f"{name} ({count} values)" for name, count in runs[i].mismatches.items() if count)
@@ -89,7 +102,7 @@ def run(
         outputs = np.stack([item.output for item in runs])
         write_atomically(output_file, functools.partial(np.save, arr=outputs, allow_pickle=False))
     if json_file:
-        write_json(json_file, run_report(runs, str(model), check))
+        write_json(json_file, run_report(runs, str(model), check) | document)
     speed = sum(item.cycles for item in runs) / sum(item.seconds for item in runs)
     verdict = {"layers": "every tensor", "output": "every output", "none": "nothing"}[check]
     console.print(

@@ -21,8 +21,8 @@ from typing import Literal
 
 from tb.config import SocConfig, TestbenchError
 
-Flavour = Literal["fast", "wave", "coverage", "random", "plain"]
-"""fast: jobs and measurements. wave: traces. coverage: line, toggle and user coverage. random: initial and
+Flavour = Literal["fast", "wave", "record", "coverage", "random", "plain"]
+"""fast: jobs and measurements. wave: traces. record: traces that are read back, always VCD. coverage: line, toggle and user coverage. random: initial and
 unknown values are random, chosen by the session's seed. plain: no VPI and no Python, raw jobs only."""
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -218,6 +218,8 @@ def _flags(flavour: Flavour, opt: str) -> tuple[list[str], list[str]]:
     if flavour == "wave":
         verilator += ["--trace-fst", "-LDFLAGS", "-llz4"] if _has_fst() else ["--trace-vcd"]
         verilator += ["--trace-structs"]
+    if flavour == "record":
+        verilator += ["--trace-vcd"]
     if flavour == "coverage":
         verilator += ["--coverage-line", "--coverage-toggle", "--coverage-user"]
     return verilator, make

@@ -109,7 +109,8 @@ class Job:
         memory: behaviour of the memory.
         reset_after: soft-reset the started units this many cycles after the last start.
         stop_on_error: end as soon as one unit reports an error, not when all have ended.
-        waves: file to trace this job into; wave flavour only.
+        waves: file to trace this job into; wave and record flavours only.
+        wave_scopes: paths of the modules whose signals are traced, from tb_top on; all if there are none.
         keep_memory: keep the memory as the job before left it, under the segments.
         fill: byte that memory outside the segments holds. Not 0, so that results never written are noticed.
     """
@@ -122,6 +123,7 @@ class Job:
     reset_after: int | None = None
     stop_on_error: bool = True
     waves: Path | None = None
+    wave_scopes: Sequence[str] = ()
     keep_memory: bool = False
     fill: int = 0xA5
 

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <fstream>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -209,16 +210,19 @@ void* npuloop_buffer(const char* name, uint64_t* bytes) {
     return found.data;
 }
 
-/// Starts a trace file, closing the one before; returns 0 where the model was built without traces.
-int npuloop_trace_open(const char* path) {
+/// Starts a trace file, closing the one before; returns 0 where the model was built without traces. Of the modules whose
+/// paths are in `scopes`, one in a line, it traces the signals; of all if there are none.
+int npuloop_trace_open(const char* path, const char* scopes) {
 #if VM_TRACE
     if (trace) trace->close();
     trace = std::make_unique<Trace>();
+    std::istringstream lines(scopes);
+    for (std::string scope; std::getline(lines, scope);) trace->dumpvars(1, scope);
     top->trace(trace.get(), 99);
     trace->open(path);
     return trace->isOpen() ? 1 : 0;
 #else
-    (void)path;
+    (void)path, (void)scopes;
     return 0;
 #endif
 }

@@ -68,7 +68,7 @@ class Session:
 
     Args:
         config: the hardware.
-        flavour: which build of it; "wave" for traces, "random" for random initial values.
+        flavour: which build of it; "wave" or "record" for traces, "random" for random initial values.
         seed: seed of the initial values of the random flavour.
         timeout_seconds: wall-clock time after which a job that does not answer ends the session.
         coverage: file that a coverage build writes at the end.
@@ -233,6 +233,7 @@ class Session:
             "keep_memory": job.keep_memory if job else True,
             "fill": job.fill if job else 0,
             "trace": str(job.waves.resolve()) if job and job.waves else None,
+            "scopes": list(job.wave_scopes) if job else [],
         }
         answer = self._request(request)
         results = Results(answer["results"])
@@ -274,8 +275,8 @@ class Session:
         """
         job.check(self.config)
         if job.waves is not None:
-            if self.flavour != "wave":
-                raise TestbenchError("waves need a session of the wave flavour")
+            if self.flavour not in ("wave", "record"):
+                raise TestbenchError("waves need a session of the wave or record flavour")
             job.waves.parent.mkdir(parents=True, exist_ok=True)
         self._last = job
         plan = job_ops(job, self.config)

@@ -11,6 +11,7 @@ import ctypes
 import os
 import time
 import traceback
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -33,7 +34,7 @@ class Model:
         self._buffer.restype = ctypes.c_void_p
         self._buffer.argtypes = [ctypes.c_char_p, ctypes.POINTER(ctypes.c_uint64)]
         self._trace_open = library.npuloop_trace_open
-        self._trace_open.argtypes = [ctypes.c_char_p]
+        self._trace_open.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
         self._trace_close = library.npuloop_trace_close
         self.memory = self.view("memory", np.uint8)
         self.settings = self.view("settings", np.uint32)
@@ -52,9 +53,9 @@ class Model:
         view: npt.NDArray[Any] = np.ctypeslib.as_array(raw).view(dtype)
         return view
 
-    def trace(self, path: str) -> None:
-        """Start to trace into a file."""
-        if not self._trace_open(path.encode()):
+    def trace(self, path: str, scopes: Sequence[str]) -> None:
+        """Start to trace the signals of these modules, or all, into a file."""
+        if not self._trace_open(path.encode(), "\n".join(scopes).encode()):
             raise RuntimeError(f"cannot trace into {path}: not a wave build, or the file cannot be written")
 
     def end_trace(self) -> None:
@@ -85,7 +86,7 @@ class Server:
         ops = request["ops"]
         model.ops[: len(ops)] = ops
         if request["trace"]:
-            model.trace(request["trace"])
+            model.trace(request["trace"], request["scopes"])
         begin = time.perf_counter()
         model.control[0] += 1
         await self.dut.wake_o.value_change

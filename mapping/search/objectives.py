@@ -1,20 +1,27 @@
 """What a search pays for: prices of compiled command lists.
 
-An objective is a function from a system to a price. A new one, such as energy when its tables are there, is
-one more entry of OBJECTIVES.
+An objective is a function from a system to a price; a new one is one more entry of OBJECTIVES.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
+from mapping.compiler import Program
 from mapping.cost.model import CostModel
-from mapping.cost.tables import TableError, table_path
+from mapping.cost.tables import FOLDER, TableError, table_path
+from mapping.energy.model import EnergyModel
+from mapping.energy.tables import EnergyTableError, energy_path
 from mapping.search.costs import MapError, Price
 from tb.build import rtl_hash
 from tb.config import CoreConfig, SocConfig
 from tb.job import MemoryModel
+
+ENERGY_FOLDER = FOLDER
+"""Where the energy tables are."""
+PJ_PER_UJ = 1e6
 
 
 def current_model(config: SocConfig) -> CostModel:
@@ -34,14 +41,34 @@ def current_model(config: SocConfig) -> CostModel:
     return model
 
 
-def tables_digest(config: SocConfig) -> str:
-    """Return a hash of the tables of a system.
+def current_energy(config: SocConfig) -> EnergyModel:
+    """Return the energy model of a system, whose tables are of the present RTL.
 
     Raises:
-        TableError: one is missing.
+        TableError: a table of cycles or of energies that is missing, or stale.
+    """
+    return EnergyModel(config, ENERGY_FOLDER, current_model(config))
+
+
+def energy_if_known(config: SocConfig) -> EnergyModel | None:
+    """Return the energy model of a system, or None where its energy tables are missing or stale."""
+    try:
+        return current_energy(config)
+    except EnergyTableError:
+        return None
+
+
+def tables_digest(config: SocConfig) -> str:
+    """Return a hash of the tables of a system: of cycles, and of energies where there are any.
+
+    Raises:
+        TableError: a table of cycles is missing.
     """
     current_model(config)
     content = b"".join(table_path(cores, config).read_bytes() for cores in _units_with_tables(config))
+    for core in config.cores:
+        path = energy_path(core, config, ENERGY_FOLDER)
+        content += path.read_bytes() if path.exists() else b""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -56,8 +83,58 @@ def latency(config: SocConfig) -> Price:
     return lambda program: model.program(program).cycles
 
 
-OBJECTIVES: dict[str, Callable[[SocConfig], Price]] = {"latency": latency}
+def energy(config: SocConfig) -> Price:
+    """Return the price in µJ, with the idle energy of all units in the predicted cycles.
+
+    Features of the operands are the tables' default ones: weights are not known yet.
+    """
+    model = current_energy(config)
+    return lambda program: model.predicted(program).value_pj / PJ_PER_UJ
+
+
+def energy_delay(config: SocConfig) -> Price:
+    """Return the price in µJ · ms: the energy-delay product, which has no weight to choose."""
+    model = current_energy(config)
+
+    def price(program: Program) -> float:
+        found = model.predicted(program)
+        return found.value_pj / PJ_PER_UJ * found.cycles * found.period_ns * 1e-6
+
+    return price
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What can be paid for.
+
+    Attributes:
+        price: the price of a system's programs.
+        unit: of the price, for messages.
+        option: the option of `npuloop map` that gives targets; empty where there are none.
+    """
+
+    price: Callable[[SocConfig], Price]
+    unit: str
+    option: str = ""
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "latency": Objective(latency, "cycles", "--target-cycles"),
+    "energy": Objective(energy, "µJ", "--target-energy"),
+    "both": Objective(energy_delay, "µJ ms"),
+}
 """Objectives by name."""
+
+
+def objective_of(name: str) -> Objective:
+    """Return an objective.
+
+    Raises:
+        MapError: there is none of that name.
+    """
+    if name not in OBJECTIVES:
+        raise MapError(f"there is no objective {name!r}; there are {', '.join(OBJECTIVES)}")
+    return OBJECTIVES[name]
 
 
 def price_of(objective: str, config: SocConfig) -> Price:
@@ -67,10 +144,4 @@ def price_of(objective: str, config: SocConfig) -> Price:
         MapError: an objective that does not exist.
         TableError: tables that are missing or stale.
     """
-    if objective in ("energy", "both"):
-        raise MapError(
-            f"objective {objective!r}: there are no energy tables; objectives are {', '.join(OBJECTIVES)}"
-        )
-    if objective not in OBJECTIVES:
-        raise MapError(f"there is no objective {objective!r}; there are {', '.join(OBJECTIVES)}")
-    return OBJECTIVES[objective](config)
+    return objective_of(objective).price(config)

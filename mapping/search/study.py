@@ -38,7 +38,13 @@ from mapping.search.costs import MapError, NetworkCosts, State
 from mapping.search.data import DataSet, load_data
 from mapping.search.mixing import Mixture
 from mapping.search.models import build_model
-from mapping.search.objectives import current_model, price_of, tables_digest
+from mapping.search.objectives import (
+    current_model,
+    energy_if_known,
+    objective_of,
+    price_of,
+    tables_digest,
+)
 from mapping.search.training import Pull, Recipe, Row, Run
 from tb.build import build, rtl_hash
 from tb.config import SocConfig, TestbenchError
@@ -48,8 +54,8 @@ from tb.session import Session
 SEARCHED, LAYERWISE, RANDOM = "searched", "layerwise", "random"
 HEURISTICS = ("first_last", "cheapest")
 COLUMNS = (
-    "name", "kind", "seed", "predicted_cycles", "measured_cycles", "energy_pj", "accuracy_percent",
-    "float_accuracy_percent", "exact_in_rtl", "mapping", "network",
+    "name", "kind", "seed", "predicted_cycles", "measured_cycles", "predicted_energy_pj", "energy_pj",
+    "accuracy_percent", "float_accuracy_percent", "exact_in_rtl", "mapping", "network",
 )  # fmt: skip
 """Columns of pareto.csv."""
 
@@ -60,7 +66,7 @@ class Plan:
 
     Attributes:
         model, data: names, or `package.module:function`.
-        objective: what the cost is: see `mapping.search.objectives`.
+        objective: what the cost is, and its unit: see `mapping.search.objectives`.
         strengths: of the cost in the loss; a searched point for each.
         targets: costs that must be met; a searched point for each.
         seeds: of weights and training.
@@ -101,7 +107,7 @@ class Plan:
             if kind not in known:
                 raise MapError(f"there is no baseline {kind!r}; there are {', '.join(known)}")
         if not (self.strengths or self.targets or self.baselines):
-            raise MapError("there is nothing to do: give --strengths, --target-cycles or --baselines")
+            raise MapError("there is nothing to do: give --strengths, a target or --baselines")
         for name, values in (("strength", self.strengths), ("target", self.targets)):
             for value in values:
                 if not (np.isfinite(value) and value > 0):
@@ -139,7 +145,8 @@ class Point:
         name, kind, setting, seed: which point.
         predicted_cycles, low, high: by the cost model, with the 90 % interval.
         measured_cycles: of the whole network in RTL.
-        energy_pj: None as long as there are no energy tables.
+        predicted_energy_pj: by the energy model, with the predicted cycles; None without energy tables.
+        energy_pj: the same with the cycles that were measured. What happens in them is exact in both.
         accuracy_percent: of the integer network on the test set.
         float_accuracy_percent: of the warm-up.
         exact_in_rtl: every tensor in RTL equals the golden model's.
@@ -155,6 +162,7 @@ class Point:
     low: float
     high: float
     measured_cycles: int
+    predicted_energy_pj: float | None
     energy_pj: float | None
     accuracy_percent: float
     float_accuracy_percent: float
@@ -311,7 +319,8 @@ def _searched(
     agreement = mappings.Agreement(costs, preferences)
     state = mappings.nearest(costs, preferences, whole)
     if target is not None:
-        state = mappings.fit(costs, state, agreement, target, whole=whole)
+        unit = objective_of(plan.objective).unit
+        state = mappings.fit(costs, state, agreement, target, whole=whole, what=unit)
     elif not whole:
         state = mappings.upgrade(costs, state, agreement)
     return state, dict(agreement.orders)
@@ -346,6 +355,11 @@ def _make_point(plan: Plan, folder: Folder, wish: Wish) -> dict[str, Any]:
     prediction = current_model(config).program(program.program)
     images = quantize_input(network, data.test_images)
     cycles, exact = prove(program, images[: plan.proof_images])
+    energies = energy_if_known(config)
+    predicted_pj, measured_pj = (
+        energies.program_energy(program.program, each).value_pj if energies else None
+        for each in (prediction.cycles, float(cycles))
+    )
     right = run_network(network, images, program.a_bits)[network.output_name].argmax(axis=1)
     ops = {node.name: node.op for node in network.nodes}
     return {
@@ -353,7 +367,8 @@ def _make_point(plan: Plan, folder: Folder, wish: Wish) -> dict[str, Any]:
         "low": prediction.low,
         "high": prediction.high,
         "measured_cycles": cycles,
-        "energy_pj": None,
+        "predicted_energy_pj": predicted_pj,
+        "energy_pj": measured_pj,
         "accuracy_percent": 100.0 * float((right == data.test_labels.numpy()).mean()),
         "float_accuracy_percent": read(folder.work(f"warm-up-s{wish.seed}.json"))["float_accuracy_percent"],
         "exact_in_rtl": exact,
@@ -465,7 +480,7 @@ def run_study(
     data = load_data(plan.data)
     costs = costs_of(plan, data)
     for target in plan.targets:
-        mappings.check_target(costs, target)
+        mappings.check_target(costs, target, what=objective_of(plan.objective).unit)
     folder.claim(plan)
     build(plan.config)
 
@@ -523,12 +538,18 @@ def table_text(points: Sequence[Point]) -> str:
     for point in points:
         row = asdict(point) | {
             "predicted_cycles": f"{point.predicted_cycles:.1f}",
+            "predicted_energy_pj": _pj(point.predicted_energy_pj),
+            "energy_pj": _pj(point.energy_pj),
             "accuracy_percent": f"{point.accuracy_percent:.2f}",
             "float_accuracy_percent": f"{point.float_accuracy_percent:.2f}",
             "exact_in_rtl": str(point.exact_in_rtl).lower(),
         }
         writer.writerow(row)
     return text.getvalue()
+
+
+def _pj(energy: float | None) -> str:
+    return "" if energy is None else f"{energy:.0f}"
 
 
 def study_document(

@@ -61,7 +61,8 @@ def test_a_study_that_is_killed_in_its_workers_ends_as_an_undisturbed_one(tmp_pa
     [
         (["--target-cycles", "10"], "target of 10 cycles cannot be met: mappings of 'digits' take 1,3"),
         (["--strengths", "a"], "give numbers with commas between"),
-        (["--objective", "energy"], "there are no energy tables"),
+        (["--objective", "speed"], "no objective 'speed'; there are latency, energy, both"),
+        (["--target-cycles", "5", "--objective", "both"], "--target-cycles needs --objective latency, not"),
         (["--target-energy", "5"], "--target-energy needs --objective energy"),
         (["--model", "nosuch"], "nosuch"),
         (["--model", "resnet8", "--data", "cifar10:/nowhere"], "/nowhere"),

@@ -14,12 +14,13 @@ from golden.qat import quantize_input
 from mapping.assignment import load_assignment
 from mapping.cost.tables import TableError
 from mapping.networks import compile_network, run_inputs
-from mapping.search import objectives, study, training
+from mapping.search import mappings, objectives, report, study, training
 from mapping.search.costs import MapError
 from mapping.search.data import load_data
 from mapping.search.models import build_model
 from mapping.search.study import COLUMNS, Plan, Point, run_study
 from mapping.search.training import Recipe, Run
+from mapping.tests.test_energy_tables import write_tables
 from mapping.workers import Workers
 from tb.config import SocConfig
 from tb.session import Session
@@ -37,8 +38,19 @@ def in_this_process(jobs: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]]) 
         yield from workers.run(jobs)
 
 
+VALUES = {"control_idle": 100.0, "mac.one": 1.0, "accumulator_write": 20.0, "external_byte": 10.0}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_energies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whatever energy tables there are, these studies do not see them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(objectives, "ENERGY_FOLDER", tmp_path_factory.mktemp("empty"))
+        yield
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Point]]:
+def made(tmp_path_factory: pytest.TempPathFactory, no_energies: None) -> tuple[Path, list[Point]]:
     folder = tmp_path_factory.mktemp("study")
     return folder, run_study(PLAN, folder, in_this_process)
 
@@ -54,7 +66,7 @@ def test_every_wish_becomes_a_point_that_is_exact_and_predicted(
     for point in points:
         assert point.exact_in_rtl
         assert point.accuracy_percent > 50
-        assert point.energy_pj is None
+        assert point.energy_pj is point.predicted_energy_pj is None
         # what training decides may be one of the few mappings of digits that are predicted less well
         given = point.kind in ("npu8", "cheapest") or point.name == "searched-t1500-s1"
         assert abs(point.predicted_cycles / point.measured_cycles - 1) < (0.02 if given else 0.06)
@@ -83,7 +95,7 @@ def test_the_table_of_points_has_the_columns_and_its_files_run_again(made: tuple
     assert [row["name"] for row in rows] == [point.name for point in points]
     row = next(row for row in rows if row["name"] == "searched-t1500-s1")
     assert row["exact_in_rtl"] == "true"
-    assert row["energy_pj"] == ""
+    assert row["energy_pj"] == row["predicted_energy_pj"] == ""
     network = load_network(folder / row["network"])
     program = compile_network(network, SocConfig(), load_assignment(folder / row["mapping"]))
     data = load_data("digits")
@@ -186,8 +198,7 @@ def test_tables_of_other_rtl_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"objective": "energy"}, "no energy tables"),
-        ({"objective": "speed"}, "no objective 'speed'; there are latency"),
+        ({"objective": "speed"}, "no objective 'speed'; there are latency, energy, both"),
         ({"baselines": ("best",)}, "no baseline 'best'; there are npu8, npu_lb, first_last"),
         ({"strengths": (), "targets": (), "baselines": ()}, "nothing to do"),
         ({"strengths": (-1.0,)}, "strength -1: it must be above 0"),
@@ -202,6 +213,44 @@ def test_a_plan_that_cannot_be_is_refused_in_one_message(
     with pytest.raises(MapError, match=message):
         run_study(replace(PLAN, **change), tmp_path / "out", in_this_process)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("objective", ["energy", "both"])
+def test_without_energy_tables_energy_is_no_objective(objective: str, tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=r"npu8\.energy\.yaml: there is no energy table; make it with"):
+        run_study(replace(PLAN, objective=objective), tmp_path / "out", in_this_process)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_study_of_energy_meets_its_target_and_measures_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objectives, "ENERGY_FOLDER", write_tables(tmp_path / "tables", VALUES))
+    with pytest.raises(MapError, match="target of 1e-05 µJ cannot be met"):
+        run_study(replace(PLAN, objective="energy", targets=(1e-5,)), tmp_path / "out", in_this_process)
+    costs = study.costs_of(replace(PLAN, objective="energy"), load_data("digits"))
+    target = round(1.002 * costs.cost(mappings.first_last(costs)), 3)
+    plan = replace(PLAN, objective="energy", strengths=(), targets=(target,), baselines=("npu8",))
+    points = run_study(plan, tmp_path / "out", in_this_process)
+    searched, base = points
+    assert searched.predicted_energy_pj is not None
+    assert base.energy_pj is not None
+    # the search prices lists without weights, the point is compiled with them: the same commands
+    assert 0.98 * target < searched.predicted_energy_pj / 1e6 <= target * 1.0001
+    model = objectives.current_energy(SocConfig())
+    for point in points:
+        assert point.energy_pj is not None
+        assert point.predicted_energy_pj is not None
+        cycles = point.measured_cycles - point.predicted_cycles
+        idle = sum(prices.cycle[1].sum() for prices in model._prices.values())
+        assert point.energy_pj - point.predicted_energy_pj == pytest.approx(idle * cycles, abs=1e-3)
+    with (tmp_path / "out" / "pareto.csv").open() as file:
+        (row, _) = csv.DictReader(file)
+    assert row["energy_pj"] == f"{searched.energy_pj:.0f}"
+    document = report.load_study(tmp_path / "out")
+    assert document["study"]["objective"] == "energy"
+    report.write_report(document, tmp_path / "report.html")
+    assert "<h2>Energy</h2>" in (tmp_path / "report.html").read_text()
 
 
 def test_pinned_layers_stay_on_their_unit(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Cells, netlists and gate-level simulation: what a block costs in area and energy."""

@@ -1,0 +1,575 @@
+"""Reads cell libraries in Liberty format: functions, areas, delays and internal energies.
+
+Reference: Liberty User Guides and Reference Manual. Values are converted to ns, pF, pJ, nW and µm². The unit
+of internal energy is, as the format defines, the unit of capacitance times the square of the unit of voltage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from gates.errors import GatesError
+
+Floats = npt.NDArray[np.float64]
+
+LOAD_AXES = ("total_output_net_capacitance", "equal_or_opposite_output_net_capacitance")
+SLEW_AXES = ("input_net_transition", "input_transition_time", "constrained_pin_transition")
+CLOCK_AXES = ("related_pin_transition",)
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A value over two axes. An axis of one point means that the value does not depend on it.
+
+    Attributes:
+        slews_ns: slew of the input, the one that is constrained in tables of set-up and hold times.
+        others: load in pF; in tables of set-up and hold times the slew of the clock in ns.
+        values: [slews, others].
+    """
+
+    slews_ns: Floats
+    others: Floats
+    values: Floats
+
+    def at(self, slew_ns: npt.ArrayLike, other: npt.ArrayLike = 0.0) -> Floats:
+        """Return values between the points of the table, bilinear, continued linearly beyond its ends.
+
+        Args:
+            slew_ns, other: positions on the two axes, of any shapes that broadcast.
+        """
+        slew = np.asarray(slew_ns, np.float64)
+        load = np.asarray(other, np.float64)
+        row, down = _position(self.slews_ns, slew)
+        column, right = _position(self.others, load)
+        next_row = np.minimum(row + 1, len(self.slews_ns) - 1)
+        next_column = np.minimum(column + 1, len(self.others) - 1)
+        upper = self.values[row, column] * (1 - right) + self.values[row, next_column] * right
+        lower = self.values[next_row, column] * (1 - right) + self.values[next_row, next_column] * right
+        result: Floats = upper * (1 - down) + lower * down
+        return result
+
+
+def _position(axis: Floats, at: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
+    """Return the interval of an axis that a position belongs to, and how far into it: 0..1 inside."""
+    if len(axis) == 1:
+        return np.zeros(at.shape, np.intp), np.zeros(at.shape)
+    left = np.clip(np.searchsorted(axis, at, side="right") - 1, 0, len(axis) - 2)
+    return left, (at - axis[left]) / (axis[left + 1] - axis[left])
+
+
+@dataclass(frozen=True)
+class Arc:
+    """Timing from one pin to another.
+
+    Attributes:
+        related_pin: where it starts.
+        kind: Liberty's timing_type: `combinational`, `rising_edge`, `setup_rising`, ...
+        unate: `positive_unate`, `negative_unate` or `non_unate`.
+        rise, fall: delay in ns of the pin's rise and fall, or the time of a set-up or hold constraint.
+        rise_slew, fall_slew: slew in ns of the pin's rise and fall.
+    """
+
+    related_pin: str
+    kind: str
+    unate: str
+    rise: Table | None
+    fall: Table | None
+    rise_slew: Table | None
+    fall_slew: Table | None
+
+
+@dataclass(frozen=True)
+class Power:
+    """Internal energy in pJ of a rise and a fall of the pin that it belongs to."""
+
+    related_pin: str | None
+    when: str | None
+    rise: Table | None
+    fall: Table | None
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A pin of a cell. `function` is Liberty's expression, None for inputs."""
+
+    name: str
+    direction: str
+    capacitance_pf: float
+    function: str | None
+    arcs: tuple[Arc, ...]
+    powers: tuple[Power, ...]
+    clock: bool
+    three_state: bool
+
+
+@dataclass(frozen=True)
+class Flop:
+    """The register of a cell: names of its two states, and expressions over the cell's pins."""
+
+    state: str
+    inverted_state: str
+    next_state: str
+    clocked_on: str
+    clear: str | None
+    preset: str | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell. `latch` is set where it is level-sensitive, which nothing here models."""
+
+    name: str
+    area_um2: float
+    leakage_nw: float
+    pins: Mapping[str, Pin]
+    flop: Flop | None
+    latch: bool
+
+    @property
+    def inputs(self) -> tuple[Pin, ...]:
+        """Input pins."""
+        return tuple(pin for pin in self.pins.values() if pin.direction == "input")
+
+    @property
+    def outputs(self) -> tuple[Pin, ...]:
+        """Output pins."""
+        return tuple(pin for pin in self.pins.values() if pin.direction == "output")
+
+    @property
+    def plain(self) -> bool:
+        """Whether this is a gate or a flop as synthesis wants them: no latch, no three-state output."""
+        known = all(pin.function is not None and not pin.three_state for pin in self.outputs)
+        return bool(self.outputs) and known and not self.latch
+
+
+@dataclass(frozen=True)
+class Library:
+    """A cell library at one corner."""
+
+    name: str
+    path: Path
+    sha256: str
+    voltage_v: float
+    cells: Mapping[str, Cell]
+
+    def cell(self, name: str) -> Cell:
+        """Return a cell by name.
+
+        Raises:
+            GatesError: the library does not have it.
+        """
+        try:
+            return self.cells[name]
+        except KeyError:
+            raise GatesError(f"{self.path}: library {self.name} has no cell {name!r}") from None
+
+
+# --- the format's syntax
+
+
+@dataclass
+class _Group:
+    """A group statement: `kind (name) { ... }`."""
+
+    kind: str
+    arguments: tuple[str, ...]
+    simple: dict[str, str] = field(default_factory=dict)
+    complexes: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    groups: list[_Group] = field(default_factory=list)
+
+    def all(self, kind: str) -> list[_Group]:
+        """Return the groups of a kind."""
+        return [group for group in self.groups if group.kind == kind]
+
+    def first(self, kind: str) -> _Group | None:
+        """Return the first group of a kind, if any."""
+        return next((group for group in self.groups if group.kind == kind), None)
+
+    def arguments_of(self, name: str) -> tuple[str, ...] | None:
+        """Return the arguments of a complex attribute, if it is there."""
+        return next((arguments for kind, arguments in self.complexes if kind == name), None)
+
+
+_COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|/\*.*?\*/|//[^\n]*|\\[ \t]*\n', re.DOTALL)
+_STATEMENT = re.compile(r"[\s;]*(?:(\})|([A-Za-z_][\w.\[\]]*)\s*(?:\(((?:\"[^\"]*\"|[^()\"])*)\)|:))")
+_VALUE = re.compile(r'\s*(?:"([^"]*)"|([^;\n}]*))')
+_OPEN = re.compile(r"\s*\{")
+_ARGUMENT = re.compile(r'"([^"]*)"|([^\s,"]+)')
+
+
+def _parse(text: str, path: Path) -> _Group:
+    """Return the library group of a Liberty file's text."""
+    text = _COMMENT.sub(lambda match: match[1] or " ", text)
+
+    def fail(position: int) -> GatesError:
+        line = text.count("\n", 0, position) + 1
+        return GatesError(f"{path} is not a Liberty file: cannot read line {line} (comments not counted)")
+
+    root = _Group("", ())
+    stack = [root]
+    position = 0
+    while True:
+        match = _STATEMENT.match(text, position)
+        if match is None:
+            if text[position:].strip(" \t\r\n;") or len(stack) != 1:
+                raise fail(position)
+            break
+        position = match.end()
+        close, name, arguments = match.groups()
+        if close:
+            if len(stack) == 1:
+                raise fail(position)
+            stack.pop()
+        elif arguments is None:
+            value = _VALUE.match(text, position)
+            assert value is not None  # it matches anything
+            position = value.end()
+            stack[-1].simple[name] = value[1] if value[1] is not None else value[2].strip()
+        else:
+            words = tuple(quoted or plain for quoted, plain in _ARGUMENT.findall(arguments))
+            brace = _OPEN.match(text, position)
+            if brace is None:
+                stack[-1].complexes.append((name, words))
+            else:
+                position = brace.end()
+                group = _Group(name, words)
+                stack[-1].groups.append(group)
+                stack.append(group)
+    library = root.first("library")
+    if library is None:
+        raise GatesError(f"{path} is not a Liberty file: it has no `library (...) {{ ... }}`")
+    return library
+
+
+# --- what the groups mean
+
+_PREFIXES = {"": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15}
+_UNIT = re.compile(r"([\d.]+)\s*([munpf]?)[a-z]+", re.IGNORECASE)
+
+
+def _unit(text: str, path: Path) -> float:
+    """Return a unit such as `10ps` in SI units."""
+    match = _UNIT.fullmatch(text.strip())
+    if match is None:
+        raise GatesError(f"{path}: unit {text!r} is not understood")
+    return float(match[1]) * _PREFIXES[match[2].lower()]
+
+
+def _floats(text: str) -> list[float]:
+    return [float(word) for word in text.replace(",", " ").split()]
+
+
+class _Reader:
+    """Converts the groups of one library; holds its units and table templates."""
+
+    def __init__(self, library: _Group, path: Path) -> None:
+        self.path = path
+        self.library = library
+        self.time_ns = _unit(library.simple.get("time_unit", "1ns"), path) / 1e-9
+        voltage = _unit(library.simple.get("voltage_unit", "1V"), path)
+        size, prefix = library.arguments_of("capacitive_load_unit") or ("1", "pf")
+        self.capacitance_pf = float(size) * _unit("1" + prefix, path) / 1e-12
+        self.energy_pj = self.capacitance_pf * voltage**2
+        self.leakage_nw = _unit(library.simple.get("leakage_power_unit", "1nW"), path) / 1e-9
+        self.voltage_v = voltage * float(library.simple.get("nom_voltage", "nan"))
+        self.templates = {
+            group.arguments[0]: group
+            for kind in ("lu_table_template", "power_lut_template")
+            for group in library.all(kind)
+        }
+
+    def table(self, owner: _Group, kind: str, unit: float, where: str) -> Table | None:
+        """Return the table of a kind in a timing or power group; None if it has none."""
+        group = owner.first(kind)
+        if group is None:
+            return None
+        rows = group.arguments_of("values")
+        template = self.templates.get(group.arguments[0]) if group.arguments else None
+        scalar = not group.arguments or group.arguments[0] == "scalar"
+        if rows is None or (template is None and not scalar):
+            raise GatesError(f"{self.path}: {kind} of {where} lacks values or a known table template")
+        axes: list[tuple[str, list[float]]] = []
+        for number in (1, 2, 3):
+            variable = template.simple.get(f"variable_{number}") if template is not None else None
+            if template is None or variable is None:
+                break
+            index = group.arguments_of(f"index_{number}") or template.arguments_of(f"index_{number}")
+            if index is None:
+                raise GatesError(f"{self.path}: {kind} of {where} lacks index_{number}")
+            axes.append((variable, _floats(" ".join(index))))
+        values = np.array(_floats(" ".join(rows)), np.float64)
+        if values.size != math.prod(len(points) for _, points in axes):
+            raise GatesError(f"{self.path}: {kind} of {where}: {values.size} values do not fit its axes")
+        values = values.reshape([len(points) for _, points in axes]) * unit
+        slews = others = np.zeros(1)
+        order = []
+        for number, (variable, points) in enumerate(axes):
+            if variable in LOAD_AXES:
+                others = np.array(points) * self.capacitance_pf
+                order.append((1, number))
+            elif variable in CLOCK_AXES:
+                others = np.array(points) * self.time_ns
+                order.append((1, number))
+            elif variable in SLEW_AXES:
+                slews = np.array(points) * self.time_ns
+                order.append((0, number))
+            else:
+                raise GatesError(f"{self.path}: {kind} of {where} has an unsupported axis {variable}")
+        if len({axis for axis, _ in order}) != len(order):
+            raise GatesError(f"{self.path}: {kind} of {where} has two axes of one sort")
+        values = values.transpose([number for _, number in sorted(order)])
+        return Table(slews, others, np.ascontiguousarray(values.reshape(len(slews), len(others))))
+
+    def arcs(self, pin: _Group, where: str) -> Iterator[Arc]:
+        """Yield the arcs that end in a pin."""
+        for group in pin.all("timing"):
+
+            def table(name: str, group: _Group = group) -> Table | None:
+                return self.table(group, name, self.time_ns, where)
+
+            for related in group.simple.get("related_pin", "").split():
+                yield Arc(
+                    related_pin=related,
+                    kind=group.simple.get("timing_type", "combinational"),
+                    unate=group.simple.get("timing_sense", "non_unate"),
+                    rise=table("cell_rise") or table("rise_constraint"),
+                    fall=table("cell_fall") or table("fall_constraint"),
+                    rise_slew=table("rise_transition"),
+                    fall_slew=table("fall_transition"),
+                )
+
+    def powers(self, pin: _Group, where: str) -> Iterator[Power]:
+        """Yield the internal energies of a pin; `power` stands for both edges."""
+        for group in pin.all("internal_power"):
+            both = self.table(group, "power", self.energy_pj, where)
+            rise = self.table(group, "rise_power", self.energy_pj, where) or both
+            fall = self.table(group, "fall_power", self.energy_pj, where) or both
+            when = group.simple.get("when")
+            related_pins: list[str | None] = [*group.simple.get("related_pin", "").split()]
+            for related in related_pins or [None]:
+                yield Power(related, when, rise, fall)
+
+    def pin(self, group: _Group, cell: str) -> Pin:
+        """Return a pin."""
+        name = group.arguments[0]
+        where = f"{cell}/{name}"
+        capacitance = float(group.simple.get("capacitance", 0.0)) * self.capacitance_pf
+        return Pin(
+            name=name,
+            direction=group.simple.get("direction", "input"),
+            capacitance_pf=capacitance,
+            function=group.simple.get("function"),
+            arcs=tuple(self.arcs(group, where)),
+            powers=tuple(self.powers(group, where)),
+            clock=group.simple.get("clock", "false") == "true",
+            three_state="three_state" in group.simple,
+        )
+
+    def cell(self, group: _Group) -> Cell:
+        """Return a cell."""
+        name = group.arguments[0]
+        pins = {pin.arguments[0]: self.pin(pin, name) for pin in group.all("pin")}
+        registers = group.first("ff")
+        flop = None
+        if registers is not None:
+            state, inverted = registers.arguments
+            flop = Flop(
+                state=state,
+                inverted_state=inverted,
+                next_state=registers.simple["next_state"],
+                clocked_on=registers.simple["clocked_on"],
+                clear=registers.simple.get("clear"),
+                preset=registers.simple.get("preset"),
+            )
+        leakages = [float(item.simple["value"]) for item in group.all("leakage_power")]
+        mean = sum(leakages) / len(leakages) if leakages else 0.0
+        leakage = float(group.simple.get("cell_leakage_power", mean))
+        return Cell(
+            name=name,
+            area_um2=float(group.simple.get("area", 0.0)),
+            leakage_nw=leakage * self.leakage_nw,
+            pins=pins,
+            flop=flop,
+            latch=group.first("latch") is not None,
+        )
+
+
+def _check_powers(library: Library) -> None:
+    """Refuse a library whose gates have no internal energy: results would be low without a sign of it."""
+    for cell in library.cells.values():
+        if cell.inputs and cell.plain and not all(pin.powers for pin in cell.outputs):
+            raise GatesError(
+                f"{library.path}: cell {cell.name} has no internal_power tables; "
+                "energies need a library that was characterised for power"
+            )
+
+
+def read_liberty(path: Path) -> Library:
+    """Read a cell library.
+
+    Raises:
+        GatesError: the file cannot be read, is not in Liberty format, or has no internal energies.
+    """
+    try:
+        data = path.read_bytes()
+        text = data.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise GatesError(f"cannot read the cell library {path}: {error}") from None
+    group = _parse(text, path)
+    try:
+        reader = _Reader(group, path)
+        cells = {cell.name: cell for cell in map(reader.cell, group.all("cell"))}
+    except (ValueError, KeyError, IndexError) as error:
+        raise GatesError(f"{path} is damaged: {type(error).__name__} {error}") from None
+    if not cells or not math.isfinite(reader.voltage_v):
+        raise GatesError(f"{path}: the library has no cells or no nom_voltage")
+    name = group.arguments[0] if group.arguments else path.stem
+    library = Library(name, path, hashlib.sha256(data).hexdigest(), reader.voltage_v, cells)
+    _check_powers(library)
+    return library
+
+
+# --- Boolean functions
+
+_TOKEN = re.compile(r"\s*([A-Za-z_]\w*|[01]|[!'&*|+^()])")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class _Algebra(Generic[_T]):
+    """What a function is folded into; `combine` gets one of `^`, `&`, `|` and two operands or more."""
+
+    name: Callable[[str], _T]
+    constant: Callable[[str], _T]
+    invert: Callable[[_T], _T]
+    combine: Callable[[str, list[_T]], _T]
+
+
+def _fold(function: str, algebra: _Algebra[_T]) -> _T:
+    """Fold a Liberty function.
+
+    Liberty binds `'` and `!` strongest, then `^`, then AND (`&`, `*` or nothing between two terms), then OR
+    (`|`, `+`).
+    """
+    signs: list[str] = []
+    position = 0
+    stripped = function.strip()
+    while position < len(stripped):
+        match = _TOKEN.match(stripped, position)
+        if match is None:
+            raise GatesError(f"Liberty function {function!r} is not understood at {stripped[position:]!r}")
+        signs.append(match[1])
+        position = match.end()
+    signs.reverse()
+
+    def primary() -> _T:
+        sign = signs.pop() if signs else ""
+        if sign == "!":
+            return algebra.invert(primary())
+        if sign == "(":
+            result = disjunction()
+            if not signs or signs.pop() != ")":
+                raise GatesError(f"Liberty function {function!r} lacks a bracket")
+        elif sign in ("0", "1"):
+            result = algebra.constant(sign)
+        elif sign and (sign[0].isalpha() or sign[0] == "_"):
+            result = algebra.name(sign)
+        else:
+            raise GatesError(f"Liberty function {function!r} is not understood at {sign!r}")
+        while signs and signs[-1] == "'":
+            signs.pop()
+            result = algebra.invert(result)
+        return result
+
+    def chain(operator: str, part: Callable[[], _T], own: str, *, implied: bool = False) -> _T:
+        parts = [part()]
+        while signs and (signs[-1] in own or (implied and signs[-1] not in "|+^)'")):
+            if signs[-1] in own:
+                signs.pop()
+            parts.append(part())
+        return parts[0] if len(parts) == 1 else algebra.combine(operator, parts)
+
+    def exclusive() -> _T:
+        return chain("^", primary, "^")
+
+    def conjunction() -> _T:
+        return chain("&", exclusive, "&*", implied=True)
+
+    def disjunction() -> _T:
+        return chain("|", conjunction, "|+")
+
+    result = disjunction()
+    if signs:
+        raise GatesError(f"Liberty function {function!r} is not understood at {signs[-1]!r}")
+    return result
+
+
+def verilog_expression(function: str, name: Callable[[str], str] = str) -> str:
+    """Return a Liberty function as a Verilog expression with all its brackets.
+
+    Args:
+        function: Liberty's text.
+        name: gives a pin's name in Verilog.
+
+    Raises:
+        GatesError: the text is not a function.
+    """
+    algebra = _Algebra[str](
+        name=name,
+        constant=lambda sign: f"1'b{sign}",
+        invert=lambda operand: f"~{operand}",
+        combine=lambda operator, operands: f"({f' {operator} '.join(operands)})",
+    )
+    return _fold(function, algebra)
+
+
+def function_names(function: str) -> tuple[str, ...]:
+    """Return the names that a Liberty function uses, in the order of their appearance.
+
+    Raises:
+        GatesError: the text is not a function.
+    """
+    found: dict[str, None] = {}
+
+    def note(name: str) -> str:
+        found[name] = None
+        return name
+
+    verilog_expression(function, note)
+    return tuple(found)
+
+
+def truth_table(function: str, names: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Return a Liberty function's value for every combination of its inputs.
+
+    Args:
+        function: Liberty's text.
+        names: the inputs; combination i has bit j of i at names[j].
+
+    Raises:
+        GatesError: the text is not a function, or uses other names.
+    """
+    combinations = np.arange(1 << len(names))
+
+    def column(name: str) -> npt.NDArray[np.bool_]:
+        if name not in names:
+            raise GatesError(f"Liberty function {function!r} uses {name!r}, which is no input pin")
+        return (combinations >> names.index(name) & 1).astype(np.bool_)
+
+    ufuncs = {"^": np.logical_xor, "&": np.logical_and, "|": np.logical_or}
+    algebra = _Algebra[npt.NDArray[np.bool_]](
+        name=column,
+        constant=lambda sign: np.full(len(combinations), sign == "1"),
+        invert=np.logical_not,
+        combine=lambda operator, operands: ufuncs[operator].reduce(operands),
+    )
+    return _fold(function, algebra)

@@ -1,0 +1,1 @@
+"""Tests of cells, netlists and gate-level simulation."""

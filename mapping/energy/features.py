@@ -1,0 +1,119 @@
+"""What the energy of a block depends on: how much its operands change, and which of them matter.
+
+The same functions see recorded streams of a block's ports, for the fit, and streams that are made from a
+layer's golden tensors, for predictions (`mapping.energy.statistics`). Names are those of the energy tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Totals = dict[str, float]
+"""Sums over some cycles by name of event or feature."""
+
+MAC = ("mac.operand_bits", "mac.active_bits", "mac.negative_bits", "mac.product_bits", "mac.sum_bits")
+"""Bits that toggle, for each MAC: of its activation; of an activation whose weight is not zero; of one whose
+weight is negative; of the product; of the column's sum, shared among its rows."""
+ACCUMULATE = ("accumulate.value_bits", "accumulate.sum_bits")
+"""Bits that toggle, for each accumulation of a column: of what is added; of the sum."""
+REQUANTISE = ("requantise.sum_bits", "requantise.product_bits")
+"""Bits that toggle, for each result of a lane: of the sum with its bias, shifted; of the product."""
+FEATURES = (*MAC, *ACCUMULATE, *REQUANTISE)
+
+ACC_BITS, PRODUCT_BITS = 32, 64
+
+
+def unpack(values: Sequence[int], width: int, lane_bits: int) -> Ints:
+    """Return the signed lanes of packed words: [words, width / lane_bits], the lowest bits first."""
+    size = (width + 7) // 8
+    raw = b"".join(value.to_bytes(size, "little") for value in values)
+    words = np.frombuffer(raw, np.uint8).reshape(len(values), size)
+    bits = np.unpackbits(words, axis=1, bitorder="little")[:, :width].reshape(len(values), -1, lane_bits)
+    weights = 1 << np.arange(lane_bits, dtype=np.int64)
+    weights[-1] *= -1
+    lanes: Ints = bits.astype(np.int64) @ weights
+    return lanes
+
+
+def toggles(a: Ints, b: Ints, bits: int) -> Ints:
+    """Return how many of the low bits differ, element by element."""
+    if bits == PRODUCT_BITS:
+        return np.bitwise_count((a ^ b).view(np.uint64)).astype(np.int64)
+    return np.bitwise_count((a ^ b) & ((1 << bits) - 1)).astype(np.int64)
+
+
+def steps(values: Ints, bits: int) -> Ints:
+    """Return how many bits of each value differ from the value before it, along the first axis."""
+    return toggles(values[1:], values[:-1], bits)
+
+
+def mac_totals(operands: Ints, weights: Ints, a_bits: int, w_bits: int) -> Totals:
+    """Return the sums of the features of a column's MACs.
+
+    Args:
+        operands: [cycles, rows] activations; the first are those before the first cycle that counts.
+        weights: [..., cycles, rows] weights likewise, of one column or of several.
+        a_bits, w_bits: their widths.
+    """
+    rows = operands.shape[1]
+    bits = steps(operands, a_bits)
+    now = weights[..., 1:, :]
+    product = operands * weights
+    total = product.sum(axis=-1)
+    sum_bits = a_bits + w_bits + (rows - 1).bit_length()
+    return {
+        "mac.operand_bits": float(np.broadcast_to(bits, now.shape).sum()),
+        "mac.active_bits": float((bits * (now != 0)).sum()),
+        "mac.negative_bits": float((bits * (now < 0)).sum()),
+        "mac.product_bits": float(toggles(product[..., 1:, :], product[..., :-1, :], a_bits + w_bits).sum()),
+        "mac.sum_bits": float(toggles(total[..., 1:], total[..., :-1], sum_bits).sum()),
+    }
+
+
+# ------------------------------------------------------------------------------------------ recorded streams
+Signals = Mapping[str, tuple[int, list[int]]]
+
+
+def _word(signals: Signals, name: str, part: slice) -> Ints:
+    """Return a signal of at most 64 bits."""
+    return np.array(signals[name][1][part], np.uint64).view(np.int64)
+
+
+def column_totals(signals: Signals, begin: int, end: int, a_bits: int, w_bits: int) -> Totals:
+    """Return what happens at a column of the array in some cycles: events, and its MACs' features."""
+    part, inside = slice(begin - 1, end), slice(begin, end)
+    operands = unpack(signals["operand"][1][part], signals["operand"][0], a_bits)
+    weights = unpack(signals["weight_q"][1][part], signals["weight_q"][0], w_bits)
+    mac = _word(signals, "mac_i", inside)
+    swap = _word(signals, "swap_i", inside)
+    return {
+        "column_beat": float(mac.sum()),
+        "tile_swap": float(swap.sum()),
+        **mac_totals(operands, weights, a_bits, w_bits),
+    }
+
+
+def accumulator_totals(signals: Signals, begin: int, end: int) -> Totals:
+    """Return what happens at a lane of the accumulators in some cycles."""
+    part = slice(begin - 1, end)
+    add = _word(signals, "add_i", slice(begin, end))
+    return {
+        "accumulate": float(add.sum()),
+        "accumulate.value_bits": float(steps(_word(signals, "value_i", part), ACC_BITS).sum()),
+        "accumulate.sum_bits": float(steps(_word(signals, "sum_o", part), ACC_BITS).sum()),
+    }
+
+
+def lane_totals(signals: Signals, begin: int, end: int) -> Totals:
+    """Return what happens at a lane of the requantiser in some cycles."""
+    part = slice(begin - 1, end)
+    valid = _word(signals, "valid_i", slice(begin, end)) & 1
+    return {
+        "requantise": float(valid.sum()),
+        "requantise.sum_bits": float(steps(_word(signals, "shifted_q", part), ACC_BITS).sum()),
+        "requantise.product_bits": float(steps(_word(signals, "product_q", part), PRODUCT_BITS).sum()),
+    }

@@ -1,0 +1,292 @@
+"""The energy model: what a layer or a network takes, from its events, its cycles and the units' tables.
+
+Everything that happens is counted (`mapping.energy.events`) and priced by the table of its unit. In every
+cycle all units of the system take what their clocks and their leakage take, those without work too. Padding
+of the array counts as MACs with zero weights. What the vector operators' own path takes is not in the tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from mapping.compiler import Program
+from mapping.cost.model import PAIR, CostModel, shape_program
+from mapping.cost.shapes import Shape
+from mapping.cost.tables import FOLDER
+from mapping.energy.events import NAMES as COUNTS
+from mapping.energy.events import Events, events
+from mapping.energy.tables import (
+    COEFFICIENTS,
+    FEATURE_GROUPS,
+    GROUPS,
+    REMEDY,
+    EnergyTable,
+    EnergyTableError,
+    Group,
+    LayerStatistics,
+    energy_path,
+    energy_table_of,
+)
+from tb.config import CoreConfig, SocConfig
+from tb.interface import TRANSFER_WORD_BYTES
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Statistics: TypeAlias = Mapping[tuple[str, str], LayerStatistics]
+"""Statistics of layers on units, by both names."""
+LOWER, VALUE, UPPER = range(3)
+
+_MOVED = {"bus_beat": 1, "external_byte": TRANSFER_WORD_BYTES}
+PRICED: Mapping[str, Mapping[str, int]] = {
+    "column_beats": {"column_beat": 1},
+    "operand_words": {"operand_word": 1},
+    "weight_words": {"weight_word": 1, "weight_read": 1},
+    "tile_swaps": {"tile_swap": 1},
+    "accumulations": {"accumulate": 1},
+    "accumulator_reads": {"accumulator_read": 1},
+    "accumulator_writes": {"accumulator_write": 1},
+    "drain_reads": {"accumulator_read": 1},
+    "requantised": {"requantise": 1},
+    "operand_reads": {"activation_read": 1},
+    "result_words": {"activation_write": 1},
+    "parameter_reads": {"parameter_read": 1},
+    "activation_loads": {"activation_write": 1} | _MOVED,
+    "weight_loads": {"weight_write": 1} | _MOVED,
+    "parameter_loads": {"parameter_write": 1} | _MOVED,
+    "stores": {"activation_read": 1} | _MOVED,
+    "marks": _MOVED,
+    "fetches": _MOVED,
+}
+"""For each count of `Events` the energies that one takes, and how many times."""
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Energy by part of the hardware.
+
+    Attributes:
+        groups: (lower, value, upper) of each group, pJ. Bounds that do not exist are the value.
+    """
+
+    groups: Mapping[Group, tuple[float, float, float]]
+
+    @property
+    def lower_pj(self) -> float:
+        """Sum of the lower bounds."""
+        return sum(item[LOWER] for item in self.groups.values())
+
+    @property
+    def value_pj(self) -> float:
+        """Sum of the values."""
+        return sum(item[VALUE] for item in self.groups.values())
+
+    @property
+    def upper_pj(self) -> float:
+        """Sum of the upper bounds."""
+        return sum(item[UPPER] for item in self.groups.values())
+
+
+@dataclass(frozen=True)
+class NetworkEnergy:
+    """Energy of a compiled layer or network.
+
+    Attributes:
+        total: everything.
+        layers: by layer, in the order in which they are complete; they sum to the total. A layer bears the
+            idle energy of all units from the end of the layer before to its own.
+        units: by unit of the system; they sum to the total.
+        cycles: of all.
+        period_ns: clock period.
+    """
+
+    total: Breakdown
+    layers: Mapping[str, Breakdown]
+    units: Mapping[str, Breakdown]
+    cycles: float
+    period_ns: float
+
+    @property
+    def value_pj(self) -> float:
+        """Everything, pJ."""
+        return self.total.value_pj
+
+    @property
+    def power_mw(self) -> float:
+        """Mean power at the tables' clock."""
+        return self.value_pj / (self.cycles * self.period_ns) if self.cycles else 0.0
+
+
+class _Prices:
+    """A unit's table as arrays: (bounds, groups, counts) for events, (bounds, groups) for a cycle."""
+
+    def __init__(self, core: CoreConfig, table: EnergyTable) -> None:
+        self.core, self.table = core, table
+        self._fixed = np.zeros((3, len(GROUPS), len(COUNTS)))
+        self.cycle = np.zeros((3, len(GROUPS)))
+        several = {"unit": 1, "column": core.columns, "lane": core.lanes}
+        for item in COEFFICIENTS:
+            group, energy = GROUPS.index(item.group), self._energy(item.name) * several[item.each]
+            if item.group == "idle":
+                self.cycle[:, group] += energy
+            for count, energies in PRICED.items():
+                self._fixed[:, group, COUNTS.index(count)] += energy * energies.get(item.name, 0)
+        self.usual = self.priced(table.statistics)
+
+    def _energy(self, name: str) -> Floats:
+        return np.array(self.table.energies[name].bounds)
+
+    def priced(self, statistics: LayerStatistics) -> Floats:
+        """Return the prices, (bounds, groups, counts), with given statistics."""
+        prices: Floats = self._fixed.copy()
+        means = statistics.means
+        for name in self.table.features:
+            kind = name.partition(".")[0]
+            group, slope = GROUPS.index(FEATURE_GROUPS[kind]), self._energy(name)
+            if kind == "mac":
+                prices[:, group, COUNTS.index("macs_useful")] += slope * means[name]
+                prices[:, group, COUNTS.index("macs_padding")] += slope * statistics.zero[name]
+            else:
+                count = "accumulations" if kind == "accumulate" else "requantised"
+                prices[:, group, COUNTS.index(count)] += slope * means[name]
+        return prices
+
+    def zero_slope(self, statistics: LayerStatistics) -> float:
+        """Return the value's change, pJ, of a MAC if its share of zeros goes from 0 to 1."""
+        return sum(
+            self.table.energies[name].value * (statistics.zero[name] - nonzero)
+            for name, nonzero in statistics.nonzero.items()
+        )
+
+
+class EnergyModel:
+    """Energies for a system all of whose units have tables.
+
+    Args:
+        config: the system.
+        folder: where the energy tables are.
+        costs: predicts the cycles of layers; by default with the tables of this repository.
+
+    Raises:
+        EnergyTableError: a table that is missing, of other RTL or parameters, or of another library or clock
+            than the others.
+    """
+
+    def __init__(self, config: SocConfig, folder: Path = FOLDER, costs: CostModel | None = None) -> None:
+        self.config = config
+        self.costs = costs or CostModel(config)
+        self.tables = {core.name: energy_table_of(core, config, folder) for core in config.cores}
+        (first, *others) = self.tables.values()
+        for core, table in zip(config.cores[1:], others, strict=True):
+            if (dict(table.library), table.period_ns) != (dict(first.library), first.period_ns):
+                raise EnergyTableError(
+                    f"{energy_path(core, config, folder)}: is of another library or clock than the table of "
+                    f"{first.unit}; {REMEDY}"
+                )
+        self.period_ns = first.period_ns
+        self._prices = {core.name: _Prices(core, self.tables[core.name]) for core in config.cores}
+
+    def energy(
+        self, unit: str, found: Events, cycles: float = 0.0, statistics: LayerStatistics | None = None
+    ) -> Breakdown:
+        """Return what events on a unit take, and its idle energy in some cycles.
+
+        Args:
+            unit: the unit.
+            found: what happens.
+            cycles: in which the unit's clock runs and it leaks.
+            statistics: mean features of the events; by default the table's.
+        """
+        prices = self._prices[unit]
+        priced = prices.usual if statistics is None else prices.priced(statistics)
+        return _breakdown(priced @ np.array(astuple(found), float) + prices.cycle * cycles)
+
+    def program_energy(
+        self,
+        program: Program,
+        cycles: float,
+        ends: Mapping[tuple[str, str], float] | None = None,
+        statistics: Statistics | None = None,
+    ) -> NetworkEnergy:
+        """Return what a compiled layer or network takes.
+
+        Args:
+            program: its command lists.
+            cycles: first start to last interrupt, predicted or measured.
+            ends: when each part of a layer is complete, by layer and unit, cycles; without them the idle
+                energy is shared out by the compiler's bounds on the layers' cycles.
+            statistics: of layers on units; by default, and where they lack one, the table's.
+        """
+        moving: dict[str, dict[str, Floats]] = {}
+        for (layer, unit), found in events(program, self.config).items():
+            given = (statistics or {}).get((layer, unit))
+            prices = self._prices[unit]
+            priced = prices.usual if given is None else prices.priced(given)
+            moving.setdefault(layer, {})[unit] = priced @ np.array(astuple(found), float)
+        idle = {unit: prices.cycle for unit, prices in self._prices.items()}
+        together = np.sum(list(idle.values()), axis=0)
+        zero = np.zeros((3, len(GROUPS)))
+        shares = _spans(program, list(moving), cycles, ends)
+        layers = {
+            layer: np.sum(list(moving[layer].values()), axis=0) + together * share
+            for layer, share in shares.items()
+        }
+        units = {
+            unit: sum((parts[unit] for parts in moving.values() if unit in parts), zero) + idle[unit] * cycles
+            for unit in self._prices
+        }
+        return NetworkEnergy(
+            total=_breakdown(np.sum(list(units.values()), axis=0)),
+            layers={layer: _breakdown(values) for layer, values in layers.items()},
+            units={unit: _breakdown(values) for unit, values in units.items()},
+            cycles=cycles,
+            period_ns=self.period_ns,
+        )
+
+    def predicted(self, program: Program, statistics: Statistics | None = None) -> NetworkEnergy:
+        """Return what a compiled layer or network takes in the cycles that the cost model predicts."""
+        prediction = self.costs.program(program)
+        return self.program_energy(program, prediction.cycles, prediction.ends, statistics)
+
+    def layer(self, shape: Shape, unit: str = PAIR, statistics: Statistics | None = None) -> NetworkEnergy:
+        """Return what a layer takes whose input and output are in memory; errors as in `CostModel.layer`."""
+        return self.predicted(shape_program(shape, unit, self.config), statistics)
+
+    def zero_slopes(self, program: Program) -> dict[str, float]:
+        """Return for each unit the change, pJ, if the share of zeros among its weights goes from 0 to 1."""
+        slopes = dict.fromkeys(self._prices, 0.0)
+        for (_, unit), found in events(program, self.config).items():
+            prices = self._prices[unit]
+            slopes[unit] += found.macs_useful * prices.zero_slope(prices.table.statistics)
+        return slopes
+
+
+def _breakdown(values: Floats) -> Breakdown:
+    """Return (bounds, groups) as a breakdown."""
+    lower, value, upper = values.tolist()
+    return Breakdown(dict(zip(GROUPS, zip(lower, value, upper, strict=True), strict=True)))
+
+
+def _spans(
+    program: Program, layers: Sequence[str], cycles: float, ends: Mapping[tuple[str, str], float] | None
+) -> dict[str, float]:
+    """Return the cycles that each layer answers for; they sum to all."""
+    if not ends:
+        bounds = dict.fromkeys(layers, 0)
+        for part in program.parts:
+            bounds[part.layer] = max(bounds.get(part.layer, 0), part.bound_cycles)
+        whole = sum(bounds.values()) or 1
+        return {layer: cycles * bound / whole for layer, bound in bounds.items()}
+    last: dict[str, float] = {}
+    for (layer, _), end in ends.items():
+        last[layer] = max(last.get(layer, 0.0), end)
+    spans, before = {}, 0.0
+    ordered = sorted(last, key=lambda layer: last[layer])
+    for layer in ordered:
+        end = cycles if layer == ordered[-1] else last[layer]
+        spans[layer], before = end - before, end
+    return spans
