@@ -6,6 +6,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 JOBS   ?= 2
+DEBIAN := iverilog ngspice opensta qflow-tech-osu018
+SUDO   := $(shell test "$$(id -u)" = 0 || echo sudo)
 N      ?= 100
 SEED   ?= 1
 ARGS   ?=
@@ -22,18 +24,11 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-# Programs and cells from Debian, as root or with sudo; the rest from PyPI.
-GATES := $(VENV)/.gates
-DEBIAN := iverilog ngspice opensta qflow-tech-osu018
-SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
-
-$(GATES): $(STAMP)
-	dpkg -s $(DEBIAN) >/dev/null 2>&1 || { $(SUDO) apt-get update -qq && \
+gates: $(STAMP) ## Install what gate-level work needs and PyPI does not have: Icarus, ngspice, OpenSTA, OSU cells
+	@dpkg -s $(DEBIAN) >/dev/null 2>&1 || { command -v apt-get >/dev/null || \
+	  { echo "gates: no apt-get here; install by hand what Debian calls $(DEBIAN)"; exit 1; }; \
+	  echo "installing $(DEBIAN)"; $(SUDO) apt-get update -qq; \
 	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(DEBIAN) >/dev/null; }
-	$(BIN)/python -m pip install --quiet --editable '.[dev,gates]'
-	@touch $@
-
-gates: $(GATES) ## Install what gate-level work needs: Yosys, Icarus Verilog, ngspice, cell libraries
 
 setup: $(STAMP) ## Make the virtual environment
 
@@ -41,11 +36,11 @@ sim: $(STAMP) ## Run a network on the simulated hardware and compare it bit for 
 	$(BIN)/npuloop sim $(ARGS)
 
 # worksteal: neighbouring tests, which share sessions and builds, tend to stay on one worker, and none idles at the end.
-test: $(GATES) ## Run all tests
+test: gates ## Run all tests
 	@mkdir -p sim_build
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --junitxml=sim_build/junit.xml $(ARGS)
 
-lint: $(GATES) ## Check Python and SystemVerilog
+lint: $(STAMP) ## Check Python and SystemVerilog
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python rtl/interface/generate.py --check
@@ -63,10 +58,10 @@ calibrate: $(STAMP) ## Measure layers in RTL and write the cost tables
 soak: $(STAMP) ## Run N random layers and networks from SEED: make soak N=1000 SEED=7
 	$(BIN)/npuloop soak --count $(N) --seed $(SEED) $(ARGS)
 
-area: $(GATES) ## Synthesise the units and write their area into mapping/cost_tables/area.yaml
+area: gates ## Synthesise the units and write their area into mapping/cost_tables/area.yaml
 	$(BIN)/npuloop synth $(ARGS)
 
-energy: $(GATES) ## Replay real layers on gates and write the energy tables
+energy: gates ## Replay real layers on gates and write the energy tables
 	$(BIN)/npuloop characterize-energy $(ARGS)
 
 report: $(STAMP) ## Make the page of the cost model's errors: sim_build/report.html

@@ -106,7 +106,9 @@ def _elaborate(sources: Sequence[Path], parameter: str, work: Path) -> None:
         f"module {TOP} import npu_pkg::*; (input logic clk_i);\n"
         f"  npu_core #(.Config({parameter})) i_core (.clk_i);\nendmodule\n"
     )
-    files = " ".join(str(file.resolve()) for file in [*sources, top])
+    for file in sources:  # Yosys sees little of the file system: everything goes where it runs
+        (work / file.name).write_bytes(file.read_bytes())
+    files = " ".join([*(file.name for file in sources), top.name])
     read = f"read_slang -j 1 --keep-hierarchy --ignore-assertions --ignore-initial --top {TOP} {files}"
     begin = [read, f"hierarchy -check -top {TOP}", "attrmap -remove src"]
     run_yosys("\n".join([*begin, "write_json hierarchy.json", "write_rtlil hierarchy.il"]), work)
@@ -145,7 +147,7 @@ def _elaborate(sources: Sequence[Path], parameter: str, work: Path) -> None:
         file = work / entry["file"]
         file.write_text(_NOISE.sub("", file.read_text()))
     (work / "blocks.json").write_text(json.dumps(listed, indent=1) + "\n")
-    for name in ("hierarchy.json", "hierarchy.il"):
+    for name in ("hierarchy.json", "hierarchy.il", top.name, *(file.name for file in sources)):
         (work / name).unlink()
 
 

@@ -207,6 +207,15 @@ def _entry(area: UnitArea, npu8_um2: float, npu8: UnitArea) -> dict[str, Any]:
         "cells_per_npu8_cells": round(area.cells_um2 / npu8.cells_um2, 3),
         "groups_um2": {name: round(value) for name, value in groups.items()},
         "memories_um2": {name: round(value) for name, value in area.memories_um2.items()},
+        "blocks": {
+            item.block: {
+                "group": item.group,
+                "count": item.count,
+                "area_um2": round(item.area_um2, 1),
+                "flops": item.flops,
+            }
+            for item in area.blocks
+        },
         "flops": sum(item.count * item.flops for item in area.blocks),
         "leakage_uw": round(sum(item.count * item.leakage_nw for item in area.blocks) / 1000, 3),
     }
@@ -224,9 +233,14 @@ def read_area(path: Path = FILE) -> Mapping[str, Any]:
     Raises:
         AreaError: it is missing, damaged, or newer than this program.
     """
+    if not path.exists():
+        raise AreaError(f"{path}: there is no area table; make it with `npuloop synth`")
     table = read_yaml(path, AreaError, "area table, with `npuloop synth`")
     if not isinstance(table, dict) or table.get("schema") != SCHEMA:
         raise AreaError(f"{path}: is not an area table of schema {SCHEMA}; make it with `npuloop synth`")
+    for field, kind in (("rtl_sha256", str), ("libraries", dict), ("tools", dict), ("units", dict)):
+        if not isinstance(table.get(field), kind):
+            raise AreaError(f"{path}: {field} is missing or damaged; make it with `npuloop synth`")
     return table
 
 

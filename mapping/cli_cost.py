@@ -18,6 +18,7 @@ from mapping.calibration.calibrate import BUDGET, EVERY, Bench, calibrate, check
 from mapping.calibration.farm import Farm
 from mapping.calibration.measurement import Setup
 from mapping.calibration.store import Store, default_path
+from mapping.cli_networks import read_inputs
 from mapping.console import (
     FAILED,
     Latency,
@@ -36,6 +37,7 @@ from mapping.cost.shapes import Shape, load_shapes
 from mapping.cost.tables import CostTable, Errors
 from mapping.energy.model import EnergyModel
 from mapping.energy.report import energy_model, energy_table, scale_of, summary
+from mapping.energy.statistics import network_statistics
 from mapping.networks import compile_network
 from mapping.runner import pair_of
 from tb.job import MemoryModel
@@ -122,12 +124,18 @@ def predict(
     shapes: Annotated[Path | None, typer.Option(help="file of shapes (.yaml) instead")] = None,
     unit: Annotated[str | None, typer.Option(help="unit of whole layers; default npu8")] = None,
     mapping: Annotated[Path | None, typer.Option(help="MAP.yaml: which unit makes which channels")] = None,
+    input_file: Annotated[
+        Path | None,
+        typer.Option("--input", help="input (.npy) whose activations the energy is of; default: a random
+        one"),
+    ] = None,
     settings: Setting = [],  # noqa: B006  # as above
     phases: Annotated[bool, typer.Option(help="print what the cycles are made of")] = True,
 ) -> None:
     """Predict cycles and energy of layers, or of a network with a mapping: nothing is built or simulated.
 
-    Energy is printed where the units have energy tables.
+    Energy is printed where the units have energy tables; a network's with the statistics of its weights and
+    of the activations of one input, which the golden model makes.
     """
     if (model is None) == (shapes is None):
         raise NpuloopError("give a network or --shapes FILE, one of them")
@@ -154,12 +162,14 @@ def predict(
     if phases:
         console.print(phases_table(result))
     energies, reason = energy_model(config)
-    energy = energies and energies.program_energy(compiled.program, result.cycles, result.ends)
-    if energy:
+    if energies:
+        source = read_inputs(compiled.network, input_file, seed=1)[0]
+        statistics = network_statistics(compiled, source)
+        energy = energies.program_energy(compiled.program, result.cycles, result.ends, statistics)
         console.print()
         console.print(energy_table(energy, compiled.network.name))
-    line = summary(energies, energy) if energies and energy else reason
-    console.print(f"\n{line}", markup=False, soft_wrap=True)
+        reason = summary(energies, energy)
+    console.print(f"\n{reason}", markup=False, soft_wrap=True)
     console.print(
         f"\n{compiled.network.name}: {result.cycles:,.0f} cycles, "
         f"90 % interval {result.low:,.0f} to {result.high:,.0f}"

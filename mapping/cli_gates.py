@@ -14,7 +14,8 @@ from mapping import area
 from mapping.area import CORES, LIBRARIES, AreaError, UnitArea, unit_area
 from mapping.console import FAILED, Tasks, console, errors, progress, write_atomically
 from mapping.cost.tables import FOLDER
-from mapping.energy.characterize import BOUNDS, Characterization, Tile, stale
+from mapping.energy.characterize import Characterization, Tile, stale
+from mapping.energy.replays import BOUNDS
 from mapping.energy.tables import EnergyTable, energy_path, load_energy_table, save_energy_table
 from tb.config import CoreConfig, SocConfig
 

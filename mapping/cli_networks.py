@@ -22,6 +22,7 @@ from golden.weights import Widths, quantize_weights, weight_errors
 from mapping.assignment import Assignment, load_assignment
 from mapping.console import FAILED, Setting, console, errors, progress, write_atomically, write_json
 from mapping.energy.report import energy_model, energy_report, energy_table, summary
+from mapping.energy.statistics import network_statistics
 from mapping.legalise import legalise_network
 from mapping.network_report import (
     engine_table,
@@ -62,7 +63,7 @@ def run(
     One start and one interrupt per unit and input. With `--check layers` every tensor is stored for the
     comparison, which the compiled network otherwise does not do. With --set, the parameters are those of the
     unit, or of the low-bit unit beside npu8 where there is a mapping. Where the units have energy tables, the
-    energy of the first input's commands and cycles is printed.
+    energy of the first input's commands, values and cycles is printed.
     Exit status: 0 if everything is equal, 1 if anything differs, 2 if the input is wrong.
     """
     if check not in CHECKS:
@@ -85,7 +86,8 @@ def run(
     model_of_energy, reason = energy_model(config)
     if model_of_energy:
         ends = {(item.layer, item.unit): float(item.end) for item in runs[0].layers}
-        energy = model_of_energy.program_energy(program.program, runs[0].cycles, ends)
+        statistics = network_statistics(program, inputs[0])
+        energy = model_of_energy.program_energy(program.program, runs[0].cycles, ends, statistics)
         document["energy"] = energy_report(energy)
         console.print(energy_table(energy, network.name))
         console.print(f"\n{summary(model_of_energy, energy)}", markup=False, soft_wrap=True)

@@ -44,6 +44,7 @@ from mapping.cost.model import PAIR, CostModel
 from mapping.cost.real_networks import real_networks
 from mapping.cost.shapes import Shape, load_shapes
 from mapping.cost.tables import FOLDER
+from mapping.energy.section import gather_energy
 from mapping.runner import pair_of
 from tb.build import build_root
 from tb.config import SocConfig
@@ -67,7 +68,8 @@ def report(
     """Write one HTML page of how far the cost model is from cycles measured in RTL, with figures.
 
     It shows npu8, npu_lb with 2 and with 4 bits, and the pair; with --set, npu8, that npu_lb and their pair.
-    Layers that the store lacks are measured.
+    Layers that the store lacks are measured. Area and energy are shown where their tables are beside the cost
+    tables; what is missing is said.
     """
     wanted = tuple((unit, tuple(settings)) for unit in ("npu8", "npu_lb", PAIR)) if settings else EVERY
     path = out or build_root() / "report.html"
@@ -81,7 +83,9 @@ def report(
             gather(Bench(Setup(pair_of(mine)), farm, kept, tables, show), unit, _zigzag(show))
             for unit, mine in wanted
         ]
-    text = page(found)
+    cores = [core for unit, mine in wanted for core in pair_of(mine).cores if unit in (core.name, PAIR)]
+    energy = gather_energy(list(dict.fromkeys(cores)), pair_of(()), tables)
+    text = page(found, energy)
     write_atomically(path, lambda file: file.write(text.encode()))
     for item in found:
         for name, layers in item.sets.items():
@@ -90,6 +94,8 @@ def report(
                 f"{layers.errors.mape_percent:.2f} %, at most {layers.errors.max_percent:.2f} %",
                 markup=False, soft_wrap=True,
             )  # fmt: skip
+    for line in energy.missing:
+        console.print(line, markup=False, soft_wrap=True)
     console.print(f"wrote {path}", markup=False, soft_wrap=True)
 
 

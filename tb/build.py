@@ -22,8 +22,9 @@ from typing import Literal
 from tb.config import SocConfig, TestbenchError
 
 Flavour = Literal["fast", "wave", "record", "coverage", "random", "plain"]
-"""fast: jobs and measurements. wave: traces. record: traces that are read back, always VCD. coverage: line, toggle and user coverage. random: initial and
-unknown values are random, chosen by the session's seed. plain: no VPI and no Python, raw jobs only."""
+"""fast: jobs and measurements. wave: traces. record: traces that are read back, always VCD. coverage: line,
+toggle and user coverage. random: initial and unknown values are random, chosen by the session's seed.
+plain: no VPI and no Python, raw jobs only."""
 
 ROOT = Path(__file__).resolve().parents[1]
 TB = ROOT / "tb"

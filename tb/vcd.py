@@ -37,7 +37,10 @@ class Recording:
 
 
 def read_trace(path: Path, scopes: Sequence[str], clock: str = "clk_i") -> Recording:
-    """Read the signals of some modules from a VCD file, sampled before each rising edge of their clock.
+    """Read the signals of some modules from a VCD file, as they are before each rising edge of their clock.
+
+    The first cycle ends with the first rising edge after a falling one; a clock that is low at the end is
+    taken to rise once more. Unknown bits are 0.
 
     Args:
         path: the file.
@@ -60,24 +63,31 @@ def read_trace(path: Path, scopes: Sequence[str], clock: str = "clk_i") -> Recor
     if missing or tick is None:
         raise TraceError(f"{path}: {', '.join(missing) or f'{scopes[0]}.{clock}'} is not in the trace")
     values = {code: 0 for code, *_ in places}
+    step: dict[str, int] = {}  # what changes in one step of time, in any order
     samples: dict[str, list[int]] = {code: [] for code in values}
-    fell = False  # what has settled when the clock has fallen is what its next rise sees
+    fell = False
     for line in [*body.splitlines(), "#"]:
         kind = line[:1]
         if kind == "#":
-            if fell:
+            level = step.get(tick)
+            if level == 1 and fell:
                 for code, sample in samples.items():
                     sample.append(values[code])
-            fell = False
+            if level is not None:
+                fell = level == 0 and (fell or values[tick] == 1)
+            values.update(step)
+            step.clear()
         elif kind == "b":
             bits, _, code = line[1:].partition(" ")
             if code in values:
-                values[code] = int(bits.replace("x", "0").replace("z", "0"), 2)
+                step[code] = int(bits.replace("x", "0").replace("z", "0"), 2)
         elif kind and kind in "01xz":
             code = line[1:]
             if code in values:
-                fell = fell or (code == tick and kind == "0" and values[code] == 1)
-                values[code] = int(kind == "1")
+                step[code] = int(kind == "1")
+    if fell:
+        for code, sample in samples.items():
+            sample.append(values[code])
     signals: dict[str, dict[str, tuple[int, list[int]]]] = {scope: {} for scope in scopes}
     for code, width, where, name in places:
         signals[where][name] = (width, samples[code])

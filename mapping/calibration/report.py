@@ -43,6 +43,7 @@ from mapping.cost.model import PAIR, CostModel, cores_of
 from mapping.cost.shapes import Shape
 from mapping.cost.tables import CostTable, Errors
 from mapping.cost.timing import time_lists
+from mapping.energy.section import EnergyReport, core_title, section
 from mapping.legalise import legalise_network
 from mapping.networks import NetworkProgram, compile_network, run_inputs
 from tb.build import rtl_hash
@@ -201,7 +202,7 @@ def gather(bench: Bench, unit: str, estimate: Estimate | None = None) -> UnitRep
     steps = _shared_staircase(bench, model) if unit == PAIR else _staircase(bench, model, unit)
     return UnitReport(
         unit=unit,
-        title=" + ".join(_core_title(config.cores[config.index(name)]) for name in names),
+        title=" + ".join(core_title(config.cores[config.index(name)]) for name in names),
         table=table,
         sets=sets,
         staircase=steps,
@@ -209,10 +210,6 @@ def gather(bench: Bench, unit: str, estimate: Estimate | None = None) -> UnitRep
         estimates=estimates(networks.shapes, unit, config, networks.predicted, estimate),
         current=table.rtl_sha256 == rtl_hash(bench.setup.rtl),
     )
-
-
-def _core_title(core: CoreConfig) -> str:
-    return f"{core.name} W{core.w_bits}A{core.a_bits} {core.rows} x {core.columns}"
 
 
 def compared(points: Sequence[Point], model: CostModel, units: Sequence[str]) -> Compared:
@@ -496,11 +493,24 @@ COLUMNS = {
 """Headings of error figures, by field of Errors."""
 
 
-def page(reports: Sequence[UnitReport]) -> str:
-    """Return the page as HTML that needs no other file."""
+ENERGY = "energy"
+"""Name of the heading of energy and area."""
+
+
+def page(reports: Sequence[UnitReport], energy: EnergyReport | None = None) -> str:
+    """Return the page as HTML that needs no other file.
+
+    Args:
+        reports: the units.
+        energy: what is known of energy and area; without it the page has no such section.
+    """
     links = "".join(f'<a href="#u{i}">{escape(item.title)}</a>' for i, item in enumerate(reports))
+    if energy:
+        links += f'<a href="#{ENERGY}">Energy and area</a>'
     parts = [f"<nav>{links}</nav>\n", _summary(reports)]
     parts += [_section(i, item) for i, item in enumerate(reports)]
+    if energy:
+        parts.append(section(energy, ENERGY))
     made = html.made()
     made += f", ZigZag {zigzag_version()}." if zigzag_version() else f". {GET_ZIGZAG}."
     parts.append(f'<h2>About this page</h2>\n<p class="note">{escape(made)}</p>\n')

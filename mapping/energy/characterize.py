@@ -1,40 +1,31 @@
 """Measures the energies of a unit on gates: what `npuloop characterize-energy` does.
 
-1. Real networks run on the unit in RTL, and the ports of its blocks are recorded (`mapping.energy.recording`).
-2. Windows of these streams are replayed on the blocks' netlists, with the delays of the cells; every output is
-   compared, so no energy comes from a netlist that computes something else. Twice more without delays and with the load
-   of wires, for the bounds.
-3. Energies of events and of features are fitted to the windows' energies, by least squares of relative errors.
-4. Tiles that the fit never saw (other inputs, other columns) tell how far the sum of a column, its accumulator and its
-   requantiser lane is off.
+1. Real networks run on the unit in RTL, and the ports of its blocks are recorded
+   (`mapping.energy.recording`).
+2. Windows of these streams are replayed on the blocks' netlists with the delays of the cells
+   (`mapping.energy.replays`); every output is compared, so no energy comes from a netlist that computes
+   something else. Twice more without delays and with the load of wires, for the bounds.
+3. Energies of events and of features are fitted to the windows' energies.
+4. Tiles that the fit never saw (other inputs, other columns) tell how far the sum of a column, its
+   accumulator and its requantiser lane is off.
 
-Every replay is kept beside the builds under a hash of all that goes into it: a run that is killed goes on where it was.
+Every replay is kept beside the builds under a hash of all that goes into it: a run that is killed goes on
+where it was.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from scipy.optimize import lsq_linear
 
 from gates.blocks import Block, blocks_of, by_module
-from gates.liberty import Library
 from gates.memories import core_memories
-from gates.netlist import Netlist
-from gates.replay import Delays, Stimulus, replay
 from gates.synthesis import synthesize
-from gates.timing import analyse
 from gates.tools import tool_versions
 from mapping.area import library_named
 from mapping.cost.tables import core_parameters
@@ -43,36 +34,41 @@ from mapping.energy.features import (
     FEATURES,
     MAC,
     REQUANTISE,
-    Totals,
     accumulator_totals,
     column_totals,
     lane_totals,
     unpack,
 )
 from mapping.energy.recording import MODELS, NetworkStreams, Stream, record
-from mapping.energy.tables import COEFFICIENTS, FITTED, Energy, EnergyTable, LayerStatistics, Method
-from mapping.energy.windows import Window, segments
+from mapping.energy.replays import (
+    BOUNDS,
+    PERIOD_NS,
+    WIRE_FF,
+    Floats,
+    Gates,
+    Observed,
+    Totalling,
+    fit,
+    modelled,
+    observe,
+)
+from mapping.energy.tables import COEFFICIENTS, Energy, EnergyTable, LayerStatistics, Method
+from mapping.energy.windows import Window
 from tb.build import build_root, rtl_hash, structural_sources
 from tb.config import CoreConfig, SocConfig
-
-Floats = npt.NDArray[np.float64]
-BOUNDS: tuple[Delays, ...] = ("zero", "cells", "wires")
-"""How the replays of lower, value and upper are annotated."""
-PERIOD_NS = 30.0
-"""Clock period of all units: longer than every block's slowest path, with the load of wires too."""
-WIRE_FF = 3.0
-"""Load of wires for each pin driven, fF, in the upper bound."""
 
 FIT_IMAGE, TILE_IMAGE = 0, 1
 FIT_CYCLES, TILE_CYCLES = 60, 256
 FIT_PLACES = (0.15, 0.5, 0.8)
 """Where in a layer the fit's windows begin."""
 TILE_PLACE = 0.4
+MANY_CELLS_BITS = 4
+"""Widths above have columns of so many cells that fewer of them are replayed."""
 SHORT = 160
 """Cycles of a layer that is one window."""
 
 EXTERNAL_PJ_PER_BYTE = (160.0, 240.0, 325.0)
-"""External memory: 1.3 to 2.6 nJ for 64 bits of DRAM (Horowitz, ISSCC 2014, 45 nm), their mean as the value."""
+"""External memory: 1.3 to 2.6 nJ for 64 bits of DRAM (Horowitz, ISSCC 2014, 45 nm), and their mean."""
 
 
 @dataclass(frozen=True)
@@ -86,23 +82,26 @@ class Plan:
 def plan_of(core: CoreConfig) -> Plan:
     """Return the plan for a unit.
 
-    Columns of the most frequent variant: behind the first ROWS columns, which also sum depthwise products, if most
-    columns are; else behind the depthwise taps.
+    Columns of the most frequent variant: behind the first ROWS columns, which also sum depthwise products, if
+    most columns are; else behind the depthwise taps.
     """
     first = core.rows if core.columns >= 2 * core.rows else core.dw_taps
-    places = np.linspace(first, core.columns - 1, 8).round().astype(int).tolist()
+    period, count = (2, 8) if core.w_bits > MANY_CELLS_BITS else (3, 12)
+    places = np.linspace(first, core.columns - 1, count).round().astype(int).tolist()
     chosen = list(dict.fromkeys(places))
-    return Plan(fit=tuple(chosen[0::2]), tiles=tuple(chosen[1::2]))
+    tiles = chosen[1::period]
+    return Plan(fit=tuple(place for place in chosen if place not in tiles), tiles=tuple(tiles))
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A tile: gate-level energy and the model's, pJ, of a column with its accumulator and requantiser lane."""
+    """A tile: energy on gates and by the model, pJ, of a column with its accumulator and requantiser lane."""
 
     network: str
     layer: str
     column: int
     cycles: int
+    zero_share: float
     measured_pj: tuple[float, ...]
     modelled_pj: tuple[float, ...]
 
@@ -110,122 +109,6 @@ class Tile:
     def error(self) -> float:
         """Relative error of the value."""
         return self.modelled_pj[1] / self.measured_pj[1] - 1
-
-
-# ------------------------------------------------------------------------------------------------- replays
-@dataclass(frozen=True)
-class Gates:
-    """A block in cells, ready to be replayed.
-
-    Attributes:
-        netlist: its cells.
-        library: the cells.
-        folder: where replays are kept.
-    """
-
-    netlist: Netlist
-    library: Library
-    folder: Path
-
-    def clock_pj(self, wires: bool = False) -> float:
-        """Return what the clock takes in a cycle in which nothing else moves."""
-        timing = analyse(self.netlist, self.library, WIRE_FF if wires else 0.0)
-        clock = self.netlist.ports.get("clk_i") or self.netlist.ports.get("clk")
-        if clock is None:
-            return 0.0
-        (bit,) = clock.bits
-        return float(timing.energy_pj[:, timing.bits.index(int(bit))].sum())
-
-    def energies(self, stimulus: Stimulus, delays: Delays) -> Floats:
-        """Return the energy of each cycle, pJ; kept under a hash of everything that it depends on.
-
-        Raises:
-            GatesError: an output differs from the recording, or a tool fails.
-        """
-        digest = hashlib.sha256()
-        wanted = [delays, PERIOD_NS, WIRE_FF, self.library.sha256, tool_versions("iverilog")]
-        for item in (wanted, stimulus.inputs, stimulus.expected):
-            digest.update(json.dumps(item, sort_keys=True).encode())
-        digest.update(self.netlist.path.read_bytes())
-        file = self.folder / f"{self.netlist.name}-{delays}-{digest.hexdigest()[:20]}.npy"
-        if file.exists():
-            kept: Floats = np.load(file, allow_pickle=False)
-            return kept
-        found = replay(self.netlist, self.library, stimulus, PERIOD_NS, delays, WIRE_FF).energy_pj
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".partial", delete=False) as part:
-            np.save(part, found, allow_pickle=False)
-        os.replace(part.name, file)  # noqa: PTH105 - a name, not a Path
-        return found
-
-
-Totalling = Callable[[Window], Totals]
-
-
-@dataclass(frozen=True)
-class Observed:
-    """Windows of a block: what happened in each, and what it took.
-
-    Attributes:
-        windows: the windows.
-        totals: events and features of each.
-        energy_pj: [bounds, windows].
-    """
-
-    windows: tuple[Window, ...]
-    totals: tuple[Totals, ...]
-    energy_pj: Floats
-
-    def column(self, name: str) -> Floats:
-        """Return the sums of an event or a feature, by window."""
-        return np.array([totals[name] for totals in self.totals])
-
-    @property
-    def cycles(self) -> Floats:
-        """Cycles of each window."""
-        return np.array([window.end - window.begin for window in self.windows], float)
-
-
-def observe(gates: Gates, windows: Sequence[Window], totals: Totalling, pool: ThreadPoolExecutor) -> Observed:
-    """Replay windows of a block, for each bound."""
-    found = segments(windows, gates.netlist)
-    energies = pool.map(lambda delays: gates.energies(found.stimulus, delays), BOUNDS)
-    sums = [[float(energy[a:b].sum()) for a, b in found.spans] for energy in energies]
-    return Observed(tuple(windows), tuple(totals(window) for window in windows), np.array(sums))
-
-
-def fit(observed: Observed, idle_pj: Floats, names: Sequence[str]) -> dict[str, Floats]:
-    """Return the energy of each event or feature, (lower, value, upper), by weighted least squares.
-
-    Args:
-        observed: the fit's windows.
-        idle_pj: clock energy of a cycle, by bound.
-        names: events and features of the block.
-
-    Relative errors count, of the energy with the clock. Events take nothing or more; slopes of features may be
-    negative: only sums have a meaning.
-    """
-    events = np.stack([observed.column(name) for name in names], axis=1)
-    solutions = []
-    for energy, idle in zip(observed.energy_pj, idle_pj, strict=True):
-        moving = energy - idle * observed.cycles
-        scale = 1 / energy
-        known = events.any(axis=0)
-        size = np.abs(events[:, known]).max(axis=0)
-        least = [0.0 if name in FITTED else -np.inf for name in np.array(names)[known]]
-        design = events[:, known] / size * scale[:, None]
-        solution = np.zeros(len(names))
-        solution[known] = lsq_linear(design, moving * scale, (least, np.inf), method="bvls").x / size
-        solutions.append(solution)
-    return {name: values for name, values in zip(names, np.array(solutions).T, strict=True)}
-
-
-def modelled(observed: Observed, idle_pj: Floats, energies: Mapping[str, Floats]) -> Floats:
-    """Return what the fit says of windows, [bounds, windows]."""
-    total = idle_pj[:, None] * observed.cycles[None, :]
-    for name, values in energies.items():
-        total = total + values[:, None] * observed.column(name)[None, :]
-    return np.asarray(total)
 
 
 # ------------------------------------------------------------------------------------------------- the unit
@@ -292,7 +175,9 @@ def streams_of(core: CoreConfig, plan: Plan) -> Streams:
     )
 
 
-def _column_window(streams: NetworkStreams, stream: Stream, layer: str, begin: int, end: int) -> Window | None:
+def _column_window(
+    streams: NetworkStreams, stream: Stream, layer: str, begin: int, end: int
+) -> Window | None:
     """Return a window, or None where the array does not work."""
     if not any(stream.signals["mac_i"][1][begin:end]):
         return None
@@ -304,10 +189,11 @@ def fit_windows(streams: NetworkStreams) -> list[tuple[int, Window]]:
     found = []
     for number, stream in enumerate(streams.columns):
         for layer, begin, end in streams.layers:
-            starts = [begin] if end - begin < SHORT else [int(begin + p * (end - begin)) for p in FIT_PLACES]
-            stop = end - begin if len(starts) == 1 else FIT_CYCLES
+            short = end - begin < SHORT
+            starts = [begin] if short else [int(begin + p * (end - begin)) for p in FIT_PLACES]
             for start in starts:
-                window = _column_window(streams, stream, layer, start, start + stop)
+                stop = end if short else start + FIT_CYCLES
+                window = _column_window(streams, stream, layer, start, stop)
                 if window:
                     found.append((number, window))
     return found
@@ -327,6 +213,14 @@ def tile_windows(streams: NetworkStreams) -> list[tuple[int, Window]]:
             if window and used and dense:
                 found.append((number, window))
     return found
+
+
+def zero_share(windows: Sequence[Window], w_bits: int) -> float:
+    """Return the share of zeros among the weights that a column's windows hold."""
+    words = [window.stream.signals["weight_q"] for window in windows]
+    spans = zip(words, windows, strict=True)
+    held = [value for (_, values), window in spans for value in values[window.begin : window.end]]
+    return float((unpack(held, words[0][0], w_bits) == 0).mean())
 
 
 def _beside(window: Window, stream: Stream) -> Window:
@@ -404,14 +298,24 @@ class Characterization:
         measured = sum((item.energy_pj for item in tiles.values()), np.zeros(1))
         said = sum((modelled(tiles[p], idle[p], energies[p]) for p in parts), np.zeros(1))
         checked = [
-            Tile(*window.layer.split("/"), window.stream.place, window.end - window.begin, tuple(m), tuple(s))
-            for window, m, s in zip(seen["column"], measured.T.tolist(), said.T.tolist(), strict=True)
+            Tile(
+                network=window.layer.partition("/")[0],
+                layer=window.layer.partition("/")[2],
+                column=window.stream.place,
+                cycles=window.end - window.begin,
+                zero_share=zero_share([window], core.w_bits),
+                measured_pj=tuple(on_gates),
+                modelled_pj=tuple(by_model),
+            )
+            for window, on_gates, by_model in zip(
+                seen["column"], measured.T.tolist(), said.T.tolist(), strict=True
+            )
         ]
         self._step()
         engines = self._engines(streams.fit[0])
         self._step()
-        table = self._table(blocks, idle, {k: v for e in energies.values() for k, v in e.items()}, engines,
-                            self._statistics(observed), checked)  # fmt: skip
+        fitted = {name: values for part in energies.values() for name, values in part.items()}
+        table = self._table(blocks, idle, fitted, engines, self._statistics(observed), checked)
         self._step()
         return table, checked
 
@@ -457,30 +361,31 @@ class Characterization:
     def _statistics(self, observed: Mapping[str, Observed]) -> LayerStatistics:
         """Return the mean features of the fit's streams."""
         column = observed["column"]
-        words = [w.stream.signals["weight_q"] for w in column.windows]
-        held = [value for (_, values), w in zip(words, column.windows, strict=True) for value in values[w.begin : w.end]]
-        share = float((unpack(held, words[0][0], self.core.w_bits) == 0).mean())
+        share = zero_share(column.windows, self.core.w_bits)
         macs = column.column("column_beat").sum() * self.core.rows
         means = {name: float(column.column(name).sum() / macs) for name in MAC}
         nonzero = {name: value / max(1 - share, 1e-9) for name, value in means.items()}
         nonzero["mac.operand_bits"] = means["mac.operand_bits"]
         zero = dict.fromkeys(MAC, 0.0) | {"mac.operand_bits": means["mac.operand_bits"]}
-        others = {}
-        for part, event, names in (("accumulator", "accumulate", ACCUMULATE), ("lane", "requantise", REQUANTISE)):
+        others: dict[str, float] = {}
+        kinds = (("accumulator", "accumulate", ACCUMULATE), ("lane", "requantise", REQUANTISE))
+        for part, event, names in kinds:
             count = max(float(observed[part].column(event).sum()), 1.0)
             others |= {name: float(observed[part].column(name).sum() / count) for name in names}
         return LayerStatistics(nonzero, zero, others, share)
 
     # --------------------------------------------------------------------------------------------- table
     def _control(self, blocks: Sequence[Block]) -> tuple[Floats, float]:
-        """Return the clock energy of everything that has no energy of its own, and the leakage of all cells, nW."""
+        """Return the clock energy of what has none of its own, and the leakage of all cells, nW."""
         own = {"npu_column", "npu_acc_lane", "npu_requant_lane", "npu_operands", "npu_tile_word"}
-        clock, leakage = np.zeros(len(BOUNDS)), 0.0
-        for block in blocks:
-            leakage += block.synthesize(self.library).leakage_nw * block.count
-            if block.module not in own:
-                clock = clock + self._clock(self.gates(block)) * block.count
-        return clock, leakage
+
+        def one(block: Block) -> tuple[Floats, float]:
+            leakage = block.synthesize(self.library).leakage_nw * block.count
+            mine = block.module in own
+            return np.zeros(len(BOUNDS)) if mine else self._clock(self.gates(block)) * block.count, leakage
+
+        clocks, leakages = zip(*self._pool.map(one, blocks), strict=True)
+        return np.sum(clocks, axis=0), sum(leakages)
 
     def _table(
         self, blocks: Sequence[Block], idle: Mapping[str, Floats], fitted: Mapping[str, Floats],
@@ -515,11 +420,13 @@ class Characterization:
         put("weight_word", np.sort(engines["npu_tile_word"]), "gate-measured", "npu_tile_word replayed")
         beat = (engines["npu_load"] + engines["npu_store"]) / 2
         put("bus_beat", np.sort(beat), "gate-measured", "npu_load and npu_store replayed")
-        put("external_byte", EXTERNAL_PJ_PER_BYTE, "literature", "DRAM, 1.3 to 2.6 nJ / 64 bit: Horowitz, ISSCC 2014")
+        dram = "DRAM, 1.3 to 2.6 nJ for 64 bits at 45 nm: Horowitz, ISSCC 2014"
+        put("external_byte", EXTERNAL_PJ_PER_BYTE, "literature", dram)
         for memory, name in _MEMORIES.items():
             item = memories[memory][1]
             for kind, pj in (("read", item.read_pj), ("write", item.write_pj)):
-                energies[f"{name}_{kind}"] = Energy(None, pj, None, "modelled", per[f"{name}_{kind}"], item.label)
+                key = f"{name}_{kind}"
+                energies[key] = Energy(None, pj, None, "modelled", per[key], item.label)
         errors = [abs(tile.error) for tile in tiles]
         return EnergyTable(
             unit=core.name,
@@ -537,6 +444,7 @@ class Characterization:
                 "mean_percent": round(100 * float(np.mean(errors)), 2),
                 "max_percent": round(100 * max(errors), 2),
                 "bias_percent": round(100 * float(np.mean([tile.error for tile in tiles])), 2),
+                "points": [_point(tile) for tile in tiles],
             },
             stimulus={
                 "structural_rtl_sha256": rtl_hash(structural_sources()),
@@ -548,8 +456,19 @@ class Characterization:
         )
 
 
+def _point(tile: Tile) -> dict[str, Any]:
+    """Return a tile as a table keeps it, energies in pJ a cycle."""
+    return {
+        "network": tile.network, "layer": tile.layer, "column": tile.column, "cycles": tile.cycles,
+        "zero_share": round(tile.zero_share, 3),
+        "measured": [round(value / tile.cycles, 3) for value in tile.measured_pj],
+        "modelled": [round(value / tile.cycles, 3) for value in tile.modelled_pj],
+    }  # fmt: skip
+
+
 _MEMORIES: Mapping[str, str] = {
-    "activations": "activation", "weights": "weight", "parameters": "parameter", "accumulators": "accumulator",
+    "activations": "activation", "weights": "weight", "parameters": "parameter", "accumulators":
+    "accumulator",
 }  # fmt: skip
 """Energies' names by the names of the memories."""
 

@@ -34,6 +34,8 @@ class Events:
         operand_words: words of ROWS activations that enter the array; depthwise words may come between beats.
         macs_useful: MACs that the layer asks for; those with padding of the input count.
         macs_padding: multipliers in these columns without a channel of the layer: their weights are zero.
+        macs_stale: multipliers of columns that a depthwise layer does not use, for each operand word: they
+            see its operands all the same, and hold weights of a layer before.
         tile_swaps: passes: the shadow tile becomes the active one.
         weight_words: 32-byte words from the weight scratchpad into the shadow tile.
         operand_reads: words of ROWS bytes read from the activation scratchpad; padding is not read.
@@ -56,6 +58,7 @@ class Events:
     operand_words: int = 0
     macs_useful: int = 0
     macs_padding: int = 0
+    macs_stale: int = 0
     tile_swaps: int = 0
     weight_words: int = 0
     operand_reads: int = 0
@@ -231,6 +234,7 @@ def _depthwise(given: Mapping[str, int], core: CoreConfig) -> dict[str, int]:
         "operand_words": words,
         "macs_useful": useful,
         "macs_padding": columns * core.rows - useful,
+        "macs_stale": (words * core.columns - columns) * core.rows,
         "tile_swaps": blocks * stripes * kernel_h * len(groups),
         "weight_words": blocks * stripes * tiles,
         "operand_reads": reads,

@@ -15,11 +15,15 @@ Ints = npt.NDArray[np.int64]
 Totals = dict[str, float]
 """Sums over some cycles by name of event or feature."""
 
-MAC = ("mac.operand_bits", "mac.active_bits", "mac.negative_bits", "mac.product_bits", "mac.sum_bits")
+MAC = (
+    "mac.operand_bits", "mac.active_bits", "mac.negative_bits", "mac.product_bits", "mac.crowded_bits",
+    "mac.sum_bits",
+)  # fmt: skip
 """Bits that toggle, for each MAC: of its activation; of an activation whose weight is not zero; of one whose
-weight is negative; of the product; of the column's sum, shared among its rows."""
-ACCUMULATE = ("accumulate.value_bits", "accumulate.sum_bits")
-"""Bits that toggle, for each accumulation of a column: of what is added; of the sum."""
+weight is negative; of the product; of the product, times the share of the column's products that move with it
+(glitches in the adders grow with them); of the column's sum, shared among its rows."""
+ACCUMULATE = ("accumulate.value_bits", "accumulate.old_bits", "accumulate.sum_bits")
+"""Bits that toggle, for each accumulation: of what is added, of what it is added to, of the sum."""
 REQUANTISE = ("requantise.sum_bits", "requantise.product_bits")
 """Bits that toggle, for each result of a lane: of the sum with its bias, shifted; of the product."""
 FEATURES = (*MAC, *ACCUMULATE, *REQUANTISE)
@@ -41,14 +45,21 @@ def unpack(values: Sequence[int], width: int, lane_bits: int) -> Ints:
 
 def toggles(a: Ints, b: Ints, bits: int) -> Ints:
     """Return how many of the low bits differ, element by element."""
-    if bits == PRODUCT_BITS:
-        return np.bitwise_count((a ^ b).view(np.uint64)).astype(np.int64)
-    return np.bitwise_count((a ^ b) & ((1 << bits) - 1)).astype(np.int64)
+    differing = (a ^ b).view(np.uint64)
+    if bits < PRODUCT_BITS:
+        differing = differing & np.uint64((1 << bits) - 1)
+    counts: Ints = np.bitwise_count(differing).astype(np.int64)
+    return counts
 
 
 def steps(values: Ints, bits: int) -> Ints:
     """Return how many bits of each value differ from the value before it, along the first axis."""
     return toggles(values[1:], values[:-1], bits)
+
+
+def steps_along(values: Ints, bits: int) -> Ints:
+    """Return the same along the last axis but one: [..., cycles, rows]."""
+    return toggles(values[..., 1:, :], values[..., :-1, :], bits)
 
 
 def mac_totals(operands: Ints, weights: Ints, a_bits: int, w_bits: int) -> Totals:
@@ -64,12 +75,15 @@ def mac_totals(operands: Ints, weights: Ints, a_bits: int, w_bits: int) -> Total
     now = weights[..., 1:, :]
     product = operands * weights
     total = product.sum(axis=-1)
+    product_bits = steps_along(product, a_bits + w_bits)
+    crowd = (product_bits > 0).mean(axis=-1)
     sum_bits = a_bits + w_bits + (rows - 1).bit_length()
     return {
         "mac.operand_bits": float(np.broadcast_to(bits, now.shape).sum()),
         "mac.active_bits": float((bits * (now != 0)).sum()),
         "mac.negative_bits": float((bits * (now < 0)).sum()),
-        "mac.product_bits": float(toggles(product[..., 1:, :], product[..., :-1, :], a_bits + w_bits).sum()),
+        "mac.product_bits": float(product_bits.sum()),
+        "mac.crowded_bits": float((product_bits.sum(axis=-1) * crowd).sum()),
         "mac.sum_bits": float(toggles(total[..., 1:], total[..., :-1], sum_bits).sum()),
     }
 
@@ -104,6 +118,7 @@ def accumulator_totals(signals: Signals, begin: int, end: int) -> Totals:
     return {
         "accumulate": float(add.sum()),
         "accumulate.value_bits": float(steps(_word(signals, "value_i", part), ACC_BITS).sum()),
+        "accumulate.old_bits": float(steps(_word(signals, "old", part), ACC_BITS).sum()),
         "accumulate.sum_bits": float(steps(_word(signals, "sum_o", part), ACC_BITS).sum()),
     }
 

@@ -2,7 +2,8 @@
 
 Everything that happens is counted (`mapping.energy.events`) and priced by the table of its unit. In every
 cycle all units of the system take what their clocks and their leakage take, those without work too. Padding
-of the array counts as MACs with zero weights. What the vector operators' own path takes is not in the tables.
+of the array counts as MACs with zero weights, columns that a depthwise layer leaves as MACs with the usual
+statistics. What the vector operators' own path takes is not in the tables.
 """
 
 from __future__ import annotations
@@ -135,6 +136,7 @@ class _Prices:
                 self.cycle[:, group] += energy
             for count, energies in PRICED.items():
                 self._fixed[:, group, COUNTS.index(count)] += energy * energies.get(item.name, 0)
+        self._usual_means = table.statistics.means
         self.usual = self.priced(table.statistics)
 
     def _energy(self, name: str) -> Floats:
@@ -150,6 +152,7 @@ class _Prices:
             if kind == "mac":
                 prices[:, group, COUNTS.index("macs_useful")] += slope * means[name]
                 prices[:, group, COUNTS.index("macs_padding")] += slope * statistics.zero[name]
+                prices[:, group, COUNTS.index("macs_stale")] += slope * self._usual_means[name]
             else:
                 count = "accumulations" if kind == "accumulate" else "requantised"
                 prices[:, group, COUNTS.index(count)] += slope * means[name]

@@ -1,8 +1,8 @@
 """Windows of recorded streams as stimuli of a block's netlist.
 
-Windows of one block follow each other in one stimulus. Before each, some cycles bring the block's registers to
-a known state; their energy does not count. Outputs are compared with the recording in every cycle in which they
-follow from what the block has seen.
+Windows of one block follow each other in one stimulus. Before each, some cycles bring the block's registers
+to a known state; their energy does not count. Outputs are compared with the recording in every cycle in which
+they follow from what the block has seen.
 """
 
 from __future__ import annotations
@@ -151,5 +151,5 @@ _BLOCKS: Mapping[
     "npu_acc_lane": (_prepare_accumulator, _known_accumulator),
     "npu_requant_lane": (_prepare_lane, _known_lane),
 }
-"""For each block how its registers are set, and from when on its outputs are known. All others begin with a reset
-or with registers that are zero, as their recordings do."""
+"""For each block how its registers are set, and from when on its outputs are known. All others begin with a
+reset or with registers that are zero, as their recordings do."""

@@ -73,6 +73,7 @@ def program() -> Program:
         ("external_byte", Events(parameter_loads=1, stores=2, marks=4, fetches=8), "external_memory", 240),
         ("mac.one", Events(macs_useful=8, macs_padding=3), "array", 8 * 0.875 + 3 * 0.5),
         ("mac.toggles", Events(macs_useful=8, macs_padding=3), "array", 8 * 3.0625 + 3 * 0.25),
+        ("mac.toggles", Events(macs_stale=8), "array", 8 * 3.0625),
         ("accumulate.toggles", Events(accumulations=5), "accumulators", 40),
         ("requantise.toggles", Events(requantised=5), "requantiser", 10),
     ],
@@ -104,7 +105,7 @@ def test_idle_energy_goes_with_the_cycles(tmp_path: Path, name: str, times: int)
 def test_every_coefficient_and_every_count_has_a_place() -> None:
     priced = {name for energies in PRICED.values() for name in energies}
     assert priced == {item.name for item in COEFFICIENTS if item.group != "idle"}
-    others = {"array_beats", "macs_useful", "macs_padding", "vector_words", "commands"}
+    others = {"array_beats", "macs_useful", "macs_padding", "macs_stale", "vector_words", "commands"}
     assert set(PRICED) == set(COUNTS) - others
 
 
