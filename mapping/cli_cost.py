@@ -126,8 +126,7 @@ def predict(
     mapping: Annotated[Path | None, typer.Option(help="MAP.yaml: which unit makes which channels")] = None,
     input_file: Annotated[
         Path | None,
-        typer.Option("--input", help="input (.npy) whose activations the energy is of; default: a random
-        one"),
+        typer.Option("--input", help="input (.npy) whose values the energy is of; default: random"),
     ] = None,
     settings: Setting = [],  # noqa: B006  # as above
     phases: Annotated[bool, typer.Option(help="print what the cycles are made of")] = True,

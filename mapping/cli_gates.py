@@ -50,7 +50,7 @@ def synth(
         if unit not in CORES:
             raise AreaError(f"no unit {unit!r}; there are {', '.join(CORES)}")
     wanted = list(dict.fromkeys(["w8", *(units or CORES)]))
-    names = libraries or list(LIBRARIES)
+    names = list(dict.fromkeys(libraries or LIBRARIES))
     made: dict[str, list[UnitArea]] = {name: [] for name in names}
     with progress() as bar:
         show = Tasks(bar)

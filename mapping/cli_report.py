@@ -84,7 +84,7 @@ def report(
             for unit, mine in wanted
         ]
     cores = [core for unit, mine in wanted for core in pair_of(mine).cores if unit in (core.name, PAIR)]
-    energy = gather_energy(list(dict.fromkeys(cores)), pair_of(()), tables)
+    energy = gather_energy(list(dict.fromkeys(cores)), pair_of(settings), tables)
     text = page(found, energy)
     write_atomically(path, lambda file: file.write(text.encode()))
     for item in found:

@@ -154,8 +154,8 @@ def gate(kind: str, a: int | str, b: int | str, y: int, **parameters: str) -> di
 
 def test_modules_are_equal_if_nothing_but_numbers_of_nets_and_names_differs() -> None:
     design = {
-        "m$1": module({"$a$1": gate("$and", 2, 3, 5), "$o$2": gate("$or", 5, "1", 4, MEMID="x")}),
-        "m$2": module({"$a$8": gate("$and", 2, 3, 9), "$o$10": gate("$or", 9, "1", 4, MEMID="y")}),
+        "m$1": module({"$x$1": gate("$and", 2, 3, 5), "$x$2": gate("$or", 5, "1", 4, MEMID="x")}),
+        "m$2": module({"$x$9": gate("$and", 2, 3, 9), "$x$10": gate("$or", 9, "1", 4, MEMID="y")}),
         "m$3": module({"$a$1": gate("$and", 2, 2, 5), "$o$2": gate("$or", 5, "1", 4)}),
         "m$4": module({"$a$1": gate("$and", 2, 3, 5), "$o$2": gate("$or", 5, "0", 4)}),
         "m$5": module({"$a$1": gate("$and", 2, 3, 5), "$o$2": gate("$or", 5, "1", 4, WIDTH="1")}),

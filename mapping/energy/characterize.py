@@ -53,7 +53,7 @@ from mapping.energy.replays import (
     observe,
 )
 from mapping.energy.tables import COEFFICIENTS, Energy, EnergyTable, LayerStatistics, Method
-from mapping.energy.windows import Window
+from mapping.energy.windows import Window, pruned
 from tb.build import build_root, rtl_hash, structural_sources
 from tb.config import CoreConfig, SocConfig
 
@@ -64,6 +64,8 @@ FIT_PLACES = (0.15, 0.5, 0.8)
 TILE_PLACE = 0.4
 MANY_CELLS_BITS = 4
 """Widths above have columns of so many cells that fewer of them are replayed."""
+PRUNED_BITS, PRUNED = 3, (0.5, 0.9)
+"""Least width whose weights are pruned for some windows, and the shares of zeros."""
 SHORT = 160
 """Cycles of a layer that is one window."""
 
@@ -199,6 +201,23 @@ def fit_windows(streams: NetworkStreams) -> list[tuple[int, Window]]:
     return found
 
 
+def pruned_windows(windows: Sequence[Window], core: CoreConfig) -> list[Window]:
+    """Return some of a fit's windows with more zeros among the weights than real layers of 8 bits have."""
+    if core.w_bits < PRUNED_BITS:
+        return []
+    dense = [
+        window
+        for window in windows
+        if window.end - window.begin == FIT_CYCLES
+        and not any(window.stream.signals["depthwise_i"][1][window.begin - 1 : window.end])
+    ]
+    return [
+        pruned(window, PRUNED[i // 3 % len(PRUNED)], core.a_bits, core.w_bits)
+        for i, window in enumerate(dense)
+        if i % 3 == 0
+    ]
+
+
 def tile_windows(streams: NetworkStreams) -> list[tuple[int, Window]]:
     """Return the tiles: TILE_CYCLES in a convolution whose layer uses the column, for each column."""
     found = []
@@ -288,6 +307,7 @@ class Characterization:
         }
         idle = {part: self._clock(gates) for part, gates in parts.items()}
         windows = self._windows(streams.fit, fit_windows)
+        windows["column"] += pruned_windows(windows["column"], core)
         observed, energies = {}, {}
         for part, gates in parts.items():
             observed[part] = observe(gates, windows[part], totals[part], self._pool)

@@ -143,15 +143,16 @@ class _Prices:
         return np.array(self.table.energies[name].bounds)
 
     def priced(self, statistics: LayerStatistics) -> Floats:
-        """Return the prices, (bounds, groups, counts), with given statistics."""
+        """Return the prices, (bounds, groups, counts), with given means, else the table's."""
         prices: Floats = self._fixed.copy()
-        means = statistics.means
+        means = self._usual_means | statistics.means
+        zeros = {**self.table.statistics.zero, **statistics.zero}
         for name in self.table.features:
             kind = name.partition(".")[0]
             group, slope = GROUPS.index(FEATURE_GROUPS[kind]), self._energy(name)
             if kind == "mac":
                 prices[:, group, COUNTS.index("macs_useful")] += slope * means[name]
-                prices[:, group, COUNTS.index("macs_padding")] += slope * statistics.zero[name]
+                prices[:, group, COUNTS.index("macs_padding")] += slope * zeros[name]
                 prices[:, group, COUNTS.index("macs_stale")] += slope * self._usual_means[name]
             else:
                 count = "accumulations" if kind == "accumulate" else "requantised"

@@ -60,6 +60,7 @@ CELL_COLOURS = {
 MEMORY_COLOURS = (ORANGE, "#eba768", "#f4cfae", "#b35a0c")
 SMALL = 0.04
 """Share of a unit's cells below which a group of cells counts as others; the array never does."""
+PALE_GREY = "#cbd2d9"
 LOWER, VALUE, UPPER = range(3)
 BLANK: Mapping[str, Any] = {"facecolor": "white", "linewidth": 0, "pad": 0.6}
 """What is behind words that stand on lines."""
@@ -181,6 +182,7 @@ class MacEnergy:
         shares: (N,) shares of zero weights, rising from 0 to 1.
         energy_pj: (3, N) lower, value, upper.
         usual: the share of zeros in the streams that were measured.
+        known: least and largest share of zeros of what was measured; beyond them lines are extrapolated.
     """
 
     label: str
@@ -188,6 +190,11 @@ class MacEnergy:
     shares: Vector
     energy_pj: Vector
     usual: float
+    known: tuple[float, float]
+
+    def knows(self, share: float) -> bool:
+        """Return whether a share of zeros lies in what was measured."""
+        return self.known[0] <= share <= self.known[1]
 
     def at(self, share: float) -> Vector:
         """Return lower, value and upper at a share of zeros."""
@@ -207,12 +214,13 @@ def per_mac(units: Sequence[MacEnergy]) -> Figure:
     _over_widths(left, units)
     for axis, unit, colour in zip(others, units, _cycle(UNIT_COLOURS), strict=False):
         for other in units:
-            axis.plot(100 * other.shares, other.energy_pj[VALUE], color="#cbd2d9", linewidth=1.0)
-        percent = 100 * unit.shares
-        axis.fill_between(
-            percent, unit.energy_pj[LOWER], unit.energy_pj[UPPER], color=colour, alpha=0.17, linewidth=0
-        )
-        axis.plot(percent, unit.energy_pj[VALUE], color=colour, linewidth=1.8)
+            axis.plot(100 * other.shares, other.energy_pj[VALUE], color=PALE_GREY, linewidth=0.9)
+        inside = np.linspace(*unit.known, 11)
+        lower, value, upper = np.array([unit.at(share) for share in inside.tolist()]).T
+        axis.fill_between(100 * inside, lower, upper, color=colour, alpha=0.2, linewidth=0)
+        dashed: dict[str, Any] = {"linewidth": 1.1, "linestyle": (0, (3, 2))}
+        axis.plot(100 * unit.shares, unit.energy_pj[VALUE], color=colour, **dashed)
+        axis.plot(100 * inside, value, color=colour, linewidth=2.2)
         usual = unit.at(unit.usual)[VALUE]
         dot: dict[str, Any] = {"markersize": 6.5, "markeredgecolor": "white", "zorder": 4, "clip_on": False}
         axis.plot(100 * unit.usual, usual, "o", color=colour, **dot)
@@ -230,9 +238,12 @@ def _over_widths(axis: Axes, units: Sequence[MacEnergy]) -> None:
     entries = []
     for i, (share, colour) in enumerate(zip(SHARES, SHADES, strict=True)):
         lower, value, upper = np.array([unit.at(share) for unit in rising]).T
+        known = np.array([unit.knows(share) for unit in rising])
         places = widths + 0.15 * (i - middle)
-        axis.plot(places, value, "-o", color=colour, linewidth=1.6, markersize=5)
-        axis.vlines(places, lower, upper, color=colour, linewidth=1.2, alpha=0.8)
+        axis.plot(places, value, color=colour, linewidth=1.2)
+        dots: dict[str, Any] = {"s": 28, "edgecolors": colour, "linewidths": 1.2, "zorder": 3}
+        axis.scatter(places, value, color=[colour if inside else "white" for inside in known], **dots)
+        axis.vlines(places[known], lower[known], upper[known], color=colour, linewidth=1.2, alpha=0.8)
         entries.append(("●", colour, f"{100 * share:.0f} %"))
     entries[-1] = (*entries[-1][:2], f"{entries[-1][2]} zero weights")
     axis.set_xticks(sorted(set(widths.tolist())))

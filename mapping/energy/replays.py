@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -15,22 +16,32 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import lsq_linear
 
+import gates
 from gates.liberty import Library
 from gates.netlist import Netlist
 from gates.replay import Delays, Stimulus, replay
 from gates.timing import analyse
 from gates.tools import tool_versions
 from mapping.energy.features import Totals
-from mapping.energy.tables import FITTED
 from mapping.energy.windows import Window, segments
 
 Floats = npt.NDArray[np.float64]
 BOUNDS: tuple[Delays, ...] = ("zero", "cells", "wires")
 """How the replays of lower, value and upper are annotated."""
+FREE = ("mac.negative_bits", "mac.crowded_bits")
+"""Features that say where others take less than usual: their slopes may be negative."""
 PERIOD_NS = 30.0
 """Clock period of all units: longer than every block's slowest path, with the load of wires too."""
 WIRE_FF = 3.0
 """Load of wires for each pin driven, fF, in the upper bound."""
+
+
+@functools.cache
+def _method() -> str:
+    """Return a hash of the programs that an energy depends on."""
+    folder = Path(gates.__file__).parent
+    names = ("liberty", "netlist", "timing", "replay")
+    return hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in names)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ class Gates:
             GatesError: an output differs from the recording, or a tool fails.
         """
         digest = hashlib.sha256()
-        wanted = [delays, PERIOD_NS, WIRE_FF, self.library.sha256, tool_versions("iverilog")]
+        wanted = [delays, PERIOD_NS, WIRE_FF, self.library.sha256, tool_versions("iverilog"), _method()]
         for item in (wanted, stimulus.inputs, stimulus.expected):
             digest.update(json.dumps(item, sort_keys=True).encode())
         digest.update(self.netlist.path.read_bytes())
@@ -123,8 +134,7 @@ def fit(observed: Observed, idle_pj: Floats, names: Sequence[str]) -> dict[str, 
         names: events and features of the block.
 
     Errors count relative to the root of the energy with the clock: between relative errors, which idle
-    windows would rule, and absolute ones. Events take nothing or more; slopes of features may be negative:
-    only sums have a meaning.
+    windows would rule, and absolute ones. Nothing takes less than nothing, but for the features of `FREE`.
     """
     events = np.stack([observed.column(name) for name in names], axis=1)
     solutions = []
@@ -133,7 +143,7 @@ def fit(observed: Observed, idle_pj: Floats, names: Sequence[str]) -> dict[str, 
         scale = 1 / np.sqrt(energy)
         known = events.any(axis=0)
         size = np.abs(events[:, known]).max(axis=0)
-        least = [0.0 if name in FITTED else -np.inf for name in np.array(names)[known]]
+        least = [-np.inf if name in FREE else 0.0 for name in np.array(names)[known]]
         design = events[:, known] / size * scale[:, None]
         solution = np.zeros(len(names))
         solution[known] = lsq_linear(design, moving * scale, (least, np.inf), method="bvls").x / size

@@ -25,8 +25,8 @@ def energy_model(config: SocConfig, folder: Path = FOLDER) -> tuple[EnergyModel 
 
 
 def scale_of(pj: float) -> tuple[float, str]:
-    """Return a unit for an energy: pJ in it, and its name; the number then has three digits or more."""
-    return next(((size, name) for size, name in UNITS if pj >= 100 * size), UNITS[-1])
+    """Return a unit for an energy: pJ in it, and its name; the number then is 10 or more."""
+    return next(((size, name) for size, name in UNITS if pj >= 10 * size), UNITS[-1])
 
 
 def energy_table(found: NetworkEnergy, name: str) -> Table:

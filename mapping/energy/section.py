@@ -22,7 +22,7 @@ from mapping.cost.model import CostModel
 from mapping.cost.tables import FOLDER
 from mapping.energy import plots
 from mapping.energy.model import EnergyModel, NetworkEnergy
-from mapping.energy.plots import LOWER, UPPER, VALUE, MacEnergy, NetworkBars, Tiles, UnitBar
+from mapping.energy.plots import VALUE, MacEnergy, NetworkBars, Tiles, UnitBar
 from mapping.energy.recording import real_input, real_network
 from mapping.energy.report import scale_of
 from mapping.energy.statistics import network_statistics
@@ -63,6 +63,11 @@ class UnitEnergy:
     tiles: Tiles | None
     network: NetworkEnergy | None
     current: bool
+
+    @property
+    def mac(self) -> MacEnergy:
+        """What a MAC in the array takes."""
+        return mac_energy(self.table, self.title, self.tiles)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +164,7 @@ def network_energy(
     return model.predicted(compiled.program, network_statistics(compiled, source))
 
 
-def mac_energy(table: EnergyTable, title: str) -> MacEnergy:
+def mac_energy(table: EnergyTable, title: str, tiles: Tiles | None = None) -> MacEnergy:
     """Return what a MAC in the array takes: its features, and its share of the beat and of the clock.
 
     A column's beat and clock are shared among its rows, as if all multiplied in every cycle.
@@ -167,6 +172,7 @@ def mac_energy(table: EnergyTable, title: str) -> MacEnergy:
     Args:
         table: the unit's energies.
         title: of the unit.
+        tiles: what was measured; without them only the streams' own share of zeros counts as measured.
     """
     fixed = np.add(table.energies["column_beat"].bounds, table.energies["column_idle"].bounds)
     fixed = fixed / table.parameters["rows"]
@@ -179,8 +185,15 @@ def mac_energy(table: EnergyTable, title: str) -> MacEnergy:
             if name.startswith("mac.")
         ]
         lines.append(fixed + np.sum(slopes, axis=0))
+    usual = table.statistics.zero_share
+    seen = np.append(tiles.zero_shares, usual) if tiles else np.array([usual])
     return MacEnergy(
-        title, table.parameters["w_bits"], ZERO_SHARES, np.array(lines).T, table.statistics.zero_share
+        label=title,
+        w_bits=table.parameters["w_bits"],
+        shares=ZERO_SHARES,
+        energy_pj=np.array(lines).T,
+        usual=usual,
+        known=(float(seen.min()), float(seen.max())),
     )
 
 
@@ -219,8 +232,6 @@ def load_area(path: Path) -> tuple[Mapping[str, Any], dict[str, tuple[UnitBar, .
     Raises:
         AreaError: it is missing, damaged or newer than this program; the message says how to make it.
     """
-    if not path.exists():
-        raise AreaError(f"{path}: there is no area table; {AREA_REMEDY}")
     table = read_area(path)
     try:
         bars = {
@@ -228,11 +239,10 @@ def load_area(path: Path) -> tuple[Mapping[str, Any], dict[str, tuple[UnitBar, .
             for library, units in table["units"].items()
             if units
         }
-        absent = {"date", "rtl_sha256", "tools"} - set(table)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise AreaError(f"{path}: is damaged ({error}); {AREA_REMEDY}") from None
-    if absent or not bars:
-        raise AreaError(f"{path}: is damaged (no {', '.join(sorted(absent)) or 'units'}); {AREA_REMEDY}")
+    if not bars:
+        raise AreaError(f"{path}: has no units; {AREA_REMEDY}")
     return table, bars
 
 
@@ -287,7 +297,7 @@ def _published(units: Sequence[UnitEnergy]) -> str:
     library = units[0].table.library["name"]
     factor = scaling(library)
     ours = {
-        MULTIPLY_ADD: ("a MAC in the array, no zero weights", _dense),
+        MULTIPLY_ADD: ("a MAC in the array, with the measured streams", _usual_mac),
         SRAM_BYTE: ("byte read from the activation scratchpad", _scratchpad_byte),
         DRAM_BYTE: ("byte of external memory", lambda table: table.energies["external_byte"].value),
     }
@@ -303,7 +313,7 @@ def _published(units: Sequence[UnitEnergy]) -> str:
     head = [
         f"published, {nm:g} nm, {volt:g} V, pJ",
         "there",
-        f"scaled to {here}",
+        f"scaled to {escape(here)}",
         *(escape(unit.title) for unit in units),
         f"ours, {escape(library)}",
     ]
@@ -314,7 +324,7 @@ def _published(units: Sequence[UnitEnergy]) -> str:
     if factor:
         note += (
             f"Scaled is {factor:.1f} times as much, the feature size times the square of the supply: a first "
-            "order, good to a factor of about two. "
+            "order, no more. "
         )
     note += "Our SRAM is modelled with CACTI 7, our external memory is taken from the same publication."
     return html.table(head, rows, 2 + len(units)) + f'<p class="note">{escape(note)}</p>\n'
@@ -325,8 +335,8 @@ def _span(pj: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _dense(table: EnergyTable) -> float:
-    return float(mac_energy(table, "").at(0.0)[VALUE])
+def _usual_mac(table: EnergyTable) -> float:
+    return float(mac_energy(table, "").at(table.statistics.zero_share)[VALUE])
 
 
 def _scratchpad_byte(table: EnergyTable) -> float:
@@ -344,8 +354,9 @@ CAPTIONS: Mapping[str, str] = {
     "per_mac": (
         "<b>Energy of a MAC in the array</b>: multiplier, adder tree and clock of a column, without "
         "accumulators, memories and idle cycles. Lines are the fit's, with the toggles of the streams that "
-        "were measured; a dot marks their own share of zeros, far from it the lines are extrapolated. Bands "
-        "and bars reach from no glitches to the load of wires; grey are the other units."
+        "were measured; a dot marks their own share of zeros. Dashed lines and hollow dots are extrapolated "
+        "beyond the shares of zeros of the tiles. Bands and bars reach from no glitches to the load of "
+        "wires; grey are the other units."
     ),
     "tiles": (
         "<b>Gates against the model</b>, on tiles that the fit did not see: a column with its accumulator "
@@ -369,8 +380,7 @@ def figures(found: EnergyReport) -> dict[str, Figure]:
     if found.area:
         drawn["area"] = plots.area(found.area)
     if found.units:
-        macs = [mac_energy(unit.table, unit.title) for unit in found.units]
-        drawn["per_mac"] = plots.per_mac(macs)
+        drawn["per_mac"] = plots.per_mac([unit.mac for unit in found.units])
     sets = [unit.tiles for unit in found.units if unit.tiles]
     if sets:
         drawn["tiles"] = plots.tiles(sets)
@@ -440,6 +450,7 @@ def _areas(found: EnergyReport) -> str:
 def _macs(units: Sequence[UnitEnergy]) -> str:
     head = [
         "unit",
+        "measured streams, pJ",
         *(f"{100 * share:.0f} % zeros, pJ" for share in plots.SHARES),
         "tiles",
         "mean error",
@@ -448,18 +459,22 @@ def _macs(units: Sequence[UnitEnergy]) -> str:
     ]
     rows = []
     for unit in units:
-        mac = mac_energy(unit.table, unit.title)
-        values = []
-        for share in plots.SHARES:
-            low, value, high = mac.at(share)[[LOWER, VALUE, UPPER]].tolist()
-            values.append(f"{value:.2f} ({low:.2f} to {high:.2f})")
+        mac = unit.mac
+        values = [f"{_bounded(mac, mac.usual)}, {100 * mac.usual:.0f} % zeros"]
+        values += [_bounded(mac, share) for share in plots.SHARES]
         errors: tuple[str, ...] = ("none", "", "")
         if unit.tiles:
             found: Vector = np.abs(unit.tiles.errors)
             errors = (str(len(found)), f"{found.mean():.1f} %", f"{found.max():.1f} %")
         methods = dict.fromkeys(energy.method for energy in unit.table.energies.values())
         rows.append([escape(unit.title), *values, *errors, escape(", ".join(methods))])
-    return html.table(head, rows, len(plots.SHARES) + 3)
+    note = "Lower and upper bounds in brackets; none where a value is extrapolated beyond what was measured."
+    return html.table(head, rows, len(plots.SHARES) + 4) + f'<p class="note">{note}</p>\n'
+
+
+def _bounded(mac: MacEnergy, share: float) -> str:
+    low, value, high = mac.at(share).tolist()
+    return f"{value:.2f} ({low:.2f} to {high:.2f})" if mac.knows(share) else f"{value:.2f}"
 
 
 def _provenance(found: EnergyReport) -> str:
@@ -480,6 +495,6 @@ def _row(document: Mapping[str, Any], library: str, current: bool, command: str)
         state = f'<span class="over">which is not the present RTL: run npuloop {escape(command)}</span>'
     tools = ", ".join(f"{name} {version}" for name, version in document["tools"].items())
     return (
-        f"{escape(str(document['date']))}, cells of {escape(library)}; RTL <code>"
+        f"{escape(str(document.get('date')))}, cells of {escape(library)}; RTL <code>"
         f"{escape(str(document['rtl_sha256'])[:16])}</code>, {state}; {escape(tools)}"
     )

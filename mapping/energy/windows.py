@@ -8,10 +8,13 @@ they follow from what the block has seen.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from gates.netlist import Netlist
 from gates.replay import Stimulus
+from mapping.energy.features import unpack
 from mapping.energy.recording import Stream
 
 Cycle = dict[str, int]
@@ -26,6 +29,40 @@ class Window:
     stream: Stream
     begin: int
     end: int
+
+
+def pruned(window: Window, share: float, a_bits: int, w_bits: int) -> Window:
+    """Return a column's window as if a share of its weights were zero, with the sums that follow.
+
+    Which weights are zero is drawn for each tile, from a fixed seed. Not for depthwise beats.
+    """
+    rng = np.random.default_rng(round(1000 * share))
+    signals, end = dict(window.stream.signals), window.end
+    width, held = signals["weight_q"]
+    rows = width // w_bits
+    lane = (1 << w_bits) - 1
+    kept: dict[int, int] = {}  # by tile
+
+    def thinned(tile: int) -> int:
+        if tile not in kept:
+            stays = rng.random(rows) >= share
+            kept[tile] = tile & sum(lane << (w_bits * row) for row in range(rows) if stays[row])
+        return kept[tile]
+
+    before = max(window.begin - 1, 0)
+    weights = [*held[:before], *map(thinned, held[before:end])]
+    signals["weight_q"] = (width, weights)
+    tiles = signals["tile_i"][1]
+    signals["tile_i"] = (width, [*tiles[:before], *map(thinned, tiles[before:end])])
+    operands = unpack(signals["operand"][1][before:end], signals["operand"][0], a_bits)
+    bits = signals["sum_o"][0]
+    sums = ((operands * unpack(weights[before:end], width, w_bits)).sum(axis=1) & ((1 << bits) - 1)).tolist()
+    shown = [0] * (before + 1)
+    for total, mac in zip(sums, signals["mac_i"][1][before:end], strict=True):
+        shown.append(total if mac else shown[-1])
+    signals["sum_o"] = (bits, shown)
+    stream = replace(window.stream, signals=signals)
+    return replace(window, layer=f"{window.layer}, {share:.0%} pruned", stream=stream)
 
 
 @dataclass(frozen=True)

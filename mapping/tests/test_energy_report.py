@@ -110,8 +110,8 @@ def test_shapes_are_printed_with_their_energies(
     assert "no energy: " in output
 
 
-def test_units_of_energies_leave_three_digits() -> None:
-    assert [scale_of(pj)[1] for pj in (0.0, 5.0, 99_999.0, 1e5, 99e6, 1e8, 2e12)] == [
+def test_units_of_energies_leave_two_digits() -> None:
+    assert [scale_of(pj)[1] for pj in (0.0, 5.0, 9_999.0, 1e4, 9.9e6, 1e7, 2e12)] == [
         "pJ", "pJ", "pJ", "nJ", "nJ", "µJ", "mJ"
     ]  # fmt: skip
 

@@ -12,8 +12,7 @@ from tb.session import Session
 
 SYSTEMS = {
     "pair": SocConfig((NPU8, NPU_LB)),
-    "w5_a6": system_of("npu_lb", ("W_BITS=5", "A_BITS=6", "DW_TAPS=3", "LANES=4")),
-    "32x32": system_of("npu_lb", ("W_BITS=2", "ROWS=32", "COLS=32")),
+    "w5_a6": system_of("npu_lb", ("W_BITS=5", "A_BITS=6", "AXI_BITS=64", "DW_TAPS=3")),
 }
 
 
@@ -22,7 +21,7 @@ def test_the_structural_design_equals_the_behavioural_one_in_results_and_cycles(
     config = SYSTEMS[system]
     with (
         Session(config, opt="-O1", rtl=structural_sources()) as structural,
-        Session(config, opt="-O1") as behavioural,
+        Session(config) as behavioural,
     ):
         for core in config.cores:
             unit = core_of(config, core.name)

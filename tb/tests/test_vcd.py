@@ -27,7 +27,7 @@ $timescale 1ps $end
     $var wire 70 $ wide [69:0] $end
     $var wire 8 " data_i [7:0] $end
    $upscope $end
-   $var wire 4 % late [3:0] $end
+   $var wire 4 % late[3:0] $end
   $upscope $end
   $scope module i_other $end
    $var wire 2 & other [1:0] $end
