@@ -92,8 +92,11 @@ def blocks_of(core: CoreConfig, axi_bits: int = 128, sources: Sequence[Path] | N
     listed = json.loads((folder / "blocks.json").read_text())
     return [
         Block(
-            name=entry["name"], module=entry["module"], file=folder / entry["file"],
-            children=tuple(entry["children"]), paths=tuple(entry["paths"]),
+            name=entry["name"],
+            module=entry["module"],
+            file=folder / entry["file"],
+            children=tuple(entry["children"]),
+            paths=tuple(entry["paths"]),
         )
         for entry in listed
     ]

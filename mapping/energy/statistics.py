@@ -100,9 +100,13 @@ def _conv(layer: Layer, taps: Ints, core: CoreConfig, channels: Ints) -> LayerSt
     some = slice(min(PASSES, len(operands)))
     stream = operands[some].reshape(-1, core.rows)
     weight_stream = np.repeat(tiles[:, some], pixels, axis=1)
-    useful = len(channels) * pixels * sum(
-        min(core.rows, in_channels - core.rows * (index // (kernel_h * kernel_w)))
-        for index in range(len(operands[some]))
+    useful = (
+        len(channels)
+        * pixels
+        * sum(
+            min(core.rows, in_channels - core.rows * (index // (kernel_h * kernel_w)))
+            for index in range(len(operands[some]))
+        )
     )
     totals = mac_totals(stream, weight_stream, core.a_bits, core.w_bits)
     return _layer(

@@ -145,9 +145,7 @@ def test_layers_and_units_sum_to_the_network(model: EnergyModel, program: Progra
 def test_a_network_is_its_events_and_the_clocks_of_all_units(model: EnergyModel, program: Program) -> None:
     cycles = 12_345.0
     found = model.program_energy(program, cycles)
-    moving = sum(
-        model.energy(unit, item).value_pj for (_, unit), item in events(program, CONFIG).items()
-    )
+    moving = sum(model.energy(unit, item).value_pj for (_, unit), item in events(program, CONFIG).items())
     idle = sum(
         ALL["column_idle"] * core.columns + ALL["accumulator_idle"] * core.columns
         + ALL["requantiser_idle"] * core.lanes + ALL["operand_idle"] + ALL["control_idle"] + ALL["leakage"]
