@@ -379,11 +379,16 @@ class Characterization:
         return found
 
     def _statistics(self, observed: Mapping[str, Observed]) -> LayerStatistics:
-        """Return the mean features of the fit's streams."""
+        """Return the mean features of the fit's streams: columns that a layer uses, as they were recorded."""
         column = observed["column"]
-        share = zero_share(column.windows, self.core.w_bits)
-        macs = column.column("column_beat").sum() * self.core.rows
-        means = {name: float(column.column(name).sum() / macs) for name in MAC}
+        real = [
+            place
+            for place, window in enumerate(column.windows)
+            if not window.pruned and any(window.stream.signals["weight_q"][1][window.begin : window.end])
+        ]
+        share = zero_share([column.windows[place] for place in real], self.core.w_bits)
+        macs = column.column("column_beat")[real].sum() * self.core.rows
+        means = {name: float(column.column(name)[real].sum() / macs) for name in MAC}
         nonzero = {name: value / max(1 - share, 1e-9) for name, value in means.items()}
         nonzero["mac.operand_bits"] = means["mac.operand_bits"]
         zero = dict.fromkeys(MAC, 0.0) | {"mac.operand_bits": means["mac.operand_bits"]}

@@ -23,12 +23,13 @@ Cycle = dict[str, int]
 
 @dataclass(frozen=True)
 class Window:
-    """Some cycles of a stream: where it comes from, and which."""
+    """Some cycles of a stream: where it comes from, which, and the share of weights made zero."""
 
     layer: str
     stream: Stream
     begin: int
     end: int
+    pruned: float = 0.0
 
 
 def pruned(window: Window, share: float, a_bits: int, w_bits: int) -> Window:
@@ -62,7 +63,7 @@ def pruned(window: Window, share: float, a_bits: int, w_bits: int) -> Window:
         shown.append(total if mac else shown[-1])
     signals["sum_o"] = (bits, shown)
     stream = replace(window.stream, signals=signals)
-    return replace(window, layer=f"{window.layer}, {share:.0%} pruned", stream=stream)
+    return replace(window, stream=stream, pruned=share)
 
 
 @dataclass(frozen=True)
