@@ -53,7 +53,7 @@ from mapping.energy.replays import (
     observe,
 )
 from mapping.energy.tables import COEFFICIENTS, Energy, EnergyTable, LayerStatistics, Method
-from mapping.energy.windows import Window, pruned
+from mapping.energy.windows import Window, pruned, run_up
 from tb.build import build_root, rtl_hash, structural_sources
 from tb.config import CoreConfig, SocConfig
 
@@ -209,7 +209,7 @@ def pruned_windows(windows: Sequence[Window], core: CoreConfig) -> list[Window]:
         window
         for window in windows
         if window.end - window.begin == FIT_CYCLES
-        and not any(window.stream.signals["depthwise_i"][1][window.begin - 1 : window.end])
+        and not any(window.stream.signals["depthwise_i"][1][run_up(window.begin) - 1 : window.end])
     ]
     return [
         pruned(window, PRUNED[i // 3 % len(PRUNED)], core.a_bits, core.w_bits)

@@ -1,8 +1,8 @@
 """Windows of recorded streams as stimuli of a block's netlist.
 
 Windows of one block follow each other in one stimulus. Before each, some cycles bring the block's registers
-to a known state; their energy does not count. Outputs are compared with the recording in every cycle in which
-they follow from what the block has seen.
+to a known state, and some of the stream follow; their energy does not count. Outputs are compared with the
+recording in every cycle in which they follow from what the block has seen.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from gates.replay import Stimulus
 from mapping.energy.features import unpack
 from mapping.energy.recording import Stream
 
+RUN_UP = 8
+"""Cycles of the stream before a window, so that pipelines hold what they held."""
 Cycle = dict[str, int]
 """Values of a block's inputs in a cycle."""
 
@@ -50,7 +52,7 @@ def pruned(window: Window, share: float, a_bits: int, w_bits: int) -> Window:
             kept[tile] = tile & sum(lane << (w_bits * row) for row in range(rows) if stays[row])
         return kept[tile]
 
-    before = max(window.begin - 1, 0)
+    before = max(run_up(window.begin) - 1, 0)
     weights = [*held[:before], *map(thinned, held[before:end])]
     signals["weight_q"] = (width, weights)
     tiles = signals["tile_i"][1]
@@ -79,6 +81,11 @@ class Segments:
     spans: tuple[tuple[int, int], ...]
 
 
+def run_up(begin: int) -> int:
+    """Return the cycle from which on a window is replayed; its energy counts from `begin` on."""
+    return begin - RUN_UP if begin > RUN_UP else begin
+
+
 def segments(windows: Sequence[Window], netlist: Netlist) -> Segments:
     """Return the windows of a block as one stimulus of its netlist.
 
@@ -93,7 +100,8 @@ def segments(windows: Sequence[Window], netlist: Netlist) -> Segments:
     expected: dict[str, list[int | None]] = {name: [] for name in outputs}
     spans = []
     for window in windows:
-        signals, begin, end = window.stream.signals, window.begin, window.end
+        signals, end = window.stream.signals, window.end
+        begin = run_up(window.begin)
         lead = prepare(signals, begin)
         first = known(signals, begin, end)
         for cycle in lead:
@@ -109,8 +117,8 @@ def segments(windows: Sequence[Window], netlist: Netlist) -> Segments:
                 value if t >= from_cycle else None
                 for t, value in enumerate(signals[name][1][begin:end], begin)
             ]
-        start = len(values[next(iter(inputs))]) - (end - begin)
-        spans.append((start, start + end - begin))
+        stop = len(values[next(iter(inputs))])
+        spans.append((stop - (end - window.begin), stop))
     return Segments(
         Stimulus(
             inputs={name: (width, values[name]) for name, width in inputs.items()},

@@ -63,7 +63,7 @@ from mapping.energy.recording import (
 )
 from mapping.energy.replays import BOUNDS, FREE, Floats, Gates, Observed, fit, modelled, observe
 from mapping.energy.tables import EnergyTable, energy_path, save_energy_table
-from mapping.energy.windows import Window, pruned, segments
+from mapping.energy.windows import RUN_UP, Window, pruned, segments
 from mapping.tests.test_energy_tables import synthetic
 from tb.build import rtl_hash, structural_sources
 from tb.config import NPU8, CoreConfig, SocConfig
@@ -166,6 +166,24 @@ def ports(path: Path, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> 
     }
     first, last = next(iter(nets["input"].values()))[0], next(iter(nets["output"].values()))[0]
     return write_netlist(path, nets["input"], nets["output"], [("INVX1", {"A": first, "Y": last})])
+
+
+def test_the_stream_before_a_window_is_replayed_but_does_not_count(tmp_path: Path) -> None:
+    netlist = ports(
+        tmp_path / "n.json",
+        {"clk_i": 1, "add_i": 1, "first_i": 1, "value_i": 8},
+        {"sum_o": 8},
+    )
+    length = 3 * RUN_UP
+    signals: Signals = {
+        "add_i": (1, [0] * length), "first_i": (1, [0] * length), "value_i": (8, list(range(length))),
+        "sum_o": (8, list(range(length))), "sum_q": (8, list(range(100, 100 + length))),
+    }  # fmt: skip
+    begin = 2 * RUN_UP
+    found = segments([Window("a", Stream("npu_acc_lane", 0, signals), begin, begin + 3)], netlist)
+    assert found.spans == ((1 + RUN_UP, 1 + RUN_UP + 3),)
+    values = list(found.stimulus.inputs["value_i"][1])
+    assert values == [100 + begin - RUN_UP, *range(begin - RUN_UP, begin + 3)]
 
 
 def test_a_columns_window_begins_with_its_weights_and_a_beat(tmp_path: Path) -> None:
