@@ -133,12 +133,14 @@ def test_every_event_is_an_enable_of_the_rtl(
         assert measured.pop("writes") == wanted.stores + wanted.marks
         assert measured == {name: getattr(wanted, name) for name in measured}, (op, core.name, seed)
         assert set(measured) == {item.name for item in fields(Events)} - {
-            "macs_useful", "macs_padding", "vector_words", "marks", "fetches", "commands"
+            "macs_useful", "macs_padding", "macs_stale", "vector_words", "marks", "fetches", "commands"
         }  # fmt: skip
         if wanted.array_beats:
             assert wanted.macs_useful == result.units[core.name].counters["macs_useful"]
         depth = core.rows * wanted.column_beats
         assert wanted.macs_useful + wanted.macs_padding == depth
+        others = core.rows * core.columns * wanted.operand_words - depth  # columns that see the operands too
+        assert wanted.macs_stale == (others if op == "depthwise_conv2d" else 0)
         assert wanted.commands == len(program.program.lists[core.name])
 
 
@@ -304,6 +306,6 @@ def test_taps_inside_the_input_are_counted_like_one_by_one() -> None:
 
 
 def test_events_add_up() -> None:
-    one = Events(*range(1, 24))
-    assert astuple(one + one) == tuple(range(2, 48, 2))
+    one = Events(*range(1, 25))
+    assert astuple(one + one) == tuple(range(2, 50, 2))
     assert one + Events() == one
