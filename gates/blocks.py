@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import tempfile
 from collections import Counter
@@ -22,7 +21,7 @@ from gates.errors import GatesError
 from gates.liberty import Library
 from gates.netlist import Netlist, Port
 from gates.synthesis import Synthesis, run_yosys, synthesize
-from gates.tools import tool_version
+from gates.tools import keep_folder, tool_version
 from tb.build import build_root, structural_sources
 from tb.config import CoreConfig, SocConfig
 
@@ -84,11 +83,7 @@ def blocks_of(core: CoreConfig, axi_bits: int = 128, sources: Sequence[Path] | N
             work = Path(temporary) / "work"
             work.mkdir()
             _elaborate(files, parameter, work)
-            try:
-                os.rename(work, folder)  # noqa: PTH104 - not over it: a second process may be faster
-            except OSError:
-                if not folder.exists():
-                    raise
+            keep_folder(work, folder)
     listed = json.loads((folder / "blocks.json").read_text())
     return [
         Block(

@@ -8,7 +8,6 @@ a hash of what it was made from, so that a second call costs nothing.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -21,7 +20,7 @@ from pathlib import Path
 from gates.errors import GatesError
 from gates.liberty import Library, verilog_expression
 from gates.netlist import Instance, Netlist, read_netlist
-from gates.tools import find_tool, tool_version
+from gates.tools import find_tool, keep_folder, tool_version
 
 MULTIPLIERS = "-booth"
 """Booth multipliers: smaller and faster than the default from eight bits on."""
@@ -186,11 +185,7 @@ def synthesize(
                 (work / name).unlink()
             _summary(top, work, library, version, black_boxes)  # refuses a bad one before it is kept
             shutil.rmtree(result, ignore_errors=True)
-            try:
-                os.rename(work, result)  # noqa: PTH104 - not over it: a second process may be faster
-            except OSError:
-                if not (result / "netlist.json").exists():
-                    raise
+            keep_folder(work, result)
     return _summary(top, result, library, version, black_boxes)
 
 

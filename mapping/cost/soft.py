@@ -95,6 +95,10 @@ class LayerCosts:
 
     def _corner(self, shape: Shape, blocks: Sequence[int]) -> float:
         """Return the cycles of a layer with so many blocks of 16 channels on each unit."""
+        return self.model.layer(*self._placed(shape, blocks)).cycles
+
+    def _placed(self, shape: Shape, blocks: Sequence[int]) -> tuple[Shape, str]:
+        """Return a layer with so many blocks of 16 channels on each unit, and the unit that it runs on."""
         channels = {
             unit: CHANNEL_BLOCK * count for unit, count in zip(self.units, blocks, strict=True) if count
         }
@@ -102,8 +106,7 @@ class LayerCosts:
         sizes: dict[str, Any] = {"out_channels": total, "split": channels if len(channels) > 1 else None}
         if shape.op not in ("conv2d", "fully_connected"):
             sizes["in_channels"] = total
-        unit = PAIR if len(channels) > 1 else next(iter(channels))
-        return self.model.layer(replace(shape, **sizes), unit).cycles
+        return replace(shape, **sizes), PAIR if len(channels) > 1 else next(iter(channels))
 
     def slopes(self, channels: Tensor) -> Tensor:
         """Return the gradient, (..., L, U): cycles for one more channel, averaged over a block of columns.

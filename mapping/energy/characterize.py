@@ -170,9 +170,11 @@ def engine_events(streams: Mapping[str, Stream], cycles: int) -> dict[str, int]:
 
 
 def streams_of(core: CoreConfig, plan: Plan) -> Streams:
-    """Record the streams of a unit; about two seconds an inference."""
+    """Record the streams of a unit, the engines' in the first network."""
     return Streams(
-        fit=tuple(record(core, name, FIT_IMAGE, plan.fit, ENGINES) for name in MODELS),
+        fit=tuple(
+            record(core, name, FIT_IMAGE, plan.fit, {} if i else ENGINES) for i, name in enumerate(MODELS)
+        ),
         tiles=tuple(record(core, name, TILE_IMAGE, plan.tiles) for name in MODELS),
     )
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from golden.layout import CHANNEL_BLOCK
-from mapping.cost.model import PAIR, shape_program
+from mapping.cost.model import shape_program
 from mapping.cost.shapes import Shape
 from mapping.cost.soft import LayerCosts
 from mapping.energy.model import EnergyModel
@@ -96,12 +94,4 @@ class _Staircase(LayerCosts):
         self._number = place
 
     def _corner(self, shape: Shape, blocks: Sequence[int]) -> float:
-        channels = {
-            unit: CHANNEL_BLOCK * count for unit, count in zip(self.units, blocks, strict=True) if count
-        }
-        total = sum(channels.values())
-        sizes: dict[str, Any] = {"out_channels": total, "split": channels if len(channels) > 1 else None}
-        if shape.op not in ("conv2d", "fully_connected"):
-            sizes["in_channels"] = total
-        unit = PAIR if len(channels) > 1 else next(iter(channels))
-        return self._corners(replace(shape, **sizes), unit, tuple(blocks))[self._number]
+        return self._corners(*self._placed(shape, blocks), tuple(blocks))[self._number]
