@@ -42,6 +42,8 @@ test: gates ## Run all tests
 
 lint: $(STAMP) ## Check Python and SystemVerilog
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 	$(BIN)/python rtl/interface/generate.py --check
 	$(BIN)/python -m tb.lint

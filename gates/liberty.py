@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from gates.errors import GatesError
+from common.errors import GatesError
 
 Floats = npt.NDArray[np.float64]
 

@@ -25,10 +25,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from gates.errors import GatesError
+from common.errors import GatesError
+from common.paths import build_root
 from gates.tools import find_tool, wheel_folder
-from tb.build import build_root
-from tb.config import CoreConfig
+from hw.core import CoreConfig
 
 Ports = Literal["1r1w", "1rw"]
 """One port to read and one to write, as the RTL's memories have; or one port for both."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gates.errors import GatesError
+from common.errors import GatesError
 
 Bit = int | Literal["0", "1", "x", "z"]
 """A net's number, or a constant."""

@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from gates.errors import GatesError
+from common.errors import GatesError
 from gates.liberty import Cell, Floats, Flop, Library, function_names, truth_table, verilog_expression
 from gates.netlist import Bit, Instance, Netlist, Port
 from gates.timing import Timing, analyse

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gates.errors import GatesError
+from common.errors import GatesError
 from gates.liberty import Library, verilog_expression
 from gates.netlist import Instance, Netlist, read_netlist
 from gates.tools import find_tool, keep_folder, tool_version

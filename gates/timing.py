@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gates.errors import GatesError
+from common.errors import GatesError
 from gates.liberty import Arc, Cell, Floats, Library, Power, function_names
 from gates.netlist import Bit, Instance, Netlist
 

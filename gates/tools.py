@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from gates.errors import GatesError
-from tb.build import build_root
+from common.errors import GatesError
+from common.paths import build_root
 
 OSU018 = Path("/usr/share/qflow/tech/osu018/osu018_stdcells.lib")
 """Debian's OSU 0.18 µm cells: complete, but oversized. Good for tests and for ratios."""

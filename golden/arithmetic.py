@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from golden.errors import ArithmeticRangeError, ShapeError, UnsupportedError
+from common.errors import ArithmeticRangeError, ShapeError, UnsupportedError
 
 INT32_MIN = -(2**31)
 INT32_MAX = 2**31 - 1

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from common.errors import ArithmeticRangeError, ShapeError
 from golden.arithmetic import (
     INT32_MAX,
     INT32_MIN,
@@ -22,7 +23,6 @@ from golden.arithmetic import (
     rounding_divide_by_pot,
     saturating_rounding_doubling_high_mul,
 )
-from golden.errors import ArithmeticRangeError, ShapeError
 
 # Fixed-point numbers are int32 with n integer bits, "Qn": real value = integer / 2^(31 - n).
 _DIFF_BITS = 5  # of (x - max) * scale * beta

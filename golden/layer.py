@@ -14,9 +14,9 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from common.errors import ArithmeticRangeError, LayerFileError, NpuloopError, ShapeError, UnsupportedError
 from golden import operators
 from golden.arithmetic import INT32_MAX, MAX_SHIFT, MIN_SHIFT, weight_range
-from golden.errors import ArithmeticRangeError, LayerFileError, NpuloopError, ShapeError, UnsupportedError
 
 Int8Array: TypeAlias = npt.NDArray[np.int8]
 Int32Array: TypeAlias = npt.NDArray[np.int32]

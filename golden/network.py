@@ -15,9 +15,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from common.errors import ArithmeticRangeError, NetworkError, NpuloopError, ShapeError, UnsupportedError
 from golden import host, operators
 from golden.arithmetic import check_bits
-from golden.errors import ArithmeticRangeError, NetworkError, NpuloopError, ShapeError, UnsupportedError
 from golden.layer import (
     OPS,
     POOL_OPS,

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from common.errors import ArithmeticRangeError, ShapeError
 from golden.arithmetic import (
     INT32_MAX,
     INT32_MIN,
@@ -31,7 +32,6 @@ from golden.arithmetic import (
     requantize,
     round_half_away,
 )
-from golden.errors import ArithmeticRangeError, ShapeError
 
 Int8Array: TypeAlias = npt.NDArray[np.int8]
 

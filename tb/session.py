@@ -1,6 +1,6 @@
 """A session: one simulator process that runs many jobs.
 
-    with Session(SocConfig()) as session:
+    with Session(System()) as session:
         result = session.run(Job(segments=..., starts={"npu8": (0x1000, 7)}, reads=[(0x8000, 256)]))
 
 The process starts once; between jobs the units are idle and only the memory changes. A session is used by one
@@ -29,8 +29,11 @@ from typing import TYPE_CHECKING, Any
 import find_libpython
 from cocotb_tools import config as cocotb_config
 
-from tb.build import ROOT, Flavour, SimBuild, build, build_root
-from tb.config import SocConfig, TestbenchError
+from common.errors import TestbenchError
+from common.paths import ROOT, build_root
+from hw.memory import MemoryModel
+from hw.system import System
+from tb.build import Flavour, SimBuild, build
 from tb.host import (
     DELAY,
     FAIL,
@@ -47,7 +50,7 @@ from tb.host import (
     unpack,
     write_raw_job,
 )
-from tb.job import Job, JobResult, MemoryModel
+from tb.job import Job, JobResult
 from tb.session_server import CHANNEL_VARIABLE
 
 if TYPE_CHECKING:
@@ -81,7 +84,7 @@ class Session:
 
     def __init__(
         self,
-        config: SocConfig | None = None,
+        config: System | None = None,
         flavour: Flavour = "fast",
         *,
         seed: int = 1,
@@ -90,7 +93,7 @@ class Session:
         opt: str = "-O3",
         rtl: Sequence[Path] | None = None,
     ) -> None:
-        self.config = config or SocConfig()
+        self.config = config or System()
         self.flavour = flavour
         self.seed = seed
         self.timeout_seconds = timeout_seconds
@@ -328,7 +331,7 @@ class Session:
 
 
 # ---------------------------------------------------------------------------------------------------- helpers
-def save_job(config: SocConfig, job: Job, flavour: Flavour = "fast", seed: int = 1) -> Path:
+def save_job(config: System, job: Job, flavour: Flavour = "fast", seed: int = 1) -> Path:
     """Save a job with its configuration for `python -m tb.replay`; return the file."""
     data = pickle.dumps({"config": config, "job": job, "flavour": flavour, "seed": seed})
     path = build_root() / "failures" / f"{hashlib.sha256(data).hexdigest()[:12]}.job"
@@ -337,14 +340,14 @@ def save_job(config: SocConfig, job: Job, flavour: Flavour = "fast", seed: int =
     return path
 
 
-def reproduction(config: SocConfig, job: Job, flavour: Flavour = "fast", seed: int = 1) -> str:
+def reproduction(config: System, job: Job, flavour: Flavour = "fast", seed: int = 1) -> str:
     """Save a job and return the line that runs it again with waves."""
     path = save_job(config, job, flavour, seed)
     name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     return f"reproduce: .venv/bin/python -m tb.replay {name}"
 
 
-def rerun_with_waves(config: SocConfig, job: Job, path: Path | None = None) -> Path:
+def rerun_with_waves(config: System, job: Job, path: Path | None = None) -> Path:
     """Run a job once more in the wave flavour and return the trace file, also if the simulator dies on it."""
     built = build(config, "wave")
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{next(_numbers)}"

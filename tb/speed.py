@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from common.errors import TestbenchError
+from hw.system import System
 from tb.build import build
-from tb.config import SocConfig, TestbenchError
 from tb.job import Job
 from tb.session import Session, run_raw
 
@@ -24,7 +25,7 @@ class Speed:
         return self.session_hz / self.raw_hz
 
 
-def compare_speed(config: SocConfig, job: Job, repeats: int = 3) -> Speed:
+def compare_speed(config: System, job: Job, repeats: int = 3) -> Speed:
     """Run a job `repeats` times each way and return the best speeds; a million cycles is a good length."""
     plain = build(config, "plain")
     raw = [run_raw(plain, job) for _ in range(repeats)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tb.config import TestbenchError
+from common.errors import TestbenchError
 
 
 class TraceError(TestbenchError):

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from common.errors import GatesError
+from common.paths import build_root
 from gates.cells import liberty_writer, measure, process, spice
 from gates.cells.selection import CELLS, Cell
-from gates.errors import GatesError
 from gates.tools import tool_version
-from tb.build import build_root
 
 SOURCES = ("process", "layout", "selection", "spice", "measure", "liberty_writer", "characterize")
 """Modules that a result depends on."""

@@ -27,8 +27,8 @@ import klayout.db as db
 import numpy as np
 import numpy.typing as npt
 
+from common.errors import GatesError
 from gates.cells import process
-from gates.errors import GatesError
 
 Pixels = npt.NDArray[np.int32]
 

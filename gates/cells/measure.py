@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from common.errors import GatesError
 from gates.cells.layout import Extracted, extract
 from gates.cells.selection import (
     SUPPLIES,
@@ -34,7 +35,6 @@ from gates.cells.selection import (
     states,
 )
 from gates.cells.spice import QUIET_OPTIONS, VDD_V, Transient, Waveforms, run_transients, transistor_models
-from gates.errors import GatesError
 
 Floats = npt.NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from gates.errors import GatesError
+from common.errors import GatesError
 
 PREFIX = "sky130_fd_sc_hd__"
 SUPPLIES = ("VGND", "VNB", "VPB", "VPWR")

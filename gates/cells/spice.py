@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from common.errors import GatesError
 from gates.cells.layout import Extracted
-from gates.errors import GatesError
 from gates.tools import find_tool
 
 Floats = npt.NDArray[np.float64]

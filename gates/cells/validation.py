@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from common.errors import GatesError
 from gates.cells.selection import PREFIX
-from gates.errors import GatesError
 from gates.liberty import Arc, Cell, Library, Pin, Power
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "libraries" / "published_cells.yaml"

@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
+from common.errors import GatesError
 from gates import blocks
 from gates.blocks import Block, blocks_of, by_module
-from gates.errors import GatesError
 from gates.netlist import read_netlist
-from gates.tests.netlists import library, write_netlist
+from gates.testing import library, write_netlist
 from gates.timing import analyse
-from tb.build import structural_sources
-from tb.config import NPU8, NPU_LB, CoreConfig
+from hw.core import CoreConfig
+from hw.sources import structural_sources
+from hw.system import NPU8, NPU_LB
 
 CORES = {
     "npu8": NPU8,

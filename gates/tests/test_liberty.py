@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gates.errors import GatesError
+from common.errors import GatesError
 from gates.liberty import function_names, read_liberty, truth_table, verilog_expression
-from gates.tests.netlists import library
+from gates.testing import library
 from gates.tools import osu018
 
 SMALL = """

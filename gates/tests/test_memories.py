@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import GatesError
+from common.paths import build_root
 from gates import memories
-from gates.errors import GatesError
 from gates.memories import Memory, at_supply, cacti, core_memories, memory, side_by_side
-from tb.build import build_root
-from tb.config import NPU8, NPU_LB, CoreConfig
+from hw.core import CoreConfig
+from hw.system import NPU8, NPU_LB
 
 
 def test_figures_are_those_of_cacti_at_its_own_supply() -> None:

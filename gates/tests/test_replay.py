@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gates.errors import GatesError
+from common.errors import GatesError
 from gates.netlist import read_netlist
 from gates.replay import Delays, Stimulus, _Writer, replay
-from gates.tests.netlists import library, mac, write_netlist
+from gates.testing import library, mac, write_netlist
 from gates.timing import FALL, RISE, analyse
 
 MODES: tuple[Delays, ...] = ("zero", "cells", "wires")
@@ -143,10 +143,7 @@ def test_registers_reset_preset_and_falling_edges_are_modelled(tmp_path: Path) -
         tmp_path / "flops.json",
         {"clk_i": [2], "r_i": [3], "s_i": [4], "d_i": [5]},
         {"q_o": [6], "low_o": [7]},
-        [
-            ("DFFSR", {"CLK": 2, "R": 3, "S": 4, "D": 5, "Q": 6}),
-            ("DFFNEGX1", {"CLK": 2, "D": 5, "Q": 7}),
-        ],
+        [("DFFSR", {"CLK": 2, "R": 3, "S": 4, "D": 5, "Q": 6}), ("DFFNEGX1", {"CLK": 2, "D": 5, "Q": 7})],
     )
     reset, preset, data = [0, 1, 1, 1, 1, 1], [1, 1, 1, 0, 1, 1], [1, 1, 0, 0, 0, 1]
     inputs = {"r_i": (1, reset), "s_i": (1, preset), "d_i": (1, data)}

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gates.errors import GatesError
+from common.errors import GatesError
 from gates.netlist import read_netlist
 from gates.synthesis import synthesize
-from gates.tests.netlists import MAC, library, mac
-from tb.build import rtl_sources
+from gates.testing import MAC, library, mac
+from hw.sources import rtl_sources
 
 
 def test_a_block_becomes_cells_whose_areas_add_up() -> None:

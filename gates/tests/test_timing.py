@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gates.errors import GatesError
-from gates.tests.netlists import library, mac, write_netlist
+from common.errors import GatesError
+from gates.testing import library, mac, write_netlist
 from gates.timing import FALL, INPUT_SLEW_NS, RISE, analyse
 from gates.tools import find_tool
 
@@ -51,11 +51,7 @@ def test_loads_slews_and_energies_of_a_chain_follow_from_the_tables(tmp_path: Pa
     timing = analyse(chain, library(), wire_ff_per_fanout=2.0)
     inverter, gate = library().cell("INVX1"), library().cell("NAND2X1")
     assert timing.names == ("a_i", "u0/Y", "u1/Y")
-    loads = [
-        inverter.pins["A"].capacitance_pf + 0.002,
-        gate.pins["A"].capacitance_pf + 0.002,
-        0.002,
-    ]
+    loads = [inverter.pins["A"].capacitance_pf + 0.002, gate.pins["A"].capacitance_pf + 0.002, 0.002]
     np.testing.assert_allclose(timing.load_pf, loads)
     (arc,) = inverter.pins["Y"].arcs
     (power,) = inverter.pins["Y"].powers

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import GatesError
 from gates import tools
-from gates.errors import GatesError
 
 
 def test_every_tool_is_found_and_says_its_version() -> None:

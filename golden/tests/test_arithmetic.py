@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from common.errors import ArithmeticRangeError, NpuloopError, ShapeError, UnsupportedError
 from golden import arithmetic
-from golden.errors import ArithmeticRangeError, NpuloopError, ShapeError, UnsupportedError
 from golden.tests.plain import half_away, high_mul, rescale, wrap
 
 SEED = 20240607

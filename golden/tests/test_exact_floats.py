@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from golden import network as network_module
-from golden import operators
+from golden import network as network_module, operators
 from golden.layer import Layer
 from golden.network import Network, Node, Tensor, placeholder, run_network
 

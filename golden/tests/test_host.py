@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from common.errors import ArithmeticRangeError, ShapeError
 from golden import host
-from golden.errors import ArithmeticRangeError, ShapeError
-from golden.tests.tflite_builder import Builder, interpreter
+from golden.importers.testing import Builder, interpreter
 
 SEED = 20261121
 ALL_INT8 = np.arange(-128, 128).astype(np.int8)[None]

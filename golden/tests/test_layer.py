@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from golden.errors import LayerFileError, NpuloopError, UnsupportedError
+from common.errors import LayerFileError, NpuloopError, UnsupportedError
 from golden.layer import (
     OPS,
     WEIGHTED_OPS,
@@ -22,8 +22,8 @@ from golden.layer import (
     run_layer,
     save_layer,
 )
+from golden.testing import random_layer
 from golden.tests.plain import rescale
-from golden.tests.random_layers import random_layer
 
 SEED = 20240609
 Arrays = dict[str, Any]

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from golden.digits import load_digits_network, quantize_image
-from golden.errors import NetworkError, NpuloopError, ShapeError
+from common.errors import NetworkError, NpuloopError, ShapeError
+from golden.importers.models import load_model
 from golden.layer import read_npz, write_npz
-from golden.models import load_model
 from golden.network import Network, load_network, run_network, save_network
+from golden.zoo.digits import load_digits_network, quantize_image
 
 SEED = 11
 

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from common.errors import ArithmeticRangeError, ShapeError, UnsupportedError
+from common.testing import data_dir, require, vector_files
 from golden import operators
-from golden.errors import ArithmeticRangeError, ShapeError, UnsupportedError
 from golden.layer import OPS, WEIGHTED_OPS, Layer, kernel_size, load_layer, output_shape, run_layer
-from golden.tests.data import data_dir, require, vector_files
+from golden.testing import random_layer
 from golden.tests.plain import half_away, high_mul, rescale, wrap
-from golden.tests.random_layers import random_layer
 
 SEED = 20240610
 

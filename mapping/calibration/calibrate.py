@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from golden.errors import NpuloopError
+from common.errors import NpuloopError
+from hw.core import CoreConfig
+from hw.sources import rtl_hash
 from mapping.calibration.design import choose, corners, random_shapes, runs, visits
 from mapping.calibration.farm import Farm
 from mapping.calibration.fit import Fit, Fitter, Point, errors_of, point_of
@@ -36,8 +38,6 @@ from mapping.cost.tables import (
     table_path,
     table_text,
 )
-from tb.build import rtl_hash
-from tb.config import CoreConfig
 
 EVERY: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("npu8", ()), ("npu_lb", ()), (PAIR, ()), ("npu_lb", ("W_BITS=4",)), (PAIR, ("W_BITS=4",)),
@@ -219,12 +219,7 @@ def _fit_set(
 
 
 def _unsure(
-    fitter: Fitter,
-    points: Sequence[Point],
-    fitted: Fit,
-    candidates: Sequence[Shape],
-    unit: str,
-    number: int,
+    fitter: Fitter, points: Sequence[Point], fitted: Fit, candidates: Sequence[Shape], unit: str, number: int
 ) -> list[Shape]:
     """Return the candidates about which the bootstrap disagrees most, weighted by real networks' visits."""
     measured = np.array([point.cycles for point in points], float)
@@ -269,7 +264,7 @@ def _sample(points: Sequence[Point]) -> list[tuple[Shape, int]]:
 
 def write_table(table: CostTable, bench: Bench, unit: str) -> Path:
     """Write a table where `CostModel` finds it; whole or not at all."""
-    from mapping.console import write_atomically
+    from common.files import write_atomically
 
     path = table_path(bench.cores(unit), bench.setup.config, bench.folder)
     text = table_text(table)

@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from golden.errors import NpuloopError
-from golden.layout import CHANNEL_BLOCK
+from common.errors import NpuloopError
+from hw.core import CoreConfig
+from hw.layout import CHANNEL_BLOCK
+from hw.system import System
 from mapping.cost.coefficients import Vector
 from mapping.cost.model import PAIR, shape_program
 from mapping.cost.real_networks import real_networks
 from mapping.cost.shapes import Shape
-from tb.config import CoreConfig, SocConfig
 
 OPERATORS = ("conv2d", "depthwise_conv2d", "fully_connected", "add", "average_pool", "max_pool")
 SHARES = (0.5, 0.2, 0.1, 0.08, 0.06, 0.06)
@@ -72,7 +73,7 @@ def random_split(rng: np.random.Generator, name: str, units: Sequence[str]) -> S
 
 
 def random_shapes(
-    config: SocConfig, unit: str, count: int, seed: int, taken: set[str], prefix: str
+    config: System, unit: str, count: int, seed: int, taken: set[str], prefix: str
 ) -> list[Shape]:
     """Return random shapes that a unit (or PAIR) can run, none of them among `taken` (keys), which grows."""
     rng = np.random.default_rng(seed)
@@ -87,7 +88,7 @@ def random_shapes(
     return found
 
 
-def runs(config: SocConfig, shape: Shape, unit: str) -> bool:
+def runs(config: System, shape: Shape, unit: str) -> bool:
     """Return whether a unit (or PAIR) can run a shape."""
     try:
         shape_program(shape, unit, config)

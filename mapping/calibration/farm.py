@@ -1,10 +1,10 @@
-"""Runs measurements side by side: in workers (mapping.workers) with a simulator each, or in this process.
+"""Runs measurements side by side: in workers (common.workers) with a simulator each, or in this process.
 
     with Farm() as farm:
         for measurement in farm.measure(setup, [(shape, "npu8")], Store("measurements.jsonl")):
             print(measurement.shape.name, measurement.cycles)
 
-A script needs the usual `if __name__ == "__main__":`, see mapping.workers.
+A script needs the usual `if __name__ == "__main__":`, see common.workers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
-from golden.errors import NpuloopError
+from common.errors import NpuloopError, TestbenchError
+from common.workers import Workers
 from mapping.calibration.measurement import (
     Measurement,
     Setup,
@@ -27,9 +28,7 @@ from mapping.calibration.measurement import (
 from mapping.calibration.store import Store
 from mapping.cost.model import cores_of
 from mapping.cost.shapes import Shape
-from mapping.workers import Workers
 from tb.build import build
-from tb.config import TestbenchError
 from tb.session import Session
 
 Job = tuple[Shape, str]
@@ -134,7 +133,7 @@ class Farm(Workers):
             place = shape.key, unit
             try:
                 stored = store.get(_key(setup, shape, unit)) if place in known else None
-            except (NpuloopError, TestbenchError):  # a compiler that has forgotten the shape: reported below
+            except NpuloopError:  # a compiler that has forgotten the shape: reported below
                 stored = None
             if stored is None:
                 todo.setdefault(place, []).append((shape, unit))
@@ -172,7 +171,7 @@ def _key(setup: Setup, shape: Shape, unit: str) -> str:
 
 def _estimate(setup: Setup, shape: Shape, unit: str) -> float:
     """Return roughly the cycles of a job; of one that cannot run, nothing."""
-    with suppress(NpuloopError, TestbenchError):
+    with suppress(NpuloopError):
         multipliers = sum(core.rows * core.columns for core in cores_of(shape, unit, setup.config))
         pixels = shape.out_height * shape.out_width
         return shape.macs / multipliers + pixels * shape.out_channels / 16

@@ -16,13 +16,13 @@ import numpy.typing as npt
 from scipy.optimize import lsq_linear, minimize
 from scipy.stats import kendalltau
 
+from hw.system import System
+from mapping.compiler.schedule import Entry
 from mapping.cost.coefficients import NAMES, Vector, starting_point
 from mapping.cost.model import SHARED, shape_program, waiting_cycles
 from mapping.cost.shapes import Shape
 from mapping.cost.tables import Errors, Spread
 from mapping.cost.timing import time_lists
-from mapping.schedule import Entry
-from tb.config import SocConfig
 
 ROUNDS = 12
 """Most linearisations of a fit."""
@@ -87,7 +87,7 @@ class Fit:
     spread: Spread
 
 
-def point_of(shape: Shape, unit: str, config: SocConfig, cycles: int = 0) -> Point:
+def point_of(shape: Shape, unit: str, config: System, cycles: int = 0) -> Point:
     """Return a shape on a unit (or PAIR) with its command lists."""
     return Point(shape, shape_program(shape, unit, config).lists, cycles)
 
@@ -100,7 +100,7 @@ class Fitter:
         units: coefficients of each unit if those of a pair are fitted; otherwise None.
     """
 
-    def __init__(self, config: SocConfig, units: Mapping[str, Vector] | None = None) -> None:
+    def __init__(self, config: System, units: Mapping[str, Vector] | None = None) -> None:
         self.config = config
         self.units = units
         every = list(range(len(NAMES)))
@@ -229,8 +229,7 @@ def errors_of(points: Sequence[Point], chains: Chains, spread: Spread) -> Errors
     measured = np.array([point.cycles for point in points], float)
     error = 100 * (chains.cycles / measured - 1)
     halves = [
-        spread.half(cycles, waiting)
-        for cycles, waiting in zip(chains.cycles, chains.waiting, strict=True)
+        spread.half(cycles, waiting) for cycles, waiting in zip(chains.cycles, chains.waiting, strict=True)
     ]
     inside = np.abs(chains.cycles - measured) <= np.array(halves)
     return Errors(
@@ -242,4 +241,3 @@ def errors_of(points: Sequence[Point], chains: Chains, spread: Spread) -> Errors
         kendall_tau=float(kendalltau(chains.cycles, measured).statistic) if len(points) > 1 else 1.0,
         coverage_percent=float(100 * inside.mean()),
     )
-

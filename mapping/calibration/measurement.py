@@ -10,17 +10,18 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from golden.errors import UnsupportedError
+from common.errors import UnsupportedError
 from golden.layer import Layer, run_layer
-from mapping.compiler import Program, compile_graph
+from hw.interface import COMMAND_BYTES
+from hw.memory import MemoryModel
+from hw.sources import rtl_hash
+from hw.system import System
+from mapping.compiler.compile import Program, compile_graph
+from mapping.compiler.legalise import legalise
 from mapping.cost.model import PAIR, cores_of, owners
 from mapping.cost.shapes import Shape, layer_of
-from mapping.legalise import legalise
-from mapping.runner import RunError
-from tb.build import rtl_hash
-from tb.config import SocConfig
-from tb.interface import COMMAND_BYTES
-from tb.job import Job, JobResult, MemoryModel
+from mapping.run.layers import RunError
+from tb.job import Job, JobResult
 from tb.session import Session, reproduction
 
 
@@ -34,7 +35,7 @@ class Setup:
         rtl: the design's files, see tb.build.build.
     """
 
-    config: SocConfig
+    config: System
     memory: MemoryModel = MemoryModel()  # noqa: RUF009  # frozen
     rtl: tuple[Path, ...] | None = None
 
@@ -117,12 +118,12 @@ def unit_of(shape: Shape, unit: str) -> str:
     return PAIR if shape.split else unit
 
 
-def _layer(shape: Shape, unit: str, config: SocConfig) -> Layer:
+def _layer(shape: Shape, unit: str, config: System) -> Layer:
     """Return the shape's layer, with weights that all units that have work can hold."""
     return layer_of(shape, min(core.w_bits for core in cores_of(shape, unit, config)))
 
 
-def compile_shape(shape: Shape, unit: str, config: SocConfig) -> Program:
+def compile_shape(shape: Shape, unit: str, config: System) -> Program:
     """Compile a shape for a unit, or for PAIR, as a network's compiler would.
 
     Raises:
@@ -158,7 +159,7 @@ def measure(session: Session, setup: Setup, shape: Shape, unit: str) -> Measurem
 
     Raises:
         RunError: a unit reports an error, does not finish, or computes something else; naming the shape.
-        NpuloopError, TestbenchError: see `compile_shape`, Session.run.
+        NpuloopError: see `compile_shape`, Session.run.
     """
     cores = cores_of(shape, unit, setup.config)
     layer = _layer(shape, unit, setup.config)

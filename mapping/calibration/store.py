@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from golden.errors import NpuloopError
+from common.errors import NpuloopError
+from common.paths import build_root
 from mapping.calibration.measurement import Measurement
-from tb.build import build_root
 
 SCHEMA = 1
 HEAD = b'{"schema": '

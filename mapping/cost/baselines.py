@@ -19,13 +19,13 @@ from typing import Any
 
 import yaml
 
-from golden.errors import UnsupportedError
+from common.errors import UnsupportedError
 from golden.layer import WEIGHTED_OPS
-from golden.layout import CHANNEL_BLOCK
+from hw.core import CoreConfig
+from hw.interface import WEIGHT_WORD_BYTES
+from hw.layout import CHANNEL_BLOCK
+from mapping.compiler.regions import ceil_div
 from mapping.cost.shapes import Shape
-from mapping.regions import ceil_div
-from tb.config import CoreConfig
-from tb.interface import WEIGHT_WORD_BYTES
 
 PORT_BYTES = 16
 """Bytes per cycle and direction of the memory port: 128-bit AXI."""

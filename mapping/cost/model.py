@@ -8,16 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from golden.errors import UnsupportedError
-from mapping.channels import Units
-from mapping.compiler import Program, compile_graph
+from common.errors import UnsupportedError
+from hw.core import CoreConfig
+from hw.memory import MemoryModel
+from hw.system import System
+from mapping.compiler.channels import ChannelAssignment
+from mapping.compiler.compile import Program, compile_graph
+from mapping.compiler.legalise import legalise
 from mapping.cost.coefficients import TERM, Vector, named
 from mapping.cost.shapes import Shape, blank_layer
 from mapping.cost.tables import FOLDER, CostTable, TableError, memory_settings, table_of
 from mapping.cost.timing import Timing, time_lists
-from mapping.legalise import legalise
-from tb.config import CoreConfig, SocConfig
-from tb.job import MemoryModel
 
 PAIR = "pair"
 """What stands for the unit of a shape that several units share."""
@@ -59,9 +60,7 @@ class CostModel:
         TableError: when tables are needed that are missing, of other hardware, or do not belong together.
     """
 
-    def __init__(
-        self, config: SocConfig, folder: Path = FOLDER, memory: MemoryModel | None = None
-    ) -> None:
+    def __init__(self, config: System, folder: Path = FOLDER, memory: MemoryModel | None = None) -> None:
         self.config = config
         self.folder = folder
         self.memory = memory_settings(memory) if memory else None
@@ -139,7 +138,7 @@ def waiting_cycles(counts: Mapping[str, Vector], coefficients: Mapping[str, Vect
     return float(sum((counts[unit][places] * coefficients[unit][places]).sum() for unit in counts))
 
 
-def cores_of(shape: Shape, unit: str, config: SocConfig) -> list[CoreConfig]:
+def cores_of(shape: Shape, unit: str, config: System) -> list[CoreConfig]:
     """Return the units that have work.
 
     Raises:
@@ -153,13 +152,13 @@ def cores_of(shape: Shape, unit: str, config: SocConfig) -> list[CoreConfig]:
     return [config.cores[config.index(name)] for name in shape.split or (unit,)]
 
 
-def owners(shape: Shape, unit: str, config: SocConfig) -> Units:
+def owners(shape: Shape, unit: str, config: System) -> ChannelAssignment:
     """Return the index of the unit of every output channel: those of a split's first unit come first."""
     split = shape.split or {unit: shape.out_channels}
     return np.repeat([config.index(name) for name in split], list(split.values()))
 
 
-def shape_program(shape: Shape, unit: str, config: SocConfig) -> Program:
+def shape_program(shape: Shape, unit: str, config: System) -> Program:
     """Return a shape's command lists, without a memory image; errors as in `CostModel.layer`."""
     cores_of(shape, unit, config)
     return compile_graph(

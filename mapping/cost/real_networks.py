@@ -6,7 +6,7 @@
 | ds_cnn       | 49x10x1    | MLPerf Tiny, keyword spotting |
 | mobilenet_v1 | 96x96x3    | MLPerf Tiny, visual wake words: width 0.25 |
 | autoencoder  | 640        | MLPerf Tiny, anomaly detection |
-| resnet20     | 32x32x3    | He et al., CVPR 2016, section 4.2, in ResNet8's form: golden.float_networks |
+| resnet20     | 32x32x3    | He et al., CVPR 2016, section 4.2, in ResNet8's form: float_networks |
 | resnet18     | 224x224x3  | He et al., CVPR 2016, table 1, option B; names of torchvision |
 
 Each list is a file of shapes, `networks/<network>.yaml`. Padding "same" is TensorFlow's; ResNet18's own pads

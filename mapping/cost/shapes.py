@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 import yaml
 
+from common.errors import NpuloopError, ShapeError
+from common.files import read_yaml
 from golden.arithmetic import MAX_SHIFT, MIN_SHIFT, weight_range
-from golden.errors import NpuloopError, ShapeError
 from golden.layer import OPS, POOL_OPS, WEIGHTED_OPS, Layer, kernel_size, macs, out_channels
 from golden.network import Network, placeholder
-from mapping.legalise import FIELD_MAX, spatial
-from mapping.regions import ceil_div
-from mapping.yaml_file import read_yaml
-from tb.config import NPU8, NPU_LB
+from hw.system import NPU8, NPU_LB
+from mapping.compiler.legalise import FIELD_MAX, spatial
+from mapping.compiler.regions import ceil_div
 
 __all__ = [
     "UNITS", "Shape", "ShapeError", "blank_layer", "layer_of", "load_shapes", "shapes_of_network",

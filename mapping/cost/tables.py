@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from golden.errors import NpuloopError
+from common.errors import NpuloopError
+from hw.core import CoreConfig, default_cols
+from hw.memory import MemoryModel
+from hw.system import UNITS, System
 from mapping.cost.coefficients import NAMES, PHASES, Vector
 from mapping.cost.shapes import Shape
-from tb.config import CoreConfig, SocConfig, default_cols
-from tb.job import MemoryModel
 
 SCHEMA = 1
 FOLDER = Path(__file__).parents[1] / "cost_tables"
@@ -126,7 +127,7 @@ def sizes(shape: Shape) -> dict[str, int]:
     return dict(zip(SIZES, values, strict=True))
 
 
-def core_parameters(core: CoreConfig, config: SocConfig) -> dict[str, int]:
+def core_parameters(core: CoreConfig, config: System) -> dict[str, int]:
     """Return a unit's parameters as a table has them."""
     found = core.registers(config.axi_bits)
     return {name: value for register in found.values() for name, value in register.items()}
@@ -145,13 +146,11 @@ def memory_settings(memory: MemoryModel) -> dict[str, int]:
 
 def table_name(cores: Sequence[CoreConfig], axi_bits: int = 128) -> str:
     """Return the name of the table of a unit, or of units together: their names, and what is not default."""
-    port = "" if axi_bits == SocConfig().axi_bits else f"_axi{axi_bits}"
+    port = "" if axi_bits == System().axi_bits else f"_axi{axi_bits}"
     return "+".join(_core_name(core) for core in cores) + port
 
 
 def _core_name(core: CoreConfig) -> str:
-    from mapping.runner import UNITS
-
     default = UNITS.get(core.name, CoreConfig(core.name))
     changed = [
         f"{letters}{getattr(core, name)}"
@@ -163,7 +162,7 @@ def _core_name(core: CoreConfig) -> str:
     return "_".join([core.name, *changed])
 
 
-def table_path(cores: Sequence[CoreConfig], config: SocConfig, folder: Path = FOLDER) -> Path:
+def table_path(cores: Sequence[CoreConfig], config: System, folder: Path = FOLDER) -> Path:
     """Return the path of the table of a unit of a system, or of units together."""
     return folder / f"{table_name(cores, config.axi_bits)}.yaml"
 
@@ -279,7 +278,7 @@ def _cached(path: Path, stamp: int) -> CostTable:  # noqa: ARG001  # the stamp t
     return load_table(path)
 
 
-def table_of(cores: Sequence[CoreConfig], config: SocConfig, folder: Path = FOLDER) -> CostTable:
+def table_of(cores: Sequence[CoreConfig], config: System, folder: Path = FOLDER) -> CostTable:
     """Return the table of a unit, or of units together.
 
     Raises:

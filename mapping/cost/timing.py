@@ -18,12 +18,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hw.core import CoreConfig
+from hw.interface import ENGINES, PARAM_GROUP_WORDS
+from mapping.compiler.emit import COMPUTE, LOAD, STORE
+from mapping.compiler.schedule import Entry
 from mapping.cost.coefficients import NAMES, TERM, Vector
 from mapping.cost.work import Transfer, stripes, transfer
-from mapping.schedule import Entry
-from mapping.steps import COMPUTE, LOAD, STORE
-from tb.config import CoreConfig
-from tb.interface import ENGINES, PARAM_GROUP_WORDS
 
 QUEUE = 4
 """Commands that an engine's queue holds, that are fetched ahead, that are in an engine's datapath."""
@@ -442,9 +442,7 @@ class _Run:
         self._end(unit, number, end)
         return True
 
-    def _through(
-        self, unit: _Unit, number: int, request: int, latency: int, words: int, bank: float
-    ) -> int:
+    def _through(self, unit: _Unit, number: int, request: int, latency: int, words: int, bank: float) -> int:
         """Return when the last word of a burst is through the port."""
         owner, free = self.port[number]
         first = self.chain.after(unit.name, [request], (latency, 1.0))

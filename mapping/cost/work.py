@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from golden import layout
-from golden.layout import CHANNEL_BLOCK
-from mapping.constants import depthwise_tile_words, tile_words
-from mapping.regions import ceil_div
-from mapping.steps import TARGETS
-from tb.config import CoreConfig
-from tb.interface import TRANSFER_WORD_BYTES
+from hw import layout
+from hw.core import CoreConfig
+from hw.interface import TRANSFER_WORD_BYTES
+from hw.layout import CHANNEL_BLOCK
+from mapping.compiler.emit import TARGETS
+from mapping.compiler.pack import depthwise_tile_words, tile_words
+from mapping.compiler.regions import ceil_div
 
 BURST_BEATS = 16
 """Beats of the longest burst."""
@@ -22,6 +22,7 @@ FEW, MANY = 4, 64
 """Bursts that are asked for together, where a transfer has more than so many."""
 LONG = 32
 """Equal stripes in a row that are taken together."""
+
 
 @dataclass(frozen=True)
 class Transfer:
@@ -148,5 +149,3 @@ def _beats(name: str, fields: Mapping[str, int], core: CoreConfig, pixels: int, 
     if name == "depthwise":
         return kernel_h * kernel_w * max(pixels, depthwise_tile_words(core, 1))
     return kernel_h * kernel_w * pixels
-
-

@@ -11,14 +11,15 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, fields
 
-from golden.layout import CHANNEL_BLOCK, tap_groups
-from mapping.compiler import Program
-from mapping.constants import depthwise_tile_words, tile_words
-from mapping.regions import ceil_div
-from mapping.schedule import Entry
-from mapping.steps import TARGETS
-from tb.config import CoreConfig, SocConfig
-from tb.interface import COMMAND_BYTES, PARAM_GROUP_WORDS, TRANSFER_WORD_BYTES
+from hw.core import CoreConfig
+from hw.interface import COMMAND_BYTES, PARAM_GROUP_WORDS, TRANSFER_WORD_BYTES
+from hw.layout import CHANNEL_BLOCK, tap_groups
+from hw.system import System
+from mapping.compiler.compile import Program
+from mapping.compiler.emit import TARGETS
+from mapping.compiler.pack import depthwise_tile_words, tile_words
+from mapping.compiler.regions import ceil_div
+from mapping.compiler.schedule import Entry
 
 FETCH_WORDS = COMMAND_BYTES // TRANSFER_WORD_BYTES
 """16-byte words of a command."""
@@ -95,7 +96,7 @@ class Events:
 NAMES = tuple(item.name for item in fields(Events))
 
 
-def events(program: Program, config: SocConfig) -> dict[tuple[str, str], Events]:
+def events(program: Program, config: System) -> dict[tuple[str, str], Events]:
     """Return the events of each layer on each unit; a command that is fetched counts for its layer.
 
     Args:

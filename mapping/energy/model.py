@@ -16,12 +16,14 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from mapping.compiler import Program
+from hw.core import CoreConfig
+from hw.interface import TRANSFER_WORD_BYTES
+from hw.system import System
+from mapping.compiler.compile import Program
 from mapping.cost.model import PAIR, CostModel, shape_program
 from mapping.cost.shapes import Shape
 from mapping.cost.tables import FOLDER
-from mapping.energy.events import NAMES as COUNTS
-from mapping.energy.events import Events, events
+from mapping.energy.events import NAMES as COUNTS, Events, events
 from mapping.energy.tables import (
     COEFFICIENTS,
     FEATURE_GROUPS,
@@ -34,8 +36,6 @@ from mapping.energy.tables import (
     energy_path,
     energy_table_of,
 )
-from tb.config import CoreConfig, SocConfig
-from tb.interface import TRANSFER_WORD_BYTES
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Statistics: TypeAlias = Mapping[tuple[str, str], LayerStatistics]
@@ -180,7 +180,7 @@ class EnergyModel:
             than the others.
     """
 
-    def __init__(self, config: SocConfig, folder: Path = FOLDER, costs: CostModel | None = None) -> None:
+    def __init__(self, config: System, folder: Path = FOLDER, costs: CostModel | None = None) -> None:
         self.config = config
         self.costs = costs or CostModel(config)
         self.tables = {core.name: energy_table_of(core, config, folder) for core in config.cores}

@@ -13,13 +13,13 @@ import numpy.typing as npt
 
 from golden.arithmetic import folded_bias, reduce_activation
 from golden.layer import Layer, output_shape
-from golden.layout import CHANNEL_BLOCK
 from golden.network import run_network
+from hw.core import CoreConfig
+from hw.layout import CHANNEL_BLOCK
+from mapping.compiler.graph import Op
 from mapping.energy.features import ACC_BITS, MAC, PRODUCT_BITS, Ints, mac_totals, steps
 from mapping.energy.tables import LayerStatistics
-from mapping.graph import Op
-from mapping.networks import Array, NetworkProgram
-from tb.config import CoreConfig
+from mapping.run.networks import Array, NetworkProgram
 
 CHANNELS = 16
 """Output channels of a layer that are looked at, of each unit."""

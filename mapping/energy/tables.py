@@ -17,12 +17,12 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from golden.errors import NpuloopError
-from mapping.console import write_atomically
+from common.errors import NpuloopError
+from common.files import read_yaml, write_atomically
+from hw.core import CoreConfig
+from hw.sources import rtl_hash
+from hw.system import System
 from mapping.cost.tables import FOLDER, TableError, core_parameters, table_name
-from mapping.yaml_file import read_yaml
-from tb.build import rtl_hash
-from tb.config import CoreConfig, SocConfig
 
 SCHEMA = 1
 REMEDY = "make it with `npuloop characterize-energy`"
@@ -179,7 +179,7 @@ class EnergyTable:
     stimulus: Mapping[str, Any]
 
 
-def energy_path(core: CoreConfig, config: SocConfig, folder: Path = FOLDER) -> Path:
+def energy_path(core: CoreConfig, config: System, folder: Path = FOLDER) -> Path:
     """Return the path of the energy table of a unit of a system."""
     return folder / f"{table_name([core], config.axi_bits)}.energy.yaml"
 
@@ -352,7 +352,7 @@ def _cached(path: Path, stamp: int) -> EnergyTable:  # noqa: ARG001  # the stamp
     return load_energy_table(path)
 
 
-def energy_table_of(core: CoreConfig, config: SocConfig, folder: Path = FOLDER) -> EnergyTable:
+def energy_table_of(core: CoreConfig, config: System, folder: Path = FOLDER) -> EnergyTable:
     """Return the energy table of a unit of a system, made for the present RTL.
 
     Raises:

@@ -20,16 +20,16 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from golden.errors import NpuloopError
+from common.errors import NpuloopError
 from golden.layer import WEIGHTED_OPS
 from golden.network import Network
-from mapping.channels import Units, order_groups
-from mapping.compiler import Program, compile_graph
-from mapping.cost.soft import block_channels
-from mapping.graph import Graph, Op
-from mapping.legalise import legalise_network
-from mapping.regions import ceil_div
-from tb.config import SocConfig
+from hw.system import System
+from mapping.compiler.channels import ChannelAssignment, order_groups
+from mapping.compiler.compile import Program, compile_graph
+from mapping.compiler.graph import Graph, Op
+from mapping.compiler.legalise import legalise_network
+from mapping.compiler.regions import ceil_div
+from mapping.cost.differentiable import block_channels
 
 State: TypeAlias = tuple[tuple[int, ...], ...]
 """Blocks of output channels of each layer with weights (L) on each unit (U), the first unit's first."""
@@ -82,7 +82,7 @@ class NetworkCosts:
     """
 
     def __init__(
-        self, network: Network, config: SocConfig, price: Price, pins: Mapping[str, str] | None = None
+        self, network: Network, config: System, price: Price, pins: Mapping[str, str] | None = None
     ) -> None:
         self.name = network.name
         self.config = config
@@ -122,7 +122,7 @@ class NetworkCosts:
         """Return the network's command lists, without a memory image; errors as `cost`."""
         return self._compiled(self.graph, self.mapping(state))
 
-    def _compiled(self, graph: Graph, units: Mapping[str, Units]) -> Program:
+    def _compiled(self, graph: Graph, units: Mapping[str, ChannelAssignment]) -> Program:
         return compile_graph(
             graph, self.config.cores, units, mem_bytes=self.config.mem_bytes,
             port_bytes=self.config.axi_bits // 8, image_wanted=False,
@@ -130,7 +130,7 @@ class NetworkCosts:
 
     def mapping(
         self, state: State, order: Mapping[str, npt.NDArray[np.int64]] | None = None
-    ) -> dict[str, Units]:
+    ) -> dict[str, ChannelAssignment]:
         """Return the unit of every output channel of every operator, as the compiler takes it.
 
         Args:
@@ -147,12 +147,12 @@ class NetworkCosts:
             placed = np.empty_like(parts[name])
             placed[ranks] = parts[name]
             parts[name] = placed
-        units: dict[str, Units] = {}
+        units: dict[str, ChannelAssignment] = {}
         for op in self.graph.ops:
             units[op.name] = parts[op.name] if op.name in parts else self._follow(op, units)
         return units
 
-    def _follow(self, op: Op, units: Mapping[str, Units]) -> Units:
+    def _follow(self, op: Op, units: Mapping[str, ChannelAssignment]) -> ChannelAssignment:
         """Return the units of an operator without weights: those of the source that is made last."""
         made = [name for name in units if name in op.sources]
         return units[made[-1]] if made else np.zeros(op.shape[2], np.int64)

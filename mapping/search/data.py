@@ -16,12 +16,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from golden import digits
-from golden.errors import NpuloopError
+from common.errors import NpuloopError
+from common.paths import data_dir
+from common.user_code import first_line, guarded, is_function, user_function
 from golden.layer import read_npz
-from golden.reference_data import data_dir
-from golden.train_digits import real_images
-from mapping.user_code import first_line, guarded, is_function, user_function
+from golden.zoo import digits
+from golden.zoo.train_digits import real_images
 
 DATA_SETS = ("digits", "cifar10")
 ENTRY_POINTS = "npuloop.data"
@@ -148,8 +148,8 @@ def _check_augment(augment: Augment, batch: Tensor) -> None:
 def load_data(spec: str) -> DataSet:
     """Return the data set that a specification names.
 
-    - `digits`: scikit-learn's 8 x 8 digits, with the split and the augmentation of `golden.train_digits`.
-    - `cifar10`: CIFAR-10 from the folder cifar10 of the reference data; see `golden.reference_data`.
+    - `digits`: scikit-learn's 8 x 8 digits, with the split and the augmentation of `golden.zoo.train_digits`.
+    - `cifar10`: CIFAR-10 from the folder cifar10 of the reference data; see `common.paths`.
     - `cifar10:FOLDER`: from `*train*.npz` and `*test*.npz`, or from the batches of its Python version, which
       are read without running what a pickle asks for.
     - `cifar10:TRAIN.npz,TEST.npz`: from two files with `image` (N, 32, 32, 3) uint8 and `label` (N,).
@@ -196,7 +196,7 @@ def _digits() -> DataSet:
     try:
         images, labels = digits.digits_images()
         test = read_npz(path)["test_indices"]
-        training = np.setdiff1d(np.arange(len(images)), test)  # sorted, as golden.train_digits has it
+        training = np.setdiff1d(np.arange(len(images)), test)  # sorted, as golden.zoo.train_digits has it
         return DataSet(
             name="digits",
             train_images=real_images(images[training]),
@@ -210,7 +210,7 @@ def _digits() -> DataSet:
         )
     except (KeyError, IndexError) as error:
         raise DataError(
-            f"{path}: no test_indices ({error}); to make it again run python -m golden.train_digits"
+            f"{path}: no test_indices ({error}); to make it again run python -m golden.zoo.train_digits"
         ) from error
     except DataError:
         raise

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from golden.errors import ShapeError
+from common.errors import ShapeError
 from mapping.search.costs import Floats, MapError, NetworkCosts, State, moved
 
 BUDGET = 400
@@ -224,10 +224,7 @@ def _ranked(costs: NetworkCosts, layer: int) -> list[int]:
     """Return the units that may run a layer, by weight bits; of equal ones the first is at either end."""
     units = np.flatnonzero(costs.allowed[layer]).tolist()
     bits = _bits(costs)
-    return [
-        min(units, key=lambda unit: (bits[unit], unit)),
-        max(units, key=lambda unit: (bits[unit], -unit)),
-    ]
+    return [min(units, key=lambda unit: (bits[unit], unit)), max(units, key=lambda unit: (bits[unit], -unit))]
 
 
 # ------------------------------------------------------------------------------------------------- cheapest
@@ -303,11 +300,7 @@ def _better_pair(costs: NetworkCosts, state: State, moves: Sequence[Move]) -> St
 
 # --------------------------------------------------------------------------------------------------- random
 def random_state(
-    costs: NetworkCosts,
-    rng: np.random.Generator,
-    cost: float,
-    tolerance: float = 0.02,
-    budget: int = BUDGET,
+    costs: NetworkCosts, rng: np.random.Generator, cost: float, tolerance: float = 0.02, budget: int = BUDGET
 ) -> State:
     """Return a random mapping of about some cost.
 

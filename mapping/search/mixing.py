@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from golden.arithmetic import weight_range
-from golden.weights import best_scales
+from golden.quantize.weights import best_scales
 
 Bits = npt.NDArray[np.int8]
 
@@ -86,9 +86,9 @@ class QuantizedWeight(nn.Module):
 class _Mixed(torch.autograd.Function):
     """sum_u share[u] * scale[u] * clamp(round(weight / scale[u])), with straight-through gradients.
 
-    As in golden.qat: the gradient passes to weights inside the range, and to a scale by the rounding error of
-    those and the limit of the others, times 1 / sqrt(n * limit). It is one function, not a graph of many,
-    because small networks would spend most of a step on the graph.
+    As in `quantize.qat`: the gradient passes to weights inside the range, and to a scale by the rounding
+    error of those and the limit of the others, times 1 / sqrt(n * limit). It is one function, not a graph of
+    many, because small networks would spend most of a step on the graph.
     """
 
     @staticmethod

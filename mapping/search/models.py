@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from golden.errors import NpuloopError
-from golden.float_networks import DsCnn, MobileNetV1, ResNet
-from golden.trace import trace
-from golden.train_digits import DigitsNet
+from common.errors import NpuloopError
+from common.user_code import first_line, is_function, user_function
+from golden.quantize.trace import trace
+from golden.zoo.float_networks import DsCnn, MobileNetV1, ResNet
+from golden.zoo.train_digits import DigitsNet
 from mapping.search.data import DataSet
-from mapping.user_code import first_line, is_function, user_function
 
 MODELS = ("digits", "resnet8", "resnet20", "ds_cnn", "mobilenet_v1_025")
 MAX_SEED = 2**63 - 1
@@ -30,9 +30,9 @@ class ModelError(NpuloopError):
 def build_model(spec: str, data: DataSet, seed: int) -> nn.Module:
     """Return a float network for a data set, in training mode, as its constructor initialises it.
 
-    - `digits`: `golden.train_digits.DigitsNet`, for (1, 8, 8) and 10 classes only.
-    - `resnet8`, `resnet20`: `golden.float_networks.ResNet` with 1 and 3 blocks in each stage.
-    - `ds_cnn`, `mobilenet_v1_025`: `golden.float_networks.DsCnn`, and `MobileNetV1` of width 0.25.
+    - `digits`: `golden.zoo.train_digits.DigitsNet`, for (1, 8, 8) and 10 classes only.
+    - `resnet8`, `resnet20`: `golden.zoo.float_networks.ResNet` with 1 and 3 blocks in each stage.
+    - `ds_cnn`, `mobilenet_v1_025`: `golden.zoo.float_networks.DsCnn`, and `MobileNetV1` of width 0.25.
     - `package.module:function`: what the function returns, called with (input_shape, classes), as in
       ((3, 32, 32), 10); the current directory is importable.
 
@@ -43,7 +43,7 @@ def build_model(spec: str, data: DataSet, seed: int) -> nn.Module:
 
     Raises:
         ModelError: no such model, one that does not make (N, classes) of a batch of the data, or one that
-            `golden.trace.trace` refuses; naming the model, the module in it and the remedy.
+            `golden.quantize.trace.trace` refuses; naming the model, the module in it and the remedy.
     """
     if not 0 <= seed <= MAX_SEED:
         raise ModelError(f"model {spec!r}: seed {seed}; give 0 to {MAX_SEED}")

@@ -9,22 +9,23 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mapping.compiler import Program
+from hw.core import CoreConfig
+from hw.memory import MemoryModel
+from hw.sources import rtl_hash
+from hw.system import System
+from mapping.compiler.compile import Program
 from mapping.cost.model import CostModel
 from mapping.cost.tables import FOLDER, TableError, table_path
 from mapping.energy.model import EnergyModel
 from mapping.energy.tables import EnergyTableError, energy_path
 from mapping.search.costs import MapError, Price
-from tb.build import rtl_hash
-from tb.config import CoreConfig, SocConfig
-from tb.job import MemoryModel
 
 ENERGY_FOLDER = FOLDER
 """Where the energy tables are."""
 PJ_PER_UJ = 1e6
 
 
-def current_model(config: SocConfig) -> CostModel:
+def current_model(config: System) -> CostModel:
     """Return the cost model of a system, whose tables are of the present RTL.
 
     Raises:
@@ -41,7 +42,7 @@ def current_model(config: SocConfig) -> CostModel:
     return model
 
 
-def current_energy(config: SocConfig) -> EnergyModel:
+def current_energy(config: System) -> EnergyModel:
     """Return the energy model of a system, whose tables are of the present RTL.
 
     Raises:
@@ -50,7 +51,7 @@ def current_energy(config: SocConfig) -> EnergyModel:
     return EnergyModel(config, ENERGY_FOLDER, current_model(config))
 
 
-def energy_if_known(config: SocConfig) -> EnergyModel | None:
+def energy_if_known(config: System) -> EnergyModel | None:
     """Return the energy model of a system, or None where its energy tables are missing or stale."""
     try:
         return current_energy(config)
@@ -58,7 +59,7 @@ def energy_if_known(config: SocConfig) -> EnergyModel | None:
         return None
 
 
-def tables_digest(config: SocConfig) -> str:
+def tables_digest(config: System) -> str:
     """Return a hash of the tables of a system: of cycles, and of energies where there are any.
 
     Raises:
@@ -72,18 +73,18 @@ def tables_digest(config: SocConfig) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _units_with_tables(config: SocConfig) -> list[list[CoreConfig]]:
+def _units_with_tables(config: System) -> list[list[CoreConfig]]:
     """Return the units that have a table: each, and all together."""
     return [[core] for core in config.cores] + [list(config.cores)]
 
 
-def latency(config: SocConfig) -> Price:
+def latency(config: System) -> Price:
     """Return the price in predicted cycles, first start to last interrupt."""
     model = current_model(config)
     return lambda program: model.program(program).cycles
 
 
-def energy(config: SocConfig) -> Price:
+def energy(config: System) -> Price:
     """Return the price in µJ, with the idle energy of all units in the predicted cycles.
 
     Features of the operands are the tables' default ones: weights are not known yet.
@@ -92,7 +93,7 @@ def energy(config: SocConfig) -> Price:
     return lambda program: model.predicted(program).value_pj / PJ_PER_UJ
 
 
-def energy_delay(config: SocConfig) -> Price:
+def energy_delay(config: System) -> Price:
     """Return the price in µJ · ms: the energy-delay product, which has no weight to choose."""
     model = current_energy(config)
 
@@ -113,7 +114,7 @@ class Objective:
         option: the option of `npuloop map` that gives targets; empty where there are none.
     """
 
-    price: Callable[[SocConfig], Price]
+    price: Callable[[System], Price]
     unit: str
     option: str = ""
 
@@ -137,7 +138,7 @@ def objective_of(name: str) -> Objective:
     return OBJECTIVES[name]
 
 
-def price_of(objective: str, config: SocConfig) -> Price:
+def price_of(objective: str, config: System) -> Price:
     """Return the price of an objective on a system.
 
     Raises:

@@ -24,31 +24,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from golden.errors import NpuloopError
-from golden.export import export
+from common.errors import NpuloopError
+from common.files import write_atomically, write_json
 from golden.network import Network, run_network, save_network
-from golden.qat import QatNetwork, quantize_input
-from mapping.assignment import assignment_text
-from mapping.channels import Units
-from mapping.console import write_atomically, write_json
-from mapping.networks import NetworkProgram, compile_network, run_inputs
-from mapping.runner import pair_of
+from golden.quantize.export import export
+from golden.quantize.qat import QatNetwork, quantize_input
+from hw.memory import MemoryModel
+from hw.sources import rtl_hash
+from hw.system import System
+from mapping.compiler.assignment import assignment_text
+from mapping.compiler.channels import ChannelAssignment
+from mapping.run.layers import pair_of
+from mapping.run.networks import NetworkProgram, compile_network, run_inputs
 from mapping.search import mappings, training
 from mapping.search.costs import MapError, NetworkCosts, State
 from mapping.search.data import DataSet, load_data
 from mapping.search.mixing import Mixture
 from mapping.search.models import build_model
-from mapping.search.objectives import (
-    current_model,
-    energy_if_known,
-    objective_of,
-    price_of,
-    tables_digest,
-)
+from mapping.search.objectives import current_model, energy_if_known, objective_of, price_of, tables_digest
 from mapping.search.training import Pull, Recipe, Row, Run
-from tb.build import build, rtl_hash
-from tb.config import SocConfig, TestbenchError
-from tb.job import MemoryModel
+from tb.build import build
 from tb.session import Session
 
 SEARCHED, LAYERWISE, RANDOM = "searched", "layerwise", "random"
@@ -90,7 +85,7 @@ class Plan:
     proof_images: int = 2
 
     @property
-    def config(self) -> SocConfig:
+    def config(self) -> System:
         """The system."""
         return pair_of(self.settings)
 
@@ -304,7 +299,7 @@ def mapping_job(plan: Plan, path: Path, wish: Wish, near: float | None = None) -
 
 def _searched(
     plan: Plan, folder: Folder, data: DataSet, costs: NetworkCosts, wish: Wish, run: Run
-) -> tuple[State, dict[str, Units]]:
+) -> tuple[State, dict[str, ChannelAssignment]]:
     """Search, and return the state with the channels' order."""
     whole = wish.kind == LAYERWISE
     target = float(wish.setting[1:]) if wish.setting.startswith("t") else None
@@ -386,15 +381,15 @@ def _make_point(plan: Plan, folder: Folder, wish: Wish) -> dict[str, Any]:
     }
 
 
-def weighted(units: Mapping[str, Units], network: Network) -> list[str]:
+def weighted(units: Mapping[str, ChannelAssignment], network: Network) -> list[str]:
     """Return the layers with weights among those that have units."""
     return [node.name for node in network.nodes if node.name in units and node.weight_bits is not None]
 
 
 def train_mapped(
     model: torch.nn.Module,
-    units: Mapping[str, Units],
-    config: SocConfig,
+    units: Mapping[str, ChannelAssignment],
+    config: System,
     data: DataSet,
     recipe: Recipe,
     tune: Run,
@@ -494,7 +489,7 @@ def run_study(
             if progress:
                 progress(name, done, len(jobs))
             if isinstance(outcome, Exception):
-                ours = isinstance(outcome, (NpuloopError, TestbenchError))
+                ours = isinstance(outcome, NpuloopError)
                 what = str(outcome) if ours else f"{type(outcome).__name__}: {outcome}"
                 failures.append(f"{jobs[index][0]}: {what}")
             results[index] = outcome

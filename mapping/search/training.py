@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from common.files import write_atomically
 from golden.network import Network
-from golden.qat import QatNetwork, convert, prepare_qat
-from mapping.console import write_atomically
+from golden.quantize.qat import QatNetwork, convert, prepare_qat
 from mapping.search.costs import NetworkCosts
 from mapping.search.data import DataSet
 from mapping.search.mixing import Bits, Mixture, bake, fixed_weights
@@ -44,7 +44,7 @@ class Recipe:
         warmup_epochs: in floating point; once per seed, shared by all mappings.
         search_epochs: with mixed weights; none for mappings that are given.
         finetune_epochs: from the warm-up's weights, each channel as its unit has it.
-        integer_epochs: afterwards, exact integers in the forward pass (`golden.qat`).
+        integer_epochs: afterwards, exact integers in the forward pass (`golden.quantize.qat`).
         batch: images of a step.
         warmup_rate, rate: step sizes of Adam, in floating point and of quantised weights.
         logit_travel: how far a logit can go in a search that always pulls one way.

@@ -2,7 +2,7 @@
 
 Sources: ``commands.yaml`` (command set) and ``registers.rdl`` (registers), both beside this file.
 Results, all committed: ``rtl/generated/npu_pkg.sv``, ``rtl/generated/npu_regs*.sv`` (PeakRDL),
-``tb/interface.py``, ``docs/reference/commands.md`` and ``docs/reference/registers.md``.
+``hw/interface.py``, ``docs/reference/commands.md`` and ``docs/reference/registers.md``.
 
     python rtl/interface/generate.py            write them
     python rtl/interface/generate.py --check    exit 1, naming the files, if a result is not up to date
@@ -298,7 +298,7 @@ def generate(target: Path) -> list[str]:
     table, registers = read_commands(), read_registers()
     texts = {
         "rtl/generated/npu_pkg.sv": package(table),
-        "tb/interface.py": python_names(table, registers),
+        "hw/interface.py": python_names(table, registers),
         "docs/reference/commands.md": command_page(table),
         "docs/reference/registers.md": register_page(registers),
     }

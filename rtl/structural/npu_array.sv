@@ -6,7 +6,7 @@
 ///                                    their products ----'--> npu_tap_sum (Rows): depthwise, into the first Rows columns
 ///
 /// A depthwise beat uses the multipliers of the first DwTaps columns. ../npu_array.sv is what simulations run (it is several
-/// times faster, docs/decisions/0003-array-form.md); mapping/tests/test_structural.py runs layers on both.
+/// times faster, docs/decisions/0003-array-form.md); tb/tests/test_structural.py runs layers on both.
 module npu_array #(
   parameter  int unsigned ABits       = 8,
   parameter  int unsigned WBits       = 8,

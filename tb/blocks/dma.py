@@ -11,9 +11,9 @@ import numpy as np
 from cocotb.triggers import FallingEdge, Timer
 from cocotbext.axi import AxiResp, SparseMemoryRegion
 
+from hw.commands import encode
+from hw.interface import ERRORS, TARGETS
 from tb.blocks.support import Bench, join
-from tb.commands import encode
-from tb.interface import ERRORS, TARGETS
 
 WORD = 16
 QUIET_CYCLES = 2000

@@ -25,8 +25,9 @@ from xml.etree import ElementTree as ET
 import find_libpython
 from cocotb_tools import config as cocotb_config
 
-from tb.build import ROOT, BuildError, build_root, find_verilator
-from tb.config import TestbenchError
+from common.errors import TestbenchError
+from common.paths import ROOT, build_root
+from tb.build import BuildError, find_verilator
 
 BLOCKS = Path(__file__).resolve().parent
 DEFAULT_SEED = 1

@@ -14,10 +14,10 @@ import cocotb
 import numpy as np
 import pytest
 
+from hw.commands import encode
+from hw.interface import COMMANDS, PARAM_GROUP_WORDS
 from tb.blocks.runner import Block, run
 from tb.blocks.support import PATTERNS, Bench, join, make_rng, parameters, pattern
-from tb.commands import encode
-from tb.interface import COMMANDS, PARAM_GROUP_WORDS
 
 # (field, bits), most significant first: npu_compute_pkg
 BEAT = (

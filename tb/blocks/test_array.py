@@ -1,4 +1,4 @@
-"""Bench of npu_array: dot products and depthwise sums against numpy, tiles packed by golden.layout.
+"""Bench of npu_array: dot products and depthwise sums against numpy, tiles packed by hw.layout.
 
 The array has neither reset nor back-pressure: its benches are crossed with pauses of the activations and with
 the moments at which the next tile's words arrive, and start from random register contents.
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pytest
 
 from golden.arithmetic import reduce_activation
-from golden.layout import WORD_BYTES, pack_conv_weights, pack_depthwise_weights
+from hw.layout import WORD_BYTES, pack_conv_weights, pack_depthwise_weights
 from tb.blocks.runner import Block, run
 from tb.blocks.support import PATTERNS, Bench, join, make_rng, parameters, pattern, split
 

@@ -37,10 +37,7 @@ class TB(Bench):
             )
             for port in range(2)
         ]
-        for side, host_names, core_names in (
-            ("write_if", ("aw", "w"), ("b",)),
-            ("read_if", ("ar",), ("r",)),
-        ):
+        for side, host_names, core_names in (("write_if", ("aw", "w"), ("b",)), ("read_if", ("ar",), ("r",))):
             for unit in (self.host, *self.cores):
                 # what a unit sends follows `idle`, what it takes follows `stall`
                 sends, takes = (host_names, core_names) if unit is self.host else (core_names, host_names)

@@ -10,10 +10,10 @@ import cocotb
 import numpy as np
 import pytest
 
+from hw.commands import encode
+from hw.interface import COMMANDS
 from tb.blocks.runner import Block, run
 from tb.blocks.support import PATTERNS, Bench, join, make_rng, parameters, pattern
-from tb.commands import encode
-from tb.interface import COMMANDS
 
 OPERATORS = [name for name, (_, _, engine) in COMMANDS.items() if engine == 1]
 OTHERS = [name for name, (_, _, engine) in COMMANDS.items() if engine in (0, 2)]

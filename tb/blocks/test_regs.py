@@ -9,9 +9,9 @@ import pytest
 from cocotb.triggers import FallingEdge, Timer, with_timeout
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
+from hw.interface import REGISTERS
 from tb.blocks.runner import Block, run
 from tb.blocks.support import CLOCK_NS, PATTERNS, Bench, make_rng, pattern
-from tb.interface import REGISTERS
 
 SOURCES = ["generated/npu_regs_pkg.sv", "generated/npu_regs.sv"]
 PLAIN = ("irq_enable", "cmd_address", "cmd_count")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from cocotbext.axi import AxiResp, AxiSlaveWrite, AxiWriteBus
 
+from hw.commands import encode
 from tb.blocks.dma import DONE_CYCLES, WORD, DmaBench, Transfer, check_illegal, draw, respond_with
 from tb.blocks.runner import Block, run
 from tb.blocks.support import PATTERNS, join, make_rng, parameters, pattern
-from tb.commands import encode
 
 SOURCES = ["generated/npu_pkg.sv", "npu_fifo.sv", "npu_bursts.sv", "npu_walk.sv", "npu_store.sv"]
 

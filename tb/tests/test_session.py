@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tb.build import build_root
-from tb.commands import Words, command_list, encode
-from tb.config import NPU8, CoreConfig, SocConfig, TestbenchError
-from tb.interface import COMMAND_BYTES
-from tb.job import Bytes, ErrorRange, Job, JobError, JobResult, MemoryModel
+from common.errors import TestbenchError
+from common.paths import build_root
+from hw.commands import Words, command_list, encode
+from hw.core import CoreConfig
+from hw.interface import COMMAND_BYTES
+from hw.memory import ErrorRange, MemoryModel
+from hw.system import NPU8, System
+from tb.job import Bytes, Job, JobError, JobResult
 from tb.session import Session, SimulatorError, rerun_with_waves, run_raw, save_job
 
 LIST = 0x10_0000
@@ -35,10 +38,7 @@ def transfer(name: str, address: int, words: int, local: int = 0, **fields: int)
 
 def copy_commands(words: int, source: int = SOURCE, target: int = TARGET) -> list[Words]:
     """Memory to scratchpad to memory."""
-    return [
-        transfer("load", source, words, post_store=1),
-        transfer("store", target, words, wait_load=1),
-    ]
+    return [transfer("load", source, words, post_store=1), transfer("store", target, words, wait_load=1)]
 
 
 def job_of(commands: Sequence[Words], *, units: Sequence[str] = ("npu8",), **fields: Any) -> Job:
@@ -65,10 +65,8 @@ def assert_copies(session: Session, **fields: Any) -> JobResult:
 # ---------------------------------------------------------------- memory
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("words", [1, 2, 15, 16, 17, 255, 256, 257, 4096])
-def test_a_block_goes_through_the_scratchpad_unchanged(
-    shared_session: Session, unit: str, words: int
-) -> None:
-    result = assert_copies(shared_session, words=words, seed=words, units=[unit])
+def test_a_block_goes_through_the_scratchpad_unchanged(pair: Session, unit: str, words: int) -> None:
+    result = assert_copies(pair, words=words, seed=words, units=[unit])
     assert result.outstanding == 0
     beats = 2 * COMMAND_BYTES // 16 + words
     assert result.read_beats == beats == result.units[unit].counters["read_beats"]
@@ -89,29 +87,29 @@ def test_a_block_goes_through_the_scratchpad_unchanged(
     ],
     ids=str,
 )
-def test_the_memory_model_changes_times_but_not_data(shared_session: Session, memory: MemoryModel) -> None:
-    assert_copies(shared_session, memory=memory)
+def test_the_memory_model_changes_times_but_not_data(pair: Session, memory: MemoryModel) -> None:
+    assert_copies(pair, memory=memory)
 
 
-def test_latency_bandwidth_and_backpressure_cost_cycles(shared_session: Session) -> None:
-    fast = assert_copies(shared_session, memory=MemoryModel(latency=2)).cycles
-    assert assert_copies(shared_session, memory=MemoryModel(latency=102)).cycles >= fast + 200
-    quarter = assert_copies(shared_session, memory=MemoryModel(latency=2, beats=1, per_cycles=4)).cycles
+def test_latency_bandwidth_and_backpressure_cost_cycles(pair: Session) -> None:
+    fast = assert_copies(pair, memory=MemoryModel(latency=2)).cycles
+    assert assert_copies(pair, memory=MemoryModel(latency=102)).cycles >= fast + 200
+    quarter = assert_copies(pair, memory=MemoryModel(latency=2, beats=1, per_cycles=4)).cycles
     assert quarter >= 4 * 1000 * 2
-    stalled = assert_copies(shared_session, memory=MemoryModel(latency=2, backpressure_percent=60))
+    stalled = assert_copies(pair, memory=MemoryModel(latency=2, backpressure_percent=60))
     assert stalled.cycles > fast
 
 
-def test_equal_jobs_take_equal_cycles(shared_session: Session) -> None:
+def test_equal_jobs_take_equal_cycles(pair: Session) -> None:
     memory = MemoryModel(backpressure_percent=40, backpressure_seed=11)
-    first = assert_copies(shared_session, memory=memory, units=UNITS[:1])
-    assert_copies(shared_session, words=77, seed=2)
-    again = assert_copies(shared_session, memory=memory, units=UNITS[:1])
+    first = assert_copies(pair, memory=memory, units=UNITS[:1])
+    assert_copies(pair, words=77, seed=2)
+    again = assert_copies(pair, memory=memory, units=UNITS[:1])
     assert first.cycles == again.cycles
     assert first.units["npu8"].counters == again.units["npu8"].counters
 
 
-def test_both_units_run_side_by_side(shared_session: Session) -> None:
+def test_both_units_run_side_by_side(pair: Session) -> None:
     data = random_bytes(5, 32_000)
     lists = [copy_commands(1000, SOURCE + 16_000 * i, TARGET + 16_000 * i) for i in range(2)]
     job = Job(
@@ -119,30 +117,30 @@ def test_both_units_run_side_by_side(shared_session: Session) -> None:
         starts={unit: (LIST + 0x1000 * i, 2) for i, unit in enumerate(UNITS)},
         reads=[(TARGET, 32_000)],
     )
-    result = shared_session.run(job)
+    result = pair.run(job)
     assert result.ok, result.diagnosis
     np.testing.assert_array_equal(result.reads[0], data)
     assert result.read_beats == sum(result.units[unit].counters["read_beats"] for unit in UNITS)
 
 
-def test_memory_is_filled_between_jobs_and_kept_on_request(shared_session: Session) -> None:
+def test_memory_is_filled_between_jobs_and_kept_on_request(pair: Session) -> None:
     job, data = copy_job(words=8)
-    assert shared_session.run(job).ok
-    kept = shared_session.run(Job(reads=[(TARGET, 256)], keep_memory=True))
+    assert pair.run(job).ok
+    kept = pair.run(Job(reads=[(TARGET, 256)], keep_memory=True))
     np.testing.assert_array_equal(kept.reads[0][:128], data)
-    filled = shared_session.run(Job(reads=[(SOURCE, 128), (TARGET, 256)], fill=0x3C))
+    filled = pair.run(Job(reads=[(SOURCE, 128), (TARGET, 256)], fill=0x3C))
     assert all(set(read.tolist()) == {0x3C} for read in filled.reads)
 
 
-def test_counters_of_an_engine_sum_to_the_cycles(shared_session: Session) -> None:
-    unit = assert_copies(shared_session).units["npu8"]
+def test_counters_of_an_engine_sum_to_the_cycles(pair: Session) -> None:
+    unit = assert_copies(pair).units["npu8"]
     for engine in ("load", "compute", "store"):
         states = [value for name, value in unit.counters.items() if name.startswith(f"{engine}_")]
         assert sum(states) == unit.cycles
 
 
-def test_an_empty_list_ends_at_once(shared_session: Session) -> None:
-    result = shared_session.run(Job(starts={"npu8": (LIST, 0)}))
+def test_an_empty_list_ends_at_once(pair: Session) -> None:
+    result = pair.run(Job(starts={"npu8": (LIST, 0)}))
     assert result.ok
     assert result.read_beats == 0
 
@@ -154,11 +152,11 @@ def test_an_empty_list_ends_at_once(shared_session: Session) -> None:
     [(LIST + 64, "fetch", 1), (SOURCE + 160, "load", 0), (TARGET + 160, "store", 1)],
 )
 def test_a_bus_error_is_reported_with_its_cause(
-    shared_session: Session, where: int, engine: str, index: int, response: Any
+    pair: Session, where: int, engine: str, index: int, response: Any
 ) -> None:
     memory = MemoryModel(errors=(ErrorRange(where, 16, response),))
     job, _ = copy_job(words=100, memory=memory)
-    result = shared_session.run(job)
+    result = pair.run(job)
     assert not result.ok
     assert not result.timed_out
     assert not result.stuck
@@ -166,16 +164,16 @@ def test_a_bus_error_is_reported_with_its_cause(
     assert error is not None
     assert (error.cause, error.engine, error.command) == (f"{engine}_{response}", engine, index)
     assert error.cause in result.diagnosis
-    assert_copies(shared_session)
+    assert_copies(pair)
 
 
-def test_an_address_beyond_the_memory_is_a_decerr(shared_session: Session) -> None:
-    beyond = shared_session.config.mem_bytes
-    result = shared_session.run(job_of([transfer("load", beyond, 4)]))
+def test_an_address_beyond_the_memory_is_a_decerr(pair: Session) -> None:
+    beyond = pair.config.mem_bytes
+    result = pair.run(job_of([transfer("load", beyond, 4)]))
     error = result.units["npu8"].error
     assert error is not None
     assert (error.cause, error.engine) == ("load_decerr", "load")
-    assert_copies(shared_session)
+    assert_copies(pair)
 
 
 @pytest.mark.parametrize(
@@ -187,85 +185,81 @@ def test_an_address_beyond_the_memory_is_a_decerr(shared_session: Session) -> No
     ],
     ids=["opcode", "engine", "range"],
 )
-def test_a_wrong_command_is_reported_with_its_index(
-    shared_session: Session, command: Words, cause: str
-) -> None:
-    result = shared_session.run(job_of([encode("nop", engine="load"), command]))
+def test_a_wrong_command_is_reported_with_its_index(pair: Session, command: Words, cause: str) -> None:
+    result = pair.run(job_of([encode("nop", engine="load"), command]))
     error = result.units["npu8"].error
     assert error is not None
     assert (error.cause, error.command) == (cause, 1)
     assert not result.stuck
-    assert_copies(shared_session)
+    assert_copies(pair)
 
 
-def test_one_unit_s_error_leaves_the_other_to_finish(shared_session: Session) -> None:
+def test_one_unit_s_error_leaves_the_other_to_finish(pair: Session) -> None:
     good, data = copy_job(words=2000)
-    bad = command_list([transfer("load", shared_session.config.mem_bytes, 4)])
+    bad = command_list([transfer("load", pair.config.mem_bytes, 4)])
     job = replace(
         good,
         segments=[*good.segments, (LIST + 0x1000, bad)],
         starts={**good.starts, "npu_lb": (LIST + 0x1000, 1)},
         stop_on_error=False,
     )
-    result = shared_session.run(job)
+    result = pair.run(job)
     assert result.units["npu_lb"].error is not None
     assert result.units["npu8"].done
     np.testing.assert_array_equal(result.reads[0], data)
 
 
 # ---------------------------------------------------------------- watchdog
-def test_a_token_that_never_comes_is_diagnosed(shared_session: Session) -> None:
+def test_a_token_that_never_comes_is_diagnosed(pair: Session) -> None:
     commands = [encode("nop", engine="load"), transfer("load", SOURCE, 4, wait_compute=1)]
-    result = shared_session.run(job_of(commands, max_cycles=2000))
+    result = pair.run(job_of(commands, max_cycles=2000))
     assert result.timed_out
     assert not result.ok
     assert not result.stuck
     diag = result.units["npu8"].diag["load"]
     assert (diag.state, diag.tokens, diag.command) == ("wait_token", ("compute",), 1)
     assert "load: waits for a token from compute at command 1: load" in result.diagnosis
-    assert_copies(shared_session)
+    assert_copies(pair)
 
 
-def test_an_event_that_never_comes_is_diagnosed(shared_session: Session) -> None:
+def test_an_event_that_never_comes_is_diagnosed(pair: Session) -> None:
     commands = [encode("wait", engine="compute", event_id=5, amount=1)]
-    result = shared_session.run(job_of(commands, max_cycles=2000))
+    result = pair.run(job_of(commands, max_cycles=2000))
     assert result.timed_out
     assert result.units["npu8"].diag["compute"].event == 5
     assert "compute: waits for event 5 at command 0: wait" in result.diagnosis
-    assert_copies(shared_session)
+    assert_copies(pair)
 
 
-def test_an_event_left_by_a_failed_job_does_not_reach_the_next(shared_session: Session) -> None:
+def test_an_event_left_by_a_failed_job_does_not_reach_the_next(pair: Session) -> None:
     signal = encode("signal", engine="load", event_id=3)
     wait = encode("wait", engine="compute", event_id=3, amount=1)
     forever = encode("wait", engine="store", event_id=4, amount=1)
-    assert shared_session.run(job_of([signal, wait])).ok
-    assert shared_session.run(job_of([signal, forever], max_cycles=2000)).timed_out
-    assert shared_session.run(job_of([wait], max_cycles=2000)).timed_out
+    assert pair.run(job_of([signal, wait])).ok
+    assert pair.run(job_of([signal, forever], max_cycles=2000)).timed_out
+    assert pair.run(job_of([wait], max_cycles=2000)).timed_out
 
 
-def test_units_wait_for_each_other_s_events(shared_session: Session) -> None:
+def test_units_wait_for_each_other_s_events(pair: Session) -> None:
     first = command_list([encode("signal", engine="load", event_id=1)])
     second = command_list([encode("wait", engine="store", event_id=1, amount=1)])
     job = Job(
         segments=[(LIST, first), (LIST + 0x1000, second)],
         starts={"npu8": (LIST, 1), "npu_lb": (LIST + 0x1000, 1)},
     )
-    assert shared_session.run(job).ok
+    assert pair.run(job).ok
 
 
 @pytest.mark.parametrize("cycles", [0, 1, 5, 20, 37, 100, 333, 1000])
 @pytest.mark.parametrize("percent", [0, 50])
-def test_a_soft_reset_at_any_time_leaves_a_unit_that_works(
-    shared_session: Session, cycles: int, percent: int
-) -> None:
+def test_a_soft_reset_at_any_time_leaves_a_unit_that_works(pair: Session, cycles: int, percent: int) -> None:
     memory = MemoryModel(backpressure_percent=percent, backpressure_seed=cycles)
     job, _ = copy_job(words=1000, reset_after=cycles, memory=memory)
-    result = shared_session.run(job)
+    result = pair.run(job)
     assert not result.stuck
     assert result.outstanding == 0
     assert not result.units["npu8"].busy
-    assert_copies(shared_session)
+    assert_copies(pair)
 
 
 # ---------------------------------------------------------------- session
@@ -286,8 +280,8 @@ def test_a_simulator_that_dies_is_one_clear_error_with_a_way_to_repeat_it() -> N
         session.run(job)
 
 
-def test_a_wrong_job_is_refused_before_it_runs(shared_session: Session) -> None:
-    size = shared_session.config.mem_bytes
+def test_a_wrong_job_is_refused_before_it_runs(pair: Session) -> None:
+    size = pair.config.mem_bytes
     for job, message in [
         (Job(segments=[(size - 1, np.zeros(2, np.uint8))]), "segment of 2 bytes"),
         (Job(segments=[(0, np.zeros(2, np.int8))]), "uint8"),
@@ -295,9 +289,9 @@ def test_a_wrong_job_is_refused_before_it_runs(shared_session: Session) -> None:
         (Job(max_cycles=0), "max_cycles"),
     ]:
         with pytest.raises(JobError, match=message):
-            shared_session.run(job)
+            pair.run(job)
     with pytest.raises(TestbenchError, match="no unit 'npu9'"):
-        shared_session.run(Job(starts={"npu9": (0, 0)}))
+        pair.run(Job(starts={"npu9": (0, 0)}))
 
 
 def test_random_initial_values_change_nothing() -> None:
@@ -311,25 +305,25 @@ def test_random_initial_values_change_nothing() -> None:
 
 def test_waves_are_written_for_the_job_that_asks(tmp_path: Path) -> None:
     job, _ = copy_job(words=16)
-    waves = rerun_with_waves(SocConfig(), job, tmp_path / "job.vcd")
+    waves = rerun_with_waves(System(), job, tmp_path / "job.vcd")
     assert waves.stat().st_size > 10_000
 
 
-def test_a_raw_run_takes_as_many_cycles_as_the_session(shared_session: Session) -> None:
+def test_a_raw_run_takes_as_many_cycles_as_the_session(pair: Session) -> None:
     job, _ = copy_job(words=4000)
-    cycles, seconds = run_raw(shared_session.build, job)
-    assert abs(cycles - shared_session.run(job).sim_cycles) <= 8
+    cycles, seconds = run_raw(pair.build, job)
+    assert abs(cycles - pair.run(job).sim_cycles) <= 8
     assert seconds > 0
 
 
 def test_another_system_is_another_build() -> None:
     small = CoreConfig("small", w_bits=4, act_kib=32, weight_kib=16, param_kib=8, stripe_depth=32, lanes=4)
-    config = SocConfig(cores=(NPU8, small), axi_bits=64, mem_bytes=1 << 22)
+    config = System(cores=(NPU8, small), axi_bits=64, mem_bytes=1 << 22)
     with Session(config, opt="-O1") as session:
         assert_copies(session, words=500)
         assert_copies(session, words=500, units=["small"])
 
 
 def test_saved_jobs_lie_in_the_build_folder() -> None:
-    path = save_job(SocConfig(), copy_job(words=1)[0])
+    path = save_job(System(), copy_job(words=1)[0])
     assert path.is_relative_to(build_root())

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tb.build import structural_sources
-from tb.config import CoreConfig, SocConfig, TestbenchError
+from common.errors import TestbenchError
+from hw.core import CoreConfig
+from hw.sources import structural_sources
+from hw.system import System
 from tb.session import Session
 from tb.tests.test_session import copy_job
 from tb.vcd import Recording, TraceError, read_trace
@@ -151,7 +153,7 @@ def test_the_clocks_name_can_be_told(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------------------------------- record sessions
-CONFIG = SocConfig((CoreConfig("npu_lb", w_bits=2),))
+CONFIG = System((CoreConfig("npu_lb", w_bits=2),))
 CORE = "tb_top.u_soc.gen_core[0].i_core"
 
 
@@ -211,8 +213,8 @@ def test_a_job_without_waves_is_not_recorded(recording: Session, tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_sessions_that_trace_take_jobs_with_waves(shared_session: Session, tmp_path: Path) -> None:
+def test_only_sessions_that_trace_take_jobs_with_waves(pair: Session, tmp_path: Path) -> None:
     job, _ = copy_job(4, waves=tmp_path / "no.vcd")
     with pytest.raises(TestbenchError, match="waves need a session of the wave or record flavour"):
-        shared_session.run(job)
+        pair.run(job)
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,319 @@
+"""Jobs side by side: every one has an outcome, whatever happens to the workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common import workers as working
+from common.paths import ROOT
+from common.workers import ALLOWED_DEATHS, ONE_THREAD, Workers, WorkersError
+
+NOTES = "NPULOOP_TEST_NOTES"
+"""Environment variable: the folder in which jobs leave their marks."""
+
+
+# ------------------------------------------------------------------------------------------------------ jobs
+def note(name: str) -> None:
+    """Leave this process's number in a file."""
+    with (Path(os.environ[NOTES]) / name).open("a") as file:
+        file.write(f"{os.getpid()}\n")
+
+
+def noted(folder: Path, name: str) -> list[int]:
+    file = folder / name
+    return [int(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def half(number: int) -> int:
+    if number % 2:
+        raise ValueError(f"{number} is odd")
+    return number // 2
+
+
+def gives(*arguments: Any) -> tuple[Any, ...]:
+    return arguments
+
+
+def notes_number(number: int) -> int:
+    with (Path(os.environ[NOTES]) / "order").open("a") as file:
+        file.write(f"{number}\n")
+    return number
+
+
+def dies(number: int, deaths: int, *after: str) -> int:
+    meets("dies", *after)
+    if len(noted(Path(os.environ[NOTES]), "died")) < deaths:
+        note("died")
+        os._exit(3)
+    return number
+
+
+def waits_when_it_runs_again() -> int:
+    note("ran")
+    return meets("again", "go") if len(noted(Path(os.environ[NOTES]), "ran")) > 1 else os.getpid()
+
+
+def meets(mine: str, *others: str) -> int:
+    """Note one name; return when the others have been noted."""
+    note(mine)
+    if not eventually(lambda: all(noted(Path(os.environ[NOTES]), other) for other in others)):
+        raise TimeoutError(f"{mine} has waited for {others}")
+    return os.getpid()
+
+
+def gives_a_lock() -> threading.Lock:
+    return threading.Lock()
+
+
+def interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+def kills_and_waits(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    threading.Event().wait()
+
+
+def starts_and_waits() -> None:
+    note("started")
+    threading.Event().wait()
+
+
+def at_the_end() -> None:
+    note("end")
+
+
+def threads() -> list[int]:
+    import torch
+
+    return [torch.get_num_threads(), *(int(os.environ[name]) for name in ONE_THREAD)]
+
+
+# ----------------------------------------------------------------------------------------------------- tests
+@pytest.fixture
+def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(NOTES, str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_results_and_exceptions_come_with_the_index_of_their_job(workers: int) -> None:
+    with Workers(workers) as pool:
+        found = dict(pool.run([(half, (number,)) for number in range(7)]))
+        again = dict(pool.run([(half, (4,))]))
+    assert sorted(found) == list(range(7))
+    assert [found[index] for index in (0, 2, 4, 6)] == [0, 1, 2, 3]
+    for index in (1, 3, 5):
+        error = found[index]
+        assert type(error) is ValueError
+        assert str(error) == f"{index} is odd"
+    assert again == {0: 2}
+
+
+def test_arguments_arrive_as_they_are_given() -> None:
+    arguments = ("job", (print, 1), [1, ("a", 2)], {"key": {"a": [None]}}, b"\0" * 10_000)
+    with Workers(1) as pool:
+        assert dict(pool.run([(gives, arguments), (gives, ())])) == {0: arguments, 1: ()}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_jobs_start_in_their_order(workers: int, notes: Path) -> None:
+    with Workers(workers) as pool:
+        list(pool.run([(notes_number, (number,)) for number in range(6)]))
+    assert noted(notes, "order") == list(range(6))
+
+
+def test_no_job_waits_for_the_one_before_it_while_a_worker_is_free(notes: Path) -> None:
+    jobs = [(meets, ("a", "b")), (meets, ("b", "a", "c", "d")), (meets, ("c",)), (meets, ("d",))]
+    with Workers(2) as pool:
+        found = dict(pool.run(jobs))
+    assert found[0] == found[2] == found[3]
+    assert found[0] != found[1]
+
+
+def test_a_job_that_kills_its_worker_once_runs_again(notes: Path) -> None:
+    jobs: list[Any] = [(half, (2,)), (dies, (7, 1)), *[(half, (4,))] * 4]
+    with Workers(2) as pool:
+        found = dict(pool.run(jobs))
+    assert found == {0: 1, 1: 7, 2: 2, 3: 2, 4: 2, 5: 2}
+    assert len(noted(notes, "died")) == 1
+
+
+def test_a_job_whose_result_dies_with_its_worker_runs_again_unless_it_was_yielded(notes: Path) -> None:
+    jobs: list[Any] = [(notes_number, (5,)), (waits_when_it_runs_again, ()), (dies, (7, 1, "yielded"))]
+    with Workers(1) as pool:
+        each = pool.run(jobs)
+        found = dict([next(each)])
+        assert eventually(lambda: tasks(pool) == 2)
+        note("yielded")
+        assert eventually(lambda: len(noted(notes, "again")) == 1)
+        threading.Timer(
+            0.5, note, ["go"]
+        ).start()  # when the result is waited for; nothing fails if it is not
+        found.update(each)
+    assert found == {0: 5, 1: noted(notes, "ran")[1], 2: 7}
+    assert noted(notes, "order") == [5]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_job_that_kills_every_worker_is_given_up_and_costs_no_other(workers: int, notes: Path) -> None:
+    jobs: list[Any] = [(half, (2,)), (dies, (7, 1000)), (half, (3,)), (half, (4,))]
+    with Workers(workers) as pool:
+        found = dict(pool.run(jobs))
+    error = found.pop(1)
+    assert isinstance(error, WorkersError)
+    assert str(error) == "every worker that ran it died"
+    assert isinstance(found.pop(2), ValueError)
+    assert found == {0: 1, 3: 2}
+    assert len(noted(notes, "died")) == 2 * (ALLOWED_DEATHS + 1)
+
+
+def test_a_result_that_cannot_be_pickled_is_the_error_of_its_job() -> None:
+    jobs: list[Any] = [(gives_a_lock, ()), (half, (2,))]
+    with Workers(1) as pool:
+        found = dict(pool.run(jobs))
+    assert isinstance(found[0], TypeError)
+    assert found[1] == 1
+
+
+def test_every_worker_is_told_the_end(notes: Path) -> None:
+    with Workers(2, at_end=at_the_end) as pool:
+        found = list(pool.run([(meets, ("a", "b")), (meets, ("b", "a"))]))
+        assert noted(notes, "end") == []
+    pids = {pid for _, pid in found if isinstance(pid, int)}
+    assert len(pids) == 2
+    assert set(noted(notes, "end")) == pids
+    assert len(noted(notes, "end")) == 2
+    with Workers(0, at_end=at_the_end) as pool:
+        list(pool.run([(half, (2,))]))
+    assert noted(notes, "end")[2:] == [os.getpid()]
+
+
+def test_an_interrupt_is_no_outcome_of_a_job_in_this_process(notes: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), Workers(0, at_end=at_the_end) as pool:
+        list(pool.run([(interrupted, ())]))
+    assert noted(notes, "end") == [os.getpid()]
+
+
+def test_a_number_of_workers_that_is_none_is_refused() -> None:
+    for options in ({"workers": -1}, {"workers": 2, "scheduler": "tcp://127.0.0.1:1"}):
+        with pytest.raises(WorkersError, match="give"):
+            Workers(**options)
+
+
+def test_a_scheduler_that_cannot_be_reached_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(working, "CONNECT_SECONDS", 0.3)
+    for address in ("tcp://127.0.0.1:1", "nonsense://x"):
+        with Workers(scheduler=address) as pool:
+            assert list(pool.run([])) == []  # needs none
+            with pytest.raises(WorkersError) as caught:
+                list(pool.run([(half, (2,))]))
+        assert str(caught.value).startswith(f"no Dask workers at {address} (")
+        assert "start `dask scheduler`" in str(caught.value)
+
+
+def test_a_scheduler_that_is_lost_is_one_clear_error() -> None:
+    child = """
+from distributed import LocalCluster
+with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster:
+    print(cluster.scheduler_address, flush=True)
+    input()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", child], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as scheduler:
+        assert scheduler.stdout
+        with Workers(scheduler=scheduler.stdout.readline().strip()) as pool:
+            assert dict(pool.run([(half, (2,))])) == {0: 1}
+            with pytest.raises(WorkersError, match="scheduler is lost"):
+                list(pool.run([(kills_and_waits, (scheduler.pid,)), (half, (4,))]))
+
+
+def test_a_worker_has_one_thread_whatever_the_environment_says(notes: Path) -> None:
+    child = """
+import json, os
+from common.tests.test_workers import threads
+from common.workers import Workers
+with Workers(1, preload=["torch"]) as pool:
+    (_, found), = pool.run([(threads, ())])
+print(json.dumps([found, os.environ["OMP_NUM_THREADS"], os.environ.get("MKL_NUM_THREADS")]))
+"""
+    environment = {key: value for key, value in os.environ.items() if key not in ONE_THREAD}
+    done = subprocess.run(
+        [sys.executable, "-c", child],
+        cwd=ROOT,
+        env=environment | {"OMP_NUM_THREADS": "3"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found, *after = json.loads(done.stdout)
+    assert set(found) == {1}
+    assert after == ["3", None]
+
+
+def test_an_interrupt_ends_the_workers_in_the_middle_of_their_jobs(notes: Path) -> None:
+    child = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have left it ignored
+from common.tests.test_workers import starts_and_waits
+from common.workers import Workers
+with Workers(2) as pool:
+    list(pool.run([(starts_and_waits, ())] * 6))
+"""
+    with tempfile.TemporaryDirectory() as temporary, subprocess.Popen(
+        [sys.executable, "-c", child], cwd=ROOT, env=os.environ | {"TMPDIR": temporary}, text=True,
+        stderr=subprocess.PIPE, start_new_session=True,
+    ) as process:  # fmt: skip
+        began = eventually(lambda: len(noted(notes, "started")) == 2 or process.poll() is not None)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        try:
+            _, said = process.communicate(timeout=120)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+        left = list(Path(temporary).glob("npuloop-*"))
+    assert began, said
+    assert process.returncode == -signal.SIGINT
+    assert said.count("Traceback") == 1
+    assert said.endswith("KeyboardInterrupt\n")
+    assert eventually(lambda: not any(alive(pid) for pid in noted(notes, "started")))
+    assert len(noted(notes, "started")) == 2  # nobody has begun another job
+    assert left == []
+
+
+# --------------------------------------------------------------------------------------------------- helpers
+def tasks(pool: Workers) -> int:
+    """Return how many tasks the scheduler knows."""
+    assert pool._client
+    known = pool._client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
+    assert isinstance(known, int)
+    return known
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    for _ in range(3000):
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False

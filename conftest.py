@@ -1,0 +1,17 @@
+"""Fixtures that tests of all rooms share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from hw.system import System
+from tb.session import Session
+
+
+@pytest.fixture(scope="session")
+def pair() -> Iterator[Session]:
+    """A session of the default pair that all tests of a worker share."""
+    with Session(System()) as session:
+        yield session

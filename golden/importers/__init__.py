@@ -1,0 +1,1 @@
+"""Networks of other tools become quantised networks: TensorFlow Lite."""

@@ -1,0 +1,23 @@
+"""Opens a network whatever its file is: a `.tflite` model or a network file."""
+
+from pathlib import Path
+
+from common.errors import ModelFileError
+from golden.importers.tflite import load_tflite
+from golden.network import Network, load_network
+
+READERS = {".tflite": load_tflite, ".npz": load_network}
+
+
+def load_model(path: str | Path) -> Network:
+    """Reads a model by its file name's ending.
+
+    Raises: ModelFileError for another ending; see `load_tflite` and `load_network`.
+    """
+    path = Path(path)
+    if path.suffix not in READERS:
+        raise ModelFileError(
+            f"{path}: a model is an int8 .tflite file or a network file (.npz), "
+            f"and this name ends in {path.suffix!r}"
+        )
+    return READERS[path.suffix](path)

@@ -1,0 +1,242 @@
+"""Reads the flatbuffer of a `.tflite` file, and trusts nothing in it.
+
+What `tflite` needs of the file is offered as plain values, parsed when asked for. Work and memory are
+bounded by the size of the file: a length or offset in it never decides how much is allocated or how long a
+loop runs. Damage shows up as ModelFileError, or as one of `PARSE_ERRORS` out of the flatbuffer accessors,
+which `golden.importers.tflite.load_tflite` turns into ModelFileError.
+
+Source: TensorFlow Lite schema.fbs (version 3), as generated in the package `tflite`.
+"""
+
+import functools
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import tflite
+
+from common.errors import ModelFileError, UnsupportedError
+from golden.network import MAX_TENSOR_VALUES
+
+Array: TypeAlias = npt.NDArray[Any]
+
+MAX_FILE_BYTES = 1 << 30
+MAX_OPERATORS = 10_000
+MAX_RANK = 8
+
+PARSE_ERRORS = (struct.error, ValueError, TypeError, IndexError, OverflowError, MemoryError)
+"""What flatbuffer accessors raise where an offset or a length leads out of the file."""
+
+
+def _names(enumeration: type) -> dict[int, str]:
+    return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
+
+
+_READABLE = ("float32", "int32", "int64", "int8")
+_TYPE_NAMES = _names(tflite.TensorType)
+_OPERATOR_NAMES = _names(tflite.BuiltinOperator)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FileTensor:
+    """One tensor as the file has it.
+
+    Attributes:
+        index: its place in the file.
+        shape: with the batch axis; every axis is 1 or more, up to MAX_TENSOR_VALUES values in all.
+        dtype: "int8", "float32", "int32" or "int64"; another one in capitals as the schema names it.
+        scales: (1,) or (channels,) float64, values of float32; empty without quantisation.
+        zero_points: as many as scales, int64.
+        axis: that the scales belong to where there are several.
+        data: the bytes of a constant, (N,) uint8, else None.
+    """
+
+    index: int
+    shape: tuple[int, ...]
+    dtype: str
+    scales: npt.NDArray[np.float64]
+    zero_points: npt.NDArray[np.int64]
+    axis: int
+    data: npt.NDArray[np.uint8] | None
+
+    def values(self, *dtypes: str) -> Array:
+        """The constant as an array of `shape`, a view of the file.
+
+        Raises: UnsupportedError where it is no constant or of none of the types, ModelFileError where its
+            buffer has another size.
+        """
+        if self.data is None:
+            raise UnsupportedError(f"tensor {self.index} is not constant; it must be part of the file")
+        if self.dtype not in dtypes:
+            raise UnsupportedError(f"tensor {self.index} is {self.dtype}; supported is {' or '.join(dtypes)}")
+        dtype = np.dtype(self.dtype).newbyteorder("<")
+        if self.data.size != math.prod(self.shape) * dtype.itemsize:
+            raise ModelFileError(
+                f"tensor {self.index} of {self.dtype} {self.shape} has a buffer of {self.data.size} bytes"
+            )
+        result: Array = self.data.view(dtype).reshape(self.shape)
+        return result
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FileOperator:
+    """One operator as the file has it.
+
+    Attributes:
+        index: its place in the file.
+        name: as the schema spells it, such as CONV_2D; a custom operator is CUSTOM (its name).
+        inputs: indices of tensors, -1 for an optional one that is left out.
+        output: index of the tensor that it makes.
+        table: the flatbuffer table, for `options`.
+    """
+
+    index: int
+    name: str
+    inputs: tuple[int, ...]
+    output: int
+    table: Any
+
+    def options(self, kind: str) -> Any:
+        """The operator's options, an accessor object of the schema's table `kind`, such as "Conv2DOptions".
+
+        Raises: ModelFileError where they are missing or of another kind.
+        """
+        table = self.table.BuiltinOptions()
+        if table is None or self.table.BuiltinOptionsType() != getattr(tflite.BuiltinOptions, kind):
+            raise ModelFileError(f"its options are not {kind}")
+        options = getattr(tflite, kind)()
+        options.Init(table.Bytes, table.Pos)
+        return options
+
+
+def vector(values: Any) -> Array:
+    """A flatbuffer vector as the accessors give it (0 where it is missing) as a one-dimensional array."""
+    return values if isinstance(values, np.ndarray) else np.zeros(0, np.int64)
+
+
+def _indices(values: Any, limit: int) -> tuple[int, ...]:
+    array = vector(values)
+    if array.size > limit:
+        raise ModelFileError(f"a list of {array.size} entries where at most {limit} make sense")
+    return tuple(int(value) for value in array)
+
+
+class TfliteFile:
+    """A `.tflite` file with one graph of one input and one output.
+
+    Attributes:
+        operators: in the order in which they run.
+        input, output: tensor indices.
+
+    Raises: ModelFileError, UnsupportedError, `PARSE_ERRORS`.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        if not tflite.Model.ModelBufferHasIdentifier(content, 0):
+            raise ModelFileError("not a .tflite file (no TFL3 in its header), or cut off")
+        self._model = tflite.Model.GetRootAs(content, 0)
+        if self._model.Version() != 3:
+            raise UnsupportedError(f"schema version {self._model.Version()}; supported is 3")
+        if self._model.SubgraphsLength() != 1:
+            raise UnsupportedError(f"{self._model.SubgraphsLength()} subgraphs; supported is one")
+        self._graph = self._model.Subgraphs(0)
+        inputs, outputs = vector(self._graph.InputsAsNumpy()), vector(self._graph.OutputsAsNumpy())
+        if inputs.size != 1 or outputs.size != 1:
+            raise UnsupportedError(
+                f"{inputs.size} inputs and {outputs.size} outputs; supported is one of each"
+            )
+        self.input, self.output = int(inputs[0]), int(outputs[0])
+        count = self._graph.OperatorsLength()
+        if not 1 <= count <= MAX_OPERATORS:
+            raise UnsupportedError(f"{count} operators; supported are 1 to {MAX_OPERATORS}")
+        self.operators = [self._operator(index) for index in range(count)]
+        self.tensor = functools.cache(self._tensor)
+
+    def _operator(self, index: int) -> FileOperator:
+        table = self._graph.Operators(index)
+        code_index = table.OpcodeIndex()
+        if code_index >= self._model.OperatorCodesLength():
+            raise ModelFileError(f"operator {index} has the code {code_index}, which does not exist")
+        code = self._model.OperatorCodes(code_index)
+        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        name = _OPERATOR_NAMES.get(number, f"number {number}")
+        if name == "CUSTOM":
+            name = f"CUSTOM ({(code.CustomCode() or b'')[:64].decode('utf-8', 'replace')})"
+        outputs = _indices(table.OutputsAsNumpy(), MAX_RANK)
+        if len(outputs) != 1:
+            raise UnsupportedError(f"operator {index} ({name}) has {len(outputs)} outputs; supported is one")
+        return FileOperator(
+            index=index, name=name, inputs=_indices(table.InputsAsNumpy(), MAX_RANK), output=outputs[0],
+            table=table,
+        )  # fmt: skip
+
+    def _tensor(self, index: int) -> FileTensor:
+        if not 0 <= index < self._graph.TensorsLength():
+            raise ModelFileError(f"tensor {index} does not exist")
+        table = self._graph.Tensors(index)
+        shape = _indices(table.ShapeAsNumpy(), MAX_RANK)
+        if any(size < 1 for size in shape) or math.prod(shape) > MAX_TENSOR_VALUES:
+            raise UnsupportedError(
+                f"tensor {index} of shape {shape}; supported are axes of 1 or more and up to "
+                f"{MAX_TENSOR_VALUES} values"
+            )
+        if table.Sparsity() is not None or table.IsVariable() or table.VariantTensorsLength():
+            raise UnsupportedError(f"tensor {index} is sparse, a variable or a variant")
+        dtype = _TYPE_NAMES.get(table.Type(), f"type {table.Type()}")
+        scales, zero_points, axis = self._quantization(index, table)
+        return FileTensor(
+            index=index,
+            shape=shape,
+            dtype=dtype.lower() if dtype.lower() in _READABLE else dtype,
+            scales=scales,
+            zero_points=zero_points,
+            axis=axis,
+            data=self._data(index, table.Buffer()),
+        )
+
+    def _quantization(self, index: int, table: Any) -> tuple[Array, Array, int]:
+        quantization = table.Quantization()
+        if quantization is None or not quantization.ScaleLength():
+            return np.zeros(0), np.zeros(0, np.int64), 0
+        if quantization.DetailsType():
+            raise UnsupportedError(f"tensor {index} has custom quantisation")
+        with np.errstate(invalid="ignore"):  # a signalling NaN
+            scales = vector(quantization.ScaleAsNumpy()).astype(np.float64)
+        zero_points = vector(quantization.ZeroPointAsNumpy())
+        if zero_points.size != scales.size:
+            raise ModelFileError(
+                f"tensor {index} has {scales.size} scales and {zero_points.size} zero points"
+            )
+        if not (np.isfinite(scales) & (scales > 0)).all():
+            raise ModelFileError(f"tensor {index} has a scale that is not finite and positive")
+        return scales, zero_points, quantization.QuantizedDimension()
+
+    def _data(self, index: int, buffer_index: int) -> npt.NDArray[np.uint8] | None:
+        if buffer_index == 0:  # stands for "no data"
+            return None
+        if buffer_index >= self._model.BuffersLength():
+            raise ModelFileError(f"tensor {index} has the buffer {buffer_index}, which does not exist")
+        buffer = self._model.Buffers(buffer_index)
+        if buffer.Offset() or buffer.Size():
+            raise UnsupportedError(f"buffer {buffer_index} lies outside the flatbuffer")
+        data = vector(buffer.DataAsNumpy())
+        return data if data.size else None
+
+
+def read_content(path: Path) -> bytes:
+    """The bytes of a model file.
+
+    Raises: ModelFileError where it cannot be read or is larger than MAX_FILE_BYTES.
+    """
+    try:
+        if not path.is_file():
+            raise ModelFileError(f"{path}: no such file; check the path")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ModelFileError(f"{path}: {path.stat().st_size} bytes; supported are up to {MAX_FILE_BYTES}")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{path}: cannot be read ({error})") from error

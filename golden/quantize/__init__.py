@@ -1,0 +1,1 @@
+"""From PyTorch modules to quantised networks: tracing, ranges, weights, training."""

@@ -1,0 +1,260 @@
+"""Weight quantisation after training: narrower integer weights for the layers of a network.
+
+Weights are symmetric, with one scale per output channel: real weight = scale * q, q in
+`golden.arithmetic.weight_range`. For every channel the scale is the one with the least squared error, found
+exactly (`best_scales`). Activations keep their scales, so only a layer's own constants change.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from common.errors import ArithmeticRangeError, NetworkError, NpuloopError, ShapeError, UnsupportedError
+from golden.arithmetic import INT32_MAX, check_bits, quantize_multiplier, weight_range
+from golden.layer import WEIGHTED_OPS, Layer
+from golden.network import Network, Node, channel_weights, replace_nodes
+
+Float64Array: TypeAlias = npt.NDArray[np.float64]
+Widths: TypeAlias = int | Sequence[int] | npt.NDArray[Any]
+"""The width of a layer's weights: one number of bits, or one for each output channel, (K,)."""
+
+_MAX_CANDIDATES = 1 << 22  # steps looked at together in best_scales: bounds its memory to about 200 MB
+
+
+# -------------------------------------------------------------------------------------------------- scales
+def best_scales(rows: npt.NDArray[Any], bits: npt.NDArray[Any]) -> Float64Array:
+    """The scale of every output channel whose quantised weights have the least squared error.
+
+    A scale s turns a weight w into q = round(w / s), clipped to the range of its width. As s falls from
+    infinity, each |q| steps from k - 1 to k at s = |w| / (k - 0.5). Between two steps q is constant and the
+    best scale is sum(w q) / sum(q q), with the error sum(w w) - sum(w q)^2 / sum(q q). All steps, at most
+    n * (2^(bits - 1) - 1) of a channel, are tried, so the result is the optimum and not a local one.
+
+    Args:
+        rows: (K, n) real weights, one output channel per row.
+        bits: (K,) integers, 2 to 8.
+
+    Returns: (K,) float64, positive. A channel of zeros takes the largest scale of the others, or 1.
+    Raises: UnsupportedError for another width, ArithmeticRangeError for weights that are not finite.
+    """
+    magnitudes = np.abs(np.asarray(rows, np.float64))
+    if not np.isfinite(magnitudes).all():
+        raise ArithmeticRangeError("weights to quantise must be finite")
+    scales = np.zeros(len(magnitudes))
+    for width in np.unique(bits):
+        high = weight_range(int(width))[1]
+        group = np.flatnonzero(bits == width)
+        size = max(1, _MAX_CANDIDATES // (high * magnitudes.shape[1]))
+        for start in range(0, len(group), size):
+            chosen = group[start : start + size]
+            scales[chosen] = _sweep(magnitudes[chosen], high)
+    scales[scales == 0] = scales.max(initial=0.0) or 1.0
+    return scales
+
+
+def _sweep(magnitudes: Float64Array, high: int) -> Float64Array:
+    """`best_scales` of (K, n) magnitudes for one width; 0 for channels of zeros."""
+    levels = np.arange(1, high + 1)
+    steps = (magnitudes[:, :, None] / (levels - 0.5)).reshape(len(magnitudes), -1)
+    order = np.argsort(-steps, axis=1, kind="stable")
+    weight, level = np.divmod(order, high)
+    products = np.take_along_axis(magnitudes, weight, axis=1).cumsum(axis=1)  # sum(w q) after every step
+    squares = (2 * level + 1).cumsum(axis=1)  # sum(q q): k^2 - (k - 1)^2 = 2 k - 1, and level is k - 1
+    best = (products**2 / squares).argmax(axis=1)
+    channel = np.arange(len(magnitudes))
+    scales: Float64Array = products[channel, best] / squares[channel, best]
+    return scales
+
+
+def nearest_weights(
+    rows: npt.NDArray[Any], scales: Float64Array, bits: npt.NDArray[Any]
+) -> npt.NDArray[np.int8]:
+    """The integers q, (K, n), closest to rows / scales within each channel's width."""
+    high = 2.0 ** (np.asarray(bits, np.float64) - 1) - 1
+    quotients = np.rint(np.asarray(rows, np.float64) / scales[:, None])
+    return quotients.clip(-high[:, None], high[:, None]).astype(np.int8)
+
+
+def rescaling(
+    input_scale: float, weight_scales: Float64Array, output_scale: float
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """The (multiplier, shift), (K,) int32 each, from accumulators to outputs of a weighted layer.
+
+    Raises: ArithmeticRangeError, see `quantize_multiplier`.
+    """
+    pairs = [quantize_multiplier(input_scale * float(scale) / output_scale) for scale in weight_scales]
+    multiplier, shift = np.array(pairs, np.int32).T
+    return multiplier, shift
+
+
+# -------------------------------------------------------------------------------------------------- widths
+def channel_widths(widths: Widths, channels: int) -> npt.NDArray[np.int8]:
+    """The width of each output channel, (K,) int8, from one number or an array.
+
+    Raises: UnsupportedError for a width outside 2 to 8, ShapeError for an array of another length or of
+        numbers that are no integers.
+    """
+    array = np.asarray(widths)
+    if array.dtype.kind not in "iu" or array.shape not in ((), (channels,)):
+        raise ShapeError(
+            f"widths are {array.dtype} {array.shape}; give one whole number of bits, or one for each of the "
+            f"{channels} output channels"
+        )
+    for width in np.unique(array):
+        check_bits(int(width), "weight bits")
+    return np.broadcast_to(array, (channels,)).astype(np.int8)
+
+
+def layer_widths(
+    bits: int | Mapping[str, Widths], channels: Mapping[str, int], unweighted: Sequence[str] = ()
+) -> dict[str, npt.NDArray[np.int8]]:
+    """The widths of the layers that `bits` names, or of all weighted layers where it is one number.
+
+    Args:
+        bits: one width for all, or widths by layer name.
+        channels: the weighted layers and their numbers of output channels.
+        unweighted: the other layers' names.
+
+    Returns: (K,) int8 by layer name.
+    Raises: NetworkError for a name that is no layer, UnsupportedError for a layer without weights or a width
+        outside 2 to 8, ShapeError for an array that does not fit; each names the layer.
+    """
+    if not isinstance(bits, Mapping):
+        bits = dict.fromkeys(channels, bits)
+    result = {}
+    for name, widths in bits.items():
+        if name in unweighted:
+            raise UnsupportedError(f"layer {name!r} has no weights to quantise; {', '.join(channels)} have")
+        if name not in channels:
+            raise NetworkError(f"there is no layer {name!r}; layers with weights are {', '.join(channels)}")
+        try:
+            result[name] = channel_widths(widths, channels[name])
+        except NpuloopError as error:
+            raise type(error)(f"layer {name!r}: {error}") from None
+    return result
+
+
+# ------------------------------------------------------------------------------------------------- networks
+@dataclass(frozen=True, kw_only=True)
+class WeightError:
+    """What quantising a layer's weights w to w' lost.
+
+    Attributes:
+        node: the layer.
+        channels: the number of output channels of each width, by width in bits.
+        relative_rms: ||w - w'|| / ||w||; 0 where nothing changed.
+        largest: the largest |w - w'|, in real units.
+    """
+
+    node: str
+    channels: dict[int, int]
+    relative_rms: float
+    largest: float
+
+    @property
+    def sqnr_db(self) -> float:
+        """Signal to quantisation noise, 20 log10(||w|| / ||w - w'||) in dB; infinite without error."""
+        return -20 * math.log10(self.relative_rms) if self.relative_rms else math.inf
+
+
+def quantize_weights(
+    network: Network, bits: int | Mapping[str, Widths]
+) -> tuple[Network, tuple[WeightError, ...]]:
+    """The network with narrower weights, and how much each layer lost.
+
+    A channel that already is as narrow as wanted, or narrower, stays as it is to the last bit. The others get
+    the scale with the least squared error, new integer weights, and their bias, multiplier and shift for that
+    scale. Activation scales do not change, and no layer is trained.
+
+    Args:
+        network: a network with wider weights, for example an imported 8-bit one.
+        bits: one width, 2 to 8, for every weighted layer, or widths by layer name, where an array holds one
+            for each output channel; layers that it does not name stay as they are.
+
+    Returns: the network, and an entry for each layer that `bits` names, in the network's order.
+    Raises: NetworkError, UnsupportedError, ShapeError as `layer_widths`; ArithmeticRangeError where a bias
+        does not fit int32 at its new scale. Messages name the layer.
+    """
+    weighted = {node.name: node.channels for node in network.nodes if node.op in WEIGHTED_OPS}
+    others = [node.name for node in network.nodes if node.op not in WEIGHTED_OPS]
+    try:
+        widths = layer_widths(bits, weighted, others)
+    except NpuloopError as error:
+        raise type(error)(f"network {network.name!r}: {error}") from None
+    changes, errors = {}, []
+    for node in network.nodes:
+        if node.name not in widths:
+            continue
+        input_scale = network.tensors[node.inputs[0]].scale
+        changes[node.name] = _narrow(node, widths[node.name], input_scale)
+        errors.append(_error(node, changes[node.name]))
+    return replace_nodes(network, changes), tuple(errors)
+
+
+def weight_errors(before: Network, after: Network) -> tuple[WeightError, ...]:
+    """What the weights of two networks of one structure differ by, for every weighted layer."""
+    weighted = [node for node in before.nodes if node.op in WEIGHTED_OPS]
+    return tuple(_error(node, after.node(node.name)) for node in weighted)
+
+
+def _constants(node: Node) -> tuple[Layer, Float64Array, npt.NDArray[np.int8]]:
+    """The layer, weight scales and weight bits of a weighted node."""
+    assert node.layer is not None
+    assert node.weight_scales is not None
+    assert node.weight_bits is not None
+    return node.layer, node.weight_scales, node.weight_bits
+
+
+def _narrow(node: Node, wanted: npt.NDArray[np.int8], input_scale: float) -> Node:
+    """The node with the channels narrowed that are wider than `wanted`."""
+    layer, old_scales, old_bits = _constants(node)
+    chosen = np.flatnonzero(wanted < old_bits)
+    if not chosen.size:
+        return node
+    integers, scales, bits = channel_weights(layer).copy(), old_scales.copy(), old_bits.copy()
+    rows = integers[chosen] * old_scales[chosen, None]
+    zero = ~rows.any(axis=1)
+    scales[chosen] = np.where(zero, old_scales[chosen], best_scales(rows, wanted[chosen]))
+    integers[chosen] = nearest_weights(rows, scales[chosen], wanted[chosen])
+    bits[chosen] = wanted[chosen]
+    bias = layer.bias.astype(np.int64)
+    bias[chosen] = np.rint(bias[chosen] * (old_scales[chosen] / scales[chosen])).astype(np.int64)
+    if np.abs(bias[chosen]).max() > INT32_MAX:
+        raise ArithmeticRangeError(f"layer {node.name!r}: a bias leaves int32 at its new weight scale")
+    multiplier, shift = layer.multiplier.copy(), layer.shift.copy()
+    multiplier[chosen], shift[chosen] = rescaling(input_scale, scales[chosen], node.output.scale)
+    narrowed = replace(
+        layer,
+        weights=from_channels(integers, layer),
+        bias=bias.astype(np.int32),
+        multiplier=multiplier,
+        shift=shift,
+        expected=None,
+    )
+    return replace(node, layer=narrowed, weight_scales=scales, weight_bits=bits)
+
+
+def from_channels(rows: npt.NDArray[np.int8], layer: Layer) -> npt.NDArray[np.int8]:
+    """The weights in the layer's own shape from (K, n): the inverse of `golden.network.channel_weights`."""
+    if layer.op == "depthwise_conv2d":
+        shape = layer.weights.shape
+        return np.moveaxis(rows.reshape(shape[3], *shape[:3]), 0, 3)
+    return rows.reshape(layer.weights.shape)
+
+
+def _error(before: Node, after: Node) -> WeightError:
+    (old_layer, old_scales, _), (new_layer, new_scales, bits) = _constants(before), _constants(after)
+    old = channel_weights(old_layer) * old_scales[:, None]
+    difference = np.abs(channel_weights(new_layer) * new_scales[:, None] - old)
+    norm = float(np.linalg.norm(old))
+    widths, counts = np.unique(bits, return_counts=True)
+    return WeightError(
+        node=before.name,
+        channels=dict(zip(widths.tolist(), counts.tolist(), strict=True)),
+        relative_rms=float(np.linalg.norm(difference)) / norm if norm else 0.0,
+        largest=float(difference.max()),
+    )

@@ -1,0 +1,1 @@
+"""The hardware as software sees it: cores, systems, commands, registers, tensor layout, memory, RTL files."""

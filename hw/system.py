@@ -1,0 +1,87 @@
+"""Which hardware is built: cores on a memory port."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from common.errors import ConfigError
+from hw.core import CoreConfig
+
+NPU8 = CoreConfig("npu8")
+"""The 8-bit unit: W8A8 on 16 x 16."""
+
+NPU_LB = CoreConfig("npu_lb", w_bits=2)
+"""The low-bit unit: W2A8 on 16 x 64."""
+
+UNITS = {unit.name: unit for unit in (NPU8, NPU_LB)}
+"""The units of the presets, by name."""
+
+
+@dataclass(frozen=True)
+class System:
+    """A system: its cores in the order of their registers, the AXI data width, and the test memory."""
+
+    cores: tuple[CoreConfig, ...] = (NPU8, NPU_LB)
+    axi_bits: int = 128
+    mem_bytes: int = 16 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        """Check the parameters that cores share."""
+        if not 1 <= len(self.cores) <= 16:
+            raise ConfigError(f"{len(self.cores)} cores: a system has 1 to 16")
+        names = [core.name for core in self.cores]
+        if len(set(names)) != len(names):
+            raise ConfigError(f"cores {', '.join(names)}: every core needs its own name")
+        if self.axi_bits not in (64, 128):
+            raise ConfigError(f"axi_bits = {self.axi_bits!r} must be 64 or 128")
+        if self.mem_bytes < 4096 or self.mem_bytes > 1 << 31 or self.mem_bytes & (self.mem_bytes - 1):
+            raise ConfigError(f"mem_bytes = {self.mem_bytes!r} must be a power of two, 4 KiB to 2 GiB")
+
+    def index(self, unit: str) -> int:
+        """Return the position of a unit, which is also the number of its register block."""
+        for i, core in enumerate(self.cores):
+            if core.name == unit:
+                return i
+        known = ", ".join(core.name for core in self.cores)
+        raise ConfigError(f"no unit {unit!r} in this system; it has {known}")
+
+    def parameter(self) -> str:
+        """Return the cores as one SystemVerilog literal: the value of npu_soc's parameter Cores."""
+        members = (
+            "a_bits",
+            "w_bits",
+            "rows",
+            "cols",
+            "stripe_depth",
+            "lanes",
+            "dw_taps",
+            "act_kib",
+            "weight_kib",
+            "param_kib",
+        )
+        words = [
+            f"{value:08x}"
+            for core in reversed(self.cores)
+            for value in (*(getattr(core, name) for name in members), self.axi_bits)
+        ]
+        return f"{32 * len(words)}'h{''.join(words)}"
+
+    def package(self) -> str:
+        """Return the SystemVerilog package that carries this configuration to the test top."""
+        lines = [
+            "/// Configuration of the test top. Written by tb/build.py.",
+            "package npu_config_pkg;",
+            f"  localparam int unsigned NumCores = {len(self.cores)};",
+            f"  localparam int unsigned AxiDataBits = {self.axi_bits};",
+            f"  localparam int unsigned MemBytes = {self.mem_bytes};",
+        ]
+        for i, core in enumerate(self.cores):
+            members: dict[str, Any] = {"axi_bits": self.axi_bits}
+            for values in core.registers(self.axi_bits).values():
+                members.update(values)
+            body = ", ".join(f"{name}: {value}" for name, value in members.items())
+            lines.append(f"  localparam npu_pkg::core_cfg_t Core{i} = '{{{body}}};  // {core.name}")
+        order = ", ".join(f"Core{i}" for i in reversed(range(len(self.cores))))
+        lines += [f"  localparam npu_pkg::core_cfg_t [NumCores-1:0] Cores = {{{order}}};", "endpackage", ""]
+        return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Area and energy of cores from their gates."""

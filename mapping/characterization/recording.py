@@ -1,0 +1,162 @@
+"""Operand streams of real layers: what passes the ports of the synthesised blocks while a network runs.
+
+The simulator is built from the structural design (rtl/structural), so that a block's ports in the recording
+are those of its netlist. The run is compared with the golden model before anything is made of it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import NpuloopError
+from common.paths import build_root, data_dir
+from golden.importers.models import load_model
+from golden.network import Network
+from golden.quantize.weights import quantize_weights
+from hw.core import CoreConfig
+from hw.sources import structural_sources
+from hw.system import System
+from mapping.compiler.assignment import Assignment
+from mapping.run.networks import Array, compile_network, network_job, run_inputs as run_network_inputs
+from tb.session import Session
+from tb.vcd import Recording, read_trace
+
+CORE = "tb_top.u_soc.gen_core[0].i_core"
+COMPUTE = f"{CORE}.i_compute"
+MAC_STAGES = 2
+"""Cycles from a beat, which the counters see, to its products."""
+
+MODELS = {
+    "resnet8": ("pretrainedResnet_quant.tflite", "cifar10/cifar10_test_first2000.npz"),
+    "ds_cnn": ("kws_ref_model.tflite", "kws/kws01_first500.npz"),
+}
+"""Networks whose streams are recorded, and the file of their inputs, in the reference data."""
+
+
+class RecordingError(NpuloopError):
+    """Streams that cannot be recorded."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What passed a block: by signal its width and its value in every cycle. See `tb.vcd.Recording`."""
+
+    block: str
+    place: int
+    signals: Mapping[str, tuple[int, list[int]]]
+
+
+@dataclass(frozen=True)
+class NetworkStreams:
+    """The streams of one inference.
+
+    Attributes:
+        network: name in `MODELS`.
+        image: number of the input.
+        core: the unit.
+        layers: name, first cycle and end of each layer in the recording.
+        engines: the streams of blocks that are there once, by module; from the start of the inference on.
+        columns, accumulators, lanes: the streams of the chosen columns: of the array's column, of its
+            accumulator's lane and of its requantiser's lane.
+    """
+
+    network: str
+    image: int
+    core: CoreConfig
+    layers: tuple[tuple[str, int, int], ...]
+    engines: Mapping[str, Stream]
+    columns: tuple[Stream, ...]
+    accumulators: tuple[Stream, ...]
+    lanes: tuple[Stream, ...]
+
+
+def real_network(name: str, w_bits: int = 8) -> Network:
+    """Return a network of `MODELS`, its weights narrowed to that many bits.
+
+    Raises:
+        NpuloopError: the reference data is not there.
+    """
+    network = load_model(data_dir() / "models" / MODELS[name][0])
+    return network if w_bits == 8 else quantize_weights(network, w_bits)[0]
+
+
+def real_input(name: str, image: int) -> Array:
+    """Return an input of a network of `MODELS`, int8.
+
+    Raises:
+        RecordingError: the reference data is not there.
+    """
+    path = data_dir() / MODELS[name][1]
+    try:
+        with np.load(path) as data:
+            if "image" in data:
+                return np.asarray(data["image"][image].astype(np.int16) - 128, np.int8)
+            return np.asarray(data["input"][image], np.int8)
+    except (OSError, KeyError, IndexError) as error:
+        raise RecordingError(
+            f"{path}: cannot be read ({error}); NPULOOP_DATA names the folder of reference data"
+        ) from None
+
+
+def record(
+    core: CoreConfig, name: str, image: int, columns: Sequence[int], engines: Mapping[str, str] | None = None
+) -> NetworkStreams:
+    """Run a real network's input on a unit in RTL and return the streams of some columns.
+
+    Args:
+        core: the unit, alone in its system.
+        name: network in `MODELS`.
+        image: number of the input.
+        columns: columns of the array; a column's lane of the requantiser is its number modulo the lanes.
+        engines: other blocks: module by path from the core on.
+
+    Raises:
+        RecordingError: the output differs from the golden model, or there is no reference data.
+    """
+    network, config = real_network(name, core.w_bits), System((core,))
+    program = compile_network(network, config, Assignment(core.name))
+    source = real_input(name, image)
+    scopes = {
+        "column": [f"{COMPUTE}.i_array.gen_column[{k}].i_column" for k in columns],
+        "acc": [f"{COMPUTE}.gen_acc[{k // 16}].i_acc.gen_lane[{k % 16}].i_lane" for k in columns],
+        "lane": [f"{COMPUTE}.i_requant.gen_lane[{k % core.lanes}].i_lane" for k in columns],
+    }
+    others = {f"{CORE}.{path}": module for path, module in (engines or {}).items()}
+    wanted = list(dict.fromkeys([scope for group in scopes.values() for scope in group] + list(others)))
+    parent = build_root() / "recordings"
+    parent.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(dir=parent) as folder,
+        Session(config, "record", opt="-O1", rtl=structural_sources()) as session,
+    ):
+        waves = Path(folder) / "ports.vcd"  # of the first job: all registers are as the reset leaves them
+        session.run(replace(network_job(program, source), waves=waves, wave_scopes=wanted))
+        trace = read_trace(waves, wanted)
+        run = next(run_network_inputs(session, program, source))
+    if not run.exact:
+        raise RecordingError(f"{name}, input {image} on {core.name}: the RTL differs from the golden model")
+    mac = trace.scope(scopes["column"][0])["mac_i"][1]
+    start = mac.index(1) - MAC_STAGES - run.counters[core.name]["array_first"]
+    begin, layers = start, []
+    for layer in run.layers:
+        layers.append((layer.layer, begin, start + layer.end))
+        begin = start + layer.end
+
+    def streams(kind: str, module: str) -> tuple[Stream, ...]:
+        return tuple(_stream(trace, scope, module, k) for scope, k in zip(scopes[kind], columns, strict=True))
+
+    return NetworkStreams(
+        network=name, image=image, core=core, layers=tuple(layers),
+        engines={module: _stream(trace, scope, module, 0) for scope, module in others.items()},
+        columns=streams("column", "npu_column"),
+        accumulators=streams("acc", "npu_acc_lane"), lanes=streams("lane", "npu_requant_lane"),
+    )  # fmt: skip
+
+
+def _stream(trace: Recording, scope: str, module: str, place: int) -> Stream:
+    return Stream(module, place, trace.scope(scope))

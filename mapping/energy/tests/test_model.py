@@ -1,0 +1,243 @@
+"""Energies are counts times the tables' values: by hand for each part, and in sum for layers and networks."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.testing import data_dir, require
+from golden.importers.models import load_model
+from hw.system import NPU8, NPU_LB, System
+from mapping.compiler.compile import Program
+from mapping.cost.shapes import Shape
+from mapping.energy.events import NAMES as COUNTS, Events, events
+from mapping.energy.model import PRICED, EnergyModel, NetworkEnergy
+from mapping.energy.tables import (
+    COEFFICIENTS,
+    GROUPS,
+    EnergyTableError,
+    LayerStatistics,
+    energy_path,
+    save_energy_table,
+)
+from mapping.energy.tests.test_tables import FEATURES, STATISTICS, synthetic, write_tables
+from mapping.search.costs import NetworkCosts
+
+CONFIG = System()
+CONV = Shape("conv", "conv2d", 16, 128, 6, 6, (3, 3), (1, 1), "same")
+ALL = {item.name: float(place) for place, item in enumerate(COEFFICIENTS, start=1)}
+ALL |= dict.fromkeys(FEATURES, 0.5)
+
+
+def model_of(folder: Path, values: dict[str, float]) -> EnergyModel:
+    return EnergyModel(CONFIG, write_tables(folder, values))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> EnergyModel:
+    return model_of(tmp_path_factory.mktemp("tables"), ALL)
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    """A network, about half of each layer on each unit."""
+    network = load_model(require(data_dir() / "models" / "pretrainedResnet_quant.tflite"))
+    costs = NetworkCosts(network, CONFIG, lambda _: 0.0)
+    return costs.program(tuple((total - total // 2, total // 2) for total in costs.totals))
+
+
+# ------------------------------------------------------------------------------------------------ of one unit
+@pytest.mark.parametrize(
+    ("name", "found", "group", "pj"),
+    [
+        ("column_beat", Events(column_beats=7), "array", 7),
+        ("operand_word", Events(operand_words=7, array_beats=3), "array", 7),
+        ("weight_word", Events(weight_words=7), "array", 7),
+        ("weight_read", Events(weight_words=7), "scratchpads", 7),
+        ("tile_swap", Events(tile_swaps=2), "array", 2 * 64),
+        ("accumulate", Events(accumulations=7), "accumulators", 7),
+        ("accumulator_read", Events(accumulator_reads=7, drain_reads=2), "accumulators", 9),
+        ("accumulator_write", Events(accumulator_writes=7), "accumulators", 7),
+        ("requantise", Events(requantised=7), "requantiser", 7),
+        ("activation_read", Events(operand_reads=7, stores=2), "scratchpads", 9),
+        ("activation_write", Events(result_words=7, activation_loads=2), "scratchpads", 9),
+        ("weight_write", Events(weight_loads=7), "scratchpads", 7),
+        ("parameter_read", Events(parameter_reads=7), "scratchpads", 7),
+        ("parameter_write", Events(parameter_loads=7), "scratchpads", 7),
+        ("bus_beat", Events(activation_loads=1, weight_loads=2, stores=4, marks=8, fetches=16), "bus", 31),
+        ("external_byte", Events(parameter_loads=1, stores=2, marks=4, fetches=8), "external_memory", 240),
+        ("mac.one", Events(macs_useful=8, macs_padding=3), "array", 8 * 0.875 + 3 * 0.5),
+        ("mac.toggles", Events(macs_useful=8, macs_padding=3), "array", 8 * 3.0625 + 3 * 0.25),
+        ("mac.toggles", Events(macs_stale=8), "array", 8 * 3.0625),
+        ("accumulate.toggles", Events(accumulations=5), "accumulators", 40),
+        ("requantise.toggles", Events(requantised=5), "requantiser", 10),
+    ],
+)
+def test_each_event_takes_its_energy_in_its_part(
+    tmp_path: Path, name: str, found: Events, group: str, pj: float
+) -> None:
+    breakdown = model_of(tmp_path, {name: 1.0}).energy("npu_lb", found)
+    assert breakdown.groups.keys() == set(GROUPS)
+    for other, (lower, value, upper) in breakdown.groups.items():
+        assert value == (pj if other == group else 0), other
+        assert (lower, upper) == pytest.approx((value / 2, 2 * value))
+    assert (breakdown.lower_pj, breakdown.value_pj, breakdown.upper_pj) == pytest.approx((pj / 2, pj, 2 * pj))
+
+
+@pytest.mark.parametrize(
+    ("name", "times"),
+    [
+        ("column_idle", 64), ("accumulator_idle", 64), ("requantiser_idle", 16), ("operand_idle", 1),
+        ("control_idle", 1), ("leakage", 1),
+    ],
+)  # fmt: skip
+def test_idle_energy_goes_with_the_cycles(tmp_path: Path, name: str, times: int) -> None:
+    breakdown = model_of(tmp_path, {name: 2.0}).energy("npu_lb", Events(array_beats=9), cycles=10)
+    assert list(breakdown.groups["idle"]) == [10 * times, 20 * times, 40 * times]
+    assert breakdown.value_pj == 20 * times
+
+
+def test_every_coefficient_and_every_count_has_a_place() -> None:
+    priced = {name for energies in PRICED.values() for name in energies}
+    assert priced == {item.name for item in COEFFICIENTS if item.group != "idle"}
+    others = {"array_beats", "macs_useful", "macs_padding", "macs_stale", "vector_words", "commands"}
+    assert set(PRICED) == set(COUNTS) - others
+
+
+def test_given_statistics_count_instead_of_the_tables(model: EnergyModel) -> None:
+    found = Events(macs_useful=100, accumulations=10)
+    macs, others = dict.fromkeys(STATISTICS.zero, 0.0), dict.fromkeys(STATISTICS.others, 0.0)
+    none = LayerStatistics(macs, macs, others)
+    assert model.energy("npu8", found, statistics=none).value_pj == 10 * ALL["accumulate"]
+    usual = model.energy("npu8", found).value_pj
+    assert usual == 10 * ALL["accumulate"] + 0.5 * (100 * (0.875 + 3.0625) + 10 * 8)
+    assert model.energy("npu8", found, statistics=STATISTICS).value_pj == usual
+    zeros = model.energy("npu8", found, statistics=STATISTICS.at(1.0)).value_pj
+    dense = model.energy("npu8", found, statistics=STATISTICS.at(0.0)).value_pj
+    assert usual == pytest.approx(0.75 * dense + 0.25 * zeros)
+
+
+# ------------------------------------------------------------------------------------------------ of networks
+def close(parts: list[float], whole: float) -> None:
+    assert sum(parts) == pytest.approx(whole, rel=1e-12)
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_layers_and_units_sum_to_the_network(model: EnergyModel, program: Program, ends: bool) -> None:
+    prediction = model.costs.program(program)
+    cycles = prediction.cycles + 37  # the interrupt comes after the last layer's end
+    found = model.program_energy(program, cycles, prediction.ends if ends else None)
+    assert set(found.layers) == {part.layer for part in program.parts}
+    assert set(found.units) == {"npu8", "npu_lb"}
+    for parts in (found.layers.values(), found.units.values()):
+        for bound in ("lower_pj", "value_pj", "upper_pj"):
+            close([getattr(item, bound) for item in parts], getattr(found.total, bound))
+        for group in GROUPS:
+            close([item.groups[group][1] for item in parts], found.total.groups[group][1])
+    assert found.total.lower_pj < found.value_pj < found.total.upper_pj
+
+
+def test_a_network_is_its_events_and_the_clocks_of_all_units(model: EnergyModel, program: Program) -> None:
+    cycles = 12_345.0
+    found = model.program_energy(program, cycles)
+    moving = sum(model.energy(unit, item).value_pj for (_, unit), item in events(program, CONFIG).items())
+    idle = sum(
+        ALL["column_idle"] * core.columns + ALL["accumulator_idle"] * core.columns
+        + ALL["requantiser_idle"] * core.lanes + ALL["operand_idle"] + ALL["control_idle"] + ALL["leakage"]
+        for core in CONFIG.cores
+    )  # fmt: skip
+    assert found.total.groups["idle"][1] == pytest.approx(cycles * idle)
+    assert found.value_pj == pytest.approx(moving + cycles * idle)
+    assert found.power_mw == pytest.approx(found.value_pj / (cycles * 10.0))
+
+
+def test_layers_bear_the_idle_energy_until_they_are_complete(tmp_path: Path, program: Program) -> None:
+    model = model_of(tmp_path, {"control_idle": 1.0})
+    prediction = model.costs.program(program)
+    found = model.program_energy(program, prediction.cycles, prediction.ends)
+    last: dict[str, float] = {}
+    for (layer, _), end in prediction.ends.items():
+        last[layer] = max(last.get(layer, 0.0), end)
+    before = 0.0
+    for layer, breakdown in list(found.layers.items())[:-1]:
+        assert breakdown.value_pj == pytest.approx(2 * (last[layer] - before))
+        before = last[layer]
+    assert list(found.layers.values())[-1].value_pj == pytest.approx(2 * (prediction.cycles - before))
+
+
+def test_units_without_work_idle_too(tmp_path: Path) -> None:
+    model = model_of(tmp_path, {"leakage": 1.0})
+    found = model.layer(CONV, "npu8")
+    assert found.units["npu_lb"].value_pj == found.cycles == found.units["npu8"].value_pj
+    assert found.value_pj == 2 * found.cycles == 2 * model.costs.layer(CONV, "npu8").cycles
+
+
+def test_statistics_belong_to_layers_on_units(model: EnergyModel, program: Program) -> None:
+    parts = list(events(program, CONFIG))
+    chosen = next(key for key in parts if key[1] == "npu_lb")
+    usual = model.program_energy(program, 1000.0)
+    changed = model.program_energy(program, 1000.0, None, {chosen: STATISTICS.at(0.9)})
+    for layer, breakdown in changed.layers.items():
+        assert (breakdown == usual.layers[layer]) == (layer != chosen[0])
+    assert changed.units["npu8"] == usual.units["npu8"]
+    assert changed.value_pj < usual.value_pj
+
+
+def test_zero_slopes_are_the_difference_of_all_zeros_and_none(model: EnergyModel, program: Program) -> None:
+    slopes = model.zero_slopes(program)
+
+    def energy(unit: str, share: float) -> float:
+        given = {key: STATISTICS.at(share) for key in events(program, CONFIG) if key[1] == unit}
+        return model.program_energy(program, 0.0, None, given).value_pj
+
+    for unit in ("npu8", "npu_lb"):
+        assert slopes[unit] == pytest.approx(energy(unit, 1.0) - energy(unit, 0.0))
+        assert slopes[unit] < 0
+
+
+def test_energies_of_a_program_are_quick(model: EnergyModel, program: Program) -> None:
+    """A search asks for thousands of them, and the cycles take 50 ms already."""
+    model.program_energy(program, 1000.0)
+    best = min(_seconds(model, program) for _ in range(5))
+    assert best < 0.01
+
+
+def _seconds(model: EnergyModel, program: Program) -> float:
+    begin = time.perf_counter()
+    model.program_energy(program, 1000.0)
+    return time.perf_counter() - begin
+
+
+def test_an_empty_run_has_no_power() -> None:
+    from mapping.energy.model import Breakdown
+
+    empty = Breakdown(dict.fromkeys(GROUPS, (0.0, 0.0, 0.0)))
+    assert NetworkEnergy(empty, {}, {}, 0.0, 10.0).power_mw == 0.0
+
+
+# ----------------------------------------------------------------------------------------------------- errors
+def test_tables_of_another_library_or_clock_are_refused(tmp_path: Path) -> None:
+    for changed in ({"library": {"name": "other", "sha256": "1"}}, {"period_ns": 5.0}):
+        write_tables(tmp_path, {})
+        path = energy_path(NPU_LB, CONFIG, tmp_path)
+        save_energy_table(replace(synthetic(NPU_LB, {}), **changed), path)
+        with pytest.raises(EnergyTableError, match=r"npu_lb\.energy\.yaml: is of another library or clock"):
+            EnergyModel(CONFIG, tmp_path)
+
+
+def test_every_unit_of_the_system_needs_a_table(tmp_path: Path) -> None:
+    save_energy_table(synthetic(NPU8, {}), energy_path(NPU8, CONFIG, tmp_path))
+    with pytest.raises(EnergyTableError, match=r"npu_lb\.energy\.yaml: there is no energy table"):
+        EnergyModel(CONFIG, tmp_path)
+    assert EnergyModel(System((NPU8,)), tmp_path).tables.keys() == {"npu8"}
+
+
+def test_a_cycle_is_the_same_for_all_layers(model: EnergyModel) -> None:
+    rng = np.random.default_rng(5)
+    for cycles in rng.integers(1, 10**6, 5):
+        one = model.energy("npu8", Events(), cycles=1).value_pj
+        assert model.energy("npu8", Events(), cycles=float(cycles)).value_pj == pytest.approx(cycles * one)

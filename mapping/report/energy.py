@@ -1,0 +1,499 @@
+"""Energy and area on the page of `npuloop report`: what the tables say, and of a real network's layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from common.errors import NpuloopError
+from golden.network import Network
+from hw.core import CoreConfig
+from hw.sources import rtl_hash, structural_sources
+from hw.system import System
+from mapping.characterization.area import FILE as AREA_FILE, AreaError, read_area
+from mapping.characterization.recording import real_input, real_network
+from mapping.compiler.assignment import Assignment
+from mapping.cost.model import CostModel
+from mapping.cost.tables import FOLDER
+from mapping.energy.model import EnergyModel, NetworkEnergy
+from mapping.energy.statistics import network_statistics
+from mapping.energy.tables import (
+    GROUPS,
+    REMEDY,
+    EnergyTable,
+    EnergyTableError,
+    energy_path,
+    load_energy_table,
+)
+from mapping.report import energy_plots as plots, html
+from mapping.report.cycle_plots import Vector, svg
+from mapping.report.energy_console import scale_of
+from mapping.report.energy_plots import VALUE, MacEnergy, NetworkBars, Tiles, UnitBar
+from mapping.run.networks import Array, compile_network
+
+NETWORK, NETWORK_TITLE = "resnet8", "ResNet8"
+"""The network whose layers are shown, as in `mapping.characterization.recording.MODELS`."""
+IMAGE = 0
+AREA_REMEDY = "make it with `npuloop synth`"
+ZERO_SHARES = np.linspace(0.0, 1.0, 11)
+
+
+# ------------------------------------------------------------------------------------------------- numbers
+@dataclass(frozen=True, eq=False)
+class UnitEnergy:
+    """What is shown of a unit.
+
+    Attributes:
+        title: the unit, its widths and its shape.
+        table: its energy table.
+        tiles: those of the table; None where it keeps none.
+        network: what the network takes on the unit, alone in its system; None where that is not known.
+        current: whether the RTL is that of the table.
+    """
+
+    title: str
+    table: EnergyTable
+    tiles: Tiles | None
+    network: NetworkEnergy | None
+    current: bool
+
+    @property
+    def mac(self) -> MacEnergy:
+        """What a MAC in the array takes."""
+        return mac_energy(self.table, self.title, self.tiles)
+
+
+@dataclass(frozen=True, eq=False)
+class EnergyReport:
+    """What the section shows.
+
+    Attributes:
+        area: units by library.
+        area_table: the table that they are from; None without one.
+        area_current: whether the RTL is that of the table.
+        units: those that have energy tables, by falling width of their weights.
+        missing: what is not shown: a line of plain text each, which says how to get it.
+    """
+
+    area: Mapping[str, tuple[UnitBar, ...]]
+    area_table: Mapping[str, Any] | None
+    area_current: bool
+    units: tuple[UnitEnergy, ...]
+    missing: tuple[str, ...]
+
+
+def gather_energy(cores: Sequence[CoreConfig], config: System, folder: Path = FOLDER) -> EnergyReport:
+    """Return what is known of energy and area; what is not becomes a line in `missing`.
+
+    Args:
+        cores: the units whose energies are shown.
+        config: a system; everything of it but its units counts.
+        folder: of the tables.
+    """
+    missing: list[str] = []
+    area: dict[str, tuple[UnitBar, ...]] = {}
+    table: Mapping[str, Any] | None = None
+    try:
+        table, area = load_area(folder / AREA_FILE.name)
+    except AreaError as error:
+        missing.append(f"No area: {error}.")
+    units = []
+    for core in sorted(cores, key=lambda core: -core.w_bits):
+        alone = replace(config, cores=(core,))
+        try:
+            unit, lines = _unit(core, alone, folder)
+            units.append(unit)
+            missing += lines
+        except EnergyTableError as error:
+            missing.append(f"No energy of {core_title(core)}: {error}.")
+    return EnergyReport(
+        area=area,
+        area_table=table,
+        area_current=table is not None and table["rtl_sha256"] == rtl_hash(structural_sources()),
+        units=tuple(units),
+        missing=tuple(missing),
+    )
+
+
+def core_title(core: CoreConfig) -> str:
+    """Return a unit's name, widths and shape."""
+    return f"{core.name} W{core.w_bits}A{core.a_bits} {core.rows} x {core.columns}"
+
+
+def _unit(core: CoreConfig, config: System, folder: Path) -> tuple[UnitEnergy, list[str]]:
+    """Return what is shown of a unit, and a line for what is not."""
+    path, title = energy_path(core, config, folder), core_title(core)
+    table = load_energy_table(path)
+    network, missing = None, []
+    try:
+        narrow = real_network(NETWORK, core.w_bits)
+        network = network_energy(narrow, real_input(NETWORK, IMAGE), core, config, folder)
+    except NpuloopError as error:
+        missing.append(f"No energy of {NETWORK_TITLE} on {title}: {error}.")
+    tiles = tiles_of(table, title, path)
+    if tiles is None:
+        missing.append(f"No tiles of {title}: {path} keeps none; {REMEDY}.")
+    return UnitEnergy(title, table, tiles, network, table.rtl_sha256 == rtl_hash()), missing
+
+
+def network_energy(
+    network: Network, source: Array, core: CoreConfig, config: System, folder: Path = FOLDER
+) -> NetworkEnergy:
+    """Return what a network takes on a unit, in predicted cycles and with the features of one input.
+
+    Args:
+        network: with weights as narrow as the unit's.
+        source: the input, without batch axis.
+        core: the unit.
+        config: a system of this unit alone.
+        folder: of the cost and energy tables.
+
+    Raises:
+        TableError: a table is missing or of other hardware.
+        UnsupportedError, CapacityError: the unit cannot run the network.
+    """
+    model = EnergyModel(config, folder, CostModel(config, folder))
+    compiled = compile_network(network, config, Assignment(core.name))
+    return model.predicted(compiled.program, network_statistics(compiled, source))
+
+
+def mac_energy(table: EnergyTable, title: str, tiles: Tiles | None = None) -> MacEnergy:
+    """Return what a MAC in the array takes: its features, and its share of the beat and of the clock.
+
+    A column's beat and clock are shared among its rows, as if all multiplied in every cycle.
+
+    Args:
+        table: the unit's energies.
+        title: of the unit.
+        tiles: what was measured; without them only the streams' own share of zeros counts as measured.
+    """
+    fixed = np.add(table.energies["column_beat"].bounds, table.energies["column_idle"].bounds)
+    fixed = fixed / table.parameters["rows"]
+    lines = []
+    for share in ZERO_SHARES.tolist():
+        means = table.statistics.at(share).means
+        slopes = [
+            mean * np.array(table.energies[name].bounds)
+            for name, mean in means.items()
+            if name.startswith("mac.")
+        ]
+        lines.append(fixed + np.sum(slopes, axis=0))
+    usual = table.statistics.zero_share
+    seen = np.append(tiles.zero_shares, usual) if tiles else np.array([usual])
+    return MacEnergy(
+        label=title,
+        w_bits=table.parameters["w_bits"],
+        shares=ZERO_SHARES,
+        energy_pj=np.array(lines).T,
+        usual=usual,
+        known=(float(seen.min()), float(seen.max())),
+    )
+
+
+def tiles_of(table: EnergyTable, title: str, path: Path) -> Tiles | None:
+    """Return the tiles that a table keeps in `errors`, or None if it keeps none.
+
+    Args:
+        table: the table.
+        title: of the unit.
+        path: the table's file, for the error.
+
+    Raises:
+        EnergyTableError: they are damaged.
+    """
+    points = table.errors.get("points")
+    if not points:
+        return None
+    try:
+        shares = np.array([float(point["zero_share"]) for point in points])
+        measured = np.array([_three(point["measured"]) for point in points])
+        modelled = np.array([_three(point["modelled"]) for point in points])
+        networks = tuple(str(point["network"]) for point in points)
+    except (KeyError, TypeError, ValueError) as error:
+        raise EnergyTableError(f"{path}: the tiles in `errors` are damaged ({error}); {REMEDY}") from None
+    return Tiles(title, networks, shares, measured.T, modelled[:, VALUE])
+
+
+def _three(values: Sequence[float]) -> tuple[float, float, float]:
+    lower, value, upper = values
+    return float(lower), float(value), float(upper)
+
+
+def load_area(path: Path) -> tuple[Mapping[str, Any], dict[str, tuple[UnitBar, ...]]]:
+    """Return an area table, and its units by library, in its order.
+
+    Raises:
+        AreaError: it is missing, damaged or newer than this program; the message says how to make it.
+    """
+    table = read_area(path)
+    try:
+        bars = {
+            str(library): tuple(_bar(str(name), unit) for name, unit in units.items())
+            for library, units in table["units"].items()
+            if units
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AreaError(f"{path}: is damaged ({error}); {AREA_REMEDY}") from None
+    if not bars:
+        raise AreaError(f"{path}: has no units; {AREA_REMEDY}")
+    return table, bars
+
+
+def _bar(name: str, unit: Mapping[str, Any]) -> UnitBar:
+    cells, memories = (
+        {str(what): float(um2) for what, um2 in unit[key].items()} for key in ("groups_um2", "memories_um2")
+    )
+    if not cells.get(plots.ARRAY, 0) > 0:
+        raise ValueError(f"{name} has no array")
+    return UnitBar(f"W{int(unit['w_bits'])}, {int(unit['rows'])} x {int(unit['cols'])}", cells, memories)
+
+
+# --------------------------------------------------------------------------------------- published figures
+@dataclass(frozen=True)
+class Published:
+    """A published energy.
+
+    Attributes:
+        what: it is of.
+        pj: from and to.
+        logic: whether it goes with the feature size and the square of the supply.
+    """
+
+    what: str
+    pj: tuple[float, float]
+    logic: bool
+
+
+SOURCE = "Horowitz, ISSCC 2014"
+SOURCE_NODE = (45.0, 0.9)
+"""Feature size, nm, and supply, V, of the published energies."""
+NODES: Mapping[str, tuple[float, float]] = {"sky130": (130.0, 1.8), "osu018": (180.0, 1.8)}
+"""The same of the cell libraries."""
+MULTIPLY_ADD = Published("8-bit multiply 0.2 pJ and 32-bit add 0.1 pJ", (0.3, 0.3), logic=True)
+SRAM_BYTE = Published("byte read from SRAM; 64 bits of 8 KiB 10 pJ, of 32 KiB 20 pJ", (1.25, 2.5), logic=True)
+DRAM_BYTE = Published("byte of DRAM; 64 bits 1.3 to 2.6 nJ", (162.5, 325.0), logic=False)
+
+
+def scaling(library: str) -> float | None:
+    """Return how much more logic takes in a library than at the published node; None if it is unknown.
+
+    To first order: capacitance goes with the feature size, energy with the square of the supply.
+    """
+    if library not in NODES:
+        return None
+    (size, supply), (published_size, published_supply) = NODES[library], SOURCE_NODE
+    return size / published_size * (supply / published_supply) ** 2
+
+
+def _published(units: Sequence[UnitEnergy]) -> str:
+    """Return the published energies beside the tables', as HTML."""
+    library = units[0].table.library["name"]
+    factor = scaling(library)
+    ours = {
+        MULTIPLY_ADD: ("a MAC in the array, with the measured streams", _usual_mac),
+        SRAM_BYTE: ("byte read from the activation scratchpad", _scratchpad_byte),
+        DRAM_BYTE: ("byte of external memory", lambda table: table.energies["external_byte"].value),
+    }
+    rows = []
+    for item, (what, value) in ours.items():
+        scaled = "not scaled"
+        if item.logic and factor:
+            scaled = _span([factor * pj for pj in item.pj])
+        mine = [f"{value(unit.table):.3g}" for unit in units]
+        rows.append([escape(item.what), _span(item.pj), scaled, *mine, escape(what)])
+    nm, volt = SOURCE_NODE
+    here = f"{NODES[library][0]:g} nm, {NODES[library][1]:g} V" if factor else library
+    head = [
+        f"published, {nm:g} nm, {volt:g} V, pJ",
+        "there",
+        f"scaled to {escape(here)}",
+        *(escape(unit.title) for unit in units),
+        f"ours, {escape(library)}",
+    ]
+    note = (
+        f"{SOURCE}: rounded energies of bare operations. Ours have the registers, the clock and the glitches "
+        "of an array. Values of different nodes cannot be compared as they stand. "
+    )
+    if factor:
+        note += (
+            f"Scaled is {factor:.1f} times as much, the feature size times the square of the supply: a first "
+            "order, no more. "
+        )
+    note += "Our SRAM is modelled with CACTI 7, our external memory is taken from the same publication."
+    return html.table(head, rows, 2 + len(units)) + f'<p class="note">{escape(note)}</p>\n'
+
+
+def _span(pj: Sequence[float]) -> str:
+    low, high = (f"{value:.3g}" for value in pj)
+    return low if low == high else f"{low} to {high}"
+
+
+def _usual_mac(table: EnergyTable) -> float:
+    return float(mac_energy(table, "").at(table.statistics.zero_share)[VALUE])
+
+
+def _scratchpad_byte(table: EnergyTable) -> float:
+    return table.energies["activation_read"].value / table.parameters["rows"]
+
+
+# ---------------------------------------------------------------------------------------------------- page
+CAPTIONS: Mapping[str, str] = {
+    "area": (
+        "<b>Area.</b> Left: what is made of cells; right: with the memories. Beside each bar its sum and the "
+        "array's share of it. W is the width of the weights, behind it rows x columns of the array. "
+        "Synthesised block by block, without wires, clock tree and placement; memories are modelled with "
+        "CACTI 7."
+    ),
+    "per_mac": (
+        "<b>Energy of a MAC in the array</b>: multiplier, adder tree and clock of a column, without "
+        "accumulators, memories and idle cycles. Lines are the fit's, with the toggles of the streams that "
+        "were measured; a dot marks their own share of zeros. Dashed lines and hollow dots are extrapolated "
+        "beyond the shares of zeros of the tiles. Bands and bars reach from no glitches to the load of "
+        "wires; grey are the other units."
+    ),
+    "tiles": (
+        "<b>Gates against the model</b>, on tiles that the fit did not see: a column with its accumulator "
+        "and its lane of the requantiser, clock included, so more than the array above. Dots are replays of "
+        "the netlist with the delays of its cells, their lines reach from no glitches to the load of wires. "
+        "Below: modelled / measured - 1."
+    ),
+    "breakdown": (
+        f"<b>{NETWORK_TITLE}, layer by layer</b>, each unit alone in its system, weights as narrow as the "
+        "unit's, in the cycles that the cost model predicts. Idle is the clock and the leakage of the whole "
+        "unit in these cycles: there is no clock gating. External memory is taken from the literature, "
+        "scratchpads are modelled."
+    ),
+}
+"""What the figures say, in HTML, by name and in the page's order."""
+
+
+def figures(found: EnergyReport) -> dict[str, Figure]:
+    """Return the figures that there are numbers for, by name as in `CAPTIONS`."""
+    drawn = {}
+    if found.area:
+        drawn["area"] = plots.area(found.area)
+    if found.units:
+        drawn["per_mac"] = plots.per_mac([unit.mac for unit in found.units])
+    sets = [unit.tiles for unit in found.units if unit.tiles]
+    if sets:
+        drawn["tiles"] = plots.tiles(sets)
+    networks = [(unit.title, unit.network) for unit in found.units if unit.network]
+    if networks:
+        scale = scale_of(max(network.value_pj for _, network in networks))
+        drawn["breakdown"] = plots.breakdown([_network_bars(*item) for item in networks], scale)
+    return drawn
+
+
+def _network_bars(title: str, network: NetworkEnergy) -> NetworkBars:
+    parts = network.layers.values()
+    return NetworkBars(
+        label=title,
+        layers=tuple(network.layers),
+        parts_pj={group: np.array([item.groups[group][VALUE] for item in parts]) for group in GROUPS},
+        bounds_pj=(network.total.lower_pj, network.value_pj, network.total.upper_pj),
+    )
+
+
+def section(found: EnergyReport, anchor: str) -> str:
+    """Return the section as HTML.
+
+    Args:
+        found: what it shows.
+        anchor: name of its heading.
+    """
+    parts = [f'<h2 id="{escape(anchor)}">Energy and area</h2>\n']
+    if found.area or found.units:
+        parts.append(
+            '<p class="note">From netlists of gates without placement, clock tree and clock gating: absolute '
+            "values are good to about ± 50 %, ratios are far better.</p>\n"
+        )
+    parts += [f'<p class="note">{escape(line)}</p>\n' for line in found.missing]
+    drawn = {
+        name: html.figure(name, f"energy and area: {name}", svg(drawing), CAPTIONS[name])
+        for name, drawing in figures(found).items()
+    }
+    parts.append(drawn.pop("area", ""))
+    if found.area_table:
+        parts += ["<h3>Area</h3>\n", _areas(found)]
+    parts += drawn.values()
+    if found.units:
+        parts += ["<h3>Energy of a MAC</h3>\n", _macs(found.units)]
+        parts += ["<h3>Beside published figures</h3>\n", _published(found.units)]
+    if found.area_table or found.units:
+        parts += ["<h3>Where energy and area come from</h3>\n", _provenance(found)]
+    return "".join(parts)
+
+
+def _areas(found: EnergyReport) -> str:
+    sums = ("array, mm²", "other cells, mm²", "memories, mm²", "all, mm²")
+    first_label = next(iter(found.area.values()))[0].label
+    head = ["unit", *sums, "array of all", f"array / that of {escape(first_label)}"]
+    rows = []
+    for library, bars in found.area.items():
+        first = bars[0].cells_um2[plots.ARRAY]
+        for bar in bars:
+            array, cells = bar.cells_um2[plots.ARRAY], sum(bar.cells_um2.values())
+            sizes = (array, cells - array, sum(bar.memories_um2.values()), bar.total_um2)
+            numbers = [f"{um2 / plots.UM2_PER_MM2:.3f}" for um2 in sizes]
+            ratios = (f"{100 * array / bar.total_um2:.1f} %", f"{array / first:.2f}")
+            rows.append([escape(f"{bar.label} in {library}"), *numbers, *ratios])
+    return html.table(head, rows, len(head) - 1)
+
+
+def _macs(units: Sequence[UnitEnergy]) -> str:
+    head = [
+        "unit",
+        "measured streams, pJ",
+        *(f"{100 * share:.0f} % zeros, pJ" for share in plots.SHARES),
+        "tiles",
+        "mean error",
+        "largest error",
+        "methods of the table",
+    ]
+    rows = []
+    for unit in units:
+        mac = unit.mac
+        values = [f"{_bounded(mac, mac.usual)}, {100 * mac.usual:.0f} % zeros"]
+        values += [_bounded(mac, share) for share in plots.SHARES]
+        errors: tuple[str, ...] = ("none", "", "")
+        if unit.tiles:
+            found: Vector = np.abs(unit.tiles.errors)
+            errors = (str(len(found)), f"{found.mean():.1f} %", f"{found.max():.1f} %")
+        methods = dict.fromkeys(energy.method for energy in unit.table.energies.values())
+        rows.append([escape(unit.title), *values, *errors, escape(", ".join(methods))])
+    note = "Lower and upper bounds in brackets; none where a value is extrapolated beyond what was measured."
+    return html.table(head, rows, len(plots.SHARES) + 4) + f'<p class="note">{note}</p>\n'
+
+
+def _bounded(mac: MacEnergy, share: float) -> str:
+    low, value, high = mac.at(share).tolist()
+    return f"{value:.2f} ({low:.2f} to {high:.2f})" if mac.knows(share) else f"{value:.2f}"
+
+
+def _provenance(found: EnergyReport) -> str:
+    rows = []
+    if found.area_table:
+        rows.append(["area", _row(found.area_table, ", ".join(found.area), found.area_current, "synth")])
+    for unit in found.units:
+        library = unit.table.library["name"]
+        document = {"date": unit.table.date, "rtl_sha256": unit.table.rtl_sha256, "tools": unit.table.tools}
+        text = _row(document, library, unit.current, "characterize-energy")
+        rows.append([escape(unit.title), f"{text}; period {unit.table.period_ns:g} ns"])
+    return html.table(["table", "made"], rows, 0)
+
+
+def _row(document: Mapping[str, Any], library: str, current: bool, command: str) -> str:
+    state = "which is the present RTL"
+    if not current:
+        state = f'<span class="over">which is not the present RTL: run npuloop {escape(command)}</span>'
+    tools = ", ".join(f"{name} {version}" for name, version in document["tools"].items())
+    return (
+        f"{escape(str(document.get('date')))}, cells of {escape(library)}; RTL <code>"
+        f"{escape(str(document['rtl_sha256'])[:16])}</code>, {state}; {escape(tools)}"
+    )

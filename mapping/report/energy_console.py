@@ -1,0 +1,92 @@
+"""What `npuloop predict` and `npuloop run` print and write about energy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from hw.system import System
+from mapping.cost.tables import FOLDER
+from mapping.energy.model import LOWER, UPPER, VALUE, Breakdown, EnergyModel, NetworkEnergy
+from mapping.energy.tables import GROUPS, METHODS, EnergyTableError
+
+UNITS = ((1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ"), (1.0, "pJ"))
+
+
+def energy_model(config: System, folder: Path = FOLDER) -> tuple[EnergyModel | None, str]:
+    """Return the energy model of a system; without one, None and the reason in one line."""
+    try:
+        return EnergyModel(config, folder), ""
+    except EnergyTableError as error:
+        return None, f"no energy: {error}"
+
+
+def scale_of(pj: float) -> tuple[float, str]:
+    """Return a unit for an energy: pJ in it, and its name; the number then is 10 or more."""
+    return next(((size, name) for size, name in UNITS if pj >= 10 * size), UNITS[-1])
+
+
+def energy_table(found: NetworkEnergy, name: str) -> Table:
+    """Return the energy of each layer, of each unit and of all, by part of the hardware."""
+    size, unit = scale_of(found.value_pj)
+    table = Table(title=f"{name}: energy, {unit}", title_justify="left", box=None, pad_edge=False)
+    table.add_column("layer", no_wrap=True)
+    for heading in ("energy", *(group.replace("_", " ") for group in GROUPS)):
+        table.add_column(heading, justify="right", vertical="bottom")
+
+    def row(what: str, breakdown: Breakdown, bound: int = VALUE, style: str = "") -> None:
+        values = [breakdown.groups[group][bound] for group in GROUPS]
+        table.add_row(what, *(f"{value / size:,.1f}" for value in (sum(values), *values)), style=style)
+
+    for layer, breakdown in found.layers.items():
+        row(layer, breakdown)
+    table.add_section()
+    for unit_name, breakdown in found.units.items():
+        row(f"on {unit_name}", breakdown)
+    table.add_section()
+    row("all", found.total, style="bold")
+    whole = found.value_pj or 1.0
+    shares = (f"{found.total.groups[group][VALUE] / whole:.0%}" for group in GROUPS)
+    table.add_row("share", "", *shares)
+    row("lower bound", found.total, LOWER, "dim")
+    row("upper bound", found.total, UPPER, "dim")
+    return table
+
+
+def summary(model: EnergyModel, found: NetworkEnergy) -> str:
+    """Return one line: the energy, its bounds, the mean power, and what the figures rest on."""
+    size, unit = scale_of(found.value_pj)
+    low, value, high = (pj / size for pj in (found.total.lower_pj, found.value_pj, found.total.upper_pj))
+    table = next(iter(model.tables.values()))
+    used = {energy.method for energy in table.energies.values()}
+    methods = ", ".join(method for method in METHODS if method in used)
+    return (
+        f"{value:,.1f} {unit} ({low:,.1f} without glitches, {high:,.1f} with the load of wires), "
+        f"{found.power_mw:,.1f} mW at {1000 / found.period_ns:,.0f} MHz; "
+        f"cells of {table.library['name']}; {methods}"
+    )
+
+
+def energy_report(found: NetworkEnergy) -> dict[str, Any]:
+    """Return energies as plain data, pJ."""
+
+    def parts(breakdown: Breakdown) -> dict[str, Any]:
+        return {
+            "lower_pj": breakdown.lower_pj,
+            "value_pj": breakdown.value_pj,
+            "upper_pj": breakdown.upper_pj,
+            "parts_pj": {group: breakdown.groups[group][VALUE] for group in GROUPS},
+        }
+
+    def each(breakdowns: Mapping[str, Breakdown]) -> dict[str, Any]:
+        return {name: parts(breakdown) for name, breakdown in breakdowns.items()}
+
+    return parts(found.total) | {
+        "period_ns": found.period_ns,
+        "power_mw": found.power_mw,
+        "layers": each(found.layers),
+        "units": each(found.units),
+    }

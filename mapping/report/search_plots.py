@@ -1,0 +1,451 @@
+"""The figures of a mapping study, each from plain numbers: no file is read, nothing is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.transforms import ScaledTranslation
+
+from mapping.report.cycle_plots import (
+    BLUE,
+    GREY,
+    INK,
+    MUTED,
+    ORANGE,
+    RED,
+    RULE,
+    WIDE,
+    Vector,
+    cycles_axis,
+    key,
+    signed,
+    styled,
+)
+
+SEARCHED = "searched"
+TEAL, PURPLE, PINK, BROWN = "#2f8f7f", "#5d4a94", "#c9649a", "#8c6d31"
+UNIT_COLOURS = (TEAL, ORANGE, PURPLE, GREY)
+"""Colours of the units, in their order: of their channels, and of networks that run on one alone."""
+LINEAR_POINTS = 12
+"""Points of accuracy that a linear axis shows well; beyond them the axis is that of the error's logarithm."""
+ACCURACY_TICKS = (0, 20, 40, 60, 80, 90, 95, 98, 99, 99.5, 100)
+CLOSE = 9
+"""Points between marks that would hide each other."""
+EPSILON = 0.3
+"""Percent below which an error is not told from none, on the logarithmic axis."""
+
+
+class Look(NamedTuple):
+    """How points of a kind are drawn.
+
+    Attributes:
+        colour: of points and lines.
+        marker: matplotlib's.
+        mark: the same for a line of text.
+    """
+
+    colour: str
+    marker: str
+    mark: str
+
+
+LOOKS = {
+    SEARCHED: Look(BLUE, "o", "●"),
+    "first_last": Look(PURPLE, "D", "◆"),
+    "cheapest": Look(INK, "v", "▼"),
+    "layerwise": Look(PINK, "P", "✚"),
+    "random": Look(MUTED, "X", "✖"),
+}
+UNIT_LOOKS = (Look(TEAL, "s", "■"), Look(ORANGE, "^", "▲"))
+OTHER_LOOKS = (Look(BROWN, "<", "◀"), Look(GREY, ">", "▶"), Look(RED, "p", "⬟"))
+
+
+def looks(kinds: Sequence[str], units: Sequence[str]) -> dict[str, Look]:
+    """Return how each kind is drawn; a unit's name stands for everything on that unit."""
+    found = LOOKS | dict(zip(units, UNIT_LOOKS, strict=False))
+    others = [kind for kind in dict.fromkeys(kinds) if kind not in found]
+    found |= {kind: OTHER_LOOKS[i % len(OTHER_LOOKS)] for i, kind in enumerate(others)}
+    return {kind: found[kind] for kind in dict.fromkeys(kinds)}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point with the runs that it is the mean of.
+
+    Attributes:
+        kind: for its look.
+        label: what is written beside it; empty for nothing.
+        x: cycles, or energy.
+        accuracy, low, high: percent, and its interval.
+        runs: x and accuracy of each run.
+    """
+
+    kind: str
+    label: str
+    x: float
+    accuracy: float
+    low: float
+    high: float
+    runs: tuple[tuple[float, float], ...]
+
+
+@styled
+def trade(
+    marks: Sequence[Mark],
+    line: Sequence[tuple[float, float]],
+    look: Mapping[str, Look],
+    words: Mapping[str, str],
+    label: str,
+) -> Figure:
+    """Draw accuracy over what it costs.
+
+    Args:
+        marks: the points.
+        line: x and accuracy of those that no other searched point beats, by x.
+        look: of each kind, in the order of the key.
+        words: name of each kind.
+        label: of the x axis.
+    """
+    figure = Figure(figsize=WIDE, layout="constrained")
+    axis = figure.subplots()
+    values = [value for mark in marks for value in (mark.low, mark.high, *(run[1] for run in mark.runs))]
+    accuracy_axis(axis, min(values), max(values))
+    places = [x for mark in marks for x in (mark.x, *(run[0] for run in mark.runs))]
+    margin = 0.05 * (max(places) - min(places)) or 0.05 * max(places)
+    axis.set(xlim=(min(places) - margin, max(places) + margin), xlabel=label)
+    cycles_axis(axis)
+    axis.plot(*np.array(line).reshape(-1, 2).T, color=BLUE, linewidth=1.4, zorder=2)
+    shifts = _side_by_side(axis, marks)
+    for mark, shift in zip(marks, shifts, strict=True):
+        colour, shape, _ = look[mark.kind]
+        if len(mark.runs) > 1:
+            xs, ys = zip(*mark.runs, strict=True)
+            axis.scatter(xs, ys, s=11, color=colour, marker=shape, alpha=0.35, linewidths=0, zorder=1)
+        moved: dict[str, Any] = {
+            "color": colour,
+            "transform": axis.transData + ScaledTranslation(shift / 72, 0, figure.dpi_scale_trans),
+        }
+        axis.vlines(mark.x, mark.low, mark.high, linewidth=1.1, alpha=0.75, zorder=2, **moved)
+        dot: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.7, "zorder": 4}
+        axis.plot(mark.x, mark.accuracy, shape, markersize=8, **dot, **moved)
+    _label(axis, marks, shifts, line, look)
+    key(axis, [(item.mark, item.colour, words[kind]) for kind, item in look.items()])
+    return figure
+
+
+def _side_by_side(axis: Axes, marks: Sequence[Mark]) -> list[float]:
+    """Return by how many points to the right each is drawn, so that none hides another."""
+    where = axis.transData.transform([(mark.x, mark.accuracy) for mark in marks]) * 72 / axis.figure.dpi
+    groups: list[list[int]] = []
+    for i in np.argsort(where[:, 0], kind="stable").tolist():
+        near = (group for group in groups if any(np.abs(where[i] - where[j]).max() < CLOSE for j in group))
+        group = next(near, None)
+        if group is None:
+            groups.append([i])
+        else:
+            group.append(i)
+    shifts = [0.0] * len(marks)
+    for group in groups:
+        for place, i in enumerate(group):
+            shifts[i] = CLOSE * (place - (len(group) - 1) / 2)
+    return shifts
+
+
+def _label(
+    axis: Axes,
+    marks: Sequence[Mark],
+    shifts: Sequence[float],
+    line: Sequence[tuple[float, float]],
+    look: Mapping[str, Look],
+) -> None:
+    """Write the labels of points, each at the corner with the most room."""
+    scale = 72 / axis.figure.dpi
+    steps = np.linspace(0, 1, 40)[:, np.newaxis]
+    ways = [(1 - steps) * start + steps * np.array(end) for start, end in pairwise(line)]
+    taken = [scale * axis.transData.transform(way) for way in ways]
+    for mark, shift in zip(marks, shifts, strict=True):
+        bar = [(mark.x, y) for y in (mark.accuracy, *np.linspace(mark.low, mark.high, 40))]
+        taken.append(scale * axis.transData.transform(bar) + (shift, 0))
+    for mark, shift in zip(marks, shifts, strict=True):
+        if not mark.label:
+            continue
+        here = scale * axis.transData.transform((mark.x, mark.accuracy)) + (shift, 0)
+        every = np.concatenate(taken)
+        others = every[np.abs(every - here)[:, 0] > 0.5]  # its own bar is as far from all corners
+        half = 3 + 2.9 * len(mark.label)  # of the label's width, with some space
+        sides = [(x, y) for y in (1, -1) for x in (-1, 1)]
+        middles = [np.add(here, (x * (4 + half), 9 * y)) for x, y in sides]
+        away = [np.abs(others - middle) / (half, 6) for middle in middles]
+        room = [float(gap.max(axis=1).min(initial=2)) for gap in away]
+        best = int(np.argmax(np.minimum(room, 1.2)))  # where several have enough, the first
+        x, y = sides[best]
+        place: dict[str, Any] = {"textcoords": "offset points", "ha": "right" if x < 0 else "left"}
+        place |= {"va": "bottom" if y > 0 else "top", "color": look[mark.kind].colour, "fontsize": 8.5}
+        axis.annotate(mark.label, (mark.x, mark.accuracy), (shift + 5 * x, 4 * y), **place)
+        taken.append(middles[best] + np.array([(-half / 2, 0), (0, 0), (half / 2, 0)]))
+
+
+def accuracy_axis(axis: Axes, low: float, high: float) -> None:
+    """Give a panel a y axis for accuracies from `low` to `high`, percent.
+
+    A wide range gets the logarithm of the error, which shows 95 % beside 99 % as clearly as 60 % beside 92 %.
+    """
+    if high - low <= LINEAR_POINTS:
+        margin = max(0.3, 0.06 * (high - low))
+        axis.set(ylim=(low - margin, min(high + margin, 100 + margin / 2)), ylabel="accuracy, %")
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value <= 100 else ""))
+        return
+    axis.set_yscale("function", functions=(_stretched, _plain))
+    bottom = float(_plain(_stretched(np.array(low)) - 0.12))
+    axis.set(ylim=(max(bottom, 0.0), min(100.0 + EPSILON / 4, high + 0.1 * (100 - high) + EPSILON / 4)))
+    axis.set_ylabel("accuracy, %\n(logarithm of the error)")
+    bottom, top = axis.get_ylim()
+    axis.set_yticks([tick for tick in ACCURACY_TICKS if bottom <= tick <= top])
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _stretched(accuracy: Vector) -> Vector:
+    return np.asarray(-np.log(np.maximum(100 + EPSILON - np.asarray(accuracy, float), 1e-3)), float)
+
+
+def _plain(stretched: Vector) -> Vector:
+    return np.asarray(100 + EPSILON - np.exp(-np.asarray(stretched, float)), float)
+
+
+@styled
+def prediction(
+    names: Sequence[str],
+    kinds: Sequence[str],
+    measured: Vector,
+    predicted: Vector,
+    low: Vector,
+    high: Vector,
+    look: Mapping[str, Look],
+    words: Mapping[str, str],
+) -> Figure:
+    """Draw predicted beside measured cycles, and the errors with their intervals.
+
+    Args:
+        names, kinds: (N) of the points.
+        measured, predicted: (N,) cycles.
+        low, high: (N,) ends of the 90 % interval of each prediction, cycles.
+        look: of each kind, in the order of the key.
+        words: name of each kind.
+    """
+    figure = Figure(figsize=(WIDE[0], 3.9), layout="constrained")
+    left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": [2, 3]})
+    margin = 0.05 * float(np.ptp([*measured, *predicted])) or 0.05 * float(measured.max())
+    ends = min(measured.min(), predicted.min()) - margin, max(measured.max(), predicted.max()) + margin
+    left.plot(ends, ends, color=GREY, linewidth=0.8)
+    error, below, above = (100 * (values / measured - 1) for values in (predicted, low, high))
+    right.axhline(0, color=GREY, linewidth=0.8)
+    for kind, (colour, shape, _) in look.items():
+        mine = [i for i, other in enumerate(kinds) if other == kind]
+        dots: dict[str, Any] = {"color": colour, "marker": shape, "s": 30, "alpha": 0.8, "linewidths": 0}
+        left.scatter(measured[mine], predicted[mine], **dots)
+        right.vlines(measured[mine], below[mine], above[mine], color=colour, linewidth=1, alpha=0.5)
+        right.scatter(measured[mine], error[mine], **dots)
+    outside = (measured < low) | (measured > high)
+    ring: dict[str, Any] = {"s": 85, "facecolors": "none", "edgecolors": RED, "linewidths": 1.1}
+    right.scatter(measured[outside], error[outside], **ring)
+    worst = int(np.argmax(np.abs(error)))
+    late = measured[worst] > (ends[0] + ends[1]) / 2
+    place: dict[str, Any] = {"textcoords": "offset points", "va": "center", "ha": "right" if late else "left"}
+    text = f"{names[worst]}: {signed(float(error[worst]), 2)} %"
+    right.annotate(text, (measured[worst], error[worst]), (-9 if late else 9, 0), fontsize=8.5, **place)
+    reach = 1.15 * max(0.1, *np.abs([error, below, above]).ravel().tolist())
+    left.set(xlim=ends, ylim=ends, xlabel="measured, cycles", ylabel="predicted, cycles")
+    right.set(xlim=ends, ylim=(-reach, reach), xlabel="measured, cycles", ylabel="error, %")
+    right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    for axis in (left, right):
+        axis.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+        cycles_axis(axis)
+    left.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    cycles_axis(left, "y")
+    _legend(figure, [_dot(item, words[kind]) for kind, item in look.items()])
+    return figure
+
+
+def _dot(look: Look, words: str) -> Line2D:
+    return Line2D([], [], color=look.colour, marker=look.marker, markersize=6, linestyle="", label=words)
+
+
+def _legend(figure: Figure, handles: Sequence[Line2D | Patch]) -> None:
+    """Write a key above all panels, in as many lines as it needs."""
+    small: dict[str, Any] = {"fontsize": 8.5, "handlelength": 1.2, "handletextpad": 0.4, "columnspacing": 1.4}
+    widths = [0.5 + 0.073 * len(str(handle.get_label())) for handle in handles]
+    columns = len(handles)
+    while columns > 1 and sum(max(widths[i::columns]) for i in range(columns)) > figure.get_figwidth():
+        columns -= 1
+    by_column = [
+        handle for i in range(columns) for handle in handles[i::columns]
+    ]  # matplotlib goes down first
+    figure.legend(handles=by_column, loc="outside upper left", ncols=columns, frameon=False, **small)
+
+
+@dataclass(frozen=True)
+class Row:
+    """The split of a point's layers.
+
+    Attributes:
+        label: of the row.
+        channels: by layer, output channels on each unit by name.
+    """
+
+    label: str
+    channels: Mapping[str, Mapping[str, int]]
+
+
+@styled
+def splits(rows: Sequence[Row], layers: Sequence[str], units: Sequence[str]) -> Figure:
+    """Draw which share of every layer's channels each unit makes: a row per point, a column per layer.
+
+    Args:
+        rows: the points, from the top.
+        layers: names of the columns; a row may lack some.
+        units: names of the units, the first is drawn leftmost.
+    """
+    longest = max(map(len, layers))
+    turned = 0.075 * longest * len(layers) > 10
+    head = 0.5 + (0.055 * min(longest, 24) if turned else 0.15)
+    figure = Figure(figsize=(WIDE[0], head + 0.3 * len(rows) + 0.2), layout="constrained")
+    axis = figure.subplots()
+    wide = 0.88
+    numbers = len(layers) <= 16
+    colours = dict(zip(units, _cycle(UNIT_COLOURS, len(units)), strict=True))
+    for place, row in enumerate(rows):
+        for column, layer in enumerate(layers):
+            channels = row.channels.get(layer, {})
+            total = sum(channels.values())
+            left = column - wide / 2
+            for unit in units:
+                share = wide * channels.get(unit, 0) / total if total else 0.0
+                if share:
+                    axis.barh(place, share, 0.74, left, color=colours[unit], linewidth=0)
+                if share > 0.2 and numbers:
+                    middle: dict[str, Any] = {"ha": "center", "va": "center_baseline"}
+                    text = str(channels[unit])
+                    axis.text(left + share / 2, place, text, color="white", fontsize=7.5, **middle)
+                left += share
+    axis.set_yticks(range(len(rows)), [row.label for row in rows])
+    axis.set(xlim=(-0.5, len(layers) - 0.5), ylim=(len(rows) - 0.5, -0.5))
+    short = [name if len(name) <= 24 else f"…{name[-23:]}" for name in layers]
+    axis.xaxis.tick_top()
+    axis.set_xticks(range(len(layers)), short)
+    if turned:
+        for tick in axis.get_xticklabels():
+            tick.set(rotation=50, ha="left", rotation_mode="anchor")
+    axis.tick_params(axis="x", length=0, labelsize=8)
+    axis.tick_params(axis="y", labelsize=8.5)
+    axis.grid(visible=False)
+    for side in ("left", "bottom"):
+        axis.spines[side].set_visible(False)
+    _legend(figure, [Patch(color=colours[unit], label=f"channels on {unit}") for unit in units])
+    return figure
+
+
+def _cycle(colours: Sequence[str], count: int) -> list[str]:
+    return [colours[i % len(colours)] for i in range(count)]
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A training.
+
+    Attributes:
+        phase: the column it is drawn in.
+        kind, setting: for its colour; an empty kind is before any choice.
+        epochs: (N,) numbers.
+        values: by QUANTITIES, (N,); NaN where there is none.
+    """
+
+    phase: str
+    kind: str
+    setting: str
+    epochs: Vector
+    values: Mapping[str, Vector]
+
+
+QUANTITIES = ("loss", "accuracy", "cost")
+"""What is drawn of a training."""
+
+
+@styled
+def training(curves: Sequence[Curve], look: Mapping[str, Look], words: Mapping[str, str]) -> Figure:
+    """Draw loss, accuracy and cost over epochs: a row for each, a column for each phase.
+
+    Args:
+        curves: the trainings.
+        look: of each kind.
+        words: name of each kind.
+    """
+    phases = list(dict.fromkeys(curve.phase for curve in curves))
+    shown = [name for name in QUANTITIES if any(_known(curve, name).any() for curve in curves)] or ["loss"]
+    colours = _curve_colours(curves, look)
+    figure = Figure(figsize=(WIDE[0], 0.6 + 1.9 * len(shown)), layout="constrained")
+    grid = figure.subplots(len(shown), len(phases), squeeze=False, sharey="row", sharex="col")
+    for row, name in zip(grid, shown, strict=True):
+        for axis, phase in zip(row, phases, strict=True):
+            mine = [curve for curve in curves if curve.phase == phase]
+            for curve in mine:
+                known = _known(curve, name)
+                line: dict[str, Any] = {"color": colours[curve.kind, curve.setting], "linewidth": 1.1}
+                axis.plot(curve.epochs[known], curve.values[name][known], alpha=0.8, **line)
+            if not any(_known(curve, name).any() for curve in mine):
+                axis.text(0.5, 0.5, f"no {name} here", color=MUTED, ha="center", transform=axis.transAxes)
+        values = np.concatenate([curve.values[name][_known(curve, name)] for curve in curves])
+        _training_axis(row[0], name, values)
+    for axis, phase in zip(grid[0], phases, strict=True):
+        axis.set_title(phase)
+    for axis in grid[-1]:
+        axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    handles = []
+    for (kind, setting), colour in colours.items():
+        label = f"{words.get(kind, kind)} {setting}".strip() or "before any choice"
+        handles.append(Line2D([], [], color=colour, linewidth=1.8, label=label))
+    _legend(figure, handles)
+    return figure
+
+
+def _known(curve: Curve, name: str) -> Any:
+    return np.isfinite(curve.values[name])
+
+
+def _training_axis(axis: Axes, name: str, values: Vector) -> None:
+    axis.set_ylabel(name)
+    if name == "cost":
+        cycles_axis(axis, "y")
+    if name == "accuracy" and len(values):
+        accuracy_axis(axis, float(values.min()), float(values.max()))
+    if name == "loss" and len(values) and values.min() > 0:
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _curve_colours(curves: Sequence[Curve], look: Mapping[str, Look]) -> dict[tuple[str, str], str]:
+    """Return the colour of every kind and setting: several settings of a kind from pale to full."""
+    order = ["", *look]
+    every = dict.fromkeys((curve.kind, curve.setting) for curve in curves)
+    pairs = sorted(every, key=lambda pair: order.index(pair[0]) if pair[0] in order else len(order))
+    found = {}
+    for kind, setting in pairs:
+        settings = [other for name, other in pairs if name == kind]
+        full = look[kind].colour if kind in look else GREY
+        shades = LinearSegmentedColormap.from_list("shades", [RULE, full])
+        place = (settings.index(setting) + 1) / len(settings)
+        found[kind, setting] = to_hex(shades(0.25 + 0.75 * place))
+    return found

@@ -1,0 +1,374 @@
+"""Figures and tables of energy and area on the report page: what they show is what the tables say."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import typer
+import yaml
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from typer.testing import CliRunner
+
+from hw.core import CoreConfig
+from hw.sources import rtl_hash, structural_sources
+from hw.system import NPU8, NPU_LB, System
+from mapping.cost.tables import FOLDER, core_parameters
+from mapping.energy.features import FEATURES
+from mapping.energy.tables import (
+    GROUPS,
+    NAMES,
+    Energy,
+    EnergyTable,
+    EnergyTableError,
+    LayerStatistics,
+    energy_path,
+    load_energy_table,
+    save_energy_table,
+)
+from mapping.report import energy as section, energy_plots as plots
+from mapping.report.cycle_plots import svg
+from mapping.report.cycles import page
+from mapping.report.energy import EnergyReport, core_title, gather_energy, mac_energy, network_energy
+from mapping.report.energy_plots import VALUE, MacEnergy, NetworkBars, UnitBar
+from mapping.report.tests.test_cycles import drawings, made_up_report
+from mapping.run.random_networks import random_network
+from npuloop.cli import report as cli_report
+
+CONFIG = System()
+MACS = [name for name in FEATURES if name.startswith("mac.")]
+OTHERS = [name for name in FEATURES if name not in MACS]
+POINTS = [
+    {"network": "one", "layer": "a", "column": 16, "cycles": 256, "zero_share": 0.25,
+     "measured": [60.0, 100.0, 150.0], "modelled": [50.0, 110.0, 160.0]},
+    {"network": "two", "layer": "b", "column": 17, "cycles": 256, "zero_share": 0.75,
+     "measured": [30.0, 50.0, 75.0], "modelled": [20.0, 40.0, 70.0]},
+]  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ material
+def table_of(core: CoreConfig, **changed: Any) -> EnergyTable:
+    """A table whose energies are 48 pJ of a column's beat, 16 of its clock, 4 for a bit of every feature."""
+    values = dict.fromkeys((*NAMES, *FEATURES), 0.0)
+    values |= {"column_beat": 48.0, "column_idle": 16.0, "activation_read": 160.0, "external_byte": 200.0}
+    values |= dict.fromkeys(MACS, 4 / len(MACS))
+    energies = {
+        name: Energy(value / 2, value, 2 * value, "gate-measured", "event", "a test")
+        for name, value in values.items()
+    }
+    table = EnergyTable(
+        unit=core.name, library={"name": "sky130", "sha256": "0" * 64}, rtl_sha256=rtl_hash(),
+        parameters=core_parameters(core, CONFIG), period_ns=30.0, tools={"iverilog": "11"}, date="2026-11-21",
+        energies=energies, features=FEATURES,
+        statistics=LayerStatistics(
+            nonzero=dict.fromkeys(MACS, 2.0),
+            zero=dict.fromkeys(MACS, 0.5),
+            others=dict.fromkeys(OTHERS, 1.0),
+            zero_share=0.4,
+        ),
+        errors={"tiles": 2, "points": POINTS}, stimulus={},
+    )  # fmt: skip
+    return replace(table, **changed)
+
+
+def area_document(**changed: Any) -> dict[str, Any]:
+    def unit(w_bits: int, cols: int, array: float) -> dict[str, Any]:
+        return {
+            "w_bits": w_bits, "rows": 16, "cols": cols,
+            "groups_um2": {"requantiser": 300_000, "array": array, "registers": 1_000, "unheard of": 99_000},
+            "memories_um2": {"activations": 1_000_000, "weights": 500_000},
+        }  # fmt: skip
+
+    return {
+        "schema": 1, "date": "2026-11-20", "rtl_sha256": rtl_hash(structural_sources()), "libraries": {},
+        "tools": {"yosys": "0.70"},
+        "units": {"sky130": {"w8": unit(8, 16, 600_000), "w2": unit(2, 64, 200_000)}},
+    } | changed  # fmt: skip
+
+
+def folder_of(path: Path, area: Mapping[str, Any] | None, tables: Sequence[EnergyTable]) -> Path:
+    """Write tables beside copies of the units' cost tables."""
+    for name in ("npu8", "npu_lb"):
+        shutil.copy(FOLDER / f"{name}.yaml", path)
+    if area:
+        (path / "area.yaml").write_text(yaml.safe_dump(dict(area), sort_keys=False))
+    for table, core in zip(tables, (NPU8, NPU_LB), strict=False):
+        save_energy_table(table, energy_path(core, CONFIG, path))
+    return path
+
+
+NO_ARRAY = area_document()["units"]["sky130"]["w8"] | {"groups_um2": {"requantiser": 1.0}}
+
+
+@pytest.fixture
+def no_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NPULOOP_DATA", str(tmp_path / "nothing"))
+
+
+def words(axis: Axes) -> list[str]:
+    return [text.get_text() for text in axis.texts]
+
+
+def key_of(figure: Figure) -> list[str]:
+    (legend,) = figure.legends
+    return [text.get_text() for text in legend.get_texts()]
+
+
+# -------------------------------------------------------------------------------------------------- figures
+def test_the_bars_of_an_area_add_up_and_say_the_arrays_share() -> None:
+    bars = [
+        UnitBar("big", {"array": 6e5, "requantiser": 3e5, "drain": 1e3, "odd": 99e3}, {"weights": 1e6}),
+        UnitBar("small", {"array": 2e5, "requantiser": 2e5}, {"weights": 6e5, "extra": 1e6}),
+    ]
+    figure = plots.area({"one": bars, "two": bars[:1]})
+    cells, whole, *second = figure.axes
+    assert words(cells) == ["1.00, array 60 %", "0.40, array 50 %"]
+    assert words(whole) == ["2.00, array 30 %", "2.00, array 10 %"]
+    assert [len(words(axis)) for axis in second] == [1, 1]
+    widths = [round(float(patch.get_width()), 6) for patch in cells.patches]  # type: ignore[attr-defined]
+    assert widths == [0.6, 0.3, 0.1, 0.2, 0.2, 0.0]  # drain is too small to be told from others
+    assert [tick.get_text() for tick in cells.get_yticklabels()] == ["big", "small"]
+    assert sorted(key_of(figure)) == sorted(
+        ["array", "requantiser", "other cells", "memory: weights", "memory: extra"]
+    )
+
+
+def points(line: Line2D) -> npt.NDArray[np.float64]:
+    return np.array(line.get_xydata(), dtype=np.float64)
+
+
+def mac(label: str, w_bits: int, pj: float) -> MacEnergy:
+    lines = np.array([[pj / 2, 0.0], [pj, 0.0], [2 * pj, 0.0]])
+    return MacEnergy(label, w_bits, np.array([0.0, 1.0]), lines, usual=0.75, known=(0.4, 0.8))
+
+
+def test_the_energy_of_a_mac_is_drawn_over_widths_and_zeros() -> None:
+    widths, wide, narrow = plots.per_mac([mac("wide", 8, 4.0), mac("narrow", 2, 1.0)]).axes
+    for line, share in zip(widths.lines, plots.SHARES, strict=True):
+        np.testing.assert_allclose(points(line)[:, 1], [1.0 - share, 4.0 * (1 - share)])
+    bounds = [item for item in widths.collections if isinstance(item, LineCollection)]
+    drawn = [[segment[:, 1].tolist() for segment in item.get_segments()] for item in bounds]
+    assert drawn == [[], [[0.25, 1.0], [1.0, 4.0]], []]  # 0 and 90 % zeros were not measured
+    dots = [item for item in widths.collections if isinstance(item, PathCollection)]
+    hollow = [bool((np.array(item.get_facecolor())[:, :3] == 1).all()) for item in dots]
+    assert hollow == [True, False, True]
+    assert (wide.get_title("left"), narrow.get_title("left")) == ("wide", "narrow")
+    for axis, pj in ((wide, 4.0), (narrow, 1.0)):
+        *_, solid, dot = axis.lines
+        np.testing.assert_allclose(points(dot), [[75, pj / 4]])
+        np.testing.assert_allclose(points(solid)[[0, -1]], [[40, 0.6 * pj], [80, 0.2 * pj]])
+        (band,) = axis.collections[0].get_paths()
+        np.testing.assert_allclose(band.get_extents().extents, (40, 0.2 * pj / 2, 80, 0.6 * 2 * pj))
+    assert widths.get_ylim()[0] == 0
+
+
+def test_tiles_are_drawn_with_the_errors_of_the_model() -> None:
+    found = section.tiles_of(table_of(NPU8), "npu8", Path("x"))
+    assert found is not None
+    figure = plots.tiles([found, replace(found, label="other")])
+    gates, _, errors, _ = figure.axes
+    assert np.array(gates.collections[-1].get_offsets()).tolist() == [[25.0, 100.0], [75.0, 50.0]]
+    np.testing.assert_allclose(np.array(errors.collections[-1].get_offsets()), [[25.0, 10.0], [75.0, -20.0]])
+    assert errors.get_title("left") == "mean 15.0 %, largest 20.0 %, bias -5.0 %"
+    assert key_of(figure) == ["one", "two"]
+
+
+def test_the_parts_of_each_layer_are_stacked() -> None:
+    parts = {group: np.array([1e3 * place, 0.0]) for place, group in enumerate(GROUPS, start=1)}
+    bars = NetworkBars("unit", ("first", "last"), parts, (1e3, 28e3, 50e3))
+    other = replace(bars, layers=("first", "another"))
+    figure = plots.breakdown([bars, other], (1e3, "nJ"))
+    left, right = figure.axes
+    assert words(left) == ["28.0", "0.0"]
+    assert left.get_title("left") == "unit\nall 28.0 nJ (1.0 to 50.0)"
+    assert [tick.get_text() for tick in left.get_yticklabels()] == ["first", "last", "another"]
+    tops = [round(float(patch.get_y()) + 0.37) for patch in right.patches[:2]]  # type: ignore[attr-defined]
+    assert tops == [0, 2]
+    assert key_of(figure) == [group.replace("_", " ") for group in GROUPS]
+
+
+def test_equal_figures_are_equal_bytes() -> None:
+    found = section.tiles_of(table_of(NPU8), "npu8", Path("x"))
+    assert found is not None
+    assert svg(plots.tiles([found])) == svg(plots.tiles([found]))
+
+
+# -------------------------------------------------------------------------------------------------- numbers
+def test_a_mac_takes_its_share_of_the_column_and_its_features() -> None:
+    found = mac_energy(table_of(NPU8), "npu8")
+    fixed = (48 + 16) / 16
+    for share in (0.0, 0.3, 1.0):
+        value = fixed + 4 * (2.0 * (1 - share) + 0.5 * share)
+        assert found.at(share).tolist() == pytest.approx([value / 2, value, 2 * value])
+    assert (found.w_bits, found.usual, found.known) == (8, 0.4, (0.4, 0.4))
+    tiles = section.tiles_of(table_of(NPU8), "npu8", Path("x"))
+    assert mac_energy(table_of(NPU8), "npu8", tiles).known == (0.25, 0.75)
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        {},
+        7,
+        POINTS[0] | {"measured": [1.0, 2.0]},
+        POINTS[0] | {"modelled": "abc"},
+        POINTS[0] | {"zero_share": None},
+    ],
+)
+def test_damaged_tiles_are_one_error(point: Any) -> None:
+    table = table_of(NPU8, errors={"points": [POINTS[0], point]})
+    with pytest.raises(EnergyTableError, match=r"here.yaml: the tiles in `errors` are damaged .*; make it"):
+        section.tiles_of(table, "npu8", Path("here.yaml"))
+
+
+def test_a_networks_energy_is_that_of_all_its_layers(tmp_path: Path) -> None:
+    network, _, source = random_network(3, [NPU8])
+    folder = folder_of(tmp_path, None, [table_of(NPU8)])
+    found = network_energy(network, source, NPU8, System((NPU8,)), folder)
+    assert found.units.keys() == {"npu8"}
+    assert found.value_pj == pytest.approx(sum(item.value_pj for item in found.layers.values()))
+    bars = section._network_bars("npu8", found)
+    assert sum(values.sum() for values in bars.parts_pj.values()) == pytest.approx(found.value_pj)
+
+
+def test_scaling_goes_with_feature_size_and_supply_squared() -> None:
+    assert section.scaling("sky130") == pytest.approx(130 / 45 * 4)
+    assert section.scaling("osu018") == pytest.approx(180 / 45 * 4)
+    assert section.scaling("another") is None
+
+
+# ------------------------------------------------------------------------------------------------- section
+def text_of(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", re.sub(r'src="[^"]+"', "", html)).split())
+
+
+def test_without_tables_each_thing_is_one_line(tmp_path: Path, no_data: None) -> None:
+    found = gather_energy([NPU8, NPU_LB], CONFIG, tmp_path)
+    no_area, *no_energy = found.missing
+    assert no_area == f"No area: {tmp_path}/area.yaml: there is no area table; make it with `npuloop synth`."
+    assert no_energy == [
+        f"No energy of {title}: {tmp_path}/{unit}.energy.yaml: there is no energy table; "
+        "make it with `npuloop characterize-energy`."
+        for title, unit in (("npu8 W8A8 16 x 16", "npu8"), ("npu_lb W2A8 16 x 64", "npu_lb"))
+    ]
+    assert section.figures(found) == {}
+    html = section.section(found, "energy")
+    assert html.count("<p") == 3
+    assert "<table" not in html
+    for line in found.missing:
+        assert line in text_of(html)
+
+
+def test_what_the_tables_say_is_on_the_page(tmp_path: Path, no_data: None) -> None:
+    folder = folder_of(tmp_path, area_document(), [table_of(NPU8), table_of(NPU_LB, errors={})])
+    found = gather_energy([NPU_LB, NPU8], CONFIG, folder)
+    assert [unit.title for unit in found.units] == [core_title(NPU8), core_title(NPU_LB)]
+    data, data_lb, tiles = found.missing
+    assert data.startswith("No energy of ResNet8 on npu8 W8A8 16 x 16: ")
+    assert data_lb.startswith("No energy of ResNet8 on npu_lb W2A8 16 x 64: ")
+    assert "npu_lb.energy.yaml keeps none; make it with `npuloop characterize-energy`." in tiles
+    html = section.section(found, "energy")
+    assert [name.split()[1] for name in drawings(html)] == ["area", "per_mac", "tiles"]
+    text = text_of(html)
+    assert "W8, 16 x 16 in sky130 0.600 0.400 1.500 2.500 24.0 % 1.00" in text
+    assert "W2, 16 x 64 in sky130 0.200 0.400 1.500 2.100 9.5 % 0.33" in text
+    usual = "9.60 (4.80 to 19.20), 40 % zeros"
+    assert f"npu8 W8A8 16 x 16 {usual} 12.00 9.00 (4.50 to 18.00) 6.60 2 15.0 % 20.0 %" in text
+    assert f"npu_lb W2A8 16 x 64 {usual} 12.00 9.00 6.60 none" in text
+    assert "0.3 3.47 9.6 9.6 a MAC in the array" in text
+    assert "1.25 to 2.5 14.4 to 28.9 10 10 byte read" in text
+    assert "162 to 325 not scaled 200 200" in text
+    assert "not the present RTL" not in text
+
+
+def test_tables_of_other_rtl_are_marked(tmp_path: Path, no_data: None) -> None:
+    folder = folder_of(tmp_path, area_document(rtl_sha256="old"), [table_of(NPU8, rtl_sha256="old")])
+    found = gather_energy([NPU8], CONFIG, folder)
+    assert not found.area_current
+    assert not found.units[0].current
+    text = text_of(section.section(found, "energy"))
+    assert "not the present RTL: run npuloop synth" in text
+    assert "not the present RTL: run npuloop characterize-energy" in text
+
+
+@pytest.mark.parametrize(
+    ("area", "message"),
+    [
+        ({"units": {"sky130": {"w8": {"w_bits": 8}}}}, "is damaged ('groups_um2')"),
+        ({"units": {"sky130": {"w8": NO_ARRAY}}}, "is damaged (w8 has no array)"),
+        ({"units": {"sky130": {}}}, "has no units"),
+        ({"units": {"sky130": 7}}, "is damaged"),
+        ({"schema": 9}, "is not an area table of schema 1"),
+    ],
+)
+def test_a_damaged_area_table_is_one_line(
+    area: Mapping[str, Any], message: str, tmp_path: Path, no_data: None
+) -> None:
+    found = gather_energy([], CONFIG, folder_of(tmp_path, area_document() | dict(area), []))
+    (line,) = found.missing
+    assert line.startswith(f"No area: {tmp_path}/area.yaml: ")
+    assert message in line
+    assert "make it with `npuloop synth`" in line
+    assert (found.area, found.area_table) == ({}, None)
+
+
+def test_an_unknown_library_is_not_scaled(tmp_path: Path, no_data: None) -> None:
+    folder = folder_of(tmp_path, None, [table_of(NPU8, library={"name": "<odd>", "sha256": "0"})])
+    html = section.section(gather_energy([NPU8], CONFIG, folder), "energy")
+    assert "0.3 not scaled 9.6" in text_of(html)
+    assert "<odd>" not in html
+    assert "&lt;odd&gt;" in html
+
+
+def test_the_page_has_the_section_and_its_link() -> None:
+    empty = EnergyReport({}, None, False, (), ("No area: nothing is here.",))
+    with_it, without = page([made_up_report()], empty), page([made_up_report()])
+    assert '<a href="#energy">Energy and area</a>' in with_it
+    assert with_it.count('<h2 id="energy">') == 1
+    assert "No area: nothing is here." in with_it
+    assert "Energy and area" not in without
+
+
+def test_the_command_shows_energy_and_says_what_is_missing(
+    tmp_path: Path, no_data: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder_of(tmp_path, area_document(), [])
+    monkeypatch.setattr(cli_report, "EVERY", (("npu8", ()),))
+    monkeypatch.setattr(cli_report, "gather", lambda *_: made_up_report())
+    monkeypatch.setattr(cli_report, "Farm", lambda _: nullcontext())
+    app = typer.Typer()
+    app.command()(cli_report.report)
+    out = tmp_path / "page.html"
+    options = ["--out", str(out), "--tables", str(folder), "--store", str(tmp_path / "store.jsonl")]
+    done = CliRunner().invoke(app, options)
+    assert done.exit_code == 0, done.output
+    missing = f"No energy of npu8 W8A8 16 x 16: {folder}/npu8.energy.yaml: there is no energy table; make it"
+    said = " ".join(done.output.split())
+    assert missing in said
+    assert "npu_lb W2" not in said  # the page is not of that unit
+    html = out.read_text()
+    assert missing in text_of(html)
+    assert [name.split()[1] for name in drawings(html)][-1] == "area"
+
+
+def test_the_tables_of_the_tree_can_be_shown() -> None:
+    for path in sorted(FOLDER.glob("*.energy.yaml")):
+        table = load_energy_table(path)
+        tiles = section.tiles_of(table, table.unit, path)
+        assert tiles is not None, path
+        found = mac_energy(table, table.unit, tiles)
+        for share in found.known:
+            lower, value, upper = found.at(share).tolist()
+            assert 0 < lower < value < upper, path
+        assert found.at(found.known[1])[VALUE] < found.at(found.known[0])[VALUE], path

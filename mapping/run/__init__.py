@@ -1,0 +1,1 @@
+"""Layers and networks run in RTL, every value compared with the golden model."""

@@ -1,0 +1,253 @@
+"""Runs layers on a unit in RTL and compares every output with the golden model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from common.errors import NpuloopError, UnsupportedError
+from golden.layer import WEIGHTED_OPS, Layer, clip_weights, macs, run_layer
+from hw.core import CoreConfig
+from hw.memory import MemoryModel
+from hw.system import NPU8, NPU_LB, UNITS, System
+from mapping.compiler.compile import LayerProgram, compile_layer
+from tb.job import Job
+from tb.session import Session, reproduction, rerun_with_waves
+
+SETTINGS = (
+    "W_BITS", "A_BITS", "ROWS", "COLS", "STRIPE_DEPTH", "LANES", "DW_TAPS", "ACT_KIB", "WEIGHT_KIB",
+    "PARAM_KIB", "AXI_BITS",
+)  # fmt: skip
+BACKPRESSURE_PERCENT = 25
+"""Share of cycles in which each channel of the memory stalls, where back-pressure is asked for."""
+
+
+class RunError(NpuloopError):
+    """The hardware stopped with an error, or never finished."""
+
+
+def _parameters(settings: Iterable[str]) -> dict[str, int]:
+    """Return parameters from settings such as "W_BITS=4"."""
+    values: dict[str, int] = {}
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        if key.upper() not in SETTINGS:
+            raise UnsupportedError(f"no parameter {key!r} in {setting!r}; there are {', '.join(SETTINGS)}")
+        try:
+            values[key.lower()] = int(value)
+        except ValueError:
+            raise UnsupportedError(f"{setting!r}: give an integer, as in {key.upper()}=4") from None
+    return values
+
+
+def _changed(core: CoreConfig, values: dict[str, int]) -> CoreConfig:
+    shape: dict[str, Any] = {"cols": None} | values  # other widths have other columns, unless they are given
+    return replace(core, **shape)
+
+
+def system_of(unit: str, settings: Iterable[str] = ()) -> System:
+    """Return the system for a unit: the default pair, or with settings ("W_BITS=4") that unit alone.
+
+    Raises:
+        UnsupportedError: an unknown unit or parameter, or a value that is no integer.
+        ConfigError: a value that cannot be built.
+    """
+    if unit not in UNITS:
+        raise UnsupportedError(f"no unit {unit!r}; there are {', '.join(UNITS)}")
+    values = _parameters(settings)
+    if not values:
+        return System()
+    axi_bits = values.pop("axi_bits", 128)
+    return System((_changed(UNITS[unit], values),), axi_bits=axi_bits)
+
+
+def pair_of(settings: Iterable[str] = ()) -> System:
+    """Return the pair, the low-bit unit with the given parameters ("W_BITS=4"); errors as in `system_of`."""
+    values = _parameters(settings)
+    axi_bits = values.pop("axi_bits", 128)
+    return System((NPU8, _changed(NPU_LB, values) if values else NPU_LB), axi_bits=axi_bits)
+
+
+def core_of(config: System, unit: str) -> CoreConfig:
+    """Return a unit's parameters."""
+    return config.cores[config.index(unit)]
+
+
+@dataclass(frozen=True)
+class LayerRun:
+    """One layer on one unit: what came out and what it took.
+
+    Attributes:
+        program: the layer as it was compiled.
+        backpressure: seed of the memory's stalls, or None.
+        output: int8, shape of the layer's output.
+        golden: what the golden model gives.
+        cycles: start to interrupt.
+        counters: all counter registers by name.
+    """
+
+    program: LayerProgram
+    backpressure: int | None
+    output: npt.NDArray[np.int8]
+    golden: npt.NDArray[np.int8]
+    cycles: int
+    counters: dict[str, int]
+
+    @property
+    def layer(self) -> Layer:
+        """The layer as it ran."""
+        return self.program.layer
+
+    @property
+    def unit(self) -> str:
+        """Name of the unit."""
+        return self.program.unit.name
+
+    @property
+    def mismatches(self) -> int:
+        """Values that differ from the golden model."""
+        return int((self.output != self.golden).sum())
+
+    @property
+    def match(self) -> bool:
+        """Whether the output equals the golden model's."""
+        return self.mismatches == 0
+
+    @property
+    def match_expected(self) -> bool | None:
+        """Whether the output equals the file's `expected`; None where there is none."""
+        return None if self.layer.expected is None else bool(np.array_equal(self.output, self.layer.expected))
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything that there is to compare is equal."""
+        return self.match and self.match_expected is not False
+
+    @property
+    def useful_macs(self) -> int:
+        """MACs that the network asked for."""
+        return self.counters["macs_useful"]
+
+    @property
+    def offered_macs(self) -> int:
+        """Multipliers times cycles of multiplying commands."""
+        return self.counters["macs_offered"]
+
+    @property
+    def utilisation(self) -> float:
+        """Useful MACs over offered ones; 0 for operators without MACs."""
+        return self.useful_macs / self.offered_macs if self.offered_macs else 0.0
+
+
+def prepare(
+    layers: Sequence[Layer], unit: CoreConfig, *, clip: bool = False, mem_bytes: int = 16 << 20
+) -> list[LayerProgram]:
+    """Compile the layers for a unit; with `clip`, weights are clipped to the unit's range first."""
+    ready = [
+        clip_weights(layer, unit.w_bits) if clip and layer.op in WEIGHTED_OPS else layer for layer in layers
+    ]
+    return [compile_layer(layer, unit, mem_bytes=mem_bytes) for layer in ready]
+
+
+def job_of(program: LayerProgram, *, backpressure: int | None = None, max_cycles: int | None = None) -> Job:
+    """Return the job that runs a program, with random back-pressure of that seed if there is one."""
+    memory = MemoryModel()
+    if backpressure is not None:
+        memory = MemoryModel(backpressure_percent=BACKPRESSURE_PERCENT, backpressure_seed=backpressure)
+    # no layer that fits the scratchpads is far from this: one MAC column at a time, memory at a tenth of its
+    # speed
+    bytes_moved = sum(data.size for _, data in program.segments) + program.output[1]
+    limit = max_cycles or 100_000 + 10 * bytes_moved + 4 * macs(program.layer) + 64 * program.output[1] * 256
+    return Job(
+        segments=program.segments,
+        starts={program.unit.name: program.commands},
+        reads=[program.output],
+        max_cycles=min(limit, (1 << 32) - 1),
+        memory=memory,
+    )
+
+
+def run_program(session: Session, program: LayerProgram, *, backpressure: int | None = None) -> LayerRun:
+    """Run a compiled layer.
+
+    Raises:
+        RunError: the unit reports an error or does not finish; with the diagnosis and a line that reproduces
+            it.
+    """
+    job = job_of(program, backpressure=backpressure)
+    result = session.run(job)
+    unit = result.units[program.unit.name]
+    if result.diagnosis or not unit.done:
+        raise RunError(
+            f"layer {program.layer.name!r} on {program.unit.name}: {result.diagnosis or 'did not finish'}\n"
+            f"{reproduction(session.config, job)}"
+        )
+    return LayerRun(
+        program=program,
+        backpressure=backpressure,
+        output=program.decode_output(result.reads[0]),
+        golden=run_layer(program.layer, program.unit.a_bits),
+        cycles=unit.cycles,
+        counters=dict(unit.counters),
+    )
+
+
+def run_layers(
+    layers: Sequence[Layer],
+    unit: str = "npu8",
+    *,
+    settings: Iterable[str] = (),
+    backpressure: int | None = None,
+    clip: bool = False,
+    session: Session | None = None,
+) -> Iterator[LayerRun]:
+    """Run layers one after the other on a unit in RTL, in one session; yield each as it is done.
+
+    All layers are compiled before the first one runs, so that bad input costs no simulation.
+
+    Args:
+        layers: the layers, see golden.layer.load_layer.
+        unit: "npu8" or "npu_lb".
+        settings: parameters that differ from the unit's, such as "W_BITS=4".
+        backpressure: seed of random stalls on every channel of the memory; None for none.
+        clip: clip weights to the unit's range.
+        session: a running session to use; its configuration counts then, not `settings`.
+
+    Raises:
+        NpuloopError: see `system_of`, `prepare`, `run_program`, Session.
+    """
+    config = session.config if session else system_of(unit, settings)
+    programs = prepare(layers, core_of(config, unit), clip=clip, mem_bytes=config.mem_bytes)
+
+    def runs() -> Iterator[LayerRun]:
+        if session:
+            for program in programs:
+                yield run_program(session, program, backpressure=backpressure)
+            return
+        with Session(config) as own:
+            for program in programs:
+                yield run_program(own, program, backpressure=backpressure)
+
+    return runs()
+
+
+def failure_report(config: System, run: LayerRun) -> str:
+    """Return what is wrong with a run, the line that reproduces it, and its waves: it runs once more."""
+    lines = [f"layer {run.layer.name!r} on {run.unit}:"]
+    for what, wanted in (("the golden model", run.golden), ("the expected output", run.layer.expected)):
+        if wanted is None or np.array_equal(run.output, wanted):
+            continue
+        where = np.argwhere(run.output != wanted)
+        first = tuple(int(i) for i in where[0])
+        lines.append(
+            f"  {len(where)} of {run.output.size} values differ from {what}, first at {first}: "
+            f"{int(run.output[first])} instead of {int(wanted[first])}"
+        )
+    job = job_of(run.program, backpressure=run.backpressure)
+    lines.append(f"  {reproduction(config, job)}")
+    lines.append(f"  waves: {rerun_with_waves(config, job)}")
+    return "\n".join(lines)

@@ -1,0 +1,229 @@
+"""Runs whole networks on the units in RTL: a job for each input, compared with the golden model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from golden.network import Network, check_input, run_network, run_node
+from hw.memory import MemoryModel
+from hw.system import System
+from mapping.compiler.assignment import Assignment, check_units
+from mapping.compiler.channels import ChannelAssignment
+from mapping.compiler.compile import Program, compile_graph
+from mapping.compiler.legalise import legalise_network
+from mapping.run.layers import BACKPRESSURE_PERCENT, RunError
+from tb.job import Job, JobResult
+from tb.session import Session, reproduction
+
+Array = npt.NDArray[Any]
+Check = Literal["layers", "output", "none"]
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkProgram:
+    """A network, compiled for a system.
+
+    Attributes:
+        network: the network.
+        config: the system.
+        units: for each layer the index of the unit of every output channel.
+        program: command lists and memory image.
+    """
+
+    network: Network
+    config: System
+    units: Mapping[str, ChannelAssignment]
+    program: Program
+
+    @property
+    def a_bits(self) -> dict[str, Array]:
+        """Width of the activations that each layer's channels see, for the golden model."""
+        widths = np.array([core.a_bits for core in self.config.cores])
+        return {name: widths[units] for name, units in self.units.items()}
+
+
+@dataclass(frozen=True)
+class LayerCycles:
+    """When a unit finished its part of a layer, and the cycles since it finished the one before."""
+
+    layer: str
+    unit: str
+    end: int
+    cycles: int
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkRun:
+    """One input through the hardware.
+
+    Attributes:
+        program: the compiled network.
+        job: the job, for reproduction.
+        output: the network's output.
+        mismatches: for every compared value the number of values that differ from the golden model.
+        layers: when each part was finished.
+        cycles: first start to last interrupt.
+        counters: counter registers of each unit.
+        seconds: wall time of the simulation.
+    """
+
+    program: NetworkProgram
+    job: Job
+    output: Array
+    mismatches: Mapping[str, int]
+    layers: tuple[LayerCycles, ...]
+    cycles: int
+    counters: Mapping[str, Mapping[str, int]]
+    seconds: float
+
+    @property
+    def exact(self) -> bool:
+        """Whether everything that was compared is equal."""
+        return not any(self.mismatches.values())
+
+
+def compile_network(
+    network: Network,
+    config: System,
+    assignment: Assignment | Mapping[str, ChannelAssignment],
+    *,
+    observe: bool = False,
+    overlap: bool = True,
+) -> NetworkProgram:
+    """Compile a network.
+
+    Args:
+        network: the network.
+        config: the system.
+        assignment: which unit makes which channels.
+        observe: store every value, so that all can be compared.
+        overlap: see `compile_graph`.
+
+    Raises:
+        MappingError: the assignment does not fit.
+        NpuloopError: see `legalise_network` and `compile_graph`.
+    """
+    graph = legalise_network(network)
+    if isinstance(assignment, Assignment):
+        units: Mapping[str, ChannelAssignment] = assignment.units(network, graph, config.cores)
+    else:
+        units = assignment
+        check_units(units, graph, config.cores)
+    program = compile_graph(
+        graph,
+        config.cores,
+        units,
+        mem_bytes=config.mem_bytes,
+        observe=observe,
+        overlap=overlap,
+        port_bytes=config.axi_bits // 8,
+    )
+    return NetworkProgram(network, config, units, program)
+
+
+def network_job(program: NetworkProgram, source: Array, backpressure: int | None = None) -> Job:
+    """Return the job that runs one input, without batch axis, in the network's element type."""
+    compiled, network = program.program, program.network
+    values = {network.input_name: source[None]}
+    tensors = network.tensors
+    for node in compiled.graph.host_before:
+        values[node.name] = run_node(node, [values[node.inputs[0]]], tensors[node.inputs[0]])
+    name = compiled.graph.inputs[0].name
+    inputs = {name: values[name][0].reshape(_unfolded_shape(compiled, name))}
+    memory = MemoryModel()
+    if backpressure is not None:
+        memory = MemoryModel(backpressure_percent=BACKPRESSURE_PERCENT, backpressure_seed=backpressure)
+    reads = [compiled.read_of(value) for value in compiled.observed]
+    return Job(
+        segments=[*compiled.segments, *compiled.input_segments(inputs)],
+        starts=dict(compiled.starts),
+        reads=reads + [(part.mark, 16) for part in compiled.parts],
+        max_cycles=min(1_000_000 + 20 * compiled.estimate, (1 << 32) - 1),
+        memory=memory,
+    )
+
+
+def _unfolded_shape(program: Program, name: str) -> tuple[int, ...]:
+    if name in program.folds:
+        return program.folds[name].layer.input.shape
+    return program.graph.values[name].shape
+
+
+def run_inputs(
+    session: Session,
+    program: NetworkProgram,
+    inputs: Array,
+    check: Check = "output",
+    backpressure: int | None = None,
+) -> Iterator[NetworkRun]:
+    """Run a batch of inputs one after the other; yield each as it is done.
+
+    Args:
+        session: a running session of the program's system.
+        program: the compiled network; to compare all layers it must have been compiled with `observe`.
+        inputs: (N, *input shape) or one input, in the network's element type.
+        check: what to compare with the golden model: every layer, the output, or nothing.
+        backpressure: seed of random stalls of the memory, or None.
+
+    Raises:
+        ShapeError: another input.
+        RunError: a unit reports an error or does not finish.
+    """
+    batch = check_input(program.network, inputs)
+    compiled = program.program
+    for i in range(len(batch)):
+        job = network_job(program, batch[i], backpressure)
+        result = session.run(job)
+        if not result.ok:
+            raise RunError(
+                f"network {program.network.name!r}: {result.diagnosis or 'did not finish'}\n"
+                f"{reproduction(session.config, job)}"
+            )
+        raw = {
+            name: compiled.decode(name, data)
+            for name, data in zip(compiled.observed, result.reads, strict=False)
+        }
+        mismatches: dict[str, int] = {}
+        if check != "none":
+            golden = run_network(program.network, batch[i], program.a_bits)
+            names = compiled.observed if check == "layers" else compiled.graph.outputs
+            for name in names:
+                mismatches[name] = int((raw[name] != golden[name][0].reshape(raw[name].shape)).sum())
+        yield NetworkRun(
+            program=program,
+            job=job,
+            output=_output(program, raw),
+            mismatches=mismatches,
+            layers=_layer_cycles(compiled, result),
+            cycles=result.cycles,
+            counters={name: dict(unit.counters) for name, unit in result.units.items()},
+            seconds=result.seconds,
+        )
+
+
+def _output(program: NetworkProgram, raw: Mapping[str, Array]) -> Array:
+    """Return the network's output: the last operators run on the host."""
+    graph, network = program.program.graph, program.network
+    name = graph.outputs[0]
+    tensors = network.tensors
+    values = {name: raw[name].reshape(1, *tensors[name].shape)}
+    for node in graph.host_after:
+        values[node.name] = run_node(node, [values[node.inputs[0]]], tensors[node.inputs[0]])
+    output: Array = values[network.output_name][0]
+    return output
+
+
+def _layer_cycles(program: Program, result: JobResult) -> tuple[LayerCycles, ...]:
+    stamps = result.reads[len(program.observed) :]
+    before: dict[str, int] = {}
+    layers = []
+    for part, stamp in zip(program.parts, stamps, strict=True):
+        end = int(stamp[:8].view(np.uint64)[0])
+        layers.append(LayerCycles(part.layer, part.unit, end, end - before.get(part.unit, 0)))
+        before[part.unit] = end
+    return tuple(layers)

@@ -1,0 +1,1 @@
+"""The door: the public API, and the command line in `npuloop.cli`."""

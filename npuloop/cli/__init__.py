@@ -1,0 +1,1 @@
+"""The command `npuloop`, one file for each group of sub-commands."""

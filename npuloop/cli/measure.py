@@ -1,0 +1,162 @@
+"""The sub-command `npuloop measure`: cycles of shapes, measured in RTL, beside those of the cost model."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from common.files import write_atomically
+from hw.memory import MemoryModel
+from mapping.calibration.farm import Farm, Job
+from mapping.calibration.measurement import Measurement, Setup, unit_of
+from mapping.calibration.store import Store, default_path
+from mapping.cost.model import CostModel, Prediction
+from mapping.cost.shapes import Shape, load_shapes
+from mapping.cost.tables import TableError, memory_settings
+from mapping.run.layers import pair_of
+from npuloop.cli.console import Latency, Scheduler, Setting, StoreFile, Unit, Workers, console, progress
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the result; fields without a prediction are None."""
+
+    name: str
+    op: str
+    unit: str
+    measured_cycles: int
+    predicted_cycles: int | None
+    error_percent: float | None
+    low_cycles: int | None
+    high_cycles: int | None
+    utilisation_percent: float
+    inside_calibrated_range: bool | None
+
+
+def measure(
+    shapes: Annotated[Path, typer.Option(help="file of shapes (.yaml)")],
+    out: Annotated[Path, typer.Option(help="file for the table (.csv)")],
+    unit: Unit = "npu8",
+    settings: Setting = [],  # noqa: B006  # typer reads it, nobody writes it
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    latency: Latency = MemoryModel.latency,
+    store: StoreFile = None,
+) -> None:
+    """Measure what layers take on a unit in RTL: one job for each shape, its output compared.
+
+    Shapes with a split run on both units. With --set, the parameters are the low-bit unit's beside npu8.
+    What has been measured before is taken from the store, unless the hardware or the commands have changed.
+    Exit status: 0 if all were measured, 2 if the input is wrong or a measurement failed.
+    """
+    wanted = load_shapes(shapes)
+    setup = Setup(pair_of(settings), MemoryModel(latency=latency))
+    setup.config.index(unit)  # refuses an unknown one
+    jobs = [(shape, unit_of(shape, unit)) for shape in wanted]
+    kept = Store(store or default_path())
+    found: dict[str, Measurement] = {}
+    with Farm(workers, scheduler) as farm, progress() as bar:
+        task = bar.add_task("shapes", total=len(jobs))
+        each = farm.measure(setup, jobs, kept, lambda done, _: bar.update(task, completed=done))
+        found = {item.shape.name: item for item in each}
+    predict, note = predictor(setup, jobs)
+    rows = rows_of([found[shape.name] for shape in wanted], predict)
+    text = csv_text(rows)
+    write_atomically(out, lambda file: file.write(text.encode()))
+    console.print(rows_table(rows))
+    console.print(f"\n{summary(rows)}", markup=False, soft_wrap=True)
+    if note:
+        console.print(f"no predictions: {note}", markup=False, soft_wrap=True)
+    console.print(f"wrote {out}", markup=False, soft_wrap=True)
+
+
+def predictor(setup: Setup, jobs: Iterable[Job]) -> tuple[Callable[[Shape, str], Prediction] | None, str]:
+    """Return what predicts the jobs' cycles; or None, and why there are no predictions."""
+    costs = CostModel(setup.config)
+    try:
+        for units in {tuple(shape.split) if shape.split else (unit,) for shape, unit in jobs}:
+            for names in {units, *((unit,) for unit in units)}:
+                if costs.table(*names).memory != memory_settings(setup.memory):
+                    return None, "the cost table was calibrated with other settings of the memory"
+    except TableError as error:
+        return None, str(error)
+    return costs.layer, ""
+
+
+def rows_of(
+    measurements: Iterable[Measurement], predict: Callable[[Shape, str], Prediction] | None = None
+) -> list[Row]:
+    """Return a row for every measurement, beside its prediction where there is a cost model."""
+    return [_row(item, predict(item.shape, item.unit) if predict else None) for item in measurements]
+
+
+def _row(item: Measurement, prediction: Prediction | None) -> Row:
+    return Row(
+        name=item.shape.name,
+        op=item.shape.op,
+        unit=item.unit,
+        measured_cycles=item.cycles,
+        predicted_cycles=round(prediction.cycles) if prediction else None,
+        error_percent=100 * (prediction.cycles / item.cycles - 1) if prediction else None,
+        low_cycles=round(prediction.low) if prediction else None,
+        high_cycles=round(prediction.high) if prediction else None,
+        utilisation_percent=100 * item.utilisation,
+        inside_calibrated_range=prediction.inside if prediction else None,
+    )
+
+
+def csv_text(rows: Iterable[Row]) -> str:
+    """Return the rows as CSV with a header; a field that is None stays empty."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    names = [field.name for field in fields(Row)]
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow([_cell(getattr(row, name)) for name in names])
+    return file.getvalue()
+
+
+def _cell(value: str | float | bool | None) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def rows_table(rows: Iterable[Row]) -> Table:
+    """Return the rows as a table."""
+    table = Table(box=None, pad_edge=False)
+    numbers = ("cycles", "predicted", "error", "from", "to", "utilisation")
+    for name in ("shape", "operator", "unit", *numbers, "calibrated"):
+        table.add_column(name, justify="right" if name in numbers else "left")
+    for row in rows:
+        bounds = (row.predicted_cycles, row.low_cycles, row.high_cycles)
+        predicted, low, high = ("-" if value is None else f"{value:,}" for value in bounds)
+        table.add_row(
+            escape(row.name), row.op, row.unit, f"{row.measured_cycles:,}", predicted,
+            "-" if row.error_percent is None else f"{row.error_percent:+.1f} %", low, high,
+            f"{row.utilisation_percent:.1f} %",
+            {True: "inside", False: "[red]outside[/]", None: "-"}[row.inside_calibrated_range],
+        )  # fmt: skip
+    return table
+
+
+def summary(rows: Iterable[Row]) -> str:
+    """Return one line: how many shapes, all their cycles, and how far off the predictions are."""
+    every = list(rows)
+    line = f"{len(every)} shapes measured, {sum(row.measured_cycles for row in every):,} cycles"
+    errors = {row.name: row.error_percent for row in every if row.error_percent is not None}
+    if not errors:
+        return f"{line}; no cost model to compare them with"
+    worst = max(errors, key=lambda name: abs(errors[name]))
+    mean = sum(abs(error) for error in errors.values()) / len(errors)
+    return f"{line}; mean absolute error {mean:.2f} %, worst {errors[worst]:+.2f} % ({worst})"

@@ -1,0 +1,253 @@
+"""The sub-commands of `npuloop` for whole networks: run, show, quantize."""
+
+from __future__ import annotations
+
+import functools
+import zipfile
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import typer
+from torch import nn
+
+from common.errors import NpuloopError, UnsupportedError
+from common.files import write_atomically, write_json
+from common.user_code import first_line, is_function, user_function
+from golden.importers.models import load_model
+from golden.layer import WEIGHTED_OPS
+from golden.network import Network, check_input, save_network
+from golden.quantize.export import export
+from golden.quantize.weights import Widths, quantize_weights, weight_errors
+from hw.system import System
+from mapping.compiler.assignment import Assignment, load_assignment
+from mapping.compiler.legalise import legalise_network
+from mapping.energy.statistics import network_statistics
+from mapping.report.energy_console import energy_model, energy_report, energy_table, summary
+from mapping.report.networks import engine_table, layer_table, run_report, show_table, weight_error_table
+from mapping.run.layers import pair_of, system_of
+from mapping.run.networks import Check, NetworkRun, compile_network, run_inputs
+from npuloop.cli.console import FAILED, Setting, console, errors, progress
+from tb.session import Session, rerun_with_waves
+
+Model = Annotated[Path, typer.Argument(help="int8 .tflite model or network file (.npz)")]
+CHECKS = ("layers", "output", "none")
+
+
+def run(
+    model: Model,
+    mapping: Annotated[Path | None, typer.Option(help="MAP.yaml: which unit makes which channels")] = None,
+    unit: Annotated[str | None, typer.Option(help="npu8 (the default) or npu_lb for all layers")] = None,
+    input_file: Annotated[
+        Path | None, typer.Option("--input", help="inputs (.npy), (N, H, W, C); default: one random input")
+    ] = None,
+    output_file: Annotated[Path | None, typer.Option("--output", help="file for the outputs (.npy)")] = None,
+    check: Annotated[
+        str, typer.Option(help="compare with the golden model: layers, output, none")
+    ] = "output",
+    json_file: Annotated[Path | None, typer.Option("--json", help="file for cycles, counters, bytes")] = None,
+    waves: Annotated[bool, typer.Option(help="run the first input once more with waves")] = False,
+    settings: Setting = [],  # noqa: B006  # typer reads it, nobody writes it
+    backpressure: Annotated[int | None, typer.Option(help="seed of random stalls of the memory")] = None,
+    seed: Annotated[int, typer.Option(help="seed of the random input")] = 1,
+) -> None:
+    """Run a whole network in RTL, on one unit or shared by both, and compare it bit for bit.
+
+    One start and one interrupt per unit and input. With `--check layers` every tensor is stored for the
+    comparison, which the compiled network otherwise does not do. With --set, the parameters are those of the
+    unit, or of the low-bit unit beside npu8 where there is a mapping. Where the units have energy tables, the
+    energy of the first input's commands, values and cycles is printed.
+    Exit status: 0 if everything is equal, 1 if anything differs, 2 if the input is wrong.
+    """
+    if check not in CHECKS:
+        raise UnsupportedError(f"--check {check!r}: choose one of {', '.join(CHECKS)}")
+    if mapping and unit:
+        raise UnsupportedError("give --mapping or --unit, not both: the mapping's `default` names a unit")
+    network = load_model(model)
+    inputs = read_inputs(network, input_file, seed)
+    config, assignment = system_and_assignment(mapping, unit, settings)
+    program = compile_network(network, config, assignment, observe=check == "layers")
+    runs: list[NetworkRun] = []
+    with Session(config) as session, progress() as bar:
+        each = run_inputs(session, program, inputs, cast("Check", check), backpressure)
+        runs += bar.track(each, total=len(inputs), description=network.name)
+    console.print(layer_table(runs))
+    console.print()
+    console.print(engine_table(runs[0]))
+    console.print()
+    document: dict[str, Any] = {}
+    model_of_energy, reason = energy_model(config)
+    if model_of_energy:
+        ends = {(item.layer, item.unit): float(item.end) for item in runs[0].layers}
+        statistics = network_statistics(program, inputs[0])
+        energy = model_of_energy.program_energy(program.program, runs[0].cycles, ends, statistics)
+        document["energy"] = energy_report(energy)
+        console.print(energy_table(energy, network.name))
+        console.print(f"\n{summary(model_of_energy, energy)}", markup=False, soft_wrap=True)
+    else:
+        console.print(reason, markup=False, soft_wrap=True)
+    wrong = [i for i, item in enumerate(runs) if not item.exact]
+    for i in wrong:
+        layers = ", ".join(f"{name} ({count} values)" for name, count in runs[i].mismatches.items() if count)
+        errors.print(f"input {i}: differs from the golden model in {layers}", markup=False)
+    if waves or wrong:
+        job = runs[wrong[0] if wrong else 0].job
+        console.print(f"waves: {rerun_with_waves(config, job)}", markup=False, soft_wrap=True)
+    if output_file:
+        outputs = np.stack([item.output for item in runs])
+        write_atomically(output_file, functools.partial(np.save, arr=outputs, allow_pickle=False))
+    if json_file:
+        write_json(json_file, run_report(runs, str(model), check) | document)
+    speed = sum(item.cycles for item in runs) / sum(item.seconds for item in runs)
+    verdict = {"layers": "every tensor", "output": "every output", "none": "nothing"}[check]
+    console.print(
+        f"\n{len(runs) - len(wrong)} of {len(runs)} inputs equal ({verdict} compared), "
+        f"{runs[0].cycles:,} cycles each, {speed:,.0f} simulated cycles per second"
+    )
+    if wrong:
+        raise typer.Exit(FAILED)
+
+
+def system_and_assignment(
+    mapping: Path | None, unit: str | None, settings: list[str]
+) -> tuple[System, Assignment]:
+    """Return the system and the assignment that the options ask for."""
+    if mapping:
+        return pair_of(settings), load_assignment(mapping)
+    return system_of(unit or "npu8", settings), Assignment(unit or "npu8", source="--unit")
+
+
+def read_inputs(network: Network, path: Path | None, seed: int) -> npt.NDArray[Any]:
+    """Return a batch of inputs from a file, or one random input.
+
+    Raises:
+        NpuloopError: a missing or damaged file, or one that does not fit the network; naming the file.
+    """
+    if path is None:
+        rng = np.random.default_rng(seed)
+        if network.input.dtype == "float32":
+            low, high = (network.input.scale * (q - network.input.zero_point) for q in (-128, 127))
+            return rng.uniform(low, high, (1, *network.input.shape)).astype(np.float32)
+        return rng.integers(-128, 128, (1, *network.input.shape)).astype(np.int8)
+    array = read_array(path)
+    try:
+        return np.ascontiguousarray(check_input(network, array))
+    except NpuloopError as error:
+        raise type(error)(f"{path}: {error}") from None
+
+
+def read_array(path: Path) -> npt.NDArray[Any]:
+    """Return the array of a .npy file.
+
+    Raises:
+        NpuloopError: a missing or damaged file, or another kind of file; naming it.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        raise NpuloopError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, EOFError, SyntaxError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        raise NpuloopError(f"{path}: no .npy array ({error}); write it with numpy.save") from None
+    if not isinstance(array, np.ndarray):
+        raise NpuloopError(f"{path}: an archive of arrays; write one array with numpy.save")
+    return array
+
+
+def show(model: Model) -> None:
+    """Print a network's layers: shapes, multiply-accumulates, weights and their widths."""
+    network = load_model(model)
+    console.print(show_table(network))
+
+
+def quantize(
+    model: Annotated[
+        str, typer.Argument(help="model file, or package.module:function that gives a trained nn.Module")
+    ],
+    out: Annotated[Path, typer.Argument(help="network file to write (.npz)")],
+    bits: Annotated[int | None, typer.Option(min=2, max=8, help="width of all weights")] = None,
+    layers: Annotated[
+        list[str], typer.Option("--layer", help="LAYER=BITS, where it is not --bits; repeatable")
+    ] = [],  # noqa: B006  # typer reads it, nobody writes it
+    mapping: Annotated[Path | None, typer.Option(help="MAP.yaml: a channel gets its unit's width")] = None,
+    settings: Setting = [],  # noqa: B006  # as above
+    calibration: Annotated[
+        Path | None, typer.Option(help="inputs of the nn.Module (.npy, float32), (N, C, H, W)")
+    ] = None,
+) -> None:
+    """Make a network with narrower weights, without training, and print what each layer's weights lost.
+
+    Every channel gets the scale with the least squared error. With --mapping, the channels of the low-bit
+    unit become as narrow as its weights (--set W_BITS=4 for another width), the others stay as they are.
+    A float nn.Module is exported: batch norm folded, activations calibrated; its losses are against 8 bits.
+    """
+    if (bits is not None or bool(layers)) == (mapping is not None):
+        raise UnsupportedError("give --bits or --layer, or else --mapping")
+    if out.suffix != ".npz":
+        raise UnsupportedError(f"{out}: a network file's name ends in .npz")
+    if is_function(model):
+        module, batches = load_module(model), read_calibration(calibration)
+        name = model.partition(":")[2]
+        try:
+            network = export(module, batches, name=name)
+        except RuntimeError as error:  # torch, on inputs that the module cannot take
+            raise UnsupportedError(f"{model} on {calibration}: {first_line(error)}") from None
+        widths = asked_widths(network, bits, layers, mapping, settings)
+        narrowed = export(module, batches, name=name, weight_bits=widths)
+        lost = weight_errors(network, narrowed)
+    else:
+        if calibration:
+            raise UnsupportedError("--calibration is for an nn.Module; a model file has its scales")
+        network = load_model(Path(model))
+        narrowed, lost = quantize_weights(network, asked_widths(network, bits, layers, mapping, settings))
+    save_network(narrowed, out)
+    console.print(weight_error_table(lost, f"{network.name}: weights"))
+    console.print(f"\nwrote {out}", markup=False, soft_wrap=True)
+
+
+def asked_widths(
+    network: Network, bits: int | None, layers: list[str], mapping: Path | None, settings: list[str]
+) -> dict[str, Widths]:
+    """Return the width of every layer's weights, or of each of its channels, that the options ask for."""
+    weighted = [node.name for node in network.nodes if node.op in WEIGHTED_OPS]
+    widths: dict[str, Widths] = dict.fromkeys(weighted, bits) if bits is not None else {}
+    for item in layers:
+        name, _, value = item.partition("=")
+        if not value.isdecimal():
+            raise UnsupportedError(f"--layer {item!r}: write LAYER=BITS, as in conv2d_0=8")
+        widths[name] = int(value)
+    if mapping:
+        config = pair_of(settings)
+        units = load_assignment(mapping).units(network, legalise_network(network), config.cores)
+        core_bits = np.array([core.w_bits for core in config.cores])
+        widths |= {name: core_bits[units[name]] for name in weighted}
+    return widths
+
+
+def load_module(model: str) -> nn.Module:
+    """Return the trained module that package.module:function gives.
+
+    Raises:
+        UnsupportedError: no such function, it fails, or it gives something else.
+    """
+    made = user_function(model, UnsupportedError)()
+    if not isinstance(made, nn.Module):
+        raise UnsupportedError(f"{model} gives a {type(made).__name__}, not an nn.Module")
+    return made
+
+
+def read_calibration(path: Path | None) -> torch.Tensor:
+    """Return calibration inputs from a file.
+
+    Raises:
+        NpuloopError: no file, or one that is damaged or not float32; naming the file.
+    """
+    if path is None:
+        raise UnsupportedError("an nn.Module needs --calibration: inputs that show its activations' ranges")
+    array = read_array(path)
+    if array.dtype != np.float32 or array.ndim < 2 or not np.isfinite(array).all():
+        raise UnsupportedError(
+            f"{path}: calibration inputs are finite float32 (N, ...), not {array.dtype} {array.shape}"
+        )
+    return torch.from_numpy(np.array(array))

@@ -1,0 +1,219 @@
+"""The sub-command `npuloop map`: search for mappings, train and prove them, beside baselines."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress
+from rich.table import Table
+
+from common.errors import UnsupportedError
+from common.workers import Workers as Pool
+from mapping.report import search as report
+from mapping.search.objectives import OBJECTIVES, PJ_PER_UJ, objective_of
+from mapping.search.study import HEURISTICS, LAYERWISE, RANDOM, Folder, Plan, Point, run_study
+from mapping.search.training import Recipe
+from npuloop.cli.console import FAILED, Scheduler, Setting, Tasks, Workers, console, errors, progress
+
+RECIPES = {"digits": Recipe(warmup_epochs=40, search_epochs=20, finetune_epochs=20, integer_epochs=4)}
+"""Recipes by model; others take the defaults of Recipe."""
+STRENGTHS = {"digits": (0.03, 0.1, 0.3, 1.0)}
+DEFAULT_STRENGTHS = (0.1, 0.3, 1.0, 3.0)
+
+
+def map_network(
+    model: Annotated[
+        str,
+        typer.Option(help="digits, resnet8, resnet20, ds_cnn, mobilenet_v1_025, or package.module:function"),
+    ] = "digits",
+    data: Annotated[
+        str, typer.Option(help="digits, cifar10, cifar10:FOLDER, or package.module:function")
+    ] = "digits",
+    objective: Annotated[
+        str, typer.Option(help="latency, energy, or both: the energy-delay product")
+    ] = "latency",
+    strengths: Annotated[
+        str | None, typer.Option(help="of the cost in the loss, for example 0.1,0.3,1: a point for each")
+    ] = None,
+    target_cycles: Annotated[
+        str | None, typer.Option(help="cycles that must be met, for example 40000,45000: a point for each")
+    ] = None,
+    target_energy: Annotated[
+        str | None, typer.Option(help="µJ that must be met, with --objective energy, for example 12.5,15")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="number of seeds, 1, 2, ...")] = 1,
+    baselines: Annotated[
+        str, typer.Option(help="kinds of points to compare with, or none")
+    ] = f"npu8,npu_lb,{','.join(HEURISTICS)},{LAYERWISE},{RANDOM}",
+    pin: Annotated[list[str], typer.Option(help="LAYER=UNIT, a layer that is not free; repeatable")] = [],  # noqa: B006  # typer reads it, nobody writes it
+    train: Annotated[
+        list[str], typer.Option(help="of the recipe, such as search_epochs=10; repeatable")
+    ] = [],  # noqa: B006  # as above
+    settings: Setting = [],  # noqa: B006  # as above
+    proof_images: Annotated[int, typer.Option(min=1, help="test images to run in RTL for each point")] = 2,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    out: Annotated[Path, typer.Option(help="folder for everything that is made")] = Path("map"),
+) -> None:
+    """Search which output channels of which layer run on which unit; train, quantise, and run that in RTL.
+
+    Beside every searched mapping stand baselines with the same training. OUT/pareto.csv has a row for each
+    point, OUT/report.html draws them, OUT/points has the networks and their MAP.yaml. A run that was stopped
+    goes on where it was when the same command is given again.
+    Exit status: 0 if every point is exact in RTL, 1 if one is not, 2 if the input is wrong.
+    """
+    targets = {"--target-cycles": target_cycles, "--target-energy": target_energy}
+    wanted = objective_of(objective)
+    for option, text in targets.items():
+        if text and option != wanted.option:
+            other = next(name for name, item in OBJECTIVES.items() if item.option == option)
+            raise UnsupportedError(f"{option} needs --objective {other}, not {objective}")
+    plan = Plan(
+        model=model,
+        data=data,
+        objective=objective,
+        strengths=numbers("--strengths", strengths),
+        targets=tuple(value for option, text in targets.items() for value in numbers(option, text)),
+        seeds=tuple(range(1, seeds + 1)),
+        recipe=recipe_of(model, train),
+        pins=dict(assignments("--pin", pin)),
+        settings=tuple(settings),
+        baselines=() if baselines == "none" else tuple(baselines.split(",")),
+        proof_images=proof_images,
+    )
+    if not plan.strengths and not plan.targets:
+        plan = replace(plan, strengths=STRENGTHS.get(model, DEFAULT_STRENGTHS))
+    command = shlex.join(["npuloop", *sys.argv[1:]])
+    pool = Pool(workers, scheduler, preload=("mapping.search.study",))
+    with progress() as bar, pool, following(Folder(out).log, bar):
+        points = run_study(plan, out, pool.run, Tasks(bar), command)
+    document = report.load_study(out / "study.json")
+    report.write_report(document, out / "report.html")
+    console.print(point_table(points, f"{model} on {data}"))
+    exact = sum(point.exact_in_rtl for point in points)
+    error = max(abs(point.predicted_cycles / point.measured_cycles - 1) for point in points)
+    console.print(
+        f"\n{exact} of {len(points)} points exact in RTL; predicted cycles within {error:.2%} of measured; "
+        f"{out / 'pareto.csv'}, {out / 'report.html'}",
+        soft_wrap=True,
+    )
+    for point in points:
+        if not point.exact_in_rtl:
+            errors.print(f"{point.name}: differs from the golden model in RTL", markup=False)
+    if exact < len(points):
+        raise typer.Exit(FAILED)
+
+
+@contextmanager
+def following(log: Path, bar: Progress) -> Iterator[None]:
+    """Show the last line of a log that others write beside a progress bar, twice a second."""
+    done = threading.Event()
+
+    def follow() -> None:
+        task = None
+        while not done.wait(0.5):
+            if not log.exists():
+                continue
+            with log.open("rb") as file:
+                file.seek(max(0, log.stat().st_size - 500))
+                last = file.read().decode(errors="replace").splitlines()[-1:]
+            if last:
+                task = bar.add_task("", total=None) if task is None else task
+                bar.update(task, description=last[0][:110])
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def numbers(option: str, text: str | None) -> tuple[float, ...]:
+    """Return the numbers of an option such as "0.1,0.3".
+
+    Raises:
+        UnsupportedError: something else.
+    """
+    try:
+        return tuple(float(item) for item in text.split(",")) if text else ()
+    except ValueError:
+        raise UnsupportedError(
+            f"{option} {text!r}: give numbers with commas between, such as 1,2.5"
+        ) from None
+
+
+def assignments(option: str, items: list[str]) -> list[tuple[str, str]]:
+    """Return the pairs of an option such as "conv1=npu8".
+
+    Raises:
+        UnsupportedError: something else.
+    """
+    pairs = []
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not (name and equals and value):
+            raise UnsupportedError(f"{option} {item!r}: give NAME=VALUE")
+        pairs.append((name, value))
+    return pairs
+
+
+def recipe_of(model: str, changes: list[str]) -> Recipe:
+    """Return a model's recipe, with changes such as "search_epochs=10".
+
+    Raises:
+        UnsupportedError: there is no such entry, or the value is no number.
+    """
+    recipe = RECIPES.get(model, Recipe())
+    known = {item.name: getattr(recipe, item.name) for item in fields(Recipe) if item.name != "temperature"}
+    values: dict[str, Any] = {}
+    for name, value in assignments("--train", changes):
+        if name not in known:
+            raise UnsupportedError(f"--train {name}={value}: a recipe has {', '.join(known)}")
+        try:
+            values[name] = type(known[name])(value)
+        except ValueError:
+            raise UnsupportedError(
+                f"--train {name}={value}: give a number, as in {name}={known[name]}"
+            ) from None
+        if values[name] < 0 or (name in ("batch", "looks") and values[name] < 1):
+            raise UnsupportedError(f"--train {name}={value}: it is too small")
+    return replace(recipe, **values)
+
+
+def point_table(points: list[Point], title: str) -> Table:
+    """Return the table of points; of several seeds the means."""
+    groups: dict[tuple[str, str], list[Point]] = defaultdict(list)
+    for point in points:
+        groups[point.kind, point.setting].append(point)
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("kind")
+    energies = all(point.energy_pj is not None for point in points)
+    energy = ["energy, µJ"] if energies else []
+    for name in ("setting", "seeds", "predicted", "measured cycles", *energy, "accuracy %", "float %"):
+        table.add_column(name, justify="right")
+    table.add_column("exact in RTL")
+
+    def mean(mine: list[Point], name: str) -> float:
+        return sum(float(getattr(point, name)) for point in mine) / len(mine)
+
+    for (kind, setting), mine in sorted(groups.items(), key=lambda item: mean(item[1], "measured_cycles")):
+        table.add_row(
+            kind, setting, str(len(mine)), f"{mean(mine, 'predicted_cycles'):,.0f}",
+            f"{mean(mine, 'measured_cycles'):,.0f}",
+            *([f"{mean(mine, 'energy_pj') / PJ_PER_UJ:,.2f}"] if energies else []),
+            f"{mean(mine, 'accuracy_percent'):.2f}",
+            f"{mean(mine, 'float_accuracy_percent'):.2f}",
+            "yes" if all(point.exact_in_rtl for point in mine) else "[red]no[/]",
+        )  # fmt: skip
+    return table

@@ -1,0 +1,169 @@
+"""npuloop measure as a user meets it."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from hw.memory import MemoryModel
+from mapping.calibration.measurement import Measurement, Setup
+from mapping.calibration.store import Store
+from mapping.cost.model import Prediction
+from mapping.cost.shapes import Shape, shapes_text
+from mapping.run.layers import pair_of
+from npuloop.cli import measure as cli_measure
+from npuloop.cli.console import reports_errors
+from npuloop.cli.measure import csv_text, rows_of, rows_table, summary
+
+SHAPES = [
+    Shape("conv", "conv2d", 16, 32, 8, 8, (3, 3), (1, 1), "same"),
+    Shape("shared", "conv2d", 16, 48, 4, 4, (1, 1), (1, 1), "valid", {"npu8": 16, "npu_lb": 32}),
+    Shape("sum [red]", "add", 16, 16, 4, 4),
+]
+HEADER = (
+    "name,op,unit,measured_cycles,predicted_cycles,error_percent,low_cycles,high_cycles,utilisation_percent,"
+    "inside_calibrated_range"
+)
+
+
+@pytest.fixture
+def shapes_file(tmp_path: Path) -> Path:
+    path = tmp_path / "shapes.yaml"
+    path.write_text(shapes_text(SHAPES))
+    return path
+
+
+def run(*arguments: object) -> Result:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(reports_errors(cli_measure.measure))
+    return CliRunner().invoke(app, [str(item) for item in arguments])
+
+
+def message(done: Result) -> str:
+    assert done.exit_code == 2, done.output
+    return " ".join(done.stderr.split())
+
+
+def test_shapes_are_measured_in_their_order_and_kept(shapes_file: Path, tmp_path: Path) -> None:
+    out, store = tmp_path / "deep" / "m.csv", tmp_path / "store.jsonl"
+    options = ("--shapes", shapes_file, "--out", out, "--store", store, "--workers", 0)
+    done = run(*options, "--unit", "npu_lb")
+    assert done.exit_code == 0, done.output
+    text = out.read_text()
+    assert text.splitlines()[0] == HEADER
+    rows = list(csv.DictReader(text.splitlines()))
+    assert [(row["name"], row["unit"]) for row in rows] == [
+        ("conv", "npu_lb"), ("shared", "pair"), ("sum [red]", "npu_lb")
+    ]  # fmt: skip
+    kept = {item.shape.name: item for item in Store(store)}
+    for row in rows:
+        assert int(row["measured_cycles"]) == kept[row["name"]].cycles
+        assert row["utilisation_percent"] == f"{100 * kept[row['name']].utilisation:.2f}"
+        assert abs(float(row["error_percent"])) < 6
+        assert int(row["low_cycles"]) <= int(row["predicted_cycles"]) <= int(row["high_cycles"])
+        assert row["inside_calibrated_range"] in ("yes", "no")
+    assert "sum [red]" in done.output
+    total = sum(item.cycles for item in kept.values())
+    assert f"3 shapes measured, {total:,} cycles; mean absolute error" in done.output
+    assert run(*options, "--unit", "npu_lb").exit_code == 0
+    assert out.read_text() == text
+    slow = run(*options, "--unit", "npu8", "--latency", 100)
+    assert slow.exit_code == 0
+    assert "no predictions: the cost table was calibrated with other settings of the memory" in slow.output
+    for row in csv.DictReader(out.read_text().splitlines()):
+        assert row["predicted_cycles"] == row["error_percent"] == row["inside_calibrated_range"] == ""
+    assert len(Store(store)) == 6  # the pair's too: another latency
+
+
+def test_predictions_fill_the_table(tmp_path: Path) -> None:
+    measured = [
+        Measurement(shape, "npu8", cycles, {}, shape.macs, 0.5, "s", "c", 0.1)
+        for shape, cycles in zip(SHAPES[::2], (1000, 200), strict=True)
+    ]
+    guesses = {
+        "conv": Prediction(1050.4, 1000.0, 1100.0, True, {}, {}),
+        "sum [red]": Prediction(180, 170.4, 190, False, {}, {}),
+    }
+    rows = rows_of(measured, lambda shape, _: guesses[shape.name])
+    assert csv_text(rows).splitlines()[1:] == [
+        "conv,conv2d,npu8,1000,1050,5.04,1000,1100,50.00,yes",
+        "sum [red],add,npu8,200,180,-10.00,170,190,50.00,no",
+    ]
+    assert summary(rows) == (
+        "2 shapes measured, 1,200 cycles; mean absolute error 7.52 %, worst -10.00 % (sum [red])"
+    )
+    assert rows_table(rows).row_count == 2
+
+
+def test_the_settings_change_the_low_bit_unit_beside_npu8(
+    shapes_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def measure(setup: Setup, jobs: list[tuple[Shape, str]], *_: object) -> list[Measurement]:
+        seen.update(setup=setup, units=[unit for _, unit in jobs])
+        return [Measurement(shape, unit, 9, {}, 1, 0.5, "s", "c", 0.1) for shape, unit in jobs]
+
+    @contextmanager
+    def farm(workers: int | None, scheduler: str | None) -> Iterator[SimpleNamespace]:
+        seen.update(workers=workers, scheduler=scheduler)
+        yield SimpleNamespace(measure=measure)
+
+    monkeypatch.setattr(cli_measure, "Farm", farm)
+    done = run(
+        "--shapes", shapes_file, "--out", tmp_path / "m.csv", "--set", "W_BITS=4", "--latency", 50,
+        "--scheduler", "tcp://x:1", "--store", tmp_path / "s.jsonl"
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert seen["setup"] == Setup(pair_of(["W_BITS=4"]), MemoryModel(latency=50))
+    assert (seen["workers"], seen["scheduler"]) == (None, "tcp://x:1")
+    assert seen["units"] == ["npu8", "pair", "npu8"]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--unit", "gpu"), "no unit 'gpu' in this system; it has npu8, npu_lb"),
+        (("--set", "W_BITS=9"), "w_bits = 9 must be 2 to 8"),
+        (("--set", "COLOUR=1"), "no parameter 'COLOUR'"),
+        (("--latency", "1"), "memory latency = 1 must be 2 to 1000000 cycles"),
+        (("--shapes", "none.yaml"), "none.yaml: cannot be read"),
+        (("--workers", "2", "--scheduler", "tcp://x:1"), "give a number of workers or a scheduler"),
+    ],
+)
+def test_bad_input_is_one_error_and_no_file(
+    options: tuple[str, ...], text: str, shapes_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "m.csv"
+    done = run("--shapes", shapes_file, "--out", out, "--store", tmp_path / "s.jsonl", *options)
+    assert message(done).startswith("error: ")
+    assert text in message(done)
+    assert not out.exists()
+
+
+def test_a_shape_that_does_not_fit_is_named_and_the_others_are_kept(tmp_path: Path) -> None:
+    huge = Shape("huge", "conv2d", 4096, 16, 30, 30, (31, 7), (1, 1), "same")
+    path, out, store = tmp_path / "s.yaml", tmp_path / "m.csv", tmp_path / "s.jsonl"
+    path.write_text(shapes_text([SHAPES[0], huge]))
+    done = run("--shapes", path, "--out", out, "--store", store, "--workers", 0)
+    text = message(done)
+    assert "1 of 2 measurements failed, the others are in" in text
+    assert re.search(r"'huge' on npu8: .+", text)
+    assert [item.shape.name for item in Store(store)] == ["conv"]
+    assert not out.exists()
+
+
+def test_a_damaged_store_is_one_error(shapes_file: Path, tmp_path: Path) -> None:
+    store = tmp_path / "s.jsonl"
+    store.write_text("something else\n")
+    done = run("--shapes", shapes_file, "--out", tmp_path / "m.csv", "--store", store)
+    assert re.search(r"s.jsonl, line 1: damaged", message(done))

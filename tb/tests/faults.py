@@ -1,0 +1,196 @@
+"""What the fault tests share: small legal commands, a reference layer, and one unit to break and to check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from golden.arithmetic import weight_range
+from golden.layer import Layer, run_layer
+from hw.commands import Words, command_list, decode, encode
+from hw.core import CoreConfig
+from hw.interface import ENGINES
+from hw.memory import MemoryModel
+from mapping.compiler.compile import LayerProgram, compile_layer
+from mapping.run.layers import job_of
+from tb.job import Bytes, Job, JobResult, UnitError
+from tb.session import Session
+
+LIST = 0x10_0000
+SOURCE = 0x20_0000
+TARGET = 0x30_0000
+MARK = 0x38_0000
+OTHER = 0x80_0000
+"""Where the program of the unit that is not to be disturbed lies."""
+
+FILL = 0xA5
+WORD = 16
+UNITS = ("npu8", "npu_lb")
+BACKPRESSURE = 9
+"""Seed of the memory's stalls."""
+
+SHAPE: dict[str, int] = {
+    "in_height": 2, "in_width": 2, "in_row_step": 2, "tap_row_step": 2, "in_plane": 4, "out_plane": 4,
+    "in_channels": 16, "out_channels": 16, "kernel_h": 1, "kernel_w": 1, "stride_h": 1, "stride_w": 1,
+    "dilation_h": 1, "dilation_w": 1, "stripe_pixels": 4, "out_width": 2, "out_pixels": 4, "out_base": 64,
+    "act_min": -128, "act_max": 127,
+}  # fmt: skip
+ADD_SHAPE: dict[str, int] = {
+    "in_plane": 4, "out_plane": 4, "out_channels": 16, "stripe_pixels": 4, "out_pixels": 4, "in2_base": 4,
+    "out_base": 64, "act_min": -128, "act_max": 127,
+}  # fmt: skip
+TRANSFER_SHAPE: dict[str, int] = {"line_words": 4, "lines": 1, "planes": 1, "local_step": 1}
+
+SMALL: dict[str, dict[str, int]] = {
+    "conv": SHAPE,
+    "depthwise": SHAPE,
+    "max_pool": SHAPE,
+    "average_pool": SHAPE,
+    "add": ADD_SHAPE,
+    "load": TRANSFER_SHAPE | {"mem_address": SOURCE},
+    "store": TRANSFER_SHAPE | {"mem_address": TARGET},
+    "mark": {"mem_address": MARK},
+}
+"""Fields of a small legal command of every operator."""
+
+
+def small(name: str, **changes: int) -> Words:
+    """Return a small legal command with some fields changed."""
+    return encode(name, **(SMALL[name] | changes))
+
+
+def random_bytes(seed: int, size: int) -> Bytes:
+    """Return bytes that depend on the seed only."""
+    return np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
+
+
+def conv_layer(
+    core: CoreConfig, height: int, width: int, channels: int, outputs: int, kernel: int = 1
+) -> Layer:
+    """Return a convolution that keeps the image's size, with outputs that spread over int8."""
+    rng = np.random.default_rng((height, width, channels, outputs, kernel))
+    low, high = weight_range(core.w_bits)
+    before = (kernel - 1) // 2
+    spread = round(np.log2(74 * max(high, 1) * np.sqrt(channels * kernel * kernel) / 80))
+    return Layer(
+        name=f"conv_{height}x{width}x{channels}", op="conv2d", act_min=-128, act_max=127,
+        input=rng.integers(-128, 128, (height, width, channels)).astype(np.int8),
+        weights=rng.integers(low, high, (outputs, kernel, kernel, channels), endpoint=True).astype(np.int8),
+        bias=rng.integers(-500, 500, outputs).astype(np.int32),
+        multiplier=rng.integers(1 << 30, 1 << 31, outputs, dtype=np.int64).astype(np.int32),
+        shift=np.full(outputs, -spread, np.int32),
+        stride=(1, 1), dilation=(1, 1), padding=(before, kernel - 1 - before, before, kernel - 1 - before),
+        input_zero_point=3, output_zero_point=-4,
+    )  # fmt: skip
+
+
+def commands_of(program: LayerProgram) -> list[dict[str, Any]]:
+    """Return the decoded commands of a program."""
+    address, count = program.commands
+    data = dict(program.segments)[address].reshape(count, -1)
+    return [dict(decode(block)) for block in data]
+
+
+def encoded(command: Mapping[str, Any]) -> Words:
+    """Return a decoded command as words again."""
+    fields = {key: value for key, value in command.items() if key not in ("command", "engine")}
+    return encode(command["command"], engine=command["engine"], **fields)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A layer, its golden result, and the cycles it takes after power-up, by seed of the back-pressure."""
+
+    program: LayerProgram
+    golden: npt.NDArray[np.int8]
+    cycles: Mapping[int | None, int]
+
+
+def reference_program(core: CoreConfig, base: int = 0) -> LayerProgram:
+    """Return the reference layer: loads, four bands of computing and stores overlap."""
+    return compile_layer(conv_layer(core, 16, 16, 16, 32), core, base)
+
+
+def measure_reference(session: Session, core: CoreConfig) -> Reference:
+    """Run the reference layer on a session and keep its cycles."""
+    program = reference_program(core)
+    golden = run_layer(program.layer, core.a_bits)
+    cycles: dict[int | None, int] = {}
+    for seed in (None, BACKPRESSURE):
+        result = session.run(job_of(program, backpressure=seed))
+        assert result.ok, result.diagnosis
+        np.testing.assert_array_equal(program.decode_output(result.reads[0]), golden)
+        cycles[seed] = result.units[core.name].cycles
+    return Reference(program, golden, cycles)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One unit of a session: runs lists on it that fail, and the reference layer afterwards."""
+
+    session: Session
+    core: CoreConfig
+    reference: Reference
+
+    @property
+    def unit(self) -> str:
+        return self.core.name
+
+    @property
+    def other(self) -> CoreConfig:
+        """The pair's other unit."""
+        return next(core for core in self.session.config.cores if core.name != self.unit)
+
+    def job(self, commands: Sequence[Words], **fields: Any) -> Job:
+        """Return a job of one list."""
+        segments = [(LIST, command_list(commands)), *fields.pop("segments", ())]
+        fields = {"max_cycles": 100_000} | fields
+        return Job(segments=segments, starts={self.unit: (LIST, len(commands))}, **fields)
+
+    def fails(self, job: Job, cause: str, engine: str, command: int) -> JobResult:
+        """Run a job that must end with this error, by interrupt, with nothing left on the bus."""
+        result = self.session.run(job)
+        assert not result.timed_out, result.diagnosis
+        unit = result.units[self.unit]
+        assert unit.error == UnitError(cause, engine, command), result.diagnosis
+        assert not unit.busy
+        assert not unit.done
+        assert not unit.stopping
+        assert result.stuck == ()
+        if job.stop_on_error and len(job.starts) == 1:
+            assert result.outstanding == 0
+        first = result.diagnosis.splitlines()[list(result.units).index(self.unit)]
+        assert first.startswith(f"{self.unit}: {cause} in {engine}, command {command}")
+        return result
+
+    def recovers(self, backpressure: int | None = None) -> None:
+        """Run the reference layer: bit-exact, in exactly the cycles that it takes after power-up."""
+        program = self.reference.program
+        result = self.session.run(job_of(program, backpressure=backpressure))
+        assert result.ok, result.diagnosis
+        np.testing.assert_array_equal(program.decode_output(result.reads[0]), self.reference.golden)
+        assert result.units[self.unit].cycles == self.reference.cycles[backpressure]
+        assert result.outstanding == 0
+
+    def reset(self, job: Job, after: int) -> JobResult:
+        """Run a job and soft-reset it: the units are ready, no error is left, nothing is on the bus."""
+        result = self.session.run(replace(job, reset_after=after))
+        assert result.stuck == (), f"reset after {after} cycles"
+        assert result.outstanding == 0
+        assert result.diagnosis == ""
+        for unit in result.units.values():
+            assert not unit.busy
+            assert not unit.stopping
+            assert not unit.done
+            assert unit.error is None
+            assert [diag.state for diag in unit.diag.values()] == ["idle"] * len(ENGINES)
+        return result
+
+
+def stalling(percent: int = 25, **fields: Any) -> MemoryModel:
+    """Return a memory with back-pressure."""
+    return MemoryModel(backpressure_percent=percent, backpressure_seed=BACKPRESSURE, **fields)
