@@ -214,7 +214,12 @@ def _run(command: Sequence[str], cwd: Path, env: dict[str, str], log: Path) -> N
 
 
 def build(
-    config: System, flavour: Flavour = "fast", *, opt: str = "-O3", rtl: Sequence[Path] | None = None
+    config: System,
+    flavour: Flavour = "fast",
+    *,
+    opt: str = "-O3",
+    structural: bool = False,
+    rtl: Sequence[Path] | None = None,
 ) -> SimBuild:
     """Return the simulator of a configuration, building it if no cached one fits.
 
@@ -222,6 +227,7 @@ def build(
         config: the hardware's parameters.
         flavour: what the simulator is for, see :data:`Flavour`.
         opt: the C++ compiler's optimisation; -O1 builds faster where few cycles will run.
+        structural: array, accumulators and requantiser in the form that is synthesised, which is slower.
         rtl: the design's files instead of :func:`rtl_sources`, to try a changed copy.
 
     Raises:
@@ -231,6 +237,7 @@ def build(
     control, *testbench = (TB / name for name in TESTBENCH)
     sources = [control, *(rtl or rtl_sources()), *testbench]
     flags, make_flags = _flags(flavour, opt)
+    flags.append(f"-GStructural={int(structural)}")
     digest = hashlib.sha256()
     for item in (
         config.package(),

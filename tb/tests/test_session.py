@@ -265,7 +265,7 @@ def test_a_soft_reset_at_any_time_leaves_a_unit_that_works(pair: Session, cycles
 # ---------------------------------------------------------------- session
 def test_a_failing_assertion_turns_the_run_red() -> None:
     session = Session()
-    with pytest.raises(SimulatorError, match="DeliberateFailure"):
+    with pytest.raises(SimulatorError, match="NoFailureWasAskedFor"):
         session.provoke_assertion()
     with pytest.raises(SimulatorError, match="closed"):
         session.run(Job())

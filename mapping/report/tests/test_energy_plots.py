@@ -22,7 +22,7 @@ from matplotlib.lines import Line2D
 from typer.testing import CliRunner
 
 from hw.core import CoreConfig
-from hw.sources import rtl_hash, structural_sources
+from hw.sources import rtl_hash
 from hw.system import NPU8, NPU_LB, System
 from mapping.cost.tables import FOLDER, core_parameters
 from mapping.energy.features import FEATURES
@@ -91,7 +91,7 @@ def area_document(**changed: Any) -> dict[str, Any]:
         }  # fmt: skip
 
     return {
-        "schema": 1, "date": "2026-11-20", "rtl_sha256": rtl_hash(structural_sources()), "libraries": {},
+        "schema": 1, "date": "2026-11-20", "rtl_sha256": rtl_hash(), "libraries": {},
         "tools": {"yosys": "0.70"},
         "units": {"sky130": {"w8": unit(8, 16, 600_000), "w2": unit(2, 64, 200_000)}},
     } | changed  # fmt: skip
