@@ -224,7 +224,7 @@ def by_module(blocks: Sequence[Block], module: str) -> list[Block]:
     Raises:
         GatesError: there is none.
     """
-    found = sorted((block for block in blocks if block.module == module), key=lambda block: -block.count)
-    if not found:
+    variants = sorted((block for block in blocks if block.module == module), key=lambda block: -block.count)
+    if not variants:
         raise GatesError(f"the design has no module {module!r}")
-    return found
+    return variants

@@ -107,10 +107,9 @@ module npu_agu
   position_t after_q;  // of the next stripe's first pixel, tap (0, 0)
   position_t step, stripe_d, pass_d, origin;
 
-  logic [LocalAddrBits-1:0] block_groups;
   logic last_kx, last_ky, last_cb, last_pass, first_pass, last_stripe, last_block, last_pixel;
   logic [7:0] kx_step, taps, taps_next, kx_next;
-  logic [SizeBits-1:0] stripe_pixels, block_channels, valid_out, valid_in, taps_left;
+  logic [SizeBits-1:0] stripe_pixels, block_channels, valid_out, valid_in;
 
   assign kx_step        = sliding ? 8'(DwTaps) : 8'd1;
   assign kx_next        = kx_q + kx_step;
@@ -122,15 +121,13 @@ module npu_agu
   assign stripe_pixels  = least(SizeBits'(c.stripe_pixels), pix_left_q);
   assign last_stripe    = pix_left_q <= SizeBits'(c.stripe_pixels);
   assign block_channels = is_conv ? SizeBits'(Cols) : is_depthwise ? SizeBits'(Rows) : SizeBits'(ChannelBlock);
-  assign block_groups   = is_conv ? LocalAddrBits'(Cols / ChannelBlock)
-      : is_depthwise ? LocalAddrBits'(Parts) : LocalAddrBits'(1);
   assign last_block     = out_left_q <= block_channels;
   assign last_pixel     = SizeBits'(pixel_q) == stripe_pixels - SizeBits'(1);
   assign valid_out      = least(out_left_q, block_channels);
   assign valid_in       = least(in_left_q, SizeBits'(Rows));
   assign taps           = sliding ? 8'(least(SizeBits'(DwTaps), SizeBits'(kernel_w - kx_q))) : 8'd1;
-  assign taps_left      = SizeBits'(kernel_w) - (last_kx ? SizeBits'(0) : SizeBits'(kx_next));
-  assign taps_next      = sliding ? 8'(least(SizeBits'(DwTaps), taps_left)) : 8'd1;
+  assign taps_next      = !sliding ? 8'd1
+      : 8'(least(SizeBits'(DwTaps), SizeBits'(kernel_w) - (last_kx ? SizeBits'(0) : SizeBits'(kx_next))));
 
   // ---------------------------------------------------------------- position of the next pixel, stripe, pass
   always_comb begin
@@ -381,7 +378,9 @@ module npu_agu
             out_left_q   <= out_left_q - block_channels;
             tile_block_q <= tile_addr_o;
             block_addr_q <= block_addr_d;
-            param_q      <= param_q + block_groups * LocalAddrBits'(ParamGroupWords);
+            param_q      <= param_q
+                + (is_conv ? LocalAddrBits'(Cols / ChannelBlock) : is_depthwise ? LocalAddrBits'(Parts) : LocalAddrBits'(1))
+                    * LocalAddrBits'(ParamGroupWords);
             if (is_vector) begin
               part_q <= part_q == MaxPartBits'(Parts - 1) ? '0 : part_q + MaxPartBits'(1);
               if (part_q == MaxPartBits'(Parts - 1)) out_block_q <= out_block_q + LocalAddrBits'(c.out_plane);

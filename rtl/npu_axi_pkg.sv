@@ -4,7 +4,7 @@
 /// port: a narrower one uses the low bits, and the bits above are 0 in requests and ignored in responses.
 package npu_axi_pkg;
   localparam int unsigned AxiAddrBits = 32;
-  localparam int unsigned AxiCoreIdBits = 2;                          // of a core
+  localparam int unsigned AxiCoreIdBits = 2;                      // of a core
   localparam int unsigned AxiLenBits = 8;
   localparam int unsigned AxiRespBits = 2;
   localparam int unsigned AxiMaxDataBits = 128;                   // of the widest port
@@ -14,24 +14,24 @@ package npu_axi_pkg;
 
   /// Address of a burst, of either kind.
   typedef struct packed {
-    logic [AxiCoreIdBits-1:0]   id;
-    logic [AxiAddrBits-1:0] addr;
-    logic [AxiLenBits-1:0]  len;   // beats - 1
+    logic [AxiCoreIdBits-1:0] id;
+    logic [AxiAddrBits-1:0]   addr;
+    logic [AxiLenBits-1:0]    len;  // beats - 1
   } axi_address_t;
 
   /// A beat of write data.
   typedef struct packed {
-    logic [AxiMaxDataBits-1:0] data;
     logic [AxiMaxStrbBits-1:0] strb;
     logic                      last;
+    logic [AxiMaxDataBits-1:0] data;
   } axi_write_data_t;
 
   /// A beat of read data.
   typedef struct packed {
-    logic [AxiCoreIdBits-1:0]      id;
-    logic [AxiMaxDataBits-1:0] data;
+    logic [AxiCoreIdBits-1:0]  id;
     logic [AxiRespBits-1:0]    resp;
     logic                      last;
+    logic [AxiMaxDataBits-1:0] data;
   } axi_read_data_t;
 
   typedef struct packed {
@@ -42,16 +42,16 @@ package npu_axi_pkg;
 
   typedef struct packed {
     logic           ar_ready;
-    axi_read_data_t r;
     logic           r_valid;
+    axi_read_data_t r;
   } axi_read_rsp_t;
 
   typedef struct packed {
     axi_address_t    aw;
     logic            aw_valid;
-    axi_write_data_t w;
     logic            w_valid;
     logic            b_ready;
+    axi_write_data_t w;
   } axi_write_req_t;
 
   typedef struct packed {
@@ -63,8 +63,8 @@ package npu_axi_pkg;
 
   /// Both directions of one master.
   typedef struct packed {
-    axi_write_req_t write;
     axi_read_req_t  read;
+    axi_write_req_t write;
   } axi_req_t;
 
   typedef struct packed {

@@ -221,7 +221,7 @@ module npu_core
   logic store_read, store_read_ready;
   logic [LocalAddrBits-1:0] store_addr;
   logic [WordBits-1:0] store_data;
-  counters_t counters;
+  logic [63:0] cycles;
 
   npu_store #(
     .AxiDataBits(AxiDataBits),
@@ -231,7 +231,7 @@ module npu_core
     .rst_ni,
     .clear_i        (clear),
     .stop_i         (stop),
-    .cycle_i        (counters.cycles),
+    .cycle_i        (cycles),
     .start_valid_i  (start_valid[ENGINE_STORE]),
     .start_ready_o  (start_ready[ENGINE_STORE]),
     .start_cmd_i    (start_cmd[ENGINE_STORE]),
@@ -359,6 +359,9 @@ module npu_core
 
   // ---------------------------------------------------------------- control, errors, counters, registers
   logic error;
+  logic [NumEngines-1:0][NumStates-1:0][31:0] state_cycles;
+  logic [31:0] read_beats, write_beats, array_first, array_last;
+  logic [63:0] macs_useful, macs_offered;
   error_e error_cause;
   engine_e error_engine;
   logic [31:0] error_index;
@@ -416,7 +419,14 @@ module npu_core
     .mac_cycle_i   (mac_cycle),
     .mac_beat_i    (mac_beat),
     .useful_macs_i (useful_macs),
-    .counters_o    (counters)
+    .cycles_o      (cycles),
+    .state_cycles_o(state_cycles),
+    .read_beats_o  (read_beats),
+    .write_beats_o (write_beats),
+    .array_first_o (array_first),
+    .array_last_o  (array_last),
+    .macs_useful_o (macs_useful),
+    .macs_offered_o(macs_offered)
   );
 
   npu_core_regs #(
@@ -458,7 +468,14 @@ module npu_core
     .diag_i         (diag),
     .dispatched_i   (dispatched),
     .fetch_blocked_i(fetch_blocked),
-    .counters_i     (counters)
+    .cycles_i       (cycles[31:0]),
+    .state_cycles_i (state_cycles),
+    .read_beats_i   (read_beats),
+    .write_beats_i  (write_beats),
+    .array_first_i  (array_first),
+    .array_last_i   (array_last),
+    .macs_useful_i  (macs_useful),
+    .macs_offered_i (macs_offered)
   );
 
   if (Config.rows == 0 || Config.cols == 0 || (Parts & (Parts - 1)) != 0

@@ -3,22 +3,29 @@
 /// Every engine is in exactly one state per cycle, so the states of an engine sum to the cycles.
 module npu_core_counters
   import npu_pkg::*;
-  import npu_core_pkg::*;
 #(
   parameter int unsigned Multipliers = 256  // of the array
 ) (
-  input  logic        clk_i,
-  input  logic        rst_ni,
-  input  logic        start_i,
-  input  logic        run_i,
+  input  logic                                       clk_i,
+  input  logic                                       rst_ni,
+  input  logic                                       start_i,
+  input  logic                                       run_i,
   // what happens in this cycle
-  input  state_e      engine_state_i[NumEngines],
-  input  logic        read_beat_i,
-  input  logic        write_beat_i,
-  input  logic        mac_cycle_i,    // a multiplying command is in the engine
-  input  logic        mac_beat_i,     // the array multiplies
-  input  logic [31:0] useful_macs_i,  // of this beat
-  output counters_t   counters_o
+  input  state_e                                     engine_state_i[NumEngines],
+  input  logic                                       read_beat_i,
+  input  logic                                       write_beat_i,
+  input  logic                                       mac_cycle_i,     // a multiplying command is in the engine
+  input  logic                                       mac_beat_i,      // the array multiplies
+  input  logic [31:0]                                useful_macs_i,   // of this beat
+  // counters
+  output logic [63:0]                                cycles_o,
+  output logic [NumEngines-1:0][NumStates-1:0][31:0] state_cycles_o,  // by engine and what it did
+  output logic [31:0]                                read_beats_o,
+  output logic [31:0]                                write_beats_o,
+  output logic [31:0]                                array_first_o,
+  output logic [31:0]                                array_last_o,
+  output logic [63:0]                                macs_useful_o,
+  output logic [63:0]                                macs_offered_o
 );
   logic [NumEngines-1:0][NumStates-1:0][31:0] state_cycles_q;
   logic [31:0] read_beats_q, write_beats_q, array_first_q, array_last_q;
@@ -63,10 +70,14 @@ module npu_core_counters
     end
   end
 
-  assign counters_o = '{
-    cycles: cycles_q, state_cycles: state_cycles_q, read_beats: read_beats_q, write_beats: write_beats_q,
-    array_first: array_first_q, array_last: array_last_q, macs_useful: useful_q, macs_offered: offered_q
-  };
+  assign cycles_o       = cycles_q;
+  assign state_cycles_o = state_cycles_q;
+  assign read_beats_o   = read_beats_q;
+  assign write_beats_o  = write_beats_q;
+  assign array_first_o  = array_first_q;
+  assign array_last_o   = array_last_q;
+  assign macs_useful_o  = useful_q;
+  assign macs_offered_o = offered_q;
 
   for (genvar e = 0; e < NumEngines; e++) begin : gen_engine
     EngineIsInOneState : assert property (@(posedge clk_i) disable iff (!rst_ni)

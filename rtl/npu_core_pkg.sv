@@ -13,18 +13,6 @@ package npu_core_pkg;
     CORE_STOP_RESET   // on the way to CORE_READY
   } core_state_e;
 
-  /// Counters of a command list; they stay until the next one starts.
-  typedef struct packed {
-    logic [63:0]                                   cycles;
-    logic [NumEngines-1:0][NumStates-1:0][31:0]    state_cycles;  // by engine and what it did
-    logic [31:0]                                   read_beats;
-    logic [31:0]                                   write_beats;
-    logic [31:0]                                   array_first;   // cycle of the first array activity
-    logic [31:0]                                   array_last;
-    logic [63:0]                                   macs_useful;
-    logic [63:0]                                   macs_offered;
-  } counters_t;
-
   /// What an engine does now, for the host's diagnosis.
   typedef struct packed {
     state_e                  state;

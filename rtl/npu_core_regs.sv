@@ -5,46 +5,54 @@ module npu_core_regs
 #(
   parameter core_cfg_t Config = '0
 ) (
-  input  logic                          clk_i,
-  input  logic                          rst_ni,
+  input  logic                                               clk_i,
+  input  logic                                               rst_ni,
   // AXI4-Lite
-  input  logic         [7:0]            s_axil_awaddr,
-  input  logic         [2:0]            s_axil_awprot,
-  input  logic                          s_axil_awvalid,
-  output logic                          s_axil_awready,
-  input  logic         [31:0]           s_axil_wdata,
-  input  logic         [3:0]            s_axil_wstrb,
-  input  logic                          s_axil_wvalid,
-  output logic                          s_axil_wready,
-  output logic         [1:0]            s_axil_bresp,
-  output logic                          s_axil_bvalid,
-  input  logic                          s_axil_bready,
-  input  logic         [7:0]            s_axil_araddr,
-  input  logic         [2:0]            s_axil_arprot,
-  input  logic                          s_axil_arvalid,
-  output logic                          s_axil_arready,
-  output logic         [31:0]           s_axil_rdata,
-  output logic         [1:0]            s_axil_rresp,
-  output logic                          s_axil_rvalid,
-  input  logic                          s_axil_rready,
+  input  logic         [7:0]                                 s_axil_awaddr,
+  input  logic         [2:0]                                 s_axil_awprot,
+  input  logic                                               s_axil_awvalid,
+  output logic                                               s_axil_awready,
+  input  logic         [31:0]                                s_axil_wdata,
+  input  logic         [3:0]                                 s_axil_wstrb,
+  input  logic                                               s_axil_wvalid,
+  output logic                                               s_axil_wready,
+  output logic         [1:0]                                 s_axil_bresp,
+  output logic                                               s_axil_bvalid,
+  input  logic                                               s_axil_bready,
+  input  logic         [7:0]                                 s_axil_araddr,
+  input  logic         [2:0]                                 s_axil_arprot,
+  input  logic                                               s_axil_arvalid,
+  output logic                                               s_axil_arready,
+  output logic         [31:0]                                s_axil_rdata,
+  output logic         [1:0]                                 s_axil_rresp,
+  output logic                                               s_axil_rvalid,
+  input  logic                                               s_axil_rready,
   // requests
-  output logic                          start_o,     // pulses
-  output logic                          soft_reset_o,
-  output logic         [31:0]           list_address_o,
-  output logic         [31:0]           list_count_o,
-  output logic                          irq_o,
+  output logic                                               start_o,     // pulses
+  output logic                                               soft_reset_o,
+  output logic         [31:0]                                list_address_o,
+  output logic         [31:0]                                list_count_o,
+  output logic                                               irq_o,
   // status
-  input  core_state_e                   state_i,
-  input  logic                          done_i,
-  input  logic                          irq_done_i,  // pulses
-  input  logic                          irq_error_i,
-  input  error_e                        error_cause_i,
-  input  engine_e                       error_engine_i,
-  input  logic         [31:0]           error_index_i,
-  input  engine_diag_t [NumEngines-1:0] diag_i,
-  input  logic         [31:0]           dispatched_i,
-  input  logic                          fetch_blocked_i,
-  input  counters_t                     counters_i
+  input  core_state_e                                        state_i,
+  input  logic                                               done_i,
+  input  logic                                               irq_done_i,  // pulses
+  input  logic                                               irq_error_i,
+  input  error_e                                             error_cause_i,
+  input  engine_e                                            error_engine_i,
+  input  logic         [31:0]                                error_index_i,
+  input  engine_diag_t [NumEngines-1:0]                      diag_i,
+  input  logic         [31:0]                                dispatched_i,
+  input  logic                                               fetch_blocked_i,
+  // counters
+  input  logic         [31:0]                                cycles_i,
+  input  logic         [NumEngines-1:0][NumStates-1:0][31:0] state_cycles_i,
+  input  logic         [31:0]                                read_beats_i,
+  input  logic         [31:0]                                write_beats_i,
+  input  logic         [31:0]                                array_first_i,
+  input  logic         [31:0]                                array_last_i,
+  input  logic         [63:0]                                macs_useful_i,
+  input  logic         [63:0]                                macs_offered_i
 );
   npu_regs_pkg::npu_regs__in_t hwif_in;
   npu_regs_pkg::npu_regs__out_t hwif_out;
@@ -90,28 +98,28 @@ module npu_core_regs
     hwif_in.diag_store.command.next = diag_i[ENGINE_STORE].oldest[16:0];
     hwif_in.diag_fetch.dispatched.next = dispatched_i[30:0];
     hwif_in.diag_fetch.blocked.next = fetch_blocked_i;
-    hwif_in.cycles.value.next = counters_i.cycles[31:0];
-    hwif_in.load_run.value.next = counters_i.state_cycles[ENGINE_LOAD][STATE_RUN];
-    hwif_in.load_wait_token.value.next = counters_i.state_cycles[ENGINE_LOAD][STATE_WAIT_TOKEN];
-    hwif_in.load_wait_memory.value.next = counters_i.state_cycles[ENGINE_LOAD][STATE_WAIT_MEMORY];
-    hwif_in.load_idle.value.next = counters_i.state_cycles[ENGINE_LOAD][STATE_IDLE];
-    hwif_in.compute_run.value.next = counters_i.state_cycles[ENGINE_COMPUTE][STATE_RUN];
-    hwif_in.compute_wait_token.value.next = counters_i.state_cycles[ENGINE_COMPUTE][STATE_WAIT_TOKEN];
-    hwif_in.compute_wait_memory.value.next = counters_i.state_cycles[ENGINE_COMPUTE][STATE_WAIT_MEMORY];
-    hwif_in.compute_wait_drain.value.next = counters_i.state_cycles[ENGINE_COMPUTE][STATE_WAIT_DRAIN];
-    hwif_in.compute_idle.value.next = counters_i.state_cycles[ENGINE_COMPUTE][STATE_IDLE];
-    hwif_in.store_run.value.next = counters_i.state_cycles[ENGINE_STORE][STATE_RUN];
-    hwif_in.store_wait_token.value.next = counters_i.state_cycles[ENGINE_STORE][STATE_WAIT_TOKEN];
-    hwif_in.store_wait_memory.value.next = counters_i.state_cycles[ENGINE_STORE][STATE_WAIT_MEMORY];
-    hwif_in.store_idle.value.next = counters_i.state_cycles[ENGINE_STORE][STATE_IDLE];
-    hwif_in.read_beats.value.next = counters_i.read_beats;
-    hwif_in.write_beats.value.next = counters_i.write_beats;
-    hwif_in.array_first.value.next = counters_i.array_first;
-    hwif_in.array_last.value.next = counters_i.array_last;
-    hwif_in.macs_useful.low.value.next = counters_i.macs_useful[31:0];
-    hwif_in.macs_useful.high.value.next = counters_i.macs_useful[63:32];
-    hwif_in.macs_offered.low.value.next = counters_i.macs_offered[31:0];
-    hwif_in.macs_offered.high.value.next = counters_i.macs_offered[63:32];
+    hwif_in.cycles.value.next = cycles_i;
+    hwif_in.load_run.value.next = state_cycles_i[ENGINE_LOAD][STATE_RUN];
+    hwif_in.load_wait_token.value.next = state_cycles_i[ENGINE_LOAD][STATE_WAIT_TOKEN];
+    hwif_in.load_wait_memory.value.next = state_cycles_i[ENGINE_LOAD][STATE_WAIT_MEMORY];
+    hwif_in.load_idle.value.next = state_cycles_i[ENGINE_LOAD][STATE_IDLE];
+    hwif_in.compute_run.value.next = state_cycles_i[ENGINE_COMPUTE][STATE_RUN];
+    hwif_in.compute_wait_token.value.next = state_cycles_i[ENGINE_COMPUTE][STATE_WAIT_TOKEN];
+    hwif_in.compute_wait_memory.value.next = state_cycles_i[ENGINE_COMPUTE][STATE_WAIT_MEMORY];
+    hwif_in.compute_wait_drain.value.next = state_cycles_i[ENGINE_COMPUTE][STATE_WAIT_DRAIN];
+    hwif_in.compute_idle.value.next = state_cycles_i[ENGINE_COMPUTE][STATE_IDLE];
+    hwif_in.store_run.value.next = state_cycles_i[ENGINE_STORE][STATE_RUN];
+    hwif_in.store_wait_token.value.next = state_cycles_i[ENGINE_STORE][STATE_WAIT_TOKEN];
+    hwif_in.store_wait_memory.value.next = state_cycles_i[ENGINE_STORE][STATE_WAIT_MEMORY];
+    hwif_in.store_idle.value.next = state_cycles_i[ENGINE_STORE][STATE_IDLE];
+    hwif_in.read_beats.value.next = read_beats_i;
+    hwif_in.write_beats.value.next = write_beats_i;
+    hwif_in.array_first.value.next = array_first_i;
+    hwif_in.array_last.value.next = array_last_i;
+    hwif_in.macs_useful.low.value.next = macs_useful_i[31:0];
+    hwif_in.macs_useful.high.value.next = macs_useful_i[63:32];
+    hwif_in.macs_offered.low.value.next = macs_offered_i[31:0];
+    hwif_in.macs_offered.high.value.next = macs_offered_i[63:32];
   end
 
   npu_regs i_regs (

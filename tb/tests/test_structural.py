@@ -23,11 +23,11 @@ def test_the_structural_design_equals_the_behavioural_one_in_results_and_cycles(
         for core in config.cores:
             unit = core_of(config, core.name)
             layers = [random_layer(70_000 + 10 * i, unit, op) for op in OPERATORS for i in range(4)]
-            mine = run_layers(layers, core.name, session=structural)
-            others = run_layers(layers, core.name, session=behavioural)
-            for run, other in zip(mine, others, strict=True):
+            structural_runs = run_layers(layers, core.name, session=structural)
+            behavioural_runs = run_layers(layers, core.name, session=behavioural)
+            for run, reference in zip(structural_runs, behavioural_runs, strict=True):
                 assert run.passed, failure_report(config, run)
-                assert (run.cycles, run.counters) == (other.cycles, other.counters), run.layer.name
+                assert (run.cycles, run.counters) == (reference.cycles, reference.counters), run.layer.name
 
 
 def test_one_list_has_both_forms_and_every_file_once() -> None:

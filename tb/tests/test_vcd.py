@@ -13,7 +13,7 @@ from common.errors import TestbenchError
 from hw.core import CoreConfig
 from hw.system import System
 from tb.session import Session
-from tb.tests.test_session import copy_job
+from tb.testing import copy_job
 from tb.vcd import Recording, TraceError, read_trace
 
 HEAD = """$version by hand $end

@@ -280,7 +280,9 @@ def test_the_plans_columns_are_of_one_variant_and_the_fit_sees_none_of_the_tiles
     assert plan.fit
     assert plan.tiles
     assert not set(plan.fit) & set(plan.tiles)
-    paths = {f"i_compute.i_array.gen_column[{k}].i_column" for k in (*plan.fit, *plan.tiles)}
+    paths = {
+        f"i_compute.i_array.gen_structural.i_form.gen_column[{k}].i_column" for k in (*plan.fit, *plan.tiles)
+    }
     blocks = blocks_of(core)
     most = by_module(blocks, "npu_column")[0]
     assert paths <= set(most.paths)

@@ -1,0 +1,28 @@
+"""Fixtures of the tests that break a unit and check that it recovers."""
+
+from __future__ import annotations
+
+import pytest
+
+from hw.system import System
+from mapping.run.layers import core_of
+from tb.session import Session
+from tb.testing import UNITS
+from tb.tests.faults import Bench, Reference, measure_reference
+
+
+@pytest.fixture(scope="session")
+def references() -> dict[str, Reference]:
+    """The reference layer of both units, each on a system that has just been powered up."""
+    measured = {}
+    for name in UNITS:
+        with Session(System()) as session:
+            measured[name] = measure_reference(session, core_of(session.config, name))
+    return measured
+
+
+@pytest.fixture(params=UNITS)
+def bench(request: pytest.FixtureRequest, pair: Session, references: dict[str, Reference]) -> Bench:
+    """One unit of the pair, and what its reference layer must give."""
+    name = str(request.param)
+    return Bench(pair, core_of(pair.config, name), references[name])
