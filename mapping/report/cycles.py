@@ -30,8 +30,8 @@ from mapping.calibration.calibrate import HELD_OUT_SETS, LIMITS, PAIR_LIMITS, Be
 from mapping.calibration.fit import Fitter, Point, errors_of
 from mapping.calibration.measurement import unit_of
 from mapping.compiler.assignment import Assignment
-from mapping.compiler.compile import Program
 from mapping.compiler.legalise import legalise_network
+from mapping.compiler.program import Program
 from mapping.cost.baselines import (
     ideal_cycles,
     roofline_cycles,
