@@ -49,6 +49,7 @@ from mapping.report.cycles import (
     layer_phases,
     page,
 )
+from mapping.report.style import svg
 from mapping.run.layers import pair_of
 from mapping.run.networks import compile_network
 from mapping.run.random_networks import random_network
@@ -251,7 +252,7 @@ def test_the_figures_draw_the_numbers_they_are_given() -> None:
 
 
 def test_equal_numbers_give_equal_drawings() -> None:
-    first, second = (plots.svg(plots.learning([(0, 3.0), (5, 1.0)], 1.0)) for _ in range(2))
+    first, second = (svg(plots.learning([(0, 3.0), (5, 1.0)], 1.0)) for _ in range(2))
     assert first == second
 
 

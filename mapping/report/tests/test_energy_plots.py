@@ -38,10 +38,10 @@ from mapping.energy.tables import (
     save_energy_table,
 )
 from mapping.report import energy as section, energy_plots as plots
-from mapping.report.cycle_plots import svg
 from mapping.report.cycles import page
 from mapping.report.energy import EnergyReport, core_title, gather_energy, mac_energy, network_energy
 from mapping.report.energy_plots import VALUE, MacEnergy, NetworkBars, UnitBar
+from mapping.report.style import svg
 from mapping.report.tests.test_cycles import drawings, made_up_report
 from mapping.run.random_networks import random_network
 from npuloop.cli import report as cli_report

@@ -475,7 +475,7 @@ def test_accuracy_is_drawn_over_cost_with_intervals_seeds_and_front(by: str, fac
     np.testing.assert_allclose(np.array(sorted(bars(panel))), np.array(intervals))
     assert [[1180 * factor, 97.4], [1200 * factor, 97.5], [1220 * factor, 97.6]] in dots(panel)
     labels = {text.get_text(): text.get_color() for text in panel.texts}
-    assert labels == dict.fromkeys(("0.5", "1.5", "2"), plots.LOOKS["searched"].colour)
+    assert labels == dict.fromkeys(("0.5", "1.5", "2"), plots.APPEARANCES["searched"].colour)
 
 
 def test_points_that_coincide_stand_side_by_side() -> None:
@@ -504,9 +504,9 @@ def test_a_network_of_several_points_is_one_prediction(tmp_path: Path) -> None:
 
 def test_every_kind_has_a_colour_and_a_marker_of_its_own() -> None:
     kinds = ["searched", "npu8", "npu_lb", "first_last", "cheapest", "layerwise", "random", "new", "newer"]
-    found = plots.looks(kinds, ["npu8", "npu_lb"])
+    found = plots.appearances_of(kinds, ["npu8", "npu_lb"])
     assert list(found) == kinds
-    for attribute in plots.Look._fields:
+    for attribute in plots.Appearance._fields:
         assert len({getattr(look, attribute) for look in found.values()}) == len(kinds)
 
 
