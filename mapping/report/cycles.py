@@ -47,6 +47,7 @@ from mapping.cost.tables import CostTable, Errors
 from mapping.cost.timing import time_lists
 from mapping.report import cycle_plots as plots, html
 from mapping.report.energy import EnergyReport, core_title, section
+from mapping.report.style import signed, svg
 from mapping.run.networks import NetworkProgram, compile_network, run_inputs
 from tb.session import Session
 
@@ -535,7 +536,7 @@ def figures(report: UnitReport) -> dict[str, tuple[Figure, str]]:
     off = layers.predicted_total / layers.measured_total - 1
     made = (
         f"{layers.title}: predicted {layers.predicted_total:,.0f} cycles, measured "
-        f"{layers.measured_total:,.0f}: {plots.signed(100 * off, 2)} %"
+        f"{layers.measured_total:,.0f}: {signed(100 * off, 2)} %"
     )
     curve = report.table.learning_curve
     captions = {
@@ -595,7 +596,7 @@ def _section(number: int, report: UnitReport) -> str:
 
 
 def _figure(name: str, report: UnitReport, drawing: Figure, caption: str) -> str:
-    return html.figure(name, f"{report.title}: {name}", plots.svg(drawing), caption)
+    return html.figure(name, f"{report.title}: {name}", svg(drawing), caption)
 
 
 def _summary(reports: Sequence[UnitReport]) -> str:
@@ -620,7 +621,7 @@ def _figures(errors: Errors, report: UnitReport) -> list[str]:
         if name == "points":
             text = str(value)
         elif name == "bias_percent":
-            text = f"{plots.signed(value, 2)} %"
+            text = f"{signed(value, 2)} %"
         elif name == "coverage_percent":
             text = f"{value:.1f} %"
         over = value > _limits(report.unit).get(name, float("inf"))

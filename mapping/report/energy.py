@@ -32,9 +32,9 @@ from mapping.energy.tables import (
     load_energy_table,
 )
 from mapping.report import energy_plots as plots, html
-from mapping.report.cycle_plots import Vector, svg
 from mapping.report.energy_console import scale_of
 from mapping.report.energy_plots import VALUE, MacEnergy, NetworkBars, Tiles, UnitBar
+from mapping.report.style import Vector, svg
 from mapping.run.networks import Array, compile_network
 
 NETWORK, NETWORK_TITLE = "resnet8", "ResNet8"

@@ -22,8 +22,8 @@ from scipy.special import ndtri, stdtrit
 from common.errors import NpuloopError
 from common.files import write_atomically
 from mapping.report import html, search_plots as plots
-from mapping.report.cycle_plots import Vector, percent, signed, svg
 from mapping.report.search_plots import SEARCHED
+from mapping.report.style import Vector, percent, signed, svg
 
 Cost = Literal["cycles", "energy"]
 """By what points are compared, beside accuracy: measured cycles, or energy in pJ."""
@@ -513,7 +513,7 @@ class _Page:
     study: _Study
     entries: Sequence[Entry]
     words: Mapping[str, str]
-    look: Mapping[str, plots.Look]
+    look: Mapping[str, plots.Appearance]
 
     def kind(self, name: str) -> str:
         return self.words.get(name, name)
@@ -524,8 +524,8 @@ class _Page:
 
 def _page(study: _Study) -> _Page:
     present = list(dict.fromkeys(point.kind for point in study.points))
-    ranked = dict.fromkeys([SEARCHED, *study.units, *plots.LOOKS, *present])
-    look = plots.looks([kind for kind in ranked if kind in present], study.units)
+    ranked = dict.fromkeys([SEARCHED, *study.units, *plots.APPEARANCES, *present])
+    look = plots.appearances_of([kind for kind in ranked if kind in present], study.units)
     words = {kind: kind for kind in present} | _words(study.units)
     entries = _entries(study.points, study.test_images)
     entries.sort(key=lambda entry: list(look).index(entry.kind))  # stable: settings stay in their order
@@ -694,7 +694,10 @@ def _training(page: _Page) -> tuple[Figure, str] | None:
         return None
     order = {phase: i for i, phase in enumerate(PHASES)}
     curves.sort(key=lambda curve: order.get(curve.phase, len(order)))  # stable: others stay in their order
-    look = {**page.look, **plots.looks([curve.kind for curve in curves if curve.kind], page.study.units)}
+    look = {
+        **page.look,
+        **plots.appearances_of([curve.kind for curve in curves if curve.kind], page.study.units),
+    }
     caption = (
         "<b>Training.</b> A line for each network. Loss and accuracy are those of training images; the cost "
         f"is the predicted one ({escape(page.study.objective)}) of the mapping as it stands."

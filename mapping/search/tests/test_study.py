@@ -15,7 +15,7 @@ from golden.quantize.qat import quantize_input
 from hw.system import System
 from mapping.compiler.assignment import load_assignment
 from mapping.cost.tables import TableError
-from mapping.energy.tests.test_tables import write_tables
+from mapping.energy.testing import write_tables
 from mapping.report import search as report
 from mapping.run.networks import compile_network, run_inputs
 from mapping.search import mappings, objectives, study, training
