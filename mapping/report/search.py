@@ -228,7 +228,7 @@ def _about(page: StudyPage) -> str:
             f"{study.reference_cycles:,.1f} cycles, predicted, everything on {escape(study.units[0])}",
         ],
     ]
-    return html.table(["what", "value"], rows, 0) + f'<p class="note">{escape(html.made())}.</p>\n'
+    return html.table(["what", "value"], rows, 0) + f'<p class="note">{escape(html.colophon())}.</p>\n'
 
 
 def _shown(value: Any) -> str:
