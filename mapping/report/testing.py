@@ -37,7 +37,7 @@ from mapping.cost.tables import (
 from mapping.energy.features import FEATURES
 from mapping.energy.tables import NAMES, EnergyTable, LayerStatistics, energy_path, save_energy_table
 from mapping.energy.testing import energy, synthetic
-from mapping.report.cycles import GROUPS, Compared, LayerPhases, Staircase, UnitReport, block_slopes
+from mapping.report.cycle_numbers import GROUPS, Compared, LayerPhases, Staircase, UnitReport, block_slopes
 from mapping.report.search import write_report
 
 CONFIG = System()

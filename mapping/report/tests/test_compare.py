@@ -19,7 +19,7 @@ from mapping.calibration.store import Store
 from mapping.cost.model import PAIR, CostModel
 from mapping.cost.real_networks import real_networks
 from mapping.cost.shapes import Shape, shapes_text
-from mapping.report import cycles as reporting
+from mapping.report import estimates
 from mapping.report.testing import CONFIG, Runs, cost_tables, made_up_job
 from npuloop.cli import report as cli_report
 from npuloop.cli.console import reports_errors
@@ -166,8 +166,8 @@ def test_with_zigzag_its_estimates_of_whole_layers_with_weights_stand_beside_our
         assert core.name == "npu8"
         return [None if shape.op == "fully_connected" else 95_000.0 for shape in shapes]
 
-    monkeypatch.setattr(reporting, "zigzag_cycles", cycles)
-    monkeypatch.setattr(reporting, "zigzag_version", lambda: "0")
+    monkeypatch.setattr(estimates, "zigzag_cycles", cycles)
+    monkeypatch.setattr(estimates, "zigzag_version", lambda: "0")
     monkeypatch.setattr(cli_report, "zigzag_version", lambda: "0")
     monkeypatch.setattr(cli_report, "build_root", lambda: tmp_path)
     done = run(*options)

@@ -22,17 +22,10 @@ from mapping.calibration.store import Store
 from mapping.cost.coefficients import NAMES
 from mapping.cost.model import PAIR, CostModel
 from mapping.cost.shapes import Shape
-from mapping.report import cycle_plots as plots, cycles as reporting
-from mapping.report.cycles import (
-    GROUPS,
-    KnownEstimates,
-    UnitReport,
-    block_slopes,
-    gather,
-    grouped,
-    layer_phases,
-    page,
-)
+from mapping.report import cycle_numbers, cycle_plots as plots, estimates
+from mapping.report.cycle_numbers import GROUPS, UnitReport, block_slopes, gather, grouped, layer_phases
+from mapping.report.cycles import figures, page
+from mapping.report.estimates import KnownEstimates
 from mapping.report.style import svg
 from mapping.report.testing import Runs, cells, cost_tables, dots, drawings, made_up_job, made_up_report
 from mapping.run.layers import pair_of
@@ -140,7 +133,7 @@ def test_the_page_says_where_its_numbers_come_from(html: str) -> None:
 
 # -------------------------------------------------------------------------------------------------- figures
 def test_the_figures_draw_the_numbers_they_are_given() -> None:
-    drawn = {name: figure for name, (figure, _) in reporting.figures(made_up_report()).items()}
+    drawn = {name: figure for name, (figure, _) in figures(made_up_report()).items()}
     top, bottom = drawn["accuracy"].axes
     assert dots(top)[:2] == [[[100, 101], [200, 198]], [[400, 440], [50, 50]]]
     np.testing.assert_allclose([[y for _, y in item] for item in dots(bottom)[::2]], [[1, -1], [10, 0]])
@@ -222,8 +215,10 @@ def runs(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Runs:
         return {"held_out_random": [CONV, ADD], "held_out_networks": [DENSE]}
 
     monkeypatch.setattr(farming, "build", lambda *_, **__: None)
-    monkeypatch.setattr(reporting, "held_out", held_out)
-    monkeypatch.setattr(reporting, "STEPS", Shape("steps", "conv2d", 16, 1, 2, 2, (1, 1), (1, 1), "valid"))
+    monkeypatch.setattr(cycle_numbers, "held_out", held_out)
+    monkeypatch.setattr(
+        cycle_numbers, "STEPS", Shape("steps", "conv2d", 16, 1, 2, 2, (1, 1), (1, 1), "valid")
+    )
     monkeypatch.setattr(cli_report, "Farm", lambda _: Farm(0, job=job))
     monkeypatch.setattr(cli_report, "zigzag_version", lambda: None)
     monkeypatch.setenv("NPULOOP_DATA", str(tmp_path / "nothing"))
@@ -268,13 +263,13 @@ def test_what_is_shown_is_what_the_model_says_beside_what_was_measured(
     np.testing.assert_array_equal(found.estimates["npuloop"], found.sets["held_out_networks"].predicted)
     total = sum(values.sum() for values in found.phases.cycles.values())
     assert total == pytest.approx(found.sets["held_out_networks"].predicted.sum())
-    assert set(reporting.figures(found)) == set(FIGURES)
+    assert set(figures(found)) == set(FIGURES)
 
 
 def test_the_shared_staircase_ends_at_each_unit_alone(gathered: Gather, folder: Path) -> None:
     steps, model = gathered(PAIR).staircase, CostModel(CONFIG, folder)
-    most = reporting.SPLIT_CHANNELS
-    whole = reporting._steps(most)
+    most = cycle_numbers.SPLIT_CHANNELS
+    whole = cycle_numbers._steps(most)
     assert steps.model[0] == model.layer(whole, "npu_lb").cycles
     assert steps.model[most] == model.layer(whole, "npu8").cycles
     assert len(steps.model) == most + 1
@@ -288,8 +283,8 @@ def test_estimates_of_zigzag_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path:
         asked.extend(shape.name for shape in shapes)
         return [None if shape.name == DENSE.name else 7.0 for shape in shapes]
 
-    monkeypatch.setattr(reporting, "zigzag_cycles", cycles)
-    monkeypatch.setattr(reporting, "zigzag_version", lambda: "1")
+    monkeypatch.setattr(estimates, "zigzag_cycles", cycles)
+    monkeypatch.setattr(estimates, "zigzag_version", lambda: "1")
     path = tmp_path / "z" / "zigzag.json"
     known = KnownEstimates(path)
     assert known([CONV, DENSE], NPU8) == [7.0, None]
@@ -298,7 +293,7 @@ def test_estimates_of_zigzag_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert len(json.loads(path.read_text())) == 2
     path.write_text("{damaged")
     assert known([CONV], NPU8) == [7.0]
-    monkeypatch.setattr(reporting, "zigzag_version", lambda: "2")
+    monkeypatch.setattr(estimates, "zigzag_version", lambda: "2")
     known([CONV], NPU8)
     assert asked == [CONV.name, DENSE.name, CONV.name, CONV.name]
 

@@ -8,7 +8,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from mapping.report.search import headline, student_interval, wilson_interval
+from mapping.report.search import headline
+from mapping.report.search_comparison import student_interval, wilson_interval
 from mapping.report.testing import IMAGES, cells, drawings, made_up_study, page_of, with_energy
 
 
@@ -96,7 +97,7 @@ def test_the_means_stand_with_their_intervals_and_what_these_are_of(html: str, t
     low, high = student_interval([97.4, 97.5, 97.6])
     assert cells(html, "searched 0.5") == [
         ["searched 0.5", "1,200.0", "59.7 %", "97.50 %", f"{low:.2f} to {high:.2f} %", "mean of 3 seeds",
-         "1, 2, 3", "on the front"]
+         "1, 2, 3", "on the Pareto front"]
     ]  # fmt: skip
     assert cells(html, "searched 1.5")[0][-1] == ""
     assert "of the mean over seeds (Student's t)." in html

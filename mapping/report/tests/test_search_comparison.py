@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mapping.report.search import Entry, aggregate, front, student_interval, verdicts, wilson_interval
+from mapping.report.search_comparison import (
+    Entry,
+    aggregate,
+    pareto_front,
+    student_interval,
+    verdicts,
+    wilson_interval,
+)
 from mapping.report.testing import IMAGES, made_up_study, point, several, with_energy
 
 
@@ -73,14 +80,17 @@ def test_energy_is_the_mean_or_nothing() -> None:
 # ---------------------------------------------------------------------------------------------------- front
 def test_the_front_is_what_no_other_searched_setting_beats() -> None:
     points = made_up_study()["points"]
-    assert [entry.setting for entry in front(points, IMAGES)] == ["2", "0.5"]  # 1.5: dearer, less accurate
+    assert [entry.setting for entry in pareto_front(points, IMAGES)] == [
+        "2",
+        "0.5",
+    ]  # 1.5: dearer, less accurate
     equal = [point("searched", setting, 1, 10, 90) for setting in "ab"]
-    assert [entry.setting for entry in front(equal)] == ["a", "b"]
+    assert [entry.setting for entry in pareto_front(equal)] == ["a", "b"]
     same_cost = [point("searched", "a", 1, 10, 90), point("searched", "b", 1, 10, 91)]
-    assert [entry.setting for entry in front(same_cost)] == ["b"]
+    assert [entry.setting for entry in pareto_front(same_cost)] == ["b"]
     same_accuracy = [point("searched", "a", 1, 10, 90), point("searched", "b", 1, 11, 90)]
-    assert [entry.setting for entry in front(same_accuracy)] == ["a"]
-    assert front([point("npu8", "", 1, 10, 90)]) == []
+    assert [entry.setting for entry in pareto_front(same_accuracy)] == ["a"]
+    assert pareto_front([point("npu8", "", 1, 10, 90)]) == []
 
 
 def test_the_front_by_energy_goes_by_energy() -> None:
@@ -89,8 +99,8 @@ def test_the_front_by_energy_goes_by_energy() -> None:
         point("searched", "b", 1, 20, 94, energy_pj=3.0),
         point("searched", "c", 1, 5, 99),
     ]
-    assert [entry.setting for entry in front(points, by="energy")] == ["b", "a"]
-    assert [entry.setting for entry in front(points)] == ["c"]
+    assert [entry.setting for entry in pareto_front(points, by="energy")] == ["b", "a"]
+    assert [entry.setting for entry in pareto_front(points)] == ["c"]
 
 
 # ------------------------------------------------------------------------------------------------- verdicts

@@ -12,7 +12,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 
 from mapping.report import search_plots as plots
-from mapping.report.search import aggregate, figures, load_study
+from mapping.report.search_comparison import aggregate
+from mapping.report.search_figures import figures
+from mapping.report.search_study import load_study
 from mapping.report.testing import IMAGES, Study, dots, drawings, made_up_study, page_of, point, with_energy
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from common.errors import NpuloopError
-from mapping.report.search import StudyError, load_study, write_report
+from mapping.report.search import write_report
+from mapping.report.search_study import StudyError, load_study
 from mapping.report.testing import Study, made_up_study
 
 
