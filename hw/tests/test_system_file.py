@@ -157,7 +157,10 @@ def test_columns_that_were_given_stay_unless_widths_or_rows_change() -> None:
     [
         (
             ("WEIGHT_KIB=32",),
-            "'WEIGHT_KIB=32' does not say of which unit; the system has npu8, npu_lb: write npu8.WEIGHT_KIB=32",
+            (
+                "'WEIGHT_KIB=32' does not say of which unit; the system has npu8, npu_lb: write "
+                "npu8.WEIGHT_KIB=32 or npu_lb.WEIGHT_KIB=32"
+            ),
         ),
         (("npu9.W_BITS=4",), "no unit 'npu9' in this system; it has npu8, npu_lb"),
         (("npu_lb.BITS=4",), "no parameter 'BITS' in 'npu_lb.BITS=4'; there are A_BITS, W_BITS, ROWS, COLS,"),

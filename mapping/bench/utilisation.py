@@ -14,7 +14,7 @@ from hw.core import CoreConfig
 from hw.system import System
 from mapping.compiler.compile import Bytes, LayerProgram, compile_layer
 from mapping.compiler.regions import ceil_div
-from mapping.run.layers import LayerRun, core_of, job_of, run_program
+from mapping.run.layers import LayerRun, job_of, run_program
 from tb.session import Session
 from tb.speed import Speed, compare_speed
 
@@ -197,7 +197,7 @@ def simulation_speed() -> Speed:
     starts: dict[str, tuple[int, int]] = {}
     base = 0
     for unit, times in (("npu8", SPEED_REPEATS), ("npu_lb", 4 * SPEED_REPEATS)):
-        core = core_of(config, unit)
+        core = config.core(unit)
         program = repeat(compile_layer(bench_layer(CASES[1], core), core, base), times)
         segments += program.segments
         starts[unit] = program.commands

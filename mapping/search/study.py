@@ -34,7 +34,6 @@ from hw.sources import rtl_hash
 from hw.system import System
 from mapping.compiler.assignment import assignment_text
 from mapping.compiler.channels import ChannelAssignment
-from mapping.run.layers import pair_of
 from mapping.run.networks import NetworkProgram, compile_network, run_inputs
 from mapping.search import mappings, training
 from mapping.search.costs import MapError, NetworkCosts, State
@@ -67,7 +66,7 @@ class Plan:
         seeds: of weights and training.
         recipe: how long and how fast to train.
         pins: units of layers that are not free, by layer.
-        settings: parameters of the low-bit unit ("W_BITS=4").
+        system: the hardware.
         baselines: kinds of points to compare with.
         proof_images: test images that run in RTL with every tensor compared.
     """
@@ -80,14 +79,9 @@ class Plan:
     seeds: tuple[int, ...] = (1,)
     recipe: Recipe = Recipe()  # noqa: RUF009  # frozen
     pins: Mapping[str, str] = field(default_factory=dict)
-    settings: tuple[str, ...] = ()
+    system: System = System()  # noqa: RUF009  # frozen
     baselines: tuple[str, ...] = ()
     proof_images: int = 2
-
-    @property
-    def config(self) -> System:
-        """The system."""
-        return pair_of(self.settings)
 
     def check(self) -> None:
         """Refuse a plan that cannot be carried out.
@@ -97,7 +91,7 @@ class Plan:
             TableError: cost tables that are missing or stale, or no tables for the objective.
             ConfigError, UnsupportedError: a system that cannot be.
         """
-        known = (*(core.name for core in self.config.cores), *HEURISTICS, LAYERWISE, RANDOM)
+        known = (*(core.name for core in self.system.cores), *HEURISTICS, LAYERWISE, RANDOM)
         for kind in self.baselines:
             if kind not in known:
                 raise MapError(f"there is no baseline {kind!r}; there are {', '.join(known)}")
@@ -109,13 +103,13 @@ class Plan:
                     raise MapError(f"{name} {value:g}: it must be above 0")
         if not self.seeds:
             raise MapError("a study needs at least one seed")
-        price_of(self.objective, self.config)
+        price_of(self.objective, self.system)
 
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What must be the same for a study to be picked up again."""
         document: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return document | {"rtl_sha256": rtl_hash(), "cost_tables_sha256": tables_digest(self.config)}
+        return document | {"rtl_sha256": rtl_hash(), "cost_tables_sha256": tables_digest(self.system)}
 
 
 @dataclass(frozen=True)
@@ -259,7 +253,7 @@ def costs_of(plan: Plan, data: DataSet) -> NetworkCosts:
     """Return the costs of the network's mappings; what its weights are does not matter."""
     model = build_model(plan.model, data, plan.seeds[0]).eval()
     network = export(model, data.train_images[:8], name=network_name(plan))
-    return NetworkCosts(network, plan.config, price_of(plan.objective, plan.config), plan.pins)
+    return NetworkCosts(network, plan.system, price_of(plan.objective, plan.system), plan.pins)
 
 
 def network_name(plan: Plan) -> str:
@@ -306,7 +300,7 @@ def _searched(
     reference = costs.cost(costs.uniform(costs.units[0]))
     with training.one_thread():
         model = warmed_up(plan, folder, data, wish.seed)
-        bits = [core.w_bits for core in plan.config.cores]
+        bits = [core.w_bits for core in plan.system.cores]
         mixture = Mixture(model, costs.layers, bits, costs.allowed, tied=whole)
         pull = Pull(float(wish.setting) if target is None else 0.3, reference, target, whole)
         training.search(mixture, costs, pull, data, plan.recipe, run)
@@ -334,7 +328,7 @@ def point_job(plan: Plan, path: Path, wishes: Sequence[Wish]) -> list[Point]:
 
 
 def _make_point(plan: Plan, folder: Folder, wish: Wish) -> dict[str, Any]:
-    data, config = load_data(plan.data), plan.config
+    data, config = load_data(plan.data), plan.system
     found = read(folder.work(f"{wish.name}.mapping.json"))
     units = {name: np.array(owner, np.int64) for name, owner in found["units"].items()}
     tune, refine = (folder.run(wish.name, phase, wish.seed) for phase in ("fine-tune", "integer"))
@@ -477,7 +471,7 @@ def run_study(
     for target in plan.targets:
         mappings.check_target(costs, target, what=objective_of(plan.objective).unit)
     folder.claim(plan)
-    build(plan.config)
+    build(plan.system)
 
     def phase(name: str, jobs: Sequence[tuple[str, Callable[..., Any], tuple[Any, ...]]]) -> list[Any]:
         results: list[Any] = [None] * len(jobs)
@@ -565,7 +559,7 @@ def study_document(
         for phase, epochs in (made["epochs"] if made else {}).items():
             if epochs:
                 curves.append(_curve(point.name, phase, point.kind, point.setting, point.seed, epochs))
-    reference = current_model(plan.config).program(costs.program(costs.uniform(costs.units[0]))).cycles
+    reference = current_model(plan.system).program(costs.program(costs.uniform(costs.units[0]))).cycles
     return {
         "study": {
             "model": plan.model, "data": plan.data, "objective": plan.objective, "command": command,
