@@ -36,12 +36,14 @@ from mapping.compiler.assignment import assignment_text
 from mapping.compiler.channels import ChannelAssignment
 from mapping.run.layers import pair_of
 from mapping.run.networks import NetworkProgram, compile_network, run_inputs
-from mapping.search import mappings, training
+from mapping.search import baselines, training
 from mapping.search.costs import MapError, NetworkCosts, State
 from mapping.search.data import DataSet, load_data
+from mapping.search.fitting import check_target, fit, upgrade
 from mapping.search.mixing import Mixture
 from mapping.search.models import build_model
 from mapping.search.objectives import current_model, energy_if_known, objective_of, price_of, tables_digest
+from mapping.search.preferences import Agreement, nearest
 from mapping.search.training import Pull, Recipe, Row, Run
 from tb.build import build
 from tb.session import Session
@@ -286,11 +288,11 @@ def mapping_job(plan: Plan, path: Path, wish: Wish, near: float | None = None) -
         state, order = _searched(plan, folder, data, costs, wish, run)
     elif wish.kind == RANDOM:
         assert near is not None
-        state = mappings.random_state(costs, np.random.default_rng([wish.seed, run.number(0)]), near)
+        state = baselines.random_state(costs, np.random.default_rng([wish.seed, run.number(0)]), near)
     elif wish.kind == "cheapest":
-        state = mappings.cheapest(costs)
+        state = baselines.cheapest(costs)
     elif wish.kind == "first_last":
-        state = mappings.first_last(costs)
+        state = baselines.first_last(costs)
     else:
         state = costs.uniform(wish.kind)
     units = {name: owner.tolist() for name, owner in costs.mapping(state, order).items()}
@@ -311,13 +313,13 @@ def _searched(
         pull = Pull(float(wish.setting) if target is None else 0.3, reference, target, whole)
         training.search(mixture, costs, pull, data, plan.recipe, run)
         preferences = mixture.preferences()
-    agreement = mappings.Agreement(costs, preferences)
-    state = mappings.nearest(costs, preferences, whole)
+    agreement = Agreement(costs, preferences)
+    state = nearest(costs, preferences, whole)
     if target is not None:
         unit = objective_of(plan.objective).unit
-        state = mappings.fit(costs, state, agreement, target, whole=whole, what=unit)
+        state = fit(costs, state, agreement, target, whole=whole, what=unit)
     elif not whole:
-        state = mappings.upgrade(costs, state, agreement)
+        state = upgrade(costs, state, agreement)
     return state, dict(agreement.orders)
 
 
@@ -475,7 +477,7 @@ def run_study(
     data = load_data(plan.data)
     costs = costs_of(plan, data)
     for target in plan.targets:
-        mappings.check_target(costs, target, what=objective_of(plan.objective).unit)
+        check_target(costs, target, what=objective_of(plan.objective).unit)
     folder.claim(plan)
     build(plan.config)
 

@@ -19,7 +19,8 @@ from mapping.energy.testing import write_tables
 from mapping.report.search import write_report
 from mapping.report.search_study import load_study
 from mapping.run.networks import compile_network, run_inputs
-from mapping.search import mappings, objectives, study, training
+from mapping.search import objectives, study, training
+from mapping.search.baselines import cheapest
 from mapping.search.costs import MapError
 from mapping.search.data import load_data
 from mapping.search.models import build_model
@@ -229,7 +230,7 @@ def test_a_study_of_energy_meets_its_target_and_measures_it(
     with pytest.raises(MapError, match="target of 1e-05 µJ cannot be met"):
         run_study(replace(PLAN, objective="energy", targets=(1e-5,)), tmp_path / "out", in_this_process)
     costs = study.costs_of(replace(PLAN, objective="energy"), load_data("digits"))
-    target = round(1.01 * costs.cost(mappings.cheapest(costs)), 3)
+    target = round(1.01 * costs.cost(cheapest(costs)), 3)
     plan = replace(PLAN, objective="energy", strengths=(), targets=(target,), baselines=("npu8",))
     points = run_study(plan, tmp_path / "out", in_this_process)
     searched, base = points

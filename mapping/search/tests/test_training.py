@@ -13,8 +13,8 @@ from mapping.cost.model import CostModel
 from mapping.search import training
 from mapping.search.costs import NetworkCosts, State
 from mapping.search.data import DataSet
-from mapping.search.mappings import nearest
 from mapping.search.mixing import Mixture
+from mapping.search.preferences import nearest
 from mapping.search.training import Pull, Recipe, Row, Run
 
 CONFIG = System()
