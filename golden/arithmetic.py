@@ -2,7 +2,8 @@
 
 Everything is exact and vectorised on torch int64 tensors. Arguments may be tensors, numpy arrays, (nested)
 sequences or plain integers and broadcast as usual; results are int64 tensors. int32 registers are modelled
-by values that lie in [-2^31, 2^31), checked on the way in. The rules in words are in docs/arithmetic.md.
+by values that lie in [-2^31, 2^31), checked on the way in. The rules in words are in
+docs/reference/arithmetic.md.
 
 Sources: TensorFlow Lite `MultiplyByQuantizedMultiplier` (double rounding, as in the reference kernels) and
     gemmlowp fixedpoint.h; Jacob et al., "Quantization and Training of Neural Networks for Efficient

@@ -1,6 +1,6 @@
 """One layer with its input, constants and (optionally) expected output; and the file format for it.
 
-The format is an `.npz` without pickles, described in docs/arithmetic.md.
+The format is an `.npz` without pickles, described in docs/reference/layer-file.md.
 """
 
 import os

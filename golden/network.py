@@ -460,7 +460,7 @@ def load_network(path: str | Path) -> Network:
     path = Path(path)
     arrays = read_npz(path)
     if "network" not in arrays or arrays["network"].dtype.kind != "U" or arrays["network"].shape != ():
-        raise NetworkError(f"{path}: no network file (member 'network' is missing); see docs/networks.md")
+        raise NetworkError(f"{path}: no network file (member 'network' is missing); see docs/reference")
     try:
         document = json.loads(str(arrays["network"]))
         version = document["version"]

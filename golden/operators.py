@@ -2,9 +2,9 @@
 
 Tensors are channels-last, (H, W, C); a leading batch axis, (N, H, W, C), is carried through. Fully
 connected takes (C,) or (N, C). Every weighted operator takes `a_bits`, the width of the activations its
-multipliers see: at 8 bits the result is TensorFlow Lite's int8 reference kernel; below, docs/arithmetic.md
-defines it. add and the pools do not multiply activations by weights and always use the full int8
-activations.
+multipliers see: at 8 bits the result is TensorFlow Lite's int8 reference kernel; below that,
+docs/reference/arithmetic.md defines it. add and the pools do not multiply activations by weights and always
+use the full int8 activations.
 
 Sources: TensorFlow Lite reference/integer_ops/{conv,depthwise_conv,fully_connected,pooling,add}.h.
 """

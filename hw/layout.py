@@ -1,7 +1,7 @@
 """How tensors, weights and requantisation parameters lie in memory. The only place that knows.
 
 All functions are pure numpy, and every packing function has its inverse. A memory word is 32 bytes.
-docs/arithmetic.md shows the same layouts in words.
+docs/reference/arithmetic.md shows the same layouts in words.
 """
 
 from typing import Any
