@@ -4,7 +4,8 @@ from pathlib import Path
 
 from common.errors import ModelFileError
 from golden.importers.tflite import load_tflite
-from golden.network import Network, load_network
+from golden.network import Network
+from golden.network_file import load_network
 
 READERS = {".tflite": load_tflite, ".npz": load_network}
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import tflite
 
 from common.errors import ModelFileError, UnsupportedError
-from golden.network import MAX_TENSOR_VALUES
+from golden.network_file import MAX_TENSOR_VALUES
 
 Array: TypeAlias = npt.NDArray[Any]
 

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from common.errors import LayerFileError, NpuloopError, ShapeError, UnsupportedError
 from golden.layer import read_npz
-from golden.network import Network, load_network, run_network
+from golden.network import Network, run_network
+from golden.network_file import load_network
 
 VARIANTS = ("int8", "ternary")
 FOLDER = Path(__file__).parent

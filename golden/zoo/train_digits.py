@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from golden.layer import write_npz
-from golden.network import save_network
+from golden.network_file import save_network
 from golden.quantize.export import export
 from golden.quantize.qat import QatNetwork, convert, prepare_qat
 from golden.zoo.digits import (
