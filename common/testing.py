@@ -17,7 +17,7 @@ HELP = (
 
 
 def require(path: Path) -> Path:
-    """Returns `path` if it exists; else skips the test, or fails it where CI is set."""
+    """Return `path` if it exists; else skip the test, or fail it where CI is set."""
     if not path.exists():
         message = f"{path} is missing. {HELP}"
         if os.environ.get("CI"):
@@ -27,5 +27,5 @@ def require(path: Path) -> Path:
 
 
 def vector_files() -> list[Path]:
-    """All layer vectors, sorted; empty where the folder is missing."""
+    """Return all layer vectors, sorted; none where the folder is missing."""
     return sorted((data_dir() / "vectors").glob("*/*.npz"))

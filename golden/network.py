@@ -34,7 +34,10 @@ class Tensor:
         dtype: "int8" or "float32".
         scale, zero_point: of an int8 tensor.
 
-    Raises: ShapeError, ArithmeticRangeError.
+    Raises:
+        ShapeError: an axis is below 1.
+        UnsupportedError: the element type is another.
+        ArithmeticRangeError: the scale is not finite and positive, or the zero point is no int8 value.
     """
 
     shape: tuple[int, ...]
@@ -43,7 +46,7 @@ class Tensor:
     zero_point: int = 0
 
     def __post_init__(self) -> None:
-        """Checks the tensor; see the class."""
+        """Check the tensor; see the class."""
         if not self.shape or min(self.shape) < 1:
             raise ShapeError(f"a tensor of shape {self.shape}; every axis must be 1 or more")
         if self.dtype not in DTYPES:
@@ -99,7 +102,8 @@ class Network:
         input_name, input: the network's input.
         nodes: in an order in which they can run; the last one makes the network's output.
 
-    Raises: NetworkError, naming the network, the node and the fault.
+    Raises:
+        NetworkError: it contradicts itself; the message names the network, the node and the fault.
     """
 
     name: str
@@ -108,7 +112,7 @@ class Network:
     nodes: tuple[Node, ...]
 
     def __post_init__(self) -> None:
-        """Checks the network; see the class."""
+        """Check the network; see the class."""
         if not self.nodes:
             raise NetworkError(f"network {self.name!r} has no operators")
         tensors = {self.input_name: self.input}
@@ -145,9 +149,10 @@ class Network:
         return sum(node.layer.weights.size for node in self.nodes if node.layer is not None)
 
     def node(self, name: str) -> Node:
-        """The node of that name.
+        """Return the node of that name.
 
-        Raises: NetworkError where there is none.
+        Raises:
+            NetworkError: there is none.
         """
         for node in self.nodes:
             if node.name == name:
@@ -235,7 +240,7 @@ def _check_layer_node(node: Node, inputs: Sequence[Tensor]) -> None:
 
 
 def channel_weights(layer: Layer) -> npt.NDArray[np.int8]:
-    """The weights as (K, weights of one output channel)."""
+    """Return the weights as (K, weights of one output channel)."""
     if layer.op == "depthwise_conv2d":
         return np.moveaxis(layer.weights, 3, 0).reshape(layer.weights.shape[3], -1)
     return layer.weights.reshape(layer.weights.shape[0], -1)
@@ -258,21 +263,22 @@ def _check_weight_bits(layer: Layer, bits: npt.NDArray[np.int8]) -> None:
 
 
 def placeholder(shape: Iterable[int]) -> npt.NDArray[np.int8]:
-    """An int8 tensor of that shape that takes no memory: the input of a node's layer."""
+    """Return an int8 tensor of that shape that takes no memory: the input of a node's layer."""
     return np.broadcast_to(np.int8(0), tuple(shape))
 
 
 def replace_nodes(network: Network, changes: Mapping[str, Node], name: str | None = None) -> Network:
-    """The network with some nodes exchanged, by name."""
+    """Return the network with some nodes exchanged, by name."""
     nodes = tuple(changes.get(node.name, node) for node in network.nodes)
     return replace(network, nodes=nodes, name=name or network.name)
 
 
 # ------------------------------------------------------------------------------------------------- execution
 def check_input(network: Network, inputs: Array) -> Array:
-    """The inputs with a batch axis, checked.
+    """Return the inputs with a batch axis, checked.
 
-    Raises: ShapeError for another shape or element type.
+    Raises:
+        ShapeError: another shape or element type.
     """
     wanted = network.input
     batch = np.asarray(inputs)
@@ -298,8 +304,11 @@ def run_node(node: Node, sources: Sequence[Array], source: Tensor, a_bits: Array
         a_bits: width of the activations that a weighted operator's multipliers see: one number, or one for
             each output channel, (K,), where the channels are on different units.
 
-    Returns: (N, ...) of node.output.
-    Raises: ArithmeticRangeError where an accumulator could leave int32.
+    Returns:
+        (N, ...) of node.output.
+
+    Raises:
+        ArithmeticRangeError: an accumulator could leave int32.
     """
     if node.op == "reshape":
         return sources[0].reshape(len(sources[0]), *node.output.shape)
@@ -336,7 +345,7 @@ def _run_layer(layer: Layer, sources: Sequence[Array], a_bits: int) -> Array:
 def run_network(
     network: Network, inputs: Array, a_bits: Mapping[str, Array | int] | None = None
 ) -> dict[str, Array]:
-    """The golden model of the network: every tensor, exactly.
+    """Run the golden model of the network: every tensor, exactly.
 
     Args:
         network: the network.
@@ -345,8 +354,12 @@ def run_network(
 
     Beyond the result, the memory it needs does not depend on N.
 
-    Returns: every tensor by name, (N, ...), the input first.
-    Raises: ShapeError for another input, ArithmeticRangeError where an accumulator could leave int32.
+    Returns:
+        Every tensor by name, (N, ...), the input first.
+
+    Raises:
+        ShapeError: another input.
+        ArithmeticRangeError: an accumulator could leave int32.
     """
     batch = check_input(network, inputs)
     step = max(1, _WORKING_VALUES // _working_values(network))
@@ -364,7 +377,7 @@ _WORKING_VALUES = 1 << 20
 
 
 def _working_values(network: Network) -> int:
-    """The most numbers that one operator works on for one input: for a convolution all its windows."""
+    """Return the most numbers that one operator works on for one input: for a convolution all its windows."""
     most = 1
     for node in network.nodes:
         values = math.prod(node.output.shape)
@@ -375,7 +388,7 @@ def _working_values(network: Network) -> int:
 
 
 def _run_batch(network: Network, batch: Array, widths: Mapping[str, Array | int]) -> dict[str, Array]:
-    """`run_network` on a few inputs."""
+    """Run a network on a few inputs; see `run_network`."""
     tensors = network.tensors
     values = {network.input_name: batch}
     for node in network.nodes:

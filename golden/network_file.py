@@ -30,9 +30,10 @@ _TENSORS = ("input", "input2", "expected")
 
 
 def save_network(network: Network, path: str | Path) -> None:
-    """Writes a network file, atomically.
+    """Write a network file, whole or not at all.
 
-    Raises: LayerFileError where it cannot be written.
+    Raises:
+        LayerFileError: it cannot be written.
     """
     arrays: dict[str, Array] = {}
     nodes = []
@@ -84,9 +85,11 @@ def _tensor(entry: Any) -> Tensor:
 
 
 def load_network(path: str | Path) -> Network:
-    """Reads and checks a network file.
+    """Read and check a network file.
 
-    Raises: NetworkError, LayerFileError, one message that names the file, the node, and what is wrong.
+    Raises:
+        NetworkError: the file is no valid network; the message names the file, the node and the fault.
+        LayerFileError: the file is missing or no `.npz`.
     """
     path = Path(path)
     arrays = read_npz(path)

@@ -11,9 +11,10 @@ READERS = {".tflite": load_tflite, ".npz": load_network}
 
 
 def load_model(path: str | Path) -> Network:
-    """Reads a model by its file name's ending.
+    """Read a model by its file name's ending.
 
-    Raises: ModelFileError for another ending; see `load_tflite` and `load_network`.
+    Raises:
+        ModelFileError: another ending; see `load_tflite` and `load_network`.
     """
     path = Path(path)
     if path.suffix not in READERS:

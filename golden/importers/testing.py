@@ -59,7 +59,7 @@ class Builder:
         data: npt.NDArray[Any] | None = None,
         axis: int = 0,
     ) -> int:
-        """Adds a tensor, constant where it has data; returns its index."""
+        """Add a tensor, constant where it has data; return its index."""
         tensor = schema.TensorT()
         tensor.name = f"tensor{len(self.tensors)}"
         tensor.shape = list(shape)
@@ -80,12 +80,12 @@ class Builder:
         return len(self.tensors) - 1
 
     def constant(self, values: Any, dtype: str = "int32") -> int:
-        """Adds a constant without quantisation."""
+        """Add a constant without quantisation."""
         array = np.asarray(values, dtype)
         return self.tensor(array.shape, dtype, data=array)
 
     def operator(self, name: str, inputs: Sequence[int], output: int, **options: Any) -> None:
-        """Adds an operator by its name in the schema; options by their names in the object API."""
+        """Add an operator by its name in the schema; options by their names in the object API."""
         code = schema.OperatorCodeT()
         code.builtinCode = getattr(schema.BuiltinOperator, name)
         code.deprecatedBuiltinCode = min(code.builtinCode, 127)
@@ -104,7 +104,7 @@ class Builder:
         self.operators.append(operator)
 
     def build(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
-        """The model as the bytes of a `.tflite` file."""
+        """Return the model as the bytes of a `.tflite` file."""
         graph = schema.SubGraphT()
         graph.tensors, graph.operators = self.tensors, self.operators
         graph.inputs, graph.outputs, graph.name = list(inputs), list(outputs), "main"
@@ -117,7 +117,7 @@ class Builder:
 
 
 def interpreter(model: bytes | str, preserve: bool = False) -> Any:
-    """TensorFlow Lite's interpreter on one thread with the reference kernels, tensors allocated."""
+    """Return TensorFlow Lite's interpreter on one thread with the reference kernels, tensors allocated."""
     runtime: Any = pytest.importorskip("ai_edge_litert.interpreter")
     source = {"model_content": model} if isinstance(model, bytes) else {"model_path": model}
     made = runtime.Interpreter(
@@ -131,7 +131,7 @@ def interpreter(model: bytes | str, preserve: bool = False) -> Any:
 
 
 def invoke(made: Any, batch: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The interpreter's output for every input of (N, ...), one at a time: (N, ...)."""
+    """Return the interpreter's output for every input of (N, ...), one at a time: (N, ...)."""
     source, result = made.get_input_details()[0]["index"], made.get_output_details()[0]["index"]
     outputs = []
     for item in batch:
@@ -174,12 +174,12 @@ class Case:
         return self
 
     def output(self, shape: Sequence[int], keep: bool = False) -> int:
-        """A new activation, with the quantisation of the present one or a random one."""
+        """Return a new activation, with the quantisation of the present one or a random one."""
         scale, zero_point = self.quantisation if keep else (0.05, int(self.rng.integers(-100, 100)))
         return self.builder.tensor(shape, scale=float(np.float32(scale)), zero_point=zero_point)
 
     def weights(self, shape: Sequence[int], axis: int, per_tensor: bool, taps: int) -> int:
-        """Random weights whose accumulators spread over the outputs' int8."""
+        """Return random weights whose accumulators spread over the outputs' int8."""
         channels = 1 if per_tensor else shape[axis]
         scale = 40 * 0.05 / (self.quantisation[0] * 74 * 74 * math.sqrt(taps))
         return self.builder.tensor(
@@ -188,7 +188,7 @@ class Case:
         )  # fmt: skip
 
     def bias(self, channels: int, scale: float = 1.0) -> int:
-        """Random biases."""
+        """Return random biases."""
         values = self.rng.integers(-20000, 20000, channels)
         return self.builder.tensor((channels,), "int32", scale, data=values)
 
@@ -204,7 +204,7 @@ class Case:
         per_tensor: bool = False,
         with_bias: bool = True,
     ) -> "Case":
-        """CONV_2D, or DEPTHWISE_CONV_2D where there is a multiplier."""
+        """Append CONV_2D, or DEPTHWISE_CONV_2D where there is a multiplier."""
         _, height, width, channels = self.shape
         outputs = multiplier * channels if multiplier else outputs
         size = [
@@ -232,7 +232,7 @@ class Case:
         activation: int = 0,
         keep: bool = False,
     ) -> "Case":
-        """FULLY_CONNECTED; bias "yes", "no" (two inputs) or "none" (left out as -1)."""
+        """Append FULLY_CONNECTED; bias "yes", "no" (two inputs) or "none" (left out as -1)."""
         columns = self.shape[-1] if keep else math.prod(self.shape)
         weights = self.weights((outputs, columns), 0, per_tensor, columns)
         product = self.quantisation[0] * float(self.builder.tensors[weights].quantization.scale[0])
@@ -251,7 +251,7 @@ class Case:
         padding: str,
         activation: int = 0,
     ) -> "Case":
-        """AVERAGE_POOL_2D or MAX_POOL_2D."""
+        """Append AVERAGE_POOL_2D or MAX_POOL_2D."""
         size = [
             -(-pixels // step) if padding == "SAME" else -(-(pixels - taps + 1) // step)
             for pixels, taps, step in zip(self.shape[1:3], kernel, stride, strict=True)
@@ -263,7 +263,7 @@ class Case:
         )  # fmt: skip
 
     def pad(self, top: int, bottom: int, left: int, right: int, value: int | None = None) -> "Case":
-        """PAD, or PADV2 where a value is given."""
+        """Append PAD, or PADV2 where a value is given."""
         _, height, width, channels = self.shape
         output = self.output((1, height + top + bottom, width + left + right, channels), keep=True)
         more = [self.builder.constant([[0, 0], [top, bottom], [left, right], [0, 0]])]
@@ -275,7 +275,7 @@ class Case:
     def mean(
         self, keep_dims: bool, quantisation: tuple[float, int] | None, axes: Sequence[int] = (1, 2)
     ) -> "Case":
-        """MEAN over height and width; None keeps the quantisation."""
+        """Append MEAN over height and width; None keeps the quantisation."""
         channels = self.shape[-1]
         scale, zero_point = quantisation or self.quantisation
         output = self.builder.tensor(
@@ -284,11 +284,11 @@ class Case:
         return self.then("MEAN", output, self.builder.constant(axes), keepDims=keep_dims)
 
     def softmax(self, beta: float = 1.0) -> "Case":
-        """SOFTMAX."""
+        """Append SOFTMAX."""
         return self.then("SOFTMAX", self.builder.tensor(self.shape, "int8", 1 / 256, -128), beta=beta)
 
     def build(self) -> bytes:
-        """The model that ends here."""
+        """Return the model that ends here."""
         return self.builder.build([self.input], [self.tensor])
 
 
@@ -299,7 +299,7 @@ def imported(content: bytes, folder: Path) -> Network:
 
 
 def check(case: Case, folder: Path, count: int = 8) -> Network:
-    """The imported network makes what the interpreter makes, on random inputs of full and of small range."""
+    """Check that the imported network makes what the interpreter makes, on wide and on narrow inputs."""
     content = case.build()
     network = imported(content, folder)
     rng = case.rng

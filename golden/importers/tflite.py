@@ -19,11 +19,11 @@ from golden.network import Network
 
 
 def load_tflite(path: str | Path) -> Network:
-    """Reads an int8 `.tflite` model.
+    """Read an int8 `.tflite` model.
 
-    Raises: UnsupportedError for a model that is valid but not supported, naming the operator and what is
-        supported; ModelFileError for a file that is missing, damaged or contradicts itself. Both name the
-        file.
+    Raises:
+        UnsupportedError: a model that is valid but not supported, naming the operator and what is supported.
+        ModelFileError: a file that is missing, damaged or contradicts itself. Both name the file.
     """
     path = Path(path)
     content = read_content(path)

@@ -26,7 +26,7 @@ Array: TypeAlias = npt.NDArray[Any]
 
 
 def clamp(activation: int, output: Tensor) -> dict[str, int]:
-    """act_min and act_max of a fused activation, computed in float32 as TensorFlow Lite does."""
+    """Return act_min and act_max of a fused activation, computed in float32 as TensorFlow Lite does."""
 
     def quantized(real: float) -> int:
         with np.errstate(over="ignore"):
@@ -67,7 +67,7 @@ def positive_pair(values: Sequence[int], name: str) -> tuple[int, int]:
 def window_padding(
     scheme: int, size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
 ) -> Padding:
-    """(top, bottom, left, right) of the scheme SAME or VALID; an odd pixel is at the bottom and right."""
+    """Return (top, bottom, left, right) of the scheme SAME or VALID; an odd pixel is at bottom and right."""
     if scheme == tflite.Padding.VALID:
         return 0, 0, 0, 0
     if scheme != tflite.Padding.SAME:
@@ -81,7 +81,7 @@ def window_padding(
 
 
 def weight_scales_of(weights: FileTensor, channels: int, axis: int) -> npt.NDArray[np.float64]:
-    """The (K,) scales of weights, which must be symmetric."""
+    """Return the (K,) scales of weights, which must be symmetric."""
     if weights.zero_points.any():
         raise UnsupportedError(f"weights (tensor {weights.index}) with a zero point; supported is 0")
     if weights.scales.size == 1:
@@ -97,7 +97,7 @@ def weight_scales_of(weights: FileTensor, channels: int, axis: int) -> npt.NDArr
 def requantization(
     factors: Array, source: Tensor, output: Tensor, reach: npt.NDArray[np.int64] | None = None
 ) -> dict[str, Any]:
-    """Multipliers, shifts and zero points for (K,) factors; equal factors are converted once.
+    """Return multipliers, shifts and zero points for (K,) factors; equal factors are converted once.
 
     With `reach`, (K,), they are for a single rounding, exact for all accumulators from -reach to reach.
     """
@@ -117,12 +117,13 @@ def requantization(
 
 
 def rounded_once(factor: np.float64, reach: np.int64) -> tuple[int, int]:
-    """The multiplier and shift that, rounding once, give round(x * factor) in double precision.
+    """Return the multiplier and shift that, rounding once, give round(x * factor) in double precision.
 
     They do for all integers x from -reach to reach. Results that int8 clamps anyway, whatever the zero point,
     are not compared.
 
-    Raises: UnsupportedError where neither the nearest multiplier nor its neighbours do.
+    Raises:
+        UnsupportedError: neither the nearest multiplier nor its neighbours do.
     """
     # Both are non-decreasing in x. They are equal if they are around each place where the exact one steps.
     steps = np.floor((np.arange(-256, 257) - 0.5) / factor)
@@ -139,7 +140,7 @@ def rounded_once(factor: np.float64, reach: np.int64) -> tuple[int, int]:
 
 
 def mean_constants(ratio: float, pixels: int) -> tuple[int, int]:
-    """The reference kernel's multiplier, which may lie below 2^30, and shift, for a sum over `pixels`."""
+    """Return the reference kernel's multiplier (it may lie below 2^30) and shift for a sum over `pixels`."""
     multiplier, shift = quantize_multiplier(ratio)
     drop = min(pixels.bit_length() - 1, 32, 31 + shift)
     return (multiplier << drop) // pixels, shift - drop

@@ -26,7 +26,7 @@ def _without_batch(tensor: FileTensor) -> tuple[int, ...]:
 
 
 def activation(tensor: FileTensor) -> Tensor:
-    """The tensor as the network has it."""
+    """Return the tensor as the network has it."""
     if tensor.data is not None:
         raise UnsupportedError(f"tensor {tensor.index} is constant where an activation is expected")
     if tensor.dtype == "float32":
@@ -61,9 +61,10 @@ class TfliteGraph:
         self._budget = _MAX_SHARING * size  # bytes of constants
 
     def start(self, operator: FileOperator) -> None:
-        """Checks that the operator can run now: its inputs exist, its output does not yet.
+        """Check that the operator can run now: its inputs exist, its output does not yet.
 
-        Raises: ModelFileError.
+        Raises:
+            ModelFileError: an input does not exist yet, or the output does.
         """
         for index in operator.inputs:
             if index != -1 and index not in self._names and self.file.tensor(index).data is None:
@@ -74,9 +75,10 @@ class TfliteGraph:
         self._unread[operator.output] = operator
 
     def finish(self) -> None:
-        """Checks that everything that was made is used, and the last node makes the output.
+        """Check that everything that was made is used, and the last node makes the output.
 
-        Raises: ModelFileError, UnsupportedError.
+        Raises:
+            UnsupportedError: something is not read, or the output is padded or the input.
         """
         if self.file.output in self._pads:
             raise UnsupportedError("the network's output is padded; only a convolution can absorb a PAD")
@@ -91,9 +93,11 @@ class TfliteGraph:
             raise UnsupportedError("the network's output is its input, or read again inside the network")
 
     def source(self, operator: FileOperator, position: int = 0) -> tuple[str, Tensor]:
-        """Name and tensor of an input that another operator makes.
+        """Return name and tensor of an input that another operator makes.
 
-        Raises: ModelFileError where there is none, UnsupportedError where it is constant or padded.
+        Raises:
+            ModelFileError: there is none.
+            UnsupportedError: it is constant or padded.
         """
         if position >= len(operator.inputs):
             raise ModelFileError(f"has {len(operator.inputs)} inputs; input {position} is missing")
@@ -104,7 +108,7 @@ class TfliteGraph:
         return self._names[index], tensor
 
     def padded_source(self, operator: FileOperator) -> tuple[str, Tensor, Padding]:
-        """Name and tensor of the first input, and the (top, bottom, left, right) that PADs add to it."""
+        """Return name and tensor of the first input, and (top, bottom, left, right) that PADs add to it."""
         index = operator.inputs[0] if operator.inputs else -1
         if index not in self._pads:
             return *self.source(operator), (0, 0, 0, 0)
@@ -112,7 +116,7 @@ class TfliteGraph:
         return self._names[origin], activation(self.file.tensor(origin)), padding
 
     def pad(self, operator: FileOperator, padding: Padding) -> None:
-        """Notes that the operator's output is its input with padding, on top of what its input has."""
+        """Note that the operator's output is its input with padding, on top of what its input has."""
         index = operator.inputs[0]
         origin, before = self._pads.get(index, (index, (0, 0, 0, 0)))
         total = (
@@ -124,9 +128,11 @@ class TfliteGraph:
     def constant(
         self, operator: FileOperator, position: int, *dtypes: str
     ) -> tuple[FileTensor, Array] | None:
-        """A constant input, or None where the operator leaves it out.
+        """Return a constant input, or None where the operator leaves it out.
 
-        Raises: UnsupportedError, ModelFileError where it is something else.
+        Raises:
+            UnsupportedError: it is something else.
+            ModelFileError: it is something else.
         """
         if position >= len(operator.inputs) or operator.inputs[position] == -1:
             return None
@@ -138,7 +144,7 @@ class TfliteGraph:
         return tensor, values
 
     def integers(self, operator: FileOperator, position: int) -> list[int] | None:
-        """A constant input of a few integers, flattened, or None where the operator leaves it out."""
+        """Return a constant input of a few integers, flattened, or None where the operator leaves it out."""
         found = self.constant(operator, position, "int32", "int64")
         if found is None:
             return None
@@ -147,11 +153,11 @@ class TfliteGraph:
         return [int(value) for value in found[1].flatten()]
 
     def output(self, operator: FileOperator) -> Tensor:
-        """The tensor that the operator makes."""
+        """Return the tensor that the operator makes."""
         return activation(self.file.tensor(operator.output))
 
     def add(self, operator: FileOperator, node: Node) -> None:
-        """Appends the operator's node; where the file's output shape is another, a reshape follows."""
+        """Append the operator's node; where the file's output shape is another, a reshape follows."""
         self.nodes.append(node)
         name, output = node.name, self.output(operator)
         if output.shape != node.output.shape and math.prod(output.shape) == math.prod(node.output.shape):
@@ -160,7 +166,7 @@ class TfliteGraph:
         self._names[operator.output] = name
 
     def add_plain(self, operator: FileOperator, op: str, **more: Any) -> None:
-        """Appends a node without a layer that reads the operator's first input."""
+        """Append a node without a layer that reads the operator's first input."""
         name, _ = self.source(operator)
         node = Node(
             name=f"{op}_{operator.index}", op=op, inputs=(name,), output=self.output(operator), **more

@@ -54,7 +54,7 @@ def _need_int8(*tensors: Tensor) -> None:
 def _layer_node(
     operator: FileOperator, op: str, inputs: tuple[str, ...], source: Tensor, output: Tensor, **values: Any
 ) -> Node:
-    """The node of an operator of the units."""
+    """Return the node of an operator of the units."""
     name = f"{op}_{operator.index}"
     scales: npt.NDArray[np.float64] | None = values.pop("weight_scales", None)
     layer = Layer(name=name, op=op, input=placeholder(source.shape), **values)
@@ -288,7 +288,7 @@ def _softmax(graph: TfliteGraph, operator: FileOperator) -> None:
 
 # -------------------------------------------------------------------------------------------------- mean
 def _mean(graph: TfliteGraph, operator: FileOperator) -> None:
-    """The mean over height and width, as a depthwise convolution with weights of 1.
+    """Return the mean over height and width, as a depthwise convolution with weights of 1.
 
     The reference kernel does not divide: it rescales the sum of x - zero point by a multiplier into which
     1 / (H * W) went, which a depthwise convolution does as well.

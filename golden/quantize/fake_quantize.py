@@ -50,12 +50,12 @@ class Activation:
 
 
 def with_gradient(value: torch.Tensor, surrogate: torch.Tensor) -> torch.Tensor:
-    """Exactly `value`, with the gradient of `surrogate` (straight-through estimator)."""
+    """Return exactly `value`, with the gradient of `surrogate` (straight-through estimator)."""
     return value.detach() + (surrogate - surrogate.detach())
 
 
 def activation_of(tensor: Tensor, q: Int8Array, surrogate: torch.Tensor) -> Activation:
-    """The activation with the integers q, and the gradient of `surrogate` where that is within range."""
+    """Return the activation with the integers q, and the gradient of `surrogate` where it is in range."""
     low, high = ((limit - tensor.zero_point) * tensor.scale for limit in (-128, 127))
     real = torch.from_numpy(((q.astype(np.float64) - tensor.zero_point) * tensor.scale).astype(np.float32))
     return Activation(
@@ -64,7 +64,7 @@ def activation_of(tensor: Tensor, q: Int8Array, surrogate: torch.Tensor) -> Acti
 
 
 def _act_bounds(spec: FloatNode, output: Tensor) -> dict[str, Any]:
-    """The clamp of a node as act_min and act_max."""
+    """Return the clamp of a node as act_min and act_max."""
     bounds = {"act_min": -128, "act_max": 127}
     for key, limit in (("act_min", spec.low), ("act_max", spec.high)):
         if math.isfinite(limit):
@@ -85,17 +85,18 @@ class FakeQuantOperator(nn.Module):
         self.spec = replace(spec, weight=None, bias=None)
 
     def output(self, sources: Sequence[Tensor]) -> Tensor:
-        """The quantisation of the output; here the input's."""
+        """Return the quantisation of the output; here the input's."""
         return replace(sources[0], shape=self.spec.shape)
 
     def node(self, sources: Sequence[Tensor]) -> Node:
-        """The operator as a node of the integer network, from the present parameters.
+        """Return the operator as a node of the integer network, from the present parameters.
 
         Args:
             sources: the quantisation of its inputs.
 
-        Raises: ArithmeticRangeError, naming the layer, where training has made a parameter or a range
-            something that integers cannot hold.
+        Raises:
+            ArithmeticRangeError: training has made a parameter or a range something that integers cannot
+                hold; the message names the layer.
         """
         try:
             return self._make(sources)
@@ -106,7 +107,7 @@ class FakeQuantOperator(nn.Module):
         raise NotImplementedError
 
     def surrogate(self, reals: Sequence[torch.Tensor], source: Tensor | None) -> torch.Tensor:
-        """The operator in floating point, before its output is quantised: what gradients follow.
+        """Return the operator in floating point, before its output is quantised: what gradients follow.
 
         Args:
             reals: the input tensors.
@@ -115,13 +116,13 @@ class FakeQuantOperator(nn.Module):
         raise NotImplementedError
 
     def calibrate(self, surrogate: torch.Tensor) -> None:
-        """Takes a batch of outputs into the output's range; nothing where that is the input's."""
+        """Take a batch of outputs into the output's range; do nothing where that is the input's."""
 
     def follow(self, surrogate: torch.Tensor) -> None:
-        """Lets the output's range follow a training batch."""
+        """Let the output's range follow a training batch."""
 
     def forward(self, *inputs: Activation) -> Activation:
-        """Runs the operator; in training mode the output's range follows the batch first."""
+        """Run the operator; in training mode the output's range follows the batch first."""
         sources = [item.tensor for item in inputs]
         surrogate = self.surrogate([item.real for item in inputs], sources[0])
         if self.training:
@@ -131,11 +132,11 @@ class FakeQuantOperator(nn.Module):
         return activation_of(node.output, integers, surrogate)
 
     def activation_bits(self) -> npt.NDArray[np.int8] | int:
-        """The width of the activations that are multiplied; see `golden.network.run_node`."""
+        """Return the width of the activations that are multiplied; see `golden.network.run_node`."""
         return 8
 
     def _node(self, output: Tensor, **values: Any) -> Node:
-        """The node with this output, and a layer with the constants `values`."""
+        """Return the node with this output, and a layer with the constants `values`."""
         spec = self.spec
         layer = Layer(name=spec.name, op=spec.op, **values, **_act_bounds(spec, output))
         return Node(name=spec.name, op=spec.op, inputs=spec.inputs, output=output, layer=layer)
@@ -152,16 +153,16 @@ class _Requantizing(FakeQuantOperator):
         self.range = RangeObserver(method)
 
     def output(self, _sources: Sequence[Tensor]) -> Tensor:
-        """The quantisation of the present range."""
+        """Return the quantisation of the present range."""
         scale, zero_point = self.range.scale_and_zero_point()
         return Tensor(shape=self.spec.shape, scale=scale, zero_point=zero_point)
 
     def calibrate(self, surrogate: torch.Tensor) -> None:
-        """Takes a batch of outputs into the range."""
+        """Take a batch of outputs into the range."""
         self.range.calibrate(surrogate)
 
     def follow(self, surrogate: torch.Tensor) -> None:
-        """Lets the range follow a training batch."""
+        """Let the range follow a training batch."""
         self.range.follow(surrogate)
 
 
@@ -195,12 +196,14 @@ class FakeQuantWeighted(_Requantizing):
         self.set_weight_bits(weight_bits)
 
     def set_weight_bits(self, bits: Widths) -> None:
-        """Gives the weights a width and, for it, the scales with the least squared error.
+        """Give the weights a width and, for it, the scales with the least squared error.
 
         Args:
             bits: 2 to 8; one number, or one for each output channel.
 
-        Raises: UnsupportedError, ShapeError as `golden.quantize.weights.channel_widths`.
+        Raises:
+            UnsupportedError: a width outside 2 to 8.
+            ShapeError: an array of another length than K.
         """
         widths = channel_widths(bits, len(self.weight))
         rows = self.weight.detach().flatten(start_dim=1).cpu().double().numpy()
@@ -210,14 +213,14 @@ class FakeQuantWeighted(_Requantizing):
             self.log_scale.zero_()
 
     def set_a_bits(self, bits: Widths) -> None:
-        """Gives the multiplied activations a width: that of the unit that computes the output channel.
+        """Give the multiplied activations a width: that of the unit that computes the output channel.
 
         Args and raises: as `set_weight_bits`.
         """
         self.a_bits.copy_(torch.from_numpy(channel_widths(bits, len(self.weight))))
 
     def scales(self, source: Tensor | None = None) -> torch.Tensor:
-        """The real value of a weight of 1, (K,) float64 with gradients.
+        """Return the real value of a weight of 1, (K,) float64 with gradients.
 
         With the input's quantisation `source` it is at least what keeps the integer bias below 2^30.
         """
@@ -227,7 +230,7 @@ class FakeQuantWeighted(_Requantizing):
         return torch.maximum(scales, self.bias.detach().double().abs() / (source.scale * _LARGEST_BIAS))
 
     def quantized_weight(self, source: Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """The integer weights, and their scales (K,), both float64 with gradients; weight = scale * integer.
+        """Return integer weights and their scales (K,), float64 with gradients; weight = scale * integer.
 
         The gradient passes to weights inside the range, and to the scale by the rounding error of those and
         the limit of the others (Esser et al., with their factor 1 / sqrt(n * limit)).
@@ -242,7 +245,7 @@ class FakeQuantWeighted(_Requantizing):
         return with_gradient(quotients.round(), quotients), scales
 
     def surrogate(self, reals: Sequence[torch.Tensor], source: Tensor | None) -> torch.Tensor:
-        """The operator in floating point; see the base class."""
+        """Return the operator in floating point; see the base class."""
         spec = self.spec
         integers, scales = self.quantized_weight(source)
         weight = (integers * scales.reshape(-1, *[1] * (integers.ndim - 1))).float()
@@ -282,13 +285,13 @@ class FakeQuantWeighted(_Requantizing):
         )
 
     def activation_bits(self) -> npt.NDArray[np.int8]:
-        """As `set_a_bits` made it."""
+        """Return the widths, (K,), as `set_a_bits` made them."""
         bits: npt.NDArray[np.int8] = self.a_bits.cpu().numpy()
         return bits
 
 
 def _layer_weights(op: str, weights: torch.Tensor) -> Int8Array:
-    """Integer weights in the order of axes of `golden.layer`."""
+    """Return integer weights in the order of axes of `golden.layer`."""
     order = {"conv2d": (0, 2, 3, 1), "depthwise_conv2d": (1, 2, 3, 0), "fully_connected": (0, 1)}[op]
     array: Int8Array = weights.permute(order).to(torch.int8).contiguous().numpy()
     return array
@@ -298,7 +301,7 @@ class FakeQuantAdd(_Requantizing):
     """The sum of two tensors."""
 
     def surrogate(self, reals: Sequence[torch.Tensor], _source: Tensor | None) -> torch.Tensor:
-        """The operator in floating point; see the base class."""
+        """Return the operator in floating point; see the base class."""
         return self._clamp(reals[0] + reals[1])
 
     def _make(self, sources: Sequence[Tensor]) -> Node:
@@ -318,7 +321,7 @@ class FakeQuantPool(FakeQuantOperator):
     """average_pool or max_pool; the output has the input's scale and zero point."""
 
     def surrogate(self, reals: Sequence[torch.Tensor], _source: Tensor | None) -> torch.Tensor:
-        """The operator in floating point; see the base class."""
+        """Return the operator in floating point; see the base class."""
         spec = self.spec
         top, bottom, left, right = spec.padding
         assert (top, left) == (bottom, right), "PyTorch's pools pad both sides alike"
@@ -343,7 +346,7 @@ class FakeQuantReshape(FakeQuantOperator):
     """Flattening of (H, W, C), in this order."""
 
     def surrogate(self, reals: Sequence[torch.Tensor], _source: Tensor | None) -> torch.Tensor:
-        """The operator in floating point; see the base class."""
+        """Return the operator in floating point; see the base class."""
         return reals[0].movedim(1, -1).flatten(start_dim=1)
 
     def _make(self, sources: Sequence[Tensor]) -> Node:

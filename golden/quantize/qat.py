@@ -62,13 +62,14 @@ class QatNetwork(nn.Module):
         self.operators = nn.ModuleList(operators)
 
     def __iter__(self) -> Iterator[FakeQuantOperator]:
-        """The operators in the order in which they run."""
+        """Return the operators in the order in which they run."""
         return iter(cast("Iterable[FakeQuantOperator]", self.operators))
 
     def operator(self, name: str) -> FakeQuantOperator:
-        """The operator that makes the tensor `name`.
+        """Return the operator that makes the tensor `name`.
 
-        Raises: NetworkError where there is none.
+        Raises:
+            NetworkError: there is none.
         """
         for operator in self:
             if operator.spec.name == name:
@@ -77,9 +78,10 @@ class QatNetwork(nn.Module):
         raise NetworkError(f"network {self.name!r} has no layer {name!r}; it has {names}")
 
     def weighted(self, name: str) -> FakeQuantWeighted:
-        """The layer `name`, which has weights.
+        """Return the layer `name`, which has weights.
 
-        Raises: NetworkError where there is none, or it has no weights.
+        Raises:
+            NetworkError: there is none, or it has no weights.
         """
         operator = self.operator(name)
         if not isinstance(operator, FakeQuantWeighted):
@@ -87,18 +89,20 @@ class QatNetwork(nn.Module):
         return operator
 
     def freeze_ranges(self, frozen: bool = True) -> None:
-        """Stops the activation ranges from following the batches in training mode, or lets them again."""
+        """Stop the activation ranges from following the batches in training mode, or let them again."""
         for module in self.modules():
             if isinstance(module, RangeObserver):
                 module.frozen = frozen
 
     def activations(self, x: torch.Tensor) -> dict[str, Activation]:
-        """Runs the network; every tensor by name, the input first.
+        """Run the network; return every tensor by name, the input first.
 
         Args:
             x: real values, (N, C, H, W) or (N, C).
 
-        Raises: ShapeError for another input; ArithmeticRangeError where an accumulator could leave int32.
+        Raises:
+            ShapeError: another input.
+            ArithmeticRangeError: an accumulator could leave int32.
         """
         values = {self.input_name: activation_of(self.input, _quantize(x, self.input), x)}
         for operator in self:
@@ -107,17 +111,17 @@ class QatNetwork(nn.Module):
         return values
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The output's real values, float32, (N, C, H, W) or (N, C); see `activations`."""
+        """Return the output's real values, float32, (N, C, H, W) or (N, C); see `activations`."""
         return list(self.activations(x).values())[-1].real
 
     def integers(self, x: torch.Tensor) -> dict[str, Int8Array]:
-        """Every tensor as `golden.network.run_network` gives it. See `activations`."""
+        """Return every tensor as `golden.network.run_network` gives it. See `activations`."""
         with torch.no_grad():
             return {name: value.q for name, value in self.activations(x).items()}
 
 
 def _quantize(x: torch.Tensor, tensor: Tensor) -> Int8Array:
-    """Real values, channels first, as the int8 values of `tensor`, channels last."""
+    """Return real values, channels first, as the int8 values of `tensor`, channels last."""
     wanted = (tensor.shape[-1], *tensor.shape[:-1])
     if not x.is_floating_point() or tuple(x.shape[1:]) != wanted or not len(x):
         raise ShapeError(f"the network reads floating-point (N, {wanted}), not {x.dtype} {tuple(x.shape)}")
@@ -126,14 +130,18 @@ def _quantize(x: torch.Tensor, tensor: Tensor) -> Int8Array:
 
 
 def quantize_input(network: Network, x: torch.Tensor) -> Int8Array:
-    """Real values as the network reads them.
+    """Return real values as the network reads them.
 
     Args:
         network: gives the input's scale and zero point.
         x: (N, C, H, W) or (N, C), floating point.
 
-    Returns: (N, H, W, C) or (N, C) int8.
-    Raises: ShapeError for another shape or type, ArithmeticRangeError for values that are not finite.
+    Returns:
+        (N, H, W, C) or (N, C) int8.
+
+    Raises:
+        ShapeError: another shape or type.
+        ArithmeticRangeError: values that are not finite.
     """
     return _quantize(x, network.input)
 
@@ -149,7 +157,7 @@ def prepare_qat(
     input_scale: float | None = None,
     input_zero_point: int = 0,
 ) -> QatNetwork:
-    """Makes a network for quantisation-aware training from a trained float module, which stays as it is.
+    """Make a network for quantisation-aware training from a trained float module, which stays as it is.
 
     Batch normalisation is folded in with its running statistics, weights get the scales with the least
     squared error, and the activations' ranges are measured on the data, with these weights.
@@ -163,8 +171,13 @@ def prepare_qat(
         ranges: how activation ranges are chosen; see `golden.quantize.ranges.measure`.
         input_scale, input_zero_point: quantisation of the input; measured where no scale is given.
 
-    Returns: the network, in training mode, on the CPU.
-    Raises: UnsupportedError, NetworkError as `trace.trace`, ShapeError; messages name the layer.
+    Returns:
+        The network, in training mode, on the CPU.
+
+    Raises:
+        UnsupportedError: the module has something that `trace.trace` does not support.
+        NetworkError: the module cannot be traced, or there are no data.
+        ShapeError: batches or widths do not fit; the message names the layer.
     """
     data = _images(batches)
     first = next(data, None)
@@ -189,7 +202,7 @@ def prepare_qat(
 
 
 def _images(batches: Batches) -> Iterator[torch.Tensor]:
-    """The input tensors of calibration batches, on the CPU."""
+    """Return the input tensors of calibration batches, on the CPU."""
     for batch in [batches] if isinstance(batches, torch.Tensor) else batches:
         images = batch[0] if isinstance(batch, (tuple, list)) else batch
         if not isinstance(images, torch.Tensor):
@@ -207,7 +220,7 @@ def _chain(first: torch.Tensor, rest: Iterator[torch.Tensor]) -> Iterator[torch.
 
 
 def _calibrate(operators: Iterable[FakeQuantOperator], input_name: str, batch: torch.Tensor) -> None:
-    """Runs a batch with quantised weights and float activations, and takes in its ranges."""
+    """Run a batch with quantised weights and float activations, and take in its ranges."""
     values = {input_name: batch}
     with torch.no_grad():
         for operator in operators:
@@ -217,10 +230,11 @@ def _calibrate(operators: Iterable[FakeQuantOperator], input_name: str, batch: t
 
 
 def convert(qat: QatNetwork) -> Network:
-    """The integer network of the present parameters: what the forward pass computes.
+    """Return the integer network of the present parameters: what the forward pass computes.
 
-    Raises: ArithmeticRangeError, naming the layer, where training has made a parameter or a range something
-        that integers cannot hold.
+    Raises:
+        ArithmeticRangeError: training has made a parameter or a range something that integers cannot hold;
+            the message names the layer.
     """
     tensors = {qat.input_name: qat.input}
     nodes = []

@@ -19,14 +19,15 @@ from golden.quantize.traced_operators import FUNCTIONS, METHODS, MODULES
 
 
 def trace(model: nn.Module, example: Tensor) -> FloatGraph:
-    """The graph of a trained float module, which stays as it is.
+    """Return the graph of a trained float module, which stays as it is.
 
     Args:
         model: the module; it takes one tensor, (N, C, H, W) or (N, C), and returns one.
         example: such a tensor; its shape counts, and the module is run on it once.
 
-    Raises: UnsupportedError, naming the module's path or the function, for anything outside `SUPPORTED`;
-        NetworkError where the module cannot be traced, run, or does nothing.
+    Raises:
+        UnsupportedError: something is outside `SUPPORTED`; the message has the module's path or the function.
+        NetworkError: the module cannot be traced, run, or does nothing.
     """
     if example.ndim not in (2, 4) or not example.is_floating_point():
         raise UnsupportedError(
@@ -71,7 +72,7 @@ class _Shapes(fx.Interpreter):
         self.sizes: dict[fx.Node, Any] = {}
 
     def run_node(self, n: fx.Node) -> Any:
-        """Runs one node; see the class."""
+        """Run one node; see the class."""
         result = super().run_node(n)
         if isinstance(result, Tensor):
             self.shapes[n] = tuple(result.shape)

@@ -28,7 +28,7 @@ def _weighted_parameters(
 
 
 def conv2d(graph: GraphBuilder, node: fx.Node, module: nn.Conv2d) -> None:
-    """A plain or a depthwise convolution."""
+    """Append a plain or a depthwise convolution."""
     source = graph.input_of(node)
     graph.image(node, source)
     if module.groups == 1:
@@ -63,7 +63,7 @@ def conv2d(graph: GraphBuilder, node: fx.Node, module: nn.Conv2d) -> None:
 
 
 def linear(graph: GraphBuilder, node: fx.Node, module: nn.Linear) -> None:
-    """A fully connected layer; the columns of its weights follow the flattened image."""
+    """Append a fully connected layer; the columns of its weights follow the flattened image."""
     source = graph.input_of(node)
     graph.check_no_padding(source, graph.where(node))
     if len(graph.shapes[source]) != 2:
@@ -76,7 +76,7 @@ def linear(graph: GraphBuilder, node: fx.Node, module: nn.Linear) -> None:
 
 
 def batch_norm(graph: GraphBuilder, node: fx.Node, module: nn.BatchNorm2d) -> None:
-    """Folds a normalisation with its running statistics into the layer before it."""
+    """Fold a normalisation with its running statistics into the layer before it."""
     source = graph.input_of(node)
     ops = ("conv2d", "depthwise_conv2d", "fully_connected")
     producer = graph.fusable(node, source, ops, "batch normalisation")
@@ -97,7 +97,7 @@ def batch_norm(graph: GraphBuilder, node: fx.Node, module: nn.BatchNorm2d) -> No
 
 # --------------------------------------------------------------------------------- operators without weights
 def relu(graph: GraphBuilder, node: fx.Node, module: nn.Module | None, high: float = math.inf) -> None:
-    """Makes a rectifier the clamp of the operator before it."""
+    """Make a rectifier the clamp of the operator before it."""
     if module is None and node.op == "call_function":
         graph.arguments(node, inplace=False)
     ops = ("conv2d", "depthwise_conv2d", "fully_connected", "add", "average_pool", "max_pool")
@@ -107,12 +107,12 @@ def relu(graph: GraphBuilder, node: fx.Node, module: nn.Module | None, high: flo
 
 
 def relu6(graph: GraphBuilder, node: fx.Node, module: nn.Module | None) -> None:
-    """As `relu`, with 6 as the largest value."""
+    """Do as `relu`, with 6 as the largest value."""
     relu(graph, node, module, 6.0)
 
 
 def add(graph: GraphBuilder, node: fx.Node, _module: None) -> None:
-    """The sum of two tensors of one shape."""
+    """Append the sum of two tensors of one shape."""
     scale = graph.arguments(node, other=None, alpha=1)
     first, second = graph.input_of(node), scale["other"]
     if not isinstance(second, fx.Node) or second not in graph.sources or scale["alpha"] != 1:
@@ -155,7 +155,7 @@ def _pool(
 
 
 def max_pool(graph: GraphBuilder, node: fx.Node, module: nn.MaxPool2d | None) -> None:
-    """The maximum under a window."""
+    """Append the maximum under a window."""
     names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
     if module is None:
         defaults = (None, None, 0, 1, False, False)
@@ -176,7 +176,7 @@ def max_pool(graph: GraphBuilder, node: fx.Node, module: nn.MaxPool2d | None) ->
 
 
 def average_pool(graph: GraphBuilder, node: fx.Node, module: nn.AvgPool2d | None) -> None:
-    """The mean under a window, without padding or with padding that does not count."""
+    """Append the mean under a window, without padding or with padding that does not count."""
     names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
     if module is None:
         defaults = (None, None, 0, False, True, None)
@@ -196,7 +196,7 @@ def average_pool(graph: GraphBuilder, node: fx.Node, module: nn.AvgPool2d | None
 
 
 def adaptive_average_pool(graph: GraphBuilder, node: fx.Node, module: nn.AdaptiveAvgPool2d | None) -> None:
-    """The mean to a given output size that divides the image's."""
+    """Append the mean to a given output size that divides the image's."""
     source = graph.input_of(node)
     size = graph.image(node, source)
     given = graph.arguments(node, output_size=None) if module is None else vars(module)
@@ -212,7 +212,7 @@ def adaptive_average_pool(graph: GraphBuilder, node: fx.Node, module: nn.Adaptiv
 
 
 def mean(graph: GraphBuilder, node: fx.Node, _module: None) -> None:
-    """The mean over height and width: a pool, and a reshape where the axes are dropped."""
+    """Append the mean over height and width: a pool, and a reshape where the axes are dropped."""
     source = graph.input_of(node)
     size = graph.image(node, source)
     values = graph.arguments(node, dim=None, keepdim=False, dtype=None)
@@ -237,7 +237,7 @@ def mean(graph: GraphBuilder, node: fx.Node, _module: None) -> None:
 
 
 def reshape(graph: GraphBuilder, node: fx.Node, _module: nn.Module | None) -> None:
-    """Flattening of an image, or a reshape that changes nothing."""
+    """Append the flattening of an image, or pass on a reshape that changes nothing."""
     source = graph.input_of(node)
     graph.check_no_padding(source, graph.where(node))
     before, after = graph.shapes[source], graph.shapes[node]
@@ -253,7 +253,7 @@ def reshape(graph: GraphBuilder, node: fx.Node, _module: nn.Module | None) -> No
 
 
 def pad(graph: GraphBuilder, node: fx.Node, module: nn.ZeroPad2d | None) -> None:
-    """Zeros around an image, for the convolution that reads them."""
+    """Note zeros around an image, for the convolution that reads them."""
     source = graph.input_of(node)
     graph.image(node, source)
     if module is not None:
@@ -272,14 +272,14 @@ def pad(graph: GraphBuilder, node: fx.Node, module: nn.ZeroPad2d | None) -> None
 
 
 def dropout(graph: GraphBuilder, node: fx.Node, _module: None) -> None:
-    """The function; its default is to drop in evaluation too."""
+    """Pass on what the function reads; its default is to drop in evaluation too, which is refused."""
     if graph.arguments(node, p=0.5, training=True, inplace=False)["training"]:
         raise graph.refuse(node, "it drops in evaluation mode too; give training=self.training")
     drop(graph, node, None)
 
 
 def drop(graph: GraphBuilder, node: fx.Node, _module: nn.Module | None) -> None:
-    """Something that does nothing in evaluation mode."""
+    """Pass on what something reads that does nothing in evaluation mode."""
     source = graph.input_of(node)
     graph.sources[node] = graph.sources[source]
     if source in graph.pads:
