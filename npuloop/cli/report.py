@@ -27,9 +27,11 @@ from mapping.cost.model import PAIR, CostModel
 from mapping.cost.real_networks import real_networks
 from mapping.cost.shapes import Shape, load_shapes
 from mapping.cost.tables import FOLDER
-from mapping.report.cycle_plots import signed
-from mapping.report.cycles import GET_ZIGZAG, METHODS, OURS, Estimate, KnownEstimates, estimates, gather, page
+from mapping.report.cycle_numbers import gather
+from mapping.report.cycles import page
 from mapping.report.energy import gather_energy
+from mapping.report.estimates import GET_ZIGZAG, METHODS, OURS, Estimate, KnownEstimates, estimates
+from mapping.report.style import signed
 from mapping.run.layers import pair_of
 from npuloop.cli.console import Setting, StoreFile, Tasks, Unit, Workers, console, progress
 

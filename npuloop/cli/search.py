@@ -18,7 +18,8 @@ from rich.table import Table
 
 from common.errors import UnsupportedError
 from common.workers import Workers as Pool
-from mapping.report import search as report
+from mapping.report.search import write_report
+from mapping.report.search_study import load_study
 from mapping.search.objectives import OBJECTIVES, PJ_PER_UJ, objective_of
 from mapping.search.study import HEURISTICS, LAYERWISE, RANDOM, Folder, Plan, Point, run_study
 from mapping.search.training import Recipe
@@ -96,8 +97,8 @@ def map_network(
     pool = Pool(workers, scheduler, preload=("mapping.search.study",))
     with progress() as bar, pool, following(Folder(out).log, bar):
         points = run_study(plan, out, pool.run, Tasks(bar), command)
-    document = report.load_study(out / "study.json")
-    report.write_report(document, out / "report.html")
+    document = load_study(out / "study.json")
+    write_report(document, out / "report.html")
     console.print(point_table(points, f"{model} on {data}"))
     exact = sum(point.exact_in_rtl for point in points)
     error = max(abs(point.predicted_cycles / point.measured_cycles - 1) for point in points)

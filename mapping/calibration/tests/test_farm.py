@@ -17,7 +17,7 @@ import pytest
 from common import workers as working
 from common.errors import NpuloopError
 from common.paths import ROOT
-from common.tests.test_workers import NOTES, alive, eventually
+from common.testing import NOTES, alive, eventually
 from common.workers import WorkersError
 from hw.system import System
 from mapping.calibration import farm as farming

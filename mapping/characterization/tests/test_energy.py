@@ -65,7 +65,7 @@ from mapping.energy.features import (
     unpack,
 )
 from mapping.energy.tables import EnergyTable, energy_path, save_energy_table
-from mapping.energy.tests.test_tables import synthetic
+from mapping.energy.testing import synthetic
 from npuloop.cli.gates import ENERGY_UNITS
 from npuloop.cli.main import app
 

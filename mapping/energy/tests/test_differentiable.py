@@ -15,7 +15,7 @@ from mapping.cost.shapes import Shape
 from mapping.energy.differentiable import LayerEnergies
 from mapping.energy.events import events
 from mapping.energy.model import EnergyModel
-from mapping.energy.tests.test_tables import STATISTICS, synthetic, write_tables
+from mapping.energy.testing import STATISTICS, synthetic, write_tables
 
 CONFIG = System()
 UNITS = ("npu8", "npu_lb")

@@ -24,7 +24,7 @@ from mapping.energy.tables import (
     energy_path,
     save_energy_table,
 )
-from mapping.energy.tests.test_tables import FEATURES, STATISTICS, synthetic, write_tables
+from mapping.energy.testing import FEATURES, STATISTICS, synthetic, write_tables
 from mapping.search.costs import NetworkCosts
 
 CONFIG = System()

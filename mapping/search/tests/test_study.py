@@ -15,8 +15,9 @@ from golden.quantize.qat import quantize_input
 from hw.system import System
 from mapping.compiler.assignment import load_assignment
 from mapping.cost.tables import TableError
-from mapping.energy.tests.test_tables import write_tables
-from mapping.report import search as report
+from mapping.energy.testing import write_tables
+from mapping.report.search import write_report
+from mapping.report.search_study import load_study
 from mapping.run.networks import compile_network, run_inputs
 from mapping.search import mappings, objectives, study, training
 from mapping.search.costs import MapError
@@ -246,9 +247,9 @@ def test_a_study_of_energy_meets_its_target_and_measures_it(
     with (tmp_path / "out" / "pareto.csv").open() as file:
         (row, _) = csv.DictReader(file)
     assert row["energy_pj"] == f"{searched.energy_pj:.0f}"
-    document = report.load_study(tmp_path / "out")
+    document = load_study(tmp_path / "out")
     assert document["study"]["objective"] == "energy"
-    report.write_report(document, tmp_path / "report.html")
+    write_report(document, tmp_path / "report.html")
     assert "<h2>Energy</h2>" in (tmp_path / "report.html").read_text()
 
 

@@ -111,7 +111,7 @@ def calibrated(folder: Path, unit: str = "npu8", budget: int = BUDGET) -> Path:
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from mapping.tests import test_cli_cost as tests
+from npuloop.cli.tests import test_cost as tests
 tests.make_small(setattr)
 folder, kills = Path(sys.argv[1]), [int(value) for value in sys.argv[2:]]
 write = os.write

@@ -15,7 +15,7 @@ from hw.system import NPU8, System
 from mapping.cost.shapes import Shape
 from mapping.energy.model import EnergyModel
 from mapping.energy.tables import COEFFICIENTS, GROUPS
-from mapping.energy.tests.test_tables import write_tables
+from mapping.energy.testing import write_tables
 from mapping.report.energy_console import energy_model, energy_report, energy_table, scale_of, summary
 from mapping.run.random_networks import random_network
 from npuloop.cli import cost as cli_cost, networks as cli_networks

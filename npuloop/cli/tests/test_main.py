@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,17 +12,7 @@ import pytest
 from golden.layer import Layer, layer_to_arrays, load_layer, run_layer, save_layer, write_npz
 from hw.system import NPU8, NPU_LB
 from mapping.run.random_layers import random_layer
-
-COMMAND = Path(sys.executable).parent / "npuloop"
-
-
-def npuloop(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the installed command from an environment without an activated shell."""
-    env = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
-    env["PATH"] = "/usr/local/bin:/usr/bin:/bin"
-    return subprocess.run(
-        [str(COMMAND), *map(str, arguments)], capture_output=True, text=True, env=env, cwd=cwd, check=False
-    )
+from npuloop.cli.testing import npuloop
 
 
 @pytest.fixture
