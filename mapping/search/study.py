@@ -26,7 +26,8 @@ import torch
 
 from common.errors import NpuloopError
 from common.files import write_atomically, write_json
-from golden.network import Network, run_network, save_network
+from golden.network import Network, run_network
+from golden.network_file import save_network
 from golden.quantize.export import export
 from golden.quantize.qat import QatNetwork, quantize_input
 from hw.memory import MemoryModel

@@ -85,7 +85,7 @@ def test_whole_layer_mappings_do_not_split_layers(made: tuple[Path, list[Point]]
 
 
 def test_the_table_of_points_has_the_columns_and_its_files_run_again(made: tuple[Path, list[Point]]) -> None:
-    from golden.network import load_network
+    from golden.network_file import load_network
 
     folder, points = made
     with (folder / "pareto.csv").open() as file:
