@@ -133,7 +133,8 @@ def random_state(
         tolerance: how far it may be off, relative.
         budget: cost evaluations that may be made.
 
-    Returns: the first mapping within the tolerance, or the nearest that was priced.
+    Returns:
+        The first mapping within the tolerance, or the nearest that was priced.
 
     Raises:
         NpuloopError: see `NetworkCosts.cost`.

@@ -62,7 +62,8 @@ class DataSet:
         augment: makes a training batch from a training batch, of the same shape and type, with random
             numbers from the generator only; None: training batches stay as they are.
 
-    Raises: DataError, naming the data set and the remedy.
+    Raises:
+        DataError: it contradicts itself; the message names the data set and the remedy.
     """
 
     name: str

@@ -102,8 +102,9 @@ def fit(
         seed: of the random places.
         what: unit of the cost, for messages.
 
-    Returns: the mapping; where none was found in the window, one below the target, as near as found; where
-        whole layers cannot reach the target, the cheapest of whole layers found.
+    Returns:
+        The mapping; where none was found in the window, one below the target, as near as found; where whole
+        layers cannot reach the target, the cheapest of whole layers found.
 
     Raises:
         MapError: the target is below the cheapest mapping or above the most precise one.

@@ -65,7 +65,8 @@ def channel_orders(costs: NetworkCosts, preferences: Sequence[Floats]) -> dict[s
         costs: the network.
         preferences: for each layer (K, U); rows sum to 1.
 
-    Returns: for each layer (K,), the channels of the first unit first.
+    Returns:
+        For each layer (K,), the channels of the first unit first.
 
     Raises:
         ShapeError: preferences of another shape.

@@ -425,8 +425,9 @@ def prove(program: NetworkProgram, images: np.ndarray[Any, Any]) -> tuple[int, b
         program: the compiled network.
         images: inputs, int8.
 
-    Returns: cycles of one inference, and whether every tensor of every image, and the output of the measured
-        run, equal the golden model's.
+    Returns:
+        Cycles of one inference, and whether every tensor of every image, and the output of the measured run,
+        equal the golden model's.
     """
     observed = compile_network(program.network, program.config, program.units, observe=True)
     with Session(program.config) as session:
@@ -468,7 +469,8 @@ def run_study(
         progress: called with a phase, and how many of its jobs are done, of how many.
         command: what was asked for, for the report.
 
-    Returns: the points; in the folder are then pareto.csv and study.json.
+    Returns:
+        The points; in the folder are then pareto.csv and study.json.
 
     Raises:
         MapError: see `Plan.check` and `Folder.claim`; or jobs that have failed, after the others are done.

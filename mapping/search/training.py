@@ -349,7 +349,8 @@ def integer_network(
         bits, a_bits: (K,) widths of each output channel's weights and of the activations that it multiplies.
         name: of the network.
 
-    Returns: the network in training, whose forward pass computes the integers of the network; and that.
+    Returns:
+        The network in training, whose forward pass computes the integers of the network; and that.
     """
     images = data.train_images[:CALIBRATION_IMAGES]
     qat = prepare_qat(
