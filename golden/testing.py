@@ -15,7 +15,7 @@ from golden.operators import output_size
 def _window(
     rng: np.random.Generator, height: int, width: int, kernel: tuple[int, int], dilated: bool
 ) -> dict[str, Any]:
-    """A stride, dilation and padding with which `kernel` fits the input."""
+    """Return a stride, dilation and padding with which `kernel` fits the input."""
     while True:
         stride = tuple(int(v) for v in rng.integers(1, 5, 2))
         dilation = tuple(int(v) for v in rng.integers(1, 4, 2)) if dilated else (1, 1)
@@ -29,7 +29,7 @@ def _window(
 
 
 def random_layer(rng: np.random.Generator, op: str) -> Layer:
-    """A small valid layer of operator `op`, without `expected`, whose outputs spread over the int8 range."""
+    """Return a small valid layer of operator `op`, without `expected`; its outputs spread over int8."""
     height, width, channels = (int(v) for v in rng.integers(1, 8, 3))
     act_min, act_max = (int(v) for v in np.sort(rng.integers(-128, 128, 2)))
     if rng.random() < 0.7:

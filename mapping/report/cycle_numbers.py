@@ -199,7 +199,8 @@ def block_slopes(cycles: Vector, block: int) -> Vector:
         cycles: (N,) cycles of 0, 1, ... channels.
         block: channels of a block; the last may be cut off.
 
-    Returns: (N - 1,) cycles per channel; entry n is for n to n + 1 channels.
+    Returns:
+        (N - 1,) cycles per channel; entry n is for n to n + 1 channels.
     """
     starts = np.arange(0, len(cycles) - 1, block)
     ends = np.minimum(starts + block, len(cycles) - 1)
@@ -273,7 +274,8 @@ def layer_phases(
         coefficients: of each unit that has work.
         port_bytes: width of the memory's port.
 
-    Returns: the layers in the order of their ends, and for each the cycles of every phase.
+    Returns:
+        The layers in the order of their ends, and for each the cycles of every phase.
     """
     timing = time_lists(program.lists, cores, coefficients, port_bytes)
     ends: dict[str, float] = {}

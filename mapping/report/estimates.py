@@ -48,7 +48,8 @@ def estimates(
         predicted: (N,) the cost model's.
         estimate: ZigZag, or None without it.
 
-    Returns: (N,) cycles for each method that is there; NaN where it has no estimate.
+    Returns:
+        (N,) cycles for each method that is there; NaN where it has no estimate.
     """
     cores = [cores_of(shape, unit, config) for shape in shapes]
     port = config.axi_bits // 8

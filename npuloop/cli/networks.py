@@ -18,7 +18,8 @@ from common.files import write_atomically, write_json
 from common.user_code import first_line, is_function, user_function
 from golden.importers.models import load_model
 from golden.layer import WEIGHTED_OPS
-from golden.network import Network, check_input, save_network
+from golden.network import Network, check_input
+from golden.network_file import save_network
 from golden.quantize.export import export
 from golden.quantize.weights import Widths, quantize_weights, weight_errors
 from hw.system import System

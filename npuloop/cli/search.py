@@ -1,4 +1,4 @@
-"""The sub-command `npuloop map`: search for mappings, train and prove them, beside baselines."""
+"""The sub-command `npuloop map`: search for mappings, train and verify them, beside baselines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from common.workers import Workers as Pool
 from mapping.report.search import write_report
 from mapping.report.search_study import load_study
 from mapping.search.objectives import OBJECTIVES, PJ_PER_UJ, objective_of
-from mapping.search.study import HEURISTICS, LAYERWISE, RANDOM, Folder, Plan, Point, run_study
+from mapping.search.plan import HEURISTICS, LAYERWISE, RANDOM, Plan
+from mapping.search.points import Point
+from mapping.search.study import run_study
+from mapping.search.study_folder import Folder
 from mapping.search.training import Recipe
 from npuloop.cli.console import FAILED, Tasks, console, errors, progress
 from npuloop.cli.options import SYSTEM, Scheduler, Setting, SystemName, Workers, system_of
@@ -66,7 +69,9 @@ def map_network(
     ] = [],  # noqa: B006  # as above
     system: SystemName = SYSTEM,
     settings: Setting = [],  # noqa: B006  # as above
-    proof_images: Annotated[int, typer.Option(min=1, help="test images to run in RTL for each point")] = 2,
+    verification_images: Annotated[
+        int, typer.Option(min=1, help="test images to run in RTL for each point")
+    ] = 2,
     workers: Workers = None,
     scheduler: Scheduler = None,
     out: Annotated[Path, typer.Option(help="folder for everything that is made")] = Path("map"),
@@ -99,7 +104,7 @@ def map_network(
         pins=dict(assignments("--pin", pin)),
         system=config,
         baselines=() if baselines == "none" else kinds,
-        proof_images=proof_images,
+        verification_images=verification_images,
     )
     if not plan.strengths and not plan.targets:
         plan = replace(plan, strengths=STRENGTHS.get(model, DEFAULT_STRENGTHS))
@@ -197,7 +202,7 @@ def recipe_of(model: str, changes: list[str]) -> Recipe:
             raise UnsupportedError(
                 f"--train {name}={value}: give a number, as in {name}={known[name]}"
             ) from None
-        if values[name] < 0 or (name in ("batch", "looks") and values[name] < 1):
+        if values[name] < 0 or (name in ("batch", "cost_evaluations") and values[name] < 1):
             raise UnsupportedError(f"--train {name}={value}: it is too small")
     return replace(recipe, **values)
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from golden.layer import macs, output_shape, run_layer
-from golden.network import load_network
+from golden.network_file import load_network
 from golden.zoo.digits import network_file
 from mapping.cost.shapes import Shape, ShapeError, layer_of, load_shapes, shapes_of_network, shapes_text
 

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from common.paths import ROOT
-from golden.network import load_network
+from golden.network_file import load_network
 from golden.zoo.digits import network_file
 from hw.system import System
 from mapping.calibration import calibrate as calibrating, design, farm as farming

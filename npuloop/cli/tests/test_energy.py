@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from golden.network import save_network
+from golden.network_file import save_network
 from hw.system import NPU8, System
 from mapping.cost.shapes import Shape
 from mapping.energy.model import EnergyModel

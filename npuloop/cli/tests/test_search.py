@@ -14,7 +14,7 @@ from npuloop.cli.main import app
 
 SHORT = [
     "--train", "warmup_epochs=4", "--train", "search_epochs=3", "--train", "finetune_epochs=2", "--train",
-    "integer_epochs=0", "--proof-images", "1",
+    "integer_epochs=0", "--verification-images", "1",
 ]  # fmt: skip
 CLEAN_SECONDS = 240
 
