@@ -47,7 +47,10 @@ def _q0(value: float) -> int:
 
 
 def _exp(a: torch.Tensor) -> torch.Tensor:
-    """exp(a) for a <= 0 in Q5, as Q0: a polynomial on [-1/4, 0), times exp(-2^e) for each higher bit."""
+    """Return exp(a) for a <= 0 in Q5, as Q0.
+
+    It is a polynomial on [-1/4, 0), times exp(-2^e) for each higher bit.
+    """
     quarter = 1 << (31 - _DIFF_BITS - 2)
     low = (a & (quarter - 1)) - quarter
     x = _shift_left(low, _DIFF_BITS) + _q0(1 / 8)
@@ -64,7 +67,7 @@ def _exp(a: torch.Tensor) -> torch.Tensor:
 
 
 def _reciprocal_of_one_plus(x: torch.Tensor) -> torch.Tensor:
-    """1 / (1 + x) for x in [0, 1), both Q0: three Newton-Raphson steps in Q2 on d = (1 + x) / 2."""
+    """Return 1 / (1 + x) for x in [0, 1), both Q0: three Newton-Raphson steps in Q2 on d = (1 + x) / 2."""
     half = (x + 2**31) >> 1
     estimate = _48_17 + _mul(half, -_32_17)
     for _ in range(3):
@@ -74,7 +77,7 @@ def _reciprocal_of_one_plus(x: torch.Tensor) -> torch.Tensor:
 
 
 def _exponentials(scale: float, beta: float) -> torch.Tensor:
-    """exp(-i * scale * beta) for i in 0..255 as Q0; 0 for differences i that the kernel leaves out."""
+    """Return exp(-i * scale * beta) for i in 0..255 as Q0; 0 for differences i that the kernel leaves out."""
     real = min(beta * scale * 2 ** (31 - _DIFF_BITS), 2.0**31 - 1)
     if not real > 1:
         raise ArithmeticRangeError(
@@ -89,16 +92,20 @@ def _exponentials(scale: float, beta: float) -> torch.Tensor:
 
 
 def softmax(x: npt.NDArray[np.int8], scale: float, beta: float) -> npt.NDArray[np.int8]:
-    """Softmax over the last axis, in fixed point; the output's scale is 1/256 and its zero point -128.
+    """Return the softmax over the last axis, in fixed point, with output scale 1/256 and zero point -128.
 
     Args:
         x: (..., C) int8; its zero point does not matter.
         scale: of the input.
         beta: factor of the exponent.
 
-    Returns: the shape of x, int8.
-    Raises: ShapeError where x is not int8 or has no axis, ArithmeticRangeError where the scale or beta is
-        too small for the kernel or the exponentials of a row add up to 512 or more.
+    Returns:
+        The shape of x, int8.
+
+    Raises:
+        ShapeError: x is not int8 or has no axis.
+        ArithmeticRangeError: the scale or beta is too small for the kernel or the exponentials of a row add
+            up to 512 or more.
     """
     if x.dtype != np.int8 or x.ndim == 0:
         raise ShapeError(f"softmax takes an int8 array with at least one axis, not {x.dtype} {x.shape}")
@@ -120,15 +127,19 @@ def softmax(x: npt.NDArray[np.int8], scale: float, beta: float) -> npt.NDArray[n
 
 
 def quantize(x: npt.NDArray[Any], scale: float, zero_point: int) -> npt.NDArray[np.int8]:
-    """float32 to int8: x / scale in float32, rounded half away from zero, plus the zero point, saturated.
+    """Quantise float32: x / scale in float32, rounded half away from zero, plus the zero point, saturated.
 
     Args:
         x: float32, any shape.
         scale, zero_point: of the output.
 
-    Returns: the shape of x, int8.
-    Raises: ShapeError where x is not float32, ArithmeticRangeError where a value is not finite or
-        x / scale is beyond int32, for which the reference kernel defines nothing.
+    Returns:
+        The shape of x, int8.
+
+    Raises:
+        ShapeError: x is not float32.
+        ArithmeticRangeError: a value is not finite or x / scale is beyond int32, for which the reference
+            kernel defines nothing.
     """
     if x.dtype != np.float32:
         raise ShapeError(f"quantize takes float32, not {x.dtype}")
@@ -146,15 +157,19 @@ def quantize(x: npt.NDArray[Any], scale: float, zero_point: int) -> npt.NDArray[
 def requantize_int8(
     x: npt.NDArray[np.int8], scale: float, zero_point: int, output_scale: float, output_zero_point: int
 ) -> npt.NDArray[np.int8]:
-    """int8 to int8 of another scale and zero point, with the two roundings of the units' requantisation.
+    """Turn int8 into int8 of another scale and zero point, with the two roundings of the units.
 
     Args:
         x: int8, any shape.
         scale, zero_point: of the input.
         output_scale, output_zero_point: of the output.
 
-    Returns: the shape of x, int8.
-    Raises: ShapeError where x is not int8, ArithmeticRangeError where the scales are too far apart.
+    Returns:
+        The shape of x, int8.
+
+    Raises:
+        ShapeError: x is not int8.
+        ArithmeticRangeError: the scales are too far apart.
     """
     if x.dtype != np.int8:
         raise ShapeError(f"requantize_int8 takes int8, not {x.dtype}")
@@ -166,14 +181,17 @@ def requantize_int8(
 
 
 def dequantize(x: npt.NDArray[np.int8], scale: float, zero_point: int) -> npt.NDArray[np.float32]:
-    """int8 to float32: scale * (x - zero_point).
+    """Turn int8 into float32: scale * (x - zero_point).
 
     Args:
         x: int8, any shape.
         scale, zero_point: of the input.
 
-    Returns: the shape of x, float32.
-    Raises: ShapeError where x is not int8.
+    Returns:
+        The shape of x, float32.
+
+    Raises:
+        ShapeError: x is not int8.
     """
     if x.dtype != np.int8:
         raise ShapeError(f"dequantize takes int8, not {x.dtype}")

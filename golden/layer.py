@@ -1,6 +1,6 @@
 """One layer with its input, constants and (optionally) expected output; and the file format for it.
 
-The format is an `.npz` without pickles, described in docs/arithmetic.md.
+The format is an `.npz` without pickles, described in docs/reference/layer-file.md.
 """
 
 import os
@@ -69,9 +69,10 @@ _WEIGHT_AXES = {"conv2d": 4, "depthwise_conv2d": 4, "fully_connected": 2}
 
 
 def layer_keys(op: str) -> tuple[str, ...]:
-    """The keys that a layer of operator `op` must have, besides `op`; `expected` is optional.
+    """Return the keys that a layer of operator `op` must have, besides `op`; `expected` is optional.
 
-    Raises: UnsupportedError for an operator outside `OPS`.
+    Raises:
+        UnsupportedError: an operator outside `OPS`.
     """
     if op not in _OP_KEYS:
         raise UnsupportedError(f"operator {op!r} is not supported; supported are {', '.join(OPS)}")
@@ -104,7 +105,10 @@ class Layer:
         single_rounding: of a weighted operator, requantisation rounds once instead of twice.
         expected: the golden output, int8, or None where it is not known.
 
-    Raises: ShapeError, ArithmeticRangeError, UnsupportedError, naming the layer and the field.
+    Raises:
+        ShapeError: a shape or element type is wrong; the message names the layer and the field.
+        ArithmeticRangeError: a value is out of range; the message names the layer and the field.
+        UnsupportedError: the operator is unknown.
     """
 
     name: str
@@ -136,7 +140,7 @@ class Layer:
     expected: Int8Array | None = None
 
     def __post_init__(self) -> None:
-        """Checks the layer; see the class."""
+        """Check the layer; see the class."""
         try:
             _check_layer(self)
         except NpuloopError as error:
@@ -237,7 +241,7 @@ def _check_layer(layer: Layer) -> None:
 
 
 def out_channels(layer: Layer) -> int:
-    """The number of output channels."""
+    """Return the number of output channels."""
     if layer.op == "depthwise_conv2d":
         return int(layer.weights.shape[3])
     if layer.op in WEIGHTED_OPS:
@@ -246,14 +250,14 @@ def out_channels(layer: Layer) -> int:
 
 
 def kernel_size(layer: Layer) -> tuple[int, int]:
-    """The (vertical, horizontal) kernel in pixels, of a convolution from its weights; (1, 1) without one."""
+    """Return the (vertical, horizontal) kernel in pixels; (1, 1) for an operator without one."""
     if layer.op in ("conv2d", "depthwise_conv2d"):
         return int(layer.weights.shape[1]), int(layer.weights.shape[2])
     return layer.kernel
 
 
 def output_shape(layer: Layer) -> tuple[int, ...]:
-    """The shape of the output: (OH, OW, K), (K,) for fully_connected, the input's shape for add."""
+    """Return the shape of the output: (OH, OW, K), (K,) for fully_connected, the input's shape for add."""
     if layer.op == "fully_connected":
         return (out_channels(layer),)
     if layer.op == "add":
@@ -269,7 +273,7 @@ def output_shape(layer: Layer) -> tuple[int, ...]:
 
 
 def macs(layer: Layer) -> int:
-    """The multiply-accumulates of the mathematics, padding included; 0 for add and the pools."""
+    """Return the multiply-accumulates of the mathematics, padding included; 0 for add and the pools."""
     if layer.op not in WEIGHTED_OPS:
         return 0
     pixels = int(np.prod(output_shape(layer)[:-1]))
@@ -277,14 +281,14 @@ def macs(layer: Layer) -> int:
 
 
 def run_layer(layer: Layer, a_bits: int = 8) -> Int8Array:
-    """The golden output, int8, in the shape of `output_shape`.
+    """Return the golden output, int8, in the shape of `output_shape`.
 
     `a_bits` is the width of the activations that a weighted operator's multipliers see; add and the pools
     always use all 8 bits.
 
-    Raises: ArithmeticRangeError where an accumulator could leave int32 or a reduced layer's shift leaves
-        its range,
-        UnsupportedError where a_bits is not 2 to 8. Messages name the layer.
+    Raises:
+        ArithmeticRangeError: an accumulator could leave int32 or a reduced layer's shift leaves its range.
+        UnsupportedError: a_bits is not 2 to 8. Messages name the layer.
     """
     arguments = {key: getattr(layer, key) for key in layer_keys(layer.op)}
     if layer.op in WEIGHTED_OPS:
@@ -297,11 +301,12 @@ def run_layer(layer: Layer, a_bits: int = 8) -> Int8Array:
 
 
 def clip_weights(layer: Layer, w_bits: int) -> Layer:
-    """The layer with its weights clipped to the symmetric range of `w_bits`, without `expected`.
+    """Return the layer with its weights clipped to the symmetric range of `w_bits`, without `expected`.
 
     It turns any weighted layer into one that a low-bit unit can run: a test input, not a quantisation method.
 
-    Raises: UnsupportedError for an operator without weights or a width outside 2 to 8.
+    Raises:
+        UnsupportedError: an operator without weights or a width outside 2 to 8.
     """
     if layer.op not in WEIGHTED_OPS:
         raise UnsupportedError(
@@ -312,7 +317,7 @@ def clip_weights(layer: Layer, w_bits: int) -> Layer:
 
 
 def layer_to_arrays(layer: Layer) -> dict[str, npt.NDArray[Any]]:
-    """The layer as the keys and arrays of the layer file format; `expected` only where it is known."""
+    """Return the layer as the keys and arrays of the layer file format; `expected` only where it is known."""
     arrays: dict[str, npt.NDArray[Any]] = {"op": np.array(layer.op)}
     for key in layer_keys(layer.op):
         arrays[key] = np.asarray(getattr(layer, key))
@@ -336,10 +341,12 @@ def _numbers(key: str, value: npt.NDArray[Any]) -> tuple[int, ...]:
 
 
 def layer_from_arrays(name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> Layer:
-    """The inverse of `layer_to_arrays`.
+    """Return the layer that `layer_to_arrays` turned into arrays.
 
-    Raises: ShapeError for a missing or unknown key or an array that does not fit, ArithmeticRangeError for
-        a value out of range, UnsupportedError for an unknown operator.
+    Raises:
+        ShapeError: a missing or unknown key or an array that does not fit.
+        ArithmeticRangeError: a value out of range.
+        UnsupportedError: an unknown operator.
     """
     if "op" not in arrays:
         raise ShapeError("key 'op' is missing; store the operator's name in it")
@@ -382,10 +389,10 @@ def _members(file: BinaryIO, path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """All arrays of an `.npz` file; pickled objects are refused, never executed.
+    """Read all arrays of an `.npz` file; pickled objects are refused, never executed.
 
-    Raises: LayerFileError, naming the file, where it is missing, no `.npz`, damaged, or holds pickled
-        objects.
+    Raises:
+        LayerFileError: the file is missing, no `.npz`, damaged, or holds pickled objects.
     """
     try:
         with path.open("rb") as file:
@@ -409,9 +416,10 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def write_npz(arrays: Mapping[str, npt.NDArray[Any]], path: Path) -> None:
-    """Writes an `.npz` file so that `path` is either the old file or the whole new one, never a part.
+    """Write an `.npz` file so that `path` is either the old file or the whole new one, never a part.
 
-    Raises: LayerFileError, naming the file, where it cannot be written.
+    Raises:
+        LayerFileError: the file cannot be written.
     """
     members: dict[str, Any] = dict(arrays)
     temporary: Path | None = None
@@ -432,9 +440,10 @@ def write_npz(arrays: Mapping[str, npt.NDArray[Any]], path: Path) -> None:
 
 
 def load_layer(path: str | Path) -> Layer:
-    """Reads and checks a layer file; the layer's name is the file's name without `.npz`.
+    """Read and check a layer file; the layer's name is the file's name without `.npz`.
 
-    Raises: LayerFileError, one message that names the file, the key, and what to do.
+    Raises:
+        LayerFileError: the file is no valid layer; the message names the file, the key and what to do.
     """
     path = Path(path)
     arrays = read_npz(path)
@@ -445,8 +454,9 @@ def load_layer(path: str | Path) -> Layer:
 
 
 def save_layer(layer: Layer, path: str | Path) -> None:
-    """Writes a layer file, atomically. Without `expected` in the layer the file has none either.
+    """Write a layer file, whole or not at all. Without `expected` in the layer the file has none either.
 
-    Raises: LayerFileError where the file cannot be written.
+    Raises:
+        LayerFileError: the file cannot be written.
     """
     write_npz(layer_to_arrays(layer), Path(path))

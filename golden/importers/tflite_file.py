@@ -20,7 +20,7 @@ import numpy.typing as npt
 import tflite
 
 from common.errors import ModelFileError, UnsupportedError
-from golden.network import MAX_TENSOR_VALUES
+from golden.network_file import MAX_TENSOR_VALUES
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -64,10 +64,11 @@ class FileTensor:
     data: npt.NDArray[np.uint8] | None
 
     def values(self, *dtypes: str) -> Array:
-        """The constant as an array of `shape`, a view of the file.
+        """Return the constant as an array of `shape`, a view of the file.
 
-        Raises: UnsupportedError where it is no constant or of none of the types, ModelFileError where its
-            buffer has another size.
+        Raises:
+            UnsupportedError: it is no constant or of none of the types.
+            ModelFileError: its buffer has another size.
         """
         if self.data is None:
             raise UnsupportedError(f"tensor {self.index} is not constant; it must be part of the file")
@@ -101,9 +102,10 @@ class FileOperator:
     table: Any
 
     def options(self, kind: str) -> Any:
-        """The operator's options, an accessor object of the schema's table `kind`, such as "Conv2DOptions".
+        """Return the operator's options: an accessor of the schema's table `kind`, such as "Conv2DOptions".
 
-        Raises: ModelFileError where they are missing or of another kind.
+        Raises:
+            ModelFileError: they are missing or of another kind.
         """
         table = self.table.BuiltinOptions()
         if table is None or self.table.BuiltinOptionsType() != getattr(tflite.BuiltinOptions, kind):
@@ -114,7 +116,7 @@ class FileOperator:
 
 
 def vector(values: Any) -> Array:
-    """A flatbuffer vector as the accessors give it (0 where it is missing) as a one-dimensional array."""
+    """Return a flatbuffer vector, for which the accessors give 0 where it is missing, as an array (n,)."""
     return values if isinstance(values, np.ndarray) else np.zeros(0, np.int64)
 
 
@@ -132,7 +134,10 @@ class TfliteFile:
         operators: in the order in which they run.
         input, output: tensor indices.
 
-    Raises: ModelFileError, UnsupportedError, `PARSE_ERRORS`.
+    Raises:
+        ModelFileError: it is no `.tflite` file, or contradicts itself.
+        UnsupportedError: it has more than one graph, input or output.
+        PARSE_ERRORS: it is damaged.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -228,9 +233,10 @@ class TfliteFile:
 
 
 def read_content(path: Path) -> bytes:
-    """The bytes of a model file.
+    """Return the bytes of a model file.
 
-    Raises: ModelFileError where it cannot be read or is larger than MAX_FILE_BYTES.
+    Raises:
+        ModelFileError: it cannot be read or is larger than MAX_FILE_BYTES.
     """
     try:
         if not path.is_file():

@@ -13,8 +13,7 @@ from common.errors import ArithmeticRangeError, ShapeError, UnsupportedError
 from common.testing import data_dir, require, vector_files
 from golden import operators
 from golden.layer import OPS, WEIGHTED_OPS, Layer, kernel_size, load_layer, output_shape, run_layer
-from golden.testing import random_layer
-from golden.tests.plain import half_away, high_mul, rescale, wrap
+from golden.testing import half_away, high_mul, random_layer, rescale, wrap
 
 SEED = 20240610
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from golden.layer import write_npz
-from golden.network import save_network
+from golden.network_file import save_network
 from golden.quantize.export import export
 from golden.quantize.qat import QatNetwork, convert, prepare_qat
 from golden.zoo.digits import (
@@ -58,7 +58,7 @@ class DigitsNet(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, image: Tensor) -> Tensor:
-        """The logits; see the class. The argument's name becomes that of the network's input."""
+        """Return the logits; see the class. The argument's name becomes that of the network's input."""
         x = functional.relu(self.conv1(image))
         x = functional.relu(self.depthwise(x))
         x = functional.relu(self.conv2(self.pad(x)))
@@ -68,7 +68,7 @@ class DigitsNet(nn.Module):
 
 
 def real_images(images: npt.NDArray[np.uint8]) -> Tensor:
-    """(n, 8, 8) grey values 0 to 16 -> (n, 1, 8, 8) real values, those of `digits.quantize_image`."""
+    """Turn (n, 8, 8) grey values 0 to 16 into the (n, 1, 8, 8) real values of `digits.quantize_image`."""
     quantized = torch.from_numpy(quantize_image(images)).movedim(-1, 1)
     return (quantized.float() - INPUT_ZERO_POINT) * INPUT_SCALE
 
@@ -76,7 +76,7 @@ def real_images(images: npt.NDArray[np.uint8]) -> Tensor:
 def _batches(
     images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], rng: np.random.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch of shuffled batches, half of the images rotated by one pixel to the left or right."""
+    """Yield one epoch of shuffled batches, half of the images rotated by one pixel to the left or right."""
     order = rng.permutation(len(images))
     for start in range(0, len(order) - BATCH + 1, BATCH):
         chosen = order[start : start + BATCH]
@@ -92,7 +92,7 @@ def _fit(
     labels: npt.NDArray[np.int64],
     epochs: int,
 ) -> None:
-    """Trains with a cosine schedule; the ranges of a quantised network are frozen after `RANGE_EPOCHS`."""
+    """Train with a cosine schedule; the ranges of a quantised network are frozen after `RANGE_EPOCHS`."""
     rng = np.random.default_rng(SEED)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     model.train()
@@ -110,7 +110,7 @@ def _fit(
 def train(
     images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], epochs: int = FLOAT_EPOCHS
 ) -> DigitsNet:
-    """Trains the float network on (n, 8, 8) images with grey values 0 to 16."""
+    """Train the float network on (n, 8, 8) images with grey values 0 to 16."""
     torch.manual_seed(SEED)
     model = DigitsNet()
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=1e-2)
@@ -124,7 +124,7 @@ def train_ternary(
     labels: npt.NDArray[np.int64],
     epochs: int = TERNARY_EPOCHS,
 ) -> QatNetwork:
-    """Trains on from the float network `start` with all weights in {-1, 0, 1}."""
+    """Train on from the float network `start` with all weights in {-1, 0, 1}."""
     network = prepare_qat(
         start,
         real_images(images),
@@ -138,7 +138,7 @@ def train_ternary(
 
 
 def main(folder: Path = FOLDER) -> None:
-    """Trains both variants, writes their files into `folder` and prints the test accuracies."""
+    """Train both variants, write their files into `folder` and print the test accuracies."""
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     images, labels = digits_images()

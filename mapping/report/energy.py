@@ -32,9 +32,9 @@ from mapping.energy.tables import (
     load_energy_table,
 )
 from mapping.report import energy_plots as plots, html
-from mapping.report.cycle_plots import Vector, svg
 from mapping.report.energy_console import scale_of
 from mapping.report.energy_plots import VALUE, MacEnergy, NetworkBars, Tiles, UnitBar
+from mapping.report.style import Vector, svg
 from mapping.run.networks import Array, compile_network
 
 NETWORK, NETWORK_TITLE = "resnet8", "ResNet8"
@@ -305,8 +305,8 @@ def _published(units: Sequence[UnitEnergy]) -> str:
         scaled = "not scaled"
         if item.logic and factor:
             scaled = _span([factor * pj for pj in item.pj])
-        mine = [f"{value(unit.table):.3g}" for unit in units]
-        rows.append([escape(item.what), _span(item.pj), scaled, *mine, escape(what)])
+        ours_pj = [f"{value(unit.table):.3g}" for unit in units]
+        rows.append([escape(item.what), _span(item.pj), scaled, *ours_pj, escape(what)])
     nm, volt = SOURCE_NODE
     here = f"{NODES[library][0]:g} nm, {NODES[library][1]:g} V" if factor else library
     head = [
@@ -373,17 +373,17 @@ CAPTIONS: Mapping[str, str] = {
 """What the figures say, in HTML, by name and in the page's order."""
 
 
-def figures(found: EnergyReport) -> dict[str, Figure]:
+def figures(report: EnergyReport) -> dict[str, Figure]:
     """Return the figures that there are numbers for, by name as in `CAPTIONS`."""
     drawn = {}
-    if found.area:
-        drawn["area"] = plots.area(found.area)
-    if found.units:
-        drawn["per_mac"] = plots.per_mac([unit.mac for unit in found.units])
-    sets = [unit.tiles for unit in found.units if unit.tiles]
+    if report.area:
+        drawn["area"] = plots.area(report.area)
+    if report.units:
+        drawn["per_mac"] = plots.per_mac([unit.mac for unit in report.units])
+    sets = [unit.tiles for unit in report.units if unit.tiles]
     if sets:
         drawn["tiles"] = plots.tiles(sets)
-    networks = [(unit.title, unit.network) for unit in found.units if unit.network]
+    networks = [(unit.title, unit.network) for unit in report.units if unit.network]
     if networks:
         scale = scale_of(max(network.value_pj for _, network in networks))
         drawn["breakdown"] = plots.breakdown([_network_bars(*item) for item in networks], scale)
@@ -400,42 +400,42 @@ def _network_bars(title: str, network: NetworkEnergy) -> NetworkBars:
     )
 
 
-def section(found: EnergyReport, anchor: str) -> str:
+def section(report: EnergyReport, anchor: str) -> str:
     """Return the section as HTML.
 
     Args:
-        found: what it shows.
+        report: what it shows.
         anchor: name of its heading.
     """
     parts = [f'<h2 id="{escape(anchor)}">Energy and area</h2>\n']
-    if found.area or found.units:
+    if report.area or report.units:
         parts.append(
             '<p class="note">From netlists of gates without placement, clock tree and clock gating: absolute '
             "values are good to about ± 50 %, ratios are far better.</p>\n"
         )
-    parts += [f'<p class="note">{escape(line)}</p>\n' for line in found.missing]
+    parts += [f'<p class="note">{escape(line)}</p>\n' for line in report.missing]
     drawn = {
         name: html.figure(name, f"energy and area: {name}", svg(drawing), CAPTIONS[name])
-        for name, drawing in figures(found).items()
+        for name, drawing in figures(report).items()
     }
     parts.append(drawn.pop("area", ""))
-    if found.area_table:
-        parts += ["<h3>Area</h3>\n", _areas(found)]
+    if report.area_table:
+        parts += ["<h3>Area</h3>\n", _areas(report)]
     parts += drawn.values()
-    if found.units:
-        parts += ["<h3>Energy of a MAC</h3>\n", _macs(found.units)]
-        parts += ["<h3>Beside published figures</h3>\n", _published(found.units)]
-    if found.area_table or found.units:
-        parts += ["<h3>Where energy and area come from</h3>\n", _provenance(found)]
+    if report.units:
+        parts += ["<h3>Energy of a MAC</h3>\n", _macs(report.units)]
+        parts += ["<h3>Beside published figures</h3>\n", _published(report.units)]
+    if report.area_table or report.units:
+        parts += ["<h3>Where energy and area come from</h3>\n", _provenance(report)]
     return "".join(parts)
 
 
-def _areas(found: EnergyReport) -> str:
+def _areas(report: EnergyReport) -> str:
     sums = ("array, mm²", "other cells, mm²", "memories, mm²", "all, mm²")
-    first_label = next(iter(found.area.values()))[0].label
+    first_label = next(iter(report.area.values()))[0].label
     head = ["unit", *sums, "array of all", f"array / that of {escape(first_label)}"]
     rows = []
-    for library, bars in found.area.items():
+    for library, bars in report.area.items():
         first = bars[0].cells_um2[plots.ARRAY]
         for bar in bars:
             array, cells = bar.cells_um2[plots.ARRAY], sum(bar.cells_um2.values())
@@ -463,8 +463,8 @@ def _macs(units: Sequence[UnitEnergy]) -> str:
         values += [_bounded(mac, share) for share in plots.SHARES]
         errors: tuple[str, ...] = ("none", "", "")
         if unit.tiles:
-            found: Vector = np.abs(unit.tiles.errors)
-            errors = (str(len(found)), f"{found.mean():.1f} %", f"{found.max():.1f} %")
+            sizes: Vector = np.abs(unit.tiles.errors)
+            errors = (str(len(sizes)), f"{sizes.mean():.1f} %", f"{sizes.max():.1f} %")
         methods = dict.fromkeys(energy.method for energy in unit.table.energies.values())
         rows.append([escape(unit.title), *values, *errors, escape(", ".join(methods))])
     note = "Lower and upper bounds in brackets; none where a value is extrapolated beyond what was measured."
@@ -476,11 +476,11 @@ def _bounded(mac: MacEnergy, share: float) -> str:
     return f"{value:.2f} ({low:.2f} to {high:.2f})" if mac.knows(share) else f"{value:.2f}"
 
 
-def _provenance(found: EnergyReport) -> str:
+def _provenance(report: EnergyReport) -> str:
     rows = []
-    if found.area_table:
-        rows.append(["area", _row(found.area_table, ", ".join(found.area), found.area_current, "synth")])
-    for unit in found.units:
+    if report.area_table:
+        rows.append(["area", _row(report.area_table, ", ".join(report.area), report.area_current, "synth")])
+    for unit in report.units:
         library = unit.table.library["name"]
         document = {"date": unit.table.date, "rtl_sha256": unit.table.rtl_sha256, "tools": unit.table.tools}
         text = _row(document, library, unit.current, "characterize-energy")

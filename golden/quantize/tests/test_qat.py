@@ -14,8 +14,10 @@ from torch.nn import functional
 
 from common.errors import ArithmeticRangeError, NetworkError, ShapeError, UnsupportedError
 from golden.layer import WEIGHTED_OPS
-from golden.network import Network, load_network, run_network, save_network
-from golden.quantize.qat import QatNetwork, convert, prepare_qat, quantize_input, with_gradient
+from golden.network import Network, run_network
+from golden.network_file import load_network, save_network
+from golden.quantize.fake_quantize import with_gradient
+from golden.quantize.qat import QatNetwork, convert, prepare_qat, quantize_input
 from golden.quantize.testing import NAMES, conv_bn, images_for, model_for, random_model, settle, smooth_images
 from golden.zoo.digits import digits_images
 

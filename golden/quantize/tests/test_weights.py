@@ -12,15 +12,8 @@ import pytest
 from common.errors import ArithmeticRangeError, NetworkError, ShapeError, UnsupportedError
 from golden.arithmetic import quantize_multiplier, weight_range
 from golden.layer import WEIGHTED_OPS
-from golden.network import (
-    Network,
-    Node,
-    channel_weights,
-    load_network,
-    replace_nodes,
-    run_network,
-    save_network,
-)
+from golden.network import Network, Node, channel_weights, replace_nodes, run_network
+from golden.network_file import load_network, save_network
 from golden.quantize.export import export
 from golden.quantize.testing import images_for, model_for
 from golden.quantize.weights import (

@@ -11,7 +11,8 @@ import torch
 
 from common.errors import LayerFileError, ShapeError, UnsupportedError
 from golden.layer import OPS, WEIGHTED_OPS, read_npz, write_npz
-from golden.network import load_network, run_network
+from golden.network import run_network
+from golden.network_file import load_network
 from golden.quantize.qat import quantize_input
 from golden.zoo import train_digits
 from golden.zoo.digits import (

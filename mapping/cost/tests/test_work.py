@@ -18,7 +18,7 @@ from mapping.compiler.emit import COMPUTE
 from mapping.compiler.program import Program
 from mapping.compiler.schedule import Entry
 from mapping.cost import work
-from mapping.cost.model import PAIR, shape_program
+from mapping.cost.model import shape_program
 from mapping.cost.shapes import Shape
 from mapping.cost.work import Stripe, stripes, transfer
 
@@ -26,7 +26,7 @@ CONFIG = System()
 SHAPES = [
     (shape, unit)
     for unit in ("npu8", "npu_lb")
-    for shape in random_shapes(CONFIG, unit, 120, 11, set(), f"random_{unit}")
+    for shape in random_shapes(CONFIG, (unit,), 120, 11, set(), f"random_{unit}")
 ]
 
 
@@ -248,7 +248,7 @@ def test_rows_of_equal_stripes_taken_together_have_the_totals_of_single_ones(
 def test_a_split_layers_parts_have_the_stripes_of_their_channels() -> None:
     whole = Shape("whole", "conv2d", 32, 96, 8, 8, (3, 3), (1, 1), "same")
     split = replace(whole, split={"npu8": 32, "npu_lb": 64})
-    program = shape_program(split, PAIR, CONFIG)
+    program = shape_program(split, None, CONFIG)
     for core, channels in ((NPU8, 32), (NPU_LB, 64)):
         (op,) = program.graph.ops
         law = cycle_law(op, core, channels, 32)

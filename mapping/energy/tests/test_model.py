@@ -24,7 +24,7 @@ from mapping.energy.tables import (
     energy_path,
     save_energy_table,
 )
-from mapping.energy.tests.test_tables import FEATURES, STATISTICS, synthetic, write_tables
+from mapping.energy.testing import FEATURES, STATISTICS, synthetic, write_tables
 from mapping.search.costs import NetworkCosts
 
 CONFIG = System()
@@ -225,13 +225,15 @@ def test_tables_of_another_library_or_clock_are_refused(tmp_path: Path) -> None:
         write_tables(tmp_path, {})
         path = energy_path(NPU_LB, CONFIG, tmp_path)
         save_energy_table(replace(synthetic(NPU_LB, {}), **changed), path)
-        with pytest.raises(EnergyTableError, match=r"npu_lb\.energy\.yaml: is of another library or clock"):
+        with pytest.raises(
+            EnergyTableError, match=r"w2a8_16x64\.energy\.yaml: is of another library or clock"
+        ):
             EnergyModel(CONFIG, tmp_path)
 
 
 def test_every_unit_of_the_system_needs_a_table(tmp_path: Path) -> None:
     save_energy_table(synthetic(NPU8, {}), energy_path(NPU8, CONFIG, tmp_path))
-    with pytest.raises(EnergyTableError, match=r"npu_lb\.energy\.yaml: there is no energy table"):
+    with pytest.raises(EnergyTableError, match=r"w2a8_16x64\.energy\.yaml: there is no energy table"):
         EnergyModel(CONFIG, tmp_path)
     assert EnergyModel(System((NPU8,)), tmp_path).tables.keys() == {"npu8"}
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,101 +12,34 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import typer
-import yaml
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from typer.testing import CliRunner
 
-from hw.core import CoreConfig
-from hw.sources import rtl_hash, structural_sources
 from hw.system import NPU8, NPU_LB, System
-from mapping.cost.tables import FOLDER, core_parameters
-from mapping.energy.features import FEATURES
-from mapping.energy.tables import (
-    GROUPS,
-    NAMES,
-    Energy,
-    EnergyTable,
-    EnergyTableError,
-    LayerStatistics,
-    energy_path,
-    load_energy_table,
-    save_energy_table,
-)
+from mapping.cost.tables import FOLDER
+from mapping.energy.tables import GROUPS, EnergyTableError, load_energy_table
 from mapping.report import energy as section, energy_plots as plots
-from mapping.report.cycle_plots import svg
 from mapping.report.cycles import page
 from mapping.report.energy import EnergyReport, core_title, gather_energy, mac_energy, network_energy
 from mapping.report.energy_plots import VALUE, MacEnergy, NetworkBars, UnitBar
-from mapping.report.tests.test_cycles import drawings, made_up_report
+from mapping.report.style import svg
+from mapping.report.testing import (
+    CONFIG,
+    POINTS,
+    area_document,
+    drawings,
+    folder_of,
+    made_up_report,
+    table_of,
+    text_of,
+)
 from mapping.run.random_networks import random_network
 from npuloop.cli import report as cli_report
 
-CONFIG = System()
-MACS = [name for name in FEATURES if name.startswith("mac.")]
-OTHERS = [name for name in FEATURES if name not in MACS]
-POINTS = [
-    {"network": "one", "layer": "a", "column": 16, "cycles": 256, "zero_share": 0.25,
-     "measured": [60.0, 100.0, 150.0], "modelled": [50.0, 110.0, 160.0]},
-    {"network": "two", "layer": "b", "column": 17, "cycles": 256, "zero_share": 0.75,
-     "measured": [30.0, 50.0, 75.0], "modelled": [20.0, 40.0, 70.0]},
-]  # fmt: skip
-
-
-# ------------------------------------------------------------------------------------------------ material
-def table_of(core: CoreConfig, **changed: Any) -> EnergyTable:
-    """A table whose energies are 48 pJ of a column's beat, 16 of its clock, 4 for a bit of every feature."""
-    values = dict.fromkeys((*NAMES, *FEATURES), 0.0)
-    values |= {"column_beat": 48.0, "column_idle": 16.0, "activation_read": 160.0, "external_byte": 200.0}
-    values |= dict.fromkeys(MACS, 4 / len(MACS))
-    energies = {
-        name: Energy(value / 2, value, 2 * value, "gate-measured", "event", "a test")
-        for name, value in values.items()
-    }
-    table = EnergyTable(
-        unit=core.name, library={"name": "sky130", "sha256": "0" * 64}, rtl_sha256=rtl_hash(),
-        parameters=core_parameters(core, CONFIG), period_ns=30.0, tools={"iverilog": "11"}, date="2026-11-21",
-        energies=energies, features=FEATURES,
-        statistics=LayerStatistics(
-            nonzero=dict.fromkeys(MACS, 2.0),
-            zero=dict.fromkeys(MACS, 0.5),
-            others=dict.fromkeys(OTHERS, 1.0),
-            zero_share=0.4,
-        ),
-        errors={"tiles": 2, "points": POINTS}, stimulus={},
-    )  # fmt: skip
-    return replace(table, **changed)
-
-
-def area_document(**changed: Any) -> dict[str, Any]:
-    def unit(w_bits: int, cols: int, array: float) -> dict[str, Any]:
-        return {
-            "w_bits": w_bits, "rows": 16, "cols": cols,
-            "groups_um2": {"requantiser": 300_000, "array": array, "registers": 1_000, "unheard of": 99_000},
-            "memories_um2": {"activations": 1_000_000, "weights": 500_000},
-        }  # fmt: skip
-
-    return {
-        "schema": 1, "date": "2026-11-20", "rtl_sha256": rtl_hash(structural_sources()), "libraries": {},
-        "tools": {"yosys": "0.70"},
-        "units": {"sky130": {"w8": unit(8, 16, 600_000), "w2": unit(2, 64, 200_000)}},
-    } | changed  # fmt: skip
-
-
-def folder_of(path: Path, area: Mapping[str, Any] | None, tables: Sequence[EnergyTable]) -> Path:
-    """Write tables beside copies of the units' cost tables."""
-    for name in ("npu8", "npu_lb"):
-        shutil.copy(FOLDER / f"{name}.yaml", path)
-    if area:
-        (path / "area.yaml").write_text(yaml.safe_dump(dict(area), sort_keys=False))
-    for table, core in zip(tables, (NPU8, NPU_LB), strict=False):
-        save_energy_table(table, energy_path(core, CONFIG, path))
-    return path
-
-
-NO_ARRAY = area_document()["units"]["sky130"]["w8"] | {"groups_um2": {"requantiser": 1.0}}
+NO_ARRAY = area_document()["units"]["sky130"][NPU8.key] | {"groups_um2": {"requantiser": 1.0}}
 
 
 @pytest.fixture
@@ -249,10 +180,6 @@ def test_scaling_goes_with_feature_size_and_supply_squared() -> None:
 
 
 # ------------------------------------------------------------------------------------------------- section
-def text_of(html: str) -> str:
-    return " ".join(re.sub(r"<[^>]+>", " ", re.sub(r'src="[^"]+"', "", html)).split())
-
-
 def test_without_tables_each_thing_is_one_line(tmp_path: Path, no_data: None) -> None:
     found = gather_energy([NPU8, NPU_LB], CONFIG, tmp_path)
     no_area, *no_energy = found.missing
@@ -260,7 +187,7 @@ def test_without_tables_each_thing_is_one_line(tmp_path: Path, no_data: None) ->
     assert no_energy == [
         f"No energy of {title}: {tmp_path}/{unit}.energy.yaml: there is no energy table; "
         "make it with `npuloop characterize-energy`."
-        for title, unit in (("npu8 W8A8 16 x 16", "npu8"), ("npu_lb W2A8 16 x 64", "npu_lb"))
+        for title, unit in (("npu8 W8A8 16 x 16", "w8a8_16x16"), ("npu_lb W2A8 16 x 64", "w2a8_16x64"))
     ]
     assert section.figures(found) == {}
     html = section.section(found, "energy")
@@ -277,7 +204,7 @@ def test_what_the_tables_say_is_on_the_page(tmp_path: Path, no_data: None) -> No
     data, data_lb, tiles = found.missing
     assert data.startswith("No energy of ResNet8 on npu8 W8A8 16 x 16: ")
     assert data_lb.startswith("No energy of ResNet8 on npu_lb W2A8 16 x 64: ")
-    assert "npu_lb.energy.yaml keeps none; make it with `npuloop characterize-energy`." in tiles
+    assert "w2a8_16x64.energy.yaml keeps none; make it with `npuloop characterize-energy`." in tiles
     html = section.section(found, "energy")
     assert [name.split()[1] for name in drawings(html)] == ["area", "per_mac", "tiles"]
     text = text_of(html)
@@ -306,7 +233,7 @@ def test_tables_of_other_rtl_are_marked(tmp_path: Path, no_data: None) -> None:
     ("area", "message"),
     [
         ({"units": {"sky130": {"w8": {"w_bits": 8}}}}, "is damaged ('groups_um2')"),
-        ({"units": {"sky130": {"w8": NO_ARRAY}}}, "is damaged (w8 has no array)"),
+        ({"units": {"sky130": {NPU8.key: NO_ARRAY}}}, "is damaged (w8a8_16x16 has no array)"),
         ({"units": {"sky130": {}}}, "has no units"),
         ({"units": {"sky130": 7}}, "is damaged"),
         ({"schema": 9}, "is not an area table of schema 1"),
@@ -344,7 +271,7 @@ def test_the_command_shows_energy_and_says_what_is_missing(
     tmp_path: Path, no_data: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = folder_of(tmp_path, area_document(), [])
-    monkeypatch.setattr(cli_report, "EVERY", (("npu8", ()),))
+    monkeypatch.setattr(cli_report, "EVERY", ((CONFIG, ("npu8",)),))
     monkeypatch.setattr(cli_report, "gather", lambda *_: made_up_report())
     monkeypatch.setattr(cli_report, "Farm", lambda _: nullcontext())
     app = typer.Typer()
@@ -353,7 +280,9 @@ def test_the_command_shows_energy_and_says_what_is_missing(
     options = ["--out", str(out), "--tables", str(folder), "--store", str(tmp_path / "store.jsonl")]
     done = CliRunner().invoke(app, options)
     assert done.exit_code == 0, done.output
-    missing = f"No energy of npu8 W8A8 16 x 16: {folder}/npu8.energy.yaml: there is no energy table; make it"
+    missing = (
+        f"No energy of npu8 W8A8 16 x 16: {folder}/w8a8_16x16.energy.yaml: there is no energy table; make it"
+    )
     said = " ".join(done.output.split())
     assert missing in said
     assert "npu_lb W2" not in said  # the page is not of that unit
@@ -365,9 +294,9 @@ def test_the_command_shows_energy_and_says_what_is_missing(
 def test_the_tables_of_the_tree_can_be_shown() -> None:
     for path in sorted(FOLDER.glob("*.energy.yaml")):
         table = load_energy_table(path)
-        tiles = section.tiles_of(table, table.unit, path)
+        tiles = section.tiles_of(table, table.core, path)
         assert tiles is not None, path
-        found = mac_energy(table, table.unit, tiles)
+        found = mac_energy(table, table.core, tiles)
         for share in found.known:
             lower, value, upper = found.at(share).tolist()
             assert 0 < lower < value < upper, path
