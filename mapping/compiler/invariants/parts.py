@@ -25,14 +25,14 @@ from mapping.compiler.regions import ceil_div
 def check_divided(compilation: Compilation) -> None:
     """Every channel is made once, by its unit; what a part reads its unit makes or loads."""
     program = compilation.program
-    made: dict[str, list[EmittedPart]] = defaultdict(list)
+    parts_of: dict[str, list[EmittedPart]] = defaultdict(list)
     for part in compilation.parts:
-        made[part.op.name].append(part)
+        parts_of[part.op.name].append(part)
     for op in program.graph.ops:
         channels = program.orders[op.name].channels
-        makers = np.sum([mask_of(part.ranges, len(channels)) for part in made[op.name]], axis=0)
+        makers = np.sum([mask_of(part.ranges, len(channels)) for part in parts_of[op.name]], axis=0)
         require((makers == 1).all(), f"layer {op.name!r}: a channel is not made by exactly one part")
-        for part in made[op.name]:
+        for part in parts_of[op.name]:
             logical = channels[mask_of(part.ranges, len(channels))]
             logical = logical[logical >= 0]
             own = (compilation.units[op.name][logical] == part.unit).all() and len(logical) == part.channels
@@ -41,7 +41,7 @@ def check_divided(compilation: Compilation) -> None:
         for source in part.op.sources:
             size = program.orders[source].physical_channels
             there = mask_of(part.loads.get(source, ()), size)
-            for maker in made.get(source, ()):
+            for maker in parts_of.get(source, ()):
                 if maker.unit == part.unit:
                     both = there & mask_of(maker.ranges, size)
                     require(not both.any(), f"layer {part.op.name!r}: loads what its unit makes")
