@@ -12,7 +12,8 @@ from golden.arithmetic import weight_range
 from golden.layer import Layer
 from hw.core import CoreConfig
 from hw.system import System
-from mapping.compiler.compile import Bytes, LayerProgram, compile_layer
+from mapping.compiler.compile import compile_layer
+from mapping.compiler.program import Bytes, LayerProgram
 from mapping.compiler.regions import ceil_div
 from mapping.run.layers import LayerRun, job_of, run_program
 from tb.session import Session

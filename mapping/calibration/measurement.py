@@ -16,8 +16,9 @@ from hw.interface import COMMAND_BYTES
 from hw.memory import MemoryModel
 from hw.sources import rtl_hash
 from hw.system import System
-from mapping.compiler.compile import Program, compile_graph
+from mapping.compiler.compile import compile_graph
 from mapping.compiler.legalise import legalise
+from mapping.compiler.program import Program
 from mapping.cost.model import cores_of, owners, units_of
 from mapping.cost.shapes import Shape, layer_of
 from mapping.run.layers import RunError

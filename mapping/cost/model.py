@@ -13,8 +13,9 @@ from hw.core import CoreConfig
 from hw.memory import MemoryModel
 from hw.system import System
 from mapping.compiler.channels import ChannelAssignment
-from mapping.compiler.compile import Program, compile_graph
+from mapping.compiler.compile import compile_graph
 from mapping.compiler.legalise import legalise
+from mapping.compiler.program import Program
 from mapping.cost.coefficients import TERM, Vector, named
 from mapping.cost.shapes import Shape, blank_layer
 from mapping.cost.tables import FOLDER, CostTable, TableError, memory_settings, table_of

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from hw.core import CoreConfig
 from hw.interface import TRANSFER_WORD_BYTES
 from hw.system import System
-from mapping.compiler.compile import Program
+from mapping.compiler.program import Program
 from mapping.cost.model import CostModel, shape_program
 from mapping.cost.shapes import Shape
 from mapping.cost.tables import FOLDER

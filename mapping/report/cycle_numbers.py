@@ -24,8 +24,8 @@ from hw.system import System
 from mapping.calibration.calibrate import HELD_OUT_SETS, Bench, equal_parts, held_out
 from mapping.calibration.fit import Fitter, Point, errors_of
 from mapping.compiler.assignment import Assignment
-from mapping.compiler.compile import Program
 from mapping.compiler.legalise import legalise_network
+from mapping.compiler.program import Program
 from mapping.cost.coefficients import NAMES, Vector
 from mapping.cost.model import CostModel
 from mapping.cost.shapes import Shape

@@ -13,7 +13,8 @@ from golden.layer import WEIGHTED_OPS, Layer, clip_weights, macs, run_layer
 from hw.core import CoreConfig
 from hw.memory import MemoryModel
 from hw.system import System
-from mapping.compiler.compile import LayerProgram, compile_layer
+from mapping.compiler.compile import compile_layer
+from mapping.compiler.program import LayerProgram
 from tb.job import Job
 from tb.session import Session, reproduction, rerun_with_waves
 

@@ -20,7 +20,8 @@ from hw.core import CoreConfig
 from hw.interface import COMMANDS, ENGINES
 from hw.memory import ErrorRange, MemoryModel
 from hw.system import NPU8, NPU_LB, System
-from mapping.compiler.compile import LayerProgram, compile_layer
+from mapping.compiler.compile import compile_layer
+from mapping.compiler.program import LayerProgram
 from mapping.run.layers import job_of
 from tb.job import Job
 from tb.session import Session

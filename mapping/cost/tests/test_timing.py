@@ -11,7 +11,7 @@ import pytest
 from hw.system import System
 from mapping.calibration.design import random_shapes
 from mapping.calibration.measurement import compile_shape
-from mapping.compiler.compile import Program
+from mapping.compiler.program import Program
 from mapping.compiler.schedule import Entry
 from mapping.cost import work
 from mapping.cost.coefficients import NAMES, PHASES, TERM, Vector, named, starting_point

@@ -13,9 +13,9 @@ from hypothesis import given, settings, strategies as st
 from hw.core import CoreConfig
 from hw.system import NPU8, NPU_LB, System
 from mapping.calibration.design import random_shapes
-from mapping.compiler.compile import Program
+from mapping.compiler.cycle_law import cycle_law, slides
 from mapping.compiler.emit import COMPUTE
-from mapping.compiler.pack import cycle_law
+from mapping.compiler.program import Program
 from mapping.compiler.schedule import Entry
 from mapping.cost import work
 from mapping.cost.model import shape_program
@@ -116,7 +116,8 @@ def law_of(program: Program, core: CoreConfig) -> int:
     """The cycle law of a program's only operator, whose whole output is made in one command."""
     (op,) = program.graph.ops
     (source, *_) = op.sources
-    return cycle_law(op, op.shape[2], program.orders[source].places, core)
+    in_channels = program.orders[source].physical_channels
+    return cycle_law(op, core, op.shape[2], in_channels, slides(op, core))
 
 
 def beats(pieces: list[Stripe]) -> int:
@@ -250,7 +251,7 @@ def test_a_split_layers_parts_have_the_stripes_of_their_channels() -> None:
     program = shape_program(split, None, CONFIG)
     for core, channels in ((NPU8, 32), (NPU_LB, 64)):
         (op,) = program.graph.ops
-        law = cycle_law(op, channels, 32, core)
+        law = cycle_law(op, core, channels, 32)
         found = [stripes(entry.name, entry.fields, core)[1] for entry in operators(program, core.name)]
         assert sum(map(beats, found)) == law == channels // core.columns * 2 * 9 * 64
     assert beats(compiled(whole, "npu8")[3]) == 3 * beats(compiled(whole, "npu_lb")[3])

@@ -12,7 +12,7 @@ import pytest
 from common.testing import data_dir, require
 from golden.importers.models import load_model
 from hw.system import NPU8, NPU_LB, System
-from mapping.compiler.compile import Program
+from mapping.compiler.program import Program
 from mapping.cost.shapes import Shape
 from mapping.energy.events import NAMES as COUNTS, Events, events
 from mapping.energy.model import PRICED, EnergyModel, NetworkEnergy

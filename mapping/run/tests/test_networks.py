@@ -23,8 +23,9 @@ from mapping.bench import networks as bench_networks
 from mapping.bench.utilisation import Case, bench_layer
 from mapping.compiler.assignment import Assignment
 from mapping.compiler.channels import ChannelAssignment
-from mapping.compiler.compile import CapacityError, compile_layer
+from mapping.compiler.compile import compile_layer
 from mapping.compiler.legalise import legalise_network
+from mapping.compiler.plan import CapacityError
 from mapping.run.layers import run_program
 from mapping.run.networks import NetworkRun, compile_network, run_inputs
 from mapping.run.random_networks import random_network, random_units
