@@ -59,9 +59,9 @@ def streams_with(stream: Stream, layers: Sequence[tuple[str, int, int]]) -> Netw
 def test_the_fits_windows_are_whole_short_layers_and_parts_of_long_ones() -> None:
     layers = [("short", 10, 10 + SHORT - 1), ("long", 1000, 3000), ("idle", 3000, 4000)]
     mac = [1] * 3000 + [0] * 1000
-    found = fit_windows(streams_with(column_stream(4000, mac_i=mac), layers))
-    assert {number for number, _ in found} == {0}
-    spans = {(w.layer, w.begin, w.end) for _, w in found}
+    windows = fit_windows(streams_with(column_stream(4000, mac_i=mac), layers))
+    assert {number for number, _ in windows} == {0}
+    spans = {(w.layer, w.begin, w.end) for _, w in windows}
     assert ("net/short", 10, 10 + SHORT - 1) in spans
     parts = [(begin, end) for layer, begin, end in spans if layer == "net/long"]
     assert len(parts) == len(plan.FIT_PLACES)
@@ -94,13 +94,13 @@ def test_some_dense_windows_are_pruned_where_weights_are_wide() -> None:
     stream = replace(stream, signals={**stream.signals, **more})
     windows = [Window("a", stream, 1 + k * FIT_CYCLES, 1 + (k + 1) * FIT_CYCLES) for k in range(10)]
     windows.append(Window("long", stream, 100, length))
-    found = pruned_windows(windows, NPU8)
-    assert 0 < len(found) < len(windows)
+    thinned = pruned_windows(windows, NPU8)
+    assert 0 < len(thinned) < len(windows)
     whole = {
         (window.begin, window.end) for window in windows[2:10]
     }  # the first are depthwise, or begin after it
-    assert {(window.begin, window.end) for window in found} <= whole
-    assert {window.pruned for window in found} == set(plan.PRUNED)
+    assert {(window.begin, window.end) for window in thinned} <= whole
+    assert {window.pruned for window in thinned} == set(plan.PRUNED)
     assert pruned_windows(windows, LOWBIT) == []
 
 

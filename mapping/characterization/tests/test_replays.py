@@ -75,11 +75,11 @@ def test_a_fit_finds_the_energies_that_the_windows_were_made_with() -> None:
         FREE[-1]: (-0.005, -0.004, 0.001),
     }  # fmt: skip
     observed = observed_of(random_totals(40), true)
-    found = fit(observed, IDLE, NAMES)
-    assert list(found) == list(NAMES)
+    energies = fit(observed, IDLE, NAMES)
+    assert list(energies) == list(NAMES)
     for name, values in true.items():
-        assert found[name] == pytest.approx(values, rel=1e-6), name
-    np.testing.assert_allclose(modelled(observed, IDLE, found), observed.energy_pj, rtol=1e-9)
+        assert energies[name] == pytest.approx(values, rel=1e-6), name
+    np.testing.assert_allclose(modelled(observed, IDLE, energies), observed.energy_pj, rtol=1e-9)
 
 
 def test_nothing_takes_less_than_nothing_but_features_that_may_and_what_never_happens_takes_nothing() -> None:
@@ -88,12 +88,12 @@ def test_nothing_takes_less_than_nothing_but_features_that_may_and_what_never_ha
         FREE[-1]: (-0.01, -0.01, -0.01),
     }  # fmt: skip
     totals = [item | {"mac.c": 0.0} for item in random_totals(40)]
-    found = fit(observed_of(totals, true, cycles=500), IDLE, (*NAMES, "mac.c"))
+    energies = fit(observed_of(totals, true, cycles=500), IDLE, (*NAMES, "mac.c"))
     for name in ("column_beat", "tile_swap", "mac.a"):
-        assert found[name].min() == 0, name
-        assert all(found[name][k] == 0 for k, value in enumerate(true[name]) if value < 0), name
-    assert found[FREE[-1]].max() < 0
-    assert found["mac.c"].tolist() == [0, 0, 0]
+        assert energies[name].min() == 0, name
+        assert all(energies[name][k] == 0 for k, value in enumerate(true[name]) if value < 0), name
+    assert energies[FREE[-1]].max() < 0
+    assert energies["mac.c"].tolist() == [0, 0, 0]
 
 
 def test_energy_before_a_window_is_not_the_windows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -108,10 +108,10 @@ def test_energy_before_a_window_is_not_the_windows(monkeypatch: pytest.MonkeyPat
     windows = [Window("a", stream, 2, 5), Window("b", stream, 6, 8)]
     with ThreadPoolExecutor(2) as pool:
         gates = Gates(netlist, library(), tmp_path)
-        found = observe(gates, windows, lambda w: {"x": float(w.begin)}, pool)
-    assert found.energy_pj.tolist() == [[6, 11], [60, 110], [600, 1100]]  # cycles 1 to 3, and 5 to 6
-    assert found.column("x").tolist() == [2, 6]
-    assert found.cycles.tolist() == [3, 2]
+        observation = observe(gates, windows, lambda w: {"x": float(w.begin)}, pool)
+    assert observation.energy_pj.tolist() == [[6, 11], [60, 110], [600, 1100]]  # cycles 1 to 3, and 5 to 6
+    assert observation.column("x").tolist() == [2, 6]
+    assert observation.cycles.tolist() == [3, 2]
 
 
 # ------------------------------------------------------------------------------------------- real streams
@@ -175,9 +175,9 @@ def test_a_recorded_columns_sums_are_the_products_of_what_it_was_given(recorded:
     weights = unpack(signals["weight_q"][1], signals["weight_q"][0], LOWBIT.w_bits)
     width, sums = signals["sum_o"]
     kept = [t for t, mac in enumerate(signals["mac_i"][1][:-1]) if mac and not signals["depthwise_i"][1][t]]
-    found = unpack([sums[t + 1] for t in kept], width, width)[:, 0]
+    recorded_sums = unpack([sums[t + 1] for t in kept], width, width)[:, 0]
     assert len(kept) > 1000
-    np.testing.assert_array_equal(found, (operands[kept] * weights[kept]).sum(axis=1))
+    np.testing.assert_array_equal(recorded_sums, (operands[kept] * weights[kept]).sum(axis=1))
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -187,12 +187,12 @@ def test_a_real_window_replayed_on_gates_does_what_the_rtl_does(
     window, netlist = recorded.parts[part]
     folder = tmp_path / "kept"
     gates = Gates(netlist, library(), folder)
-    found = segments([window], netlist)
-    compared = sum(value is not None for values in found.stimulus.expected.values() for value in values)
+    joined = segments([window], netlist)
+    compared = sum(value is not None for values in joined.stimulus.expected.values() for value in values)
     assert compared > CYCLES // 2
-    energy = gates.energies(found.stimulus, "cells")
-    assert energy.shape == (found.stimulus.cycles,)
-    ((begin, end),) = found.spans
+    energy = gates.energies(joined.stimulus, "cells")
+    assert energy.shape == (joined.stimulus.cycles,)
+    ((begin, end),) = joined.spans
     clock = gates.clock_pj()
     assert energy.min() >= clock * (1 - 1e-6) > 0
     assert energy[begin:end].sum() > 1.2 * clock * CYCLES
@@ -201,17 +201,17 @@ def test_a_real_window_replayed_on_gates_does_what_the_rtl_does(
         raise AssertionError("a simulation was run")
 
     monkeypatch.setattr(replays, "replay", refuse)
-    np.testing.assert_array_equal(gates.energies(found.stimulus, "cells"), energy)
+    np.testing.assert_array_equal(gates.energies(joined.stimulus, "cells"), energy)
     with pytest.raises(AssertionError, match="a simulation was run"):
-        gates.energies(found.stimulus, "wires")
-    name, (width, values) = next(iter(found.stimulus.inputs.items()))
-    changed = {**found.stimulus.inputs, name: (width, [int(values[0]) ^ 1, *values[1:]])}
+        gates.energies(joined.stimulus, "wires")
+    name, (width, values) = next(iter(joined.stimulus.inputs.items()))
+    changed = {**joined.stimulus.inputs, name: (width, [int(values[0]) ^ 1, *values[1:]])}
     with pytest.raises(AssertionError, match="a simulation was run"):
-        gates.energies(replace(found.stimulus, inputs=changed), "cells")
+        gates.energies(replace(joined.stimulus, inputs=changed), "cells")
     other = tmp_path / "netlist.json"
     other.write_text(netlist.path.read_text() + "\n")
     with pytest.raises(AssertionError, match="a simulation was run"):
-        Gates(replace(netlist, path=other), library(), folder).energies(found.stimulus, "cells")
+        Gates(replace(netlist, path=other), library(), folder).energies(joined.stimulus, "cells")
     assert [file.suffix for file in folder.iterdir()] == [".npy"]
 
 
@@ -219,11 +219,13 @@ def test_glitches_and_wires_add_to_the_energy_of_a_real_window(recorded: Recorde
     window, netlist = recorded.parts["npu_acc_lane"]
     gates = Gates(netlist, library(), tmp_path)
     with ThreadPoolExecutor(1) as pool:
-        found = observe(gates, [window], lambda w: accumulator_totals(w.stream.signals, w.begin, w.end), pool)
-    (lower,), (value,), (upper,) = found.energy_pj
+        observation = observe(
+            gates, [window], lambda w: accumulator_totals(w.stream.signals, w.begin, w.end), pool
+        )
+    (lower,), (value,), (upper,) = observation.energy_pj
     assert lower < value < upper
     assert gates.clock_pj() < gates.clock_pj(wires=True)
-    assert found.column("accumulate")[0] > 0
+    assert observation.column("accumulate")[0] > 0
 
 
 def test_a_pruned_window_has_more_zeros_takes_less_and_its_sums_are_those_of_the_gates(

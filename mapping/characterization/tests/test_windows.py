@@ -17,9 +17,9 @@ def test_the_stream_before_a_window_is_replayed_but_does_not_count(tmp_path: Pat
         "sum_o": (8, list(range(length))), "sum_q": (8, list(range(100, 100 + length))),
     }  # fmt: skip
     begin = 2 * WARM_UP_CYCLES
-    found = segments([Window("a", Stream("npu_acc_lane", 0, signals), begin, begin + 3)], netlist)
-    assert found.spans == ((1 + WARM_UP_CYCLES, 1 + WARM_UP_CYCLES + 3),)
-    values = list(found.stimulus.inputs["value_i"][1])
+    joined = segments([Window("a", Stream("npu_acc_lane", 0, signals), begin, begin + 3)], netlist)
+    assert joined.spans == ((1 + WARM_UP_CYCLES, 1 + WARM_UP_CYCLES + 3),)
+    values = list(joined.stimulus.inputs["value_i"][1])
     assert values == [100 + begin - WARM_UP_CYCLES, *range(begin - WARM_UP_CYCLES, begin + 3)]
 
 
@@ -36,20 +36,20 @@ def test_a_columns_window_begins_with_its_weights_and_a_beat(tmp_path: Path) -> 
         "sum_o": (6, [20, 21, 22, 23, 24, 25, 26]), "weight_q": (4, [15, 15, 15, 15, 15, 5, 5]),
     }  # fmt: skip
     stream = Stream("npu_column", 3, signals)
-    found = segments([Window("a", stream, 2, 6), Window("b", stream, 5, 7)], netlist)
-    assert found.spans == ((2, 6), (8, 10))
-    assert found.stimulus.clock == "clk_i"
-    assert {name: list(values) for name, (_, values) in found.stimulus.inputs.items()} == {
+    joined = segments([Window("a", stream, 2, 6), Window("b", stream, 5, 7)], netlist)
+    assert joined.spans == ((2, 6), (8, 10))
+    assert joined.stimulus.clock == "clk_i"
+    assert {name: list(values) for name, (_, values) in joined.stimulus.inputs.items()} == {
         "swap_i": [1, 0, 0, 0, 1, 0, 1, 0, 0, 0],
         "tile_i": [15, 3, 3, 4, 5, 6, 5, 6, 6, 7],  # the weights that are held in the window's first cycle
         "mac_i": [0, 1, 0, 1, 1, 1, 0, 1, 1, 1],
         "depthwise_i": [0, 0, 0, 1, 0, 0, 0, 0, 0, 0],
         "operand_i": [10, 9, 10, 11, 12, 13, 13, 12, 13, 14],  # the beat is the one before the window
     }
-    assert {name: width for name, (width, _) in found.stimulus.inputs.items()} == {
+    assert {name: width for name, (width, _) in joined.stimulus.inputs.items()} == {
         "swap_i": 1, "tile_i": 4, "mac_i": 1, "depthwise_i": 1, "operand_i": 4,
     }  # fmt: skip
-    assert {name: list(values) for name, values in found.stimulus.expected.items()} == {
+    assert {name: list(values) for name, values in joined.stimulus.expected.items()} == {
         "product_o": [None, None, 2, 3, 4, 5, None, None, 5, 6],
         "sum_o": [
             None,
@@ -72,12 +72,12 @@ def test_an_accumulators_window_begins_with_the_sum_that_it_holds(tmp_path: Path
         "add_i": (1, [0, 0, 1]), "first_i": (1, [0, 0, 0]), "value_i": (8, [1, 2, 3]),
         "sum_o": (8, [4, 5, 6]), "sum_q": (8, [7, 8, 9]),
     }  # fmt: skip
-    found = segments([Window("a", Stream("npu_acc_lane", 0, signals), 1, 3)], netlist)
-    assert found.spans == ((1, 3),)
-    assert {name: list(values) for name, (_, values) in found.stimulus.inputs.items()} == {
+    joined = segments([Window("a", Stream("npu_acc_lane", 0, signals), 1, 3)], netlist)
+    assert joined.spans == ((1, 3),)
+    assert {name: list(values) for name, (_, values) in joined.stimulus.inputs.items()} == {
         "add_i": [1, 0, 1], "first_i": [1, 0, 0], "value_i": [8, 2, 3],
     }  # fmt: skip
-    assert list(found.stimulus.expected["sum_o"]) == [None, 5, 6]
+    assert list(joined.stimulus.expected["sum_o"]) == [None, 5, 6]
 
 
 def test_a_lanes_outputs_are_compared_when_the_first_result_of_the_window_is_there(tmp_path: Path) -> None:
@@ -90,24 +90,24 @@ def test_a_lanes_outputs_are_compared_when_the_first_result_of_the_window_is_the
         "wide_o": (8, list(range(100, 110))),
         "data_o": (4, list(range(10))),
     }
-    found = segments([Window("a", Stream("npu_requant_lane", 0, signals), 1, 10)], netlist)
-    assert found.spans == ((6, 15),)
-    assert list(found.stimulus.inputs["valid_i"][1]) == [31] * 6 + valid[1:]
+    joined = segments([Window("a", Stream("npu_requant_lane", 0, signals), 1, 10)], netlist)
+    assert joined.spans == ((6, 15),)
+    assert list(joined.stimulus.inputs["valid_i"][1]) == [31] * 6 + valid[1:]
     # enters in cycle 2: is in the register behind stage 3 in cycle 6, behind stage 4 in cycle 7
-    assert list(found.stimulus.expected["wide_o"]) == [None] * 11 + [106, 107, 108, 109]
-    assert list(found.stimulus.expected["data_o"]) == [None] * 12 + [7, 8, 9]
+    assert list(joined.stimulus.expected["wide_o"]) == [None] * 11 + [106, 107, 108, 109]
+    assert list(joined.stimulus.expected["data_o"]) == [None] * 12 + [7, 8, 9]
 
 
 def test_other_blocks_begin_with_a_reset_if_they_have_one(tmp_path: Path) -> None:
     signals: Signals = {"rst_ni": (1, [1, 1, 1]), "a_i": (2, [1, 2, 3]), "y_o": (1, [0, 1, 0])}
     stream = Stream("npu_load", 0, signals)
     netlist = ports(tmp_path / "n.json", {"clk_i": 1, "rst_ni": 1, "a_i": 2}, {"y_o": 1})
-    found = segments([Window("a", stream, 0, 3)], netlist)
-    assert found.spans == ((2, 5),)
-    assert list(found.stimulus.inputs["rst_ni"][1]) == [0, 0, 1, 1, 1]
-    assert list(found.stimulus.inputs["a_i"][1]) == [1, 1, 1, 2, 3]
-    assert list(found.stimulus.expected["y_o"]) == [None, None, 0, 1, 0]
+    joined = segments([Window("a", stream, 0, 3)], netlist)
+    assert joined.spans == ((2, 5),)
+    assert list(joined.stimulus.inputs["rst_ni"][1]) == [0, 0, 1, 1, 1]
+    assert list(joined.stimulus.inputs["a_i"][1]) == [1, 1, 1, 2, 3]
+    assert list(joined.stimulus.expected["y_o"]) == [None, None, 0, 1, 0]
     del signals["rst_ni"]
     gate = ports(tmp_path / "g.json", {"a_i": 2}, {"y_o": 1})
-    found = segments([Window("a", stream, 1, 3)], gate)
-    assert (found.spans, found.stimulus.clock, found.stimulus.cycles) == (((0, 2),), None, 2)
+    joined = segments([Window("a", stream, 1, 3)], gate)
+    assert (joined.spans, joined.stimulus.clock, joined.stimulus.cycles) == (((0, 2),), None, 2)

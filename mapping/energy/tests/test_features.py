@@ -37,14 +37,14 @@ def test_features_of_macs_are_those_of_a_column_of_two_rows_worked_out_by_hand()
     operands = np.array([[0, 1], [3, 1], [2, -1]])
     weights = np.array([[1, -1], [1, -1], [0, -1]])
     # products 0 -1 | 3 -1 | 0 1 in 10 bits; sums -1 | 2 | 1 in 11
-    found = mac_totals(operands, weights, 8, 2)
-    assert set(found) == set(MAC)
-    assert found["mac.operand_bits"] == 2 + (1 + 7)  # 0 to 3; 3 to 2 and 1 to -1
-    assert found["mac.active_bits"] == 2 + 7  # the first row's weight is zero by then
-    assert found["mac.negative_bits"] == 7
-    assert found["mac.product_bits"] == 2 + (2 + 9)  # 0 to 3; 3 to 0 and -1 to 1
-    assert found["mac.crowded_bits"] == 2 * 0.5 + (2 + 9) * 1.0
-    assert found["mac.sum_bits"] == 10 + 2  # -1 to 2: all bits but one of 11; 2 to 1
+    totals = mac_totals(operands, weights, 8, 2)
+    assert set(totals) == set(MAC)
+    assert totals["mac.operand_bits"] == 2 + (1 + 7)  # 0 to 3; 3 to 2 and 1 to -1
+    assert totals["mac.active_bits"] == 2 + 7  # the first row's weight is zero by then
+    assert totals["mac.negative_bits"] == 7
+    assert totals["mac.product_bits"] == 2 + (2 + 9)  # 0 to 3; 3 to 0 and -1 to 1
+    assert totals["mac.crowded_bits"] == 2 * 0.5 + (2 + 9) * 1.0
+    assert totals["mac.sum_bits"] == 10 + 2  # -1 to 2: all bits but one of 11; 2 to 1
     still = mac_totals(operands, np.zeros_like(weights), 8, 2)
     assert still == dict.fromkeys(MAC, 0.0) | {"mac.operand_bits": 10.0}
 
@@ -66,9 +66,9 @@ def test_totals_of_a_column_count_the_windows_cycles_and_see_the_one_before() ->
         "mac_i": (1, [1, 1, 0, 1, 1]),
         "swap_i": (1, [1, 1, 1, 0, 1]),
     }
-    found = column_totals(signals, 2, 4, 8, 2)
-    assert (found.pop("column_beat"), found.pop("tile_swap")) == (1, 1)
-    assert found == mac_totals(
+    totals = column_totals(signals, 2, 4, 8, 2)
+    assert (totals.pop("column_beat"), totals.pop("tile_swap")) == (1, 1)
+    assert totals == mac_totals(
         np.array([[0, 1], [3, 1], [3, -1]]), np.array([[1, -1], [1, -1], [0, -1]]), 8, 2
     )
 
