@@ -18,7 +18,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from gates.synthesis import synthesize
 from gates.tools import tool_versions
 from hw.core import CoreConfig
 from hw.sources import rtl_hash, structural_sources
-from hw.system import System
+from hw.system import NPU8, NPU_LB, System
 from mapping.characterization.area import library_named
 from mapping.characterization.recording import MODELS, NetworkStreams, Stream, record
 from mapping.characterization.replays import (
@@ -59,6 +59,8 @@ from mapping.energy.features import (
 )
 from mapping.energy.tables import COEFFICIENTS, Energy, EnergyTable, LayerStatistics, Method
 
+EVERY = System((NPU8, NPU_LB, replace(NPU_LB, name=f"{NPU_LB.name}_w4", w_bits=4, cols=None)))
+"""Units whose energy tables are kept."""
 FIT_IMAGE, TILE_IMAGE = 0, 1
 FIT_CYCLES, TILE_CYCLES = 60, 256
 FIT_PLACES = (0.15, 0.5, 0.8)
@@ -458,7 +460,7 @@ class Characterization:
                 energies[key] = Energy(None, pj, None, "modelled", per[key], item.label)
         errors = [abs(tile.error) for tile in tiles]
         return EnergyTable(
-            unit=core.name,
+            core=core.key,
             library={"name": self.library_name, "sha256": self.library.sha256},
             rtl_sha256=rtl_hash(),
             parameters=core_parameters(core, System((core,))),

@@ -15,9 +15,9 @@ from hw.core import CoreConfig
 from hw.interface import COMMAND_BYTES, PARAM_GROUP_WORDS, TRANSFER_WORD_BYTES
 from hw.layout import CHANNEL_BLOCK, tap_groups
 from hw.system import System
-from mapping.compiler.compile import Program
+from mapping.compiler.cycle_law import depthwise_weight_tile_words, weight_tile_words
 from mapping.compiler.emit import TARGETS
-from mapping.compiler.pack import depthwise_tile_words, tile_words
+from mapping.compiler.program import Program
 from mapping.compiler.regions import ceil_div
 from mapping.compiler.schedule import Entry
 
@@ -209,7 +209,7 @@ def _conv(given: Mapping[str, int], core: CoreConfig) -> dict[str, int]:
         "macs_useful": useful,
         "macs_padding": beats * core.rows * core.columns - useful,
         "tile_swaps": swaps,
-        "weight_words": swaps * tile_words(core),
+        "weight_words": swaps * weight_tile_words(core),
         "operand_reads": blocks * ceil_div(places, core.rows) * _inside(given),
     } | _accumulated(beats, first, core.columns // CHANNEL_BLOCK)
 
@@ -228,7 +228,7 @@ def _depthwise(given: Mapping[str, int], core: CoreConfig) -> dict[str, int]:
         words, reads = (blocks * sum(item) for item in zip(*passes, strict=True))
     else:
         words, reads = beats, blocks * _inside(given)
-    tiles = kernel_h * sum(depthwise_tile_words(core, taps) for _, taps in groups)
+    tiles = kernel_h * sum(depthwise_weight_tile_words(core, taps) for _, taps in groups)
     return {
         "array_beats": beats,
         "column_beats": columns,

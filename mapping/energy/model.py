@@ -19,8 +19,8 @@ import numpy.typing as npt
 from hw.core import CoreConfig
 from hw.interface import TRANSFER_WORD_BYTES
 from hw.system import System
-from mapping.compiler.compile import Program
-from mapping.cost.model import PAIR, CostModel, shape_program
+from mapping.compiler.program import Program
+from mapping.cost.model import CostModel, shape_program
 from mapping.cost.shapes import Shape
 from mapping.cost.tables import FOLDER
 from mapping.energy.events import NAMES as COUNTS, Events, events
@@ -189,7 +189,7 @@ class EnergyModel:
             if (dict(table.library), table.period_ns) != (dict(first.library), first.period_ns):
                 raise EnergyTableError(
                     f"{energy_path(core, config, folder)}: is of another library or clock than the table of "
-                    f"{first.unit}; {REMEDY}"
+                    f"{first.core}; {REMEDY}"
                 )
         self.period_ns = first.period_ns
         self._prices = {core.name: _Prices(core, self.tables[core.name]) for core in config.cores}
@@ -256,7 +256,9 @@ class EnergyModel:
         prediction = self.costs.program(program)
         return self.program_energy(program, prediction.cycles, prediction.ends, statistics)
 
-    def layer(self, shape: Shape, unit: str = PAIR, statistics: Statistics | None = None) -> NetworkEnergy:
+    def layer(
+        self, shape: Shape, unit: str | None = None, statistics: Statistics | None = None
+    ) -> NetworkEnergy:
         """Return what a layer takes whose input and output are in memory; errors as in `CostModel.layer`."""
         return self.predicted(shape_program(shape, unit, self.config), statistics)
 

@@ -46,7 +46,7 @@ def network_statistics(program: NetworkProgram, source: Array) -> dict[tuple[str
         x = values[name][0]
         if name in compiled.folds:
             fold = compiled.folds[name]
-            x = fold.input(x.reshape(fold.layer.input.shape))
+            x = fold.input(x.reshape(fold.op.source_shape))
         owners = program.units[op.name]
         for index, core in enumerate(compiled.cores):
             channels = np.flatnonzero(owners == index)

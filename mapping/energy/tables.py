@@ -1,9 +1,9 @@
 """Energy tables: what each thing that happens in a unit takes, where that comes from, and how good it is.
 
-A table is a YAML file beside the unit's cost table, `<unit>.energy.yaml`. Energies have three values: `lower`
-without glitches, `value`, and `upper` with the load of wires; null where such a bound does not exist. Those
-of features are slopes: the energy of an event grows with how much its operands change, which its mean
-features (`LayerStatistics`) describe.
+A table is a YAML file beside the core's cost table, called like it, such as `w2a8_16x64.energy.yaml`.
+Energies have three values: `lower` without glitches, `value`, and `upper` with the load of wires; null where
+such a bound does not exist. Those of features are slopes: the energy of an event grows with how much its
+operands change, which its mean features (`LayerStatistics`) describe.
 """
 
 from __future__ import annotations
@@ -151,10 +151,10 @@ class EnergyTable:
     """A table.
 
     Attributes:
-        unit: the unit.
+        core: key of the core.
         library: `name` and `sha256` of the cell library.
         rtl_sha256: hash of the RTL and the test bench.
-        parameters: of the unit, by name.
+        parameters: of the core, by name.
         period_ns: clock period, which idle energies and leakage are for.
         tools: versions.
         date: ISO 8601.
@@ -165,7 +165,7 @@ class EnergyTable:
         stimulus: what the gates were measured on.
     """
 
-    unit: str
+    core: str
     library: Mapping[str, str]
     rtl_sha256: str
     parameters: Mapping[str, int]
@@ -191,7 +191,7 @@ def energy_text(table: EnergyTable) -> str:
     order = [*NAMES, *table.features]
     document = {
         "schema": SCHEMA,
-        "unit": table.unit,
+        "core": table.core,
         "date": table.date,
         "library": dict(table.library),
         "rtl_sha256": table.rtl_sha256,
@@ -287,7 +287,7 @@ def _table(document: Mapping[str, Any]) -> EnergyTable:
     if not 0 < period < math.inf:
         raise ValueError(f"period_ns is {period:g}")
     return EnergyTable(
-        unit=str(document["unit"]),
+        core=str(document["core"]),
         library={key: str(document["library"][key]) for key in ("name", "sha256")},
         rtl_sha256=str(document["rtl_sha256"]),
         parameters={str(name): int(value) for name, value in document["parameters"].items()},
@@ -364,7 +364,7 @@ def energy_table_of(core: CoreConfig, config: System, folder: Path = FOLDER) -> 
     except OSError:
         table = load_energy_table(path)
     if table.parameters != core_parameters(core, config):
-        raise EnergyTableError(f"{path}: is of other parameters of {core.name}; {REMEDY}")
+        raise EnergyTableError(f"{path}: is of other parameters of {core.key}; {REMEDY}")
     if table.rtl_sha256 != rtl_hash():
         raise EnergyTableError(f"{path}: stale: it was measured on other RTL; {REMEDY}")
     return table

@@ -69,7 +69,8 @@ def wilson_interval(accuracy: float, images: int) -> tuple[float, float]:
         accuracy: percent of the images that are right.
         images: their number; 0: not known, so the interval is 0 to 100.
 
-    Returns: the ends, percent.
+    Returns:
+        The ends, percent.
     """
     if images == 0:
         return 0.0, 100.0

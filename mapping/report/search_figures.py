@@ -188,8 +188,9 @@ def figures(study: Mapping[str, Any]) -> dict[str, tuple[Figure, str]]:
     Args:
         study: as `load_study` returns it.
 
-    Returns: "latency"; "energy" if points have it; "prediction"; "splits" if something was searched;
-        "training" if there are curves.
+    Returns:
+        "latency"; "energy" if points have it; "prediction"; "splits" if something was searched; "training" if
+        there are curves.
 
     Raises:
         StudyError: the study lacks something.

@@ -14,8 +14,9 @@ from hw.memory import MemoryModel
 from hw.system import System
 from mapping.compiler.assignment import Assignment, check_units
 from mapping.compiler.channels import ChannelAssignment
-from mapping.compiler.compile import Program, compile_graph
+from mapping.compiler.compile import compile_graph
 from mapping.compiler.legalise import legalise_network
+from mapping.compiler.program import Program
 from mapping.run.layers import BACKPRESSURE_PERCENT, RunError
 from tb.job import Job, JobResult
 from tb.session import Session, reproduction
@@ -150,7 +151,7 @@ def network_job(program: NetworkProgram, source: Array, backpressure: int | None
 
 def _unfolded_shape(program: Program, name: str) -> tuple[int, ...]:
     if name in program.folds:
-        return program.folds[name].layer.input.shape
+        return program.folds[name].op.source_shape
     return program.graph.values[name].shape
 
 

@@ -8,38 +8,39 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from hw.core import CoreConfig
 from hw.system import System
+from hw.system_file import with_settings
 from mapping.calibration import design
 from mapping.calibration.design import choose, corners, random_shape, random_shapes, runs, visits
-from mapping.cost.model import PAIR, shape_program
+from mapping.cost.model import shape_program
 from mapping.cost.real_networks import real_networks
 from mapping.cost.shapes import Shape
-from mapping.run.layers import pair_of
 
 CONFIG = System()
-UNITS = ("npu8", "npu_lb", PAIR)
+UNITS = (("npu8",), ("npu_lb",), ("npu8", "npu_lb"))
 
 
 # ------------------------------------------------------------------------------------------------ random ones
-@pytest.mark.parametrize("unit", UNITS)
-def test_random_shapes_are_distinct_runnable_and_within_limits(unit: str) -> None:
+@pytest.mark.parametrize("units", UNITS, ids="+".join)
+def test_random_shapes_are_distinct_runnable_and_within_limits(units: tuple[str, ...]) -> None:
     taken: set[str] = set()
-    shapes = random_shapes(CONFIG, unit, 60, 5, taken, "r")
+    shapes = random_shapes(CONFIG, units, 60, 5, taken, "r")
     assert [shape.name for shape in shapes] == [f"r_{i}" for i in range(60)]
     assert taken == {shape.key for shape in shapes}
     assert len(taken) == 60
     for shape in shapes:
-        assert shape_program(shape, unit, CONFIG).lists
+        assert shape_program(shape, units[0], CONFIG).lists
         assert shape.macs <= design.MOST_MACS
         assert shape.in_height * shape.in_width * shape.in_channels <= design.MOST_VALUES
         assert shape.out_height * shape.out_width * shape.out_channels <= design.MOST_VALUES
-        assert (shape.split is not None) == (unit == PAIR)
+        assert (shape.split is not None) == (len(units) > 1)
 
 
-@pytest.mark.parametrize("unit", UNITS)
-def test_equal_seeds_give_equal_shapes_and_others_give_others(unit: str) -> None:
+@pytest.mark.parametrize("units", UNITS, ids="+".join)
+def test_equal_seeds_give_equal_shapes_and_others_give_others(units: tuple[str, ...]) -> None:
     first, again, other = (
-        [shape.key for shape in random_shapes(CONFIG, unit, 20, seed, set(), "r")] for seed in (5, 5, 6)
+        [shape.key for shape in random_shapes(CONFIG, units, 20, seed, set(), "r")] for seed in (5, 5, 6)
     )
     assert first == again
     assert len(set(first) & set(other)) < 5
@@ -47,8 +48,8 @@ def test_equal_seeds_give_equal_shapes_and_others_give_others(unit: str) -> None
 
 def test_shapes_that_are_taken_are_not_drawn_again() -> None:
     taken: set[str] = set()
-    first = random_shapes(CONFIG, "npu8", 20, 5, taken, "a")
-    second = random_shapes(CONFIG, "npu8", 20, 5, taken, "b")
+    first = random_shapes(CONFIG, ("npu8",), 20, 5, taken, "a")
+    second = random_shapes(CONFIG, ("npu8",), 20, 5, taken, "b")
     assert len({shape.key for shape in (*first, *second)}) == 40 == len(taken)
 
 
@@ -66,17 +67,26 @@ def test_random_shapes_have_every_operator_about_as_often_as_they_should() -> No
 
 
 def test_splits_are_on_edges_of_blocks_and_elsewhere() -> None:
-    shapes = random_shapes(CONFIG, PAIR, 60, 5, set(), "r")
+    shapes = random_shapes(CONFIG, CONFIG.units, 60, 5, set(), "r")
     splits = [shape.split for shape in shapes]
     assert all(split and list(split) == ["npu8", "npu_lb"] and min(split.values()) > 0 for split in splits)
     whole = sum(split["npu8"] % 16 == 0 for split in splits if split)
     assert 20 < whole < 60
 
 
+def test_three_units_share_every_shape() -> None:
+    system = System((*CONFIG.cores, CoreConfig("third", w_bits=4)))
+    for shape in random_shapes(system, system.units, 20, 5, set(), "r"):
+        assert shape.split
+        assert tuple(shape.split) == tuple(shape_program(shape, None, system).lists) == system.units
+
+
 # ---------------------------------------------------------------------------------------------------- corners
-@pytest.mark.parametrize("settings", [(), ("W_BITS=4",), ("ROWS=32", "COLS=64")], ids=str)
+@pytest.mark.parametrize(
+    "settings", [(), ("npu_lb.W_BITS=4",), ("npu_lb.ROWS=32", "npu_lb.COLS=64")], ids=str
+)
 def test_corners_lie_on_both_sides_of_the_edges_of_the_tile_loops(settings: tuple[str, ...]) -> None:
-    config = pair_of(settings)
+    config = with_settings(System(), settings)
     for core in config.cores:
         shapes = list(corners(core))
         assert len({shape.name for shape in shapes}) == len({shape.key for shape in shapes}) == len(shapes)
@@ -92,7 +102,7 @@ def test_corners_lie_on_both_sides_of_the_edges_of_the_tile_loops(settings: tupl
 def test_what_a_unit_cannot_run_does_not_run() -> None:
     assert runs(CONFIG, Shape("s", "add", 16, 16, 4, 4), "npu8")
     assert not runs(CONFIG, Shape("wide", "average_pool", 16, 16, 40, 40, (40, 40), (1, 1), "valid"), "npu8")
-    assert not runs(CONFIG, Shape("s", "add", 16, 16, 4, 4), PAIR)  # no split
+    assert not runs(CONFIG, Shape("s", "add", 16, 16, 4, 4))  # no unit, and no split
 
 
 # ----------------------------------------------------------------------------------------------------- visits

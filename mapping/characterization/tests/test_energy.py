@@ -28,6 +28,7 @@ from mapping.characterization import energy as characterize, replays
 from mapping.characterization.area import AreaError, library_named
 from mapping.characterization.energy import (
     ENGINES,
+    EVERY,
     FIT_CYCLES,
     SHORT,
     TILE_CYCLES,
@@ -66,10 +67,9 @@ from mapping.energy.features import (
 )
 from mapping.energy.tables import EnergyTable, energy_path, save_energy_table
 from mapping.energy.testing import synthetic
-from npuloop.cli.gates import ENERGY_UNITS
 from npuloop.cli.main import app
 
-LOWBIT = ENERGY_UNITS["npu_lb"]
+LOWBIT = EVERY.core("npu_lb")
 NETWORK, COLUMN, CYCLES = "ds_cnn", 16, 40
 Signals = dict[str, tuple[int, list[int]]]
 
@@ -276,7 +276,7 @@ def test_other_blocks_begin_with_a_reset_if_they_have_one(tmp_path: Path) -> Non
 # ----------------------------------------------------------------------------------------------- the plan
 @pytest.mark.parametrize("unit", ["npu8", "npu_lb"])
 def test_the_plans_columns_are_of_one_variant_and_the_fit_sees_none_of_the_tiles(unit: str) -> None:
-    core = ENERGY_UNITS[unit]
+    core = EVERY.core(unit)
     plan = plan_of(core)
     assert plan.fit
     assert plan.tiles
@@ -689,14 +689,14 @@ def characterize_energy(*arguments: str | Path) -> Result:
 
 def save(folder: Path, **changed: Mapping[str, Any]) -> None:
     """Save the tables of all units, changed by the unit's name."""
-    for name, core in ENERGY_UNITS.items():
-        table = made_today(core, **changed.get(name, {}))
+    for core in EVERY.cores:
+        table = made_today(core, **changed.get(core.name, {}))
         save_energy_table(table, energy_path(core, System((core,)), folder))
 
 
 def test_check_tells_stale_tables_from_others(tmp_path: Path) -> None:
     save(tmp_path)
-    assert len(list(tmp_path.glob("*.energy.yaml"))) == len(ENERGY_UNITS)
+    assert len(list(tmp_path.glob("*.energy.yaml"))) == len(EVERY.cores)
     result = characterize_energy("--check", "--out", tmp_path)
     assert result.exit_code == 0, result.output
     assert "3 energy tables are up to date" in result.stdout
@@ -705,7 +705,7 @@ def test_check_tells_stale_tables_from_others(tmp_path: Path) -> None:
     result = characterize_energy("--check", "--out", tmp_path)
     assert result.exit_code == 1
     text = " ".join(result.stderr.split())
-    path = tmp_path / "npu_lb.energy.yaml"
+    path = tmp_path / "w2a8_16x64.energy.yaml"
     assert text.count(str(path)) == text.count("make it again with `npuloop characterize-energy`") == 2
     assert f"{path}: the RTL has changed" in text
     assert characterize_energy("--check", "--out", tmp_path, "--unit", "npu8").exit_code == 0
@@ -718,10 +718,10 @@ def test_check_tells_stale_tables_from_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--unit", "npu9"), "no unit 'npu9'; there are npu8, npu_lb, npu_lb_w4"),
-        (("--unit", "npu9", "--check"), "no unit 'npu9'; there are npu8, npu_lb, npu_lb_w4"),
+        (("--unit", "npu9"), "no unit 'npu9' in this system; it has npu8, npu_lb, npu_lb_w4"),
+        (("--unit", "npu9", "--check"), "no unit 'npu9' in this system; it has npu8, npu_lb, npu_lb_w4"),
         (("--unit", "npu8", "--library", "tsmc5"), "no library 'tsmc5'; there are sky130, osu018"),
-        (("--check",), "npu8.energy.yaml: there is no energy table; make it with"),
+        (("--check",), "w8a8_16x16.energy.yaml: there is no energy table; make it with"),
     ],
 )
 def test_wrong_input_is_refused_with_one_message(

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from common.errors import UnsupportedError
-from hw.system import System
+from hw.core import CoreConfig
+from hw.system import NPU8, System
 from mapping.cost.differentiable import LayerCosts
-from mapping.cost.model import PAIR, CostModel
+from mapping.cost.model import CostModel
 from mapping.cost.shapes import Shape
 from mapping.cost.tables import TableError
-from mapping.run.layers import pair_of
 
 UNITS = ("npu8", "npu_lb")
 CONV = Shape("conv", "conv2d", 16, 128, 6, 6, (3, 3), (1, 1), "same")
@@ -39,7 +39,7 @@ def value(shape: Shape, channels: Sequence[int]) -> float:
     sizes: dict[str, Any] = {"out_channels": sum(parts.values()), "split": parts if len(parts) > 1 else None}
     if shape.op in ("depthwise_conv2d", "add"):
         sizes["in_channels"] = sizes["out_channels"]
-    return MODEL.layer(replace(shape, **sizes), PAIR if len(parts) > 1 else next(iter(parts))).cycles
+    return MODEL.layer(replace(shape, **sizes), next(iter(parts))).cycles
 
 
 def tensor(*rows: Sequence[float]) -> torch.Tensor:
@@ -206,9 +206,9 @@ def test_every_channel_up_to_the_layers_most_is_taken_with_its_gradient() -> Non
 
 
 def test_a_missing_table_is_an_error() -> None:
-    costs = LayerCosts(CostModel(pair_of(("W_BITS=3",))), [CONV], UNITS)
+    costs = LayerCosts(CostModel(System((NPU8, CoreConfig("npu_lb", w_bits=3)))), [CONV], UNITS)
     assert costs(tensor((16, 0))).tolist() == [value(CONV, (16, 0))]
-    with pytest.raises(TableError, match="npu_lb_w3"):
+    with pytest.raises(TableError, match="w3a8_16x32"):
         costs(tensor((0, 16)))
 
 

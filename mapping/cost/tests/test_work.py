@@ -13,12 +13,12 @@ from hypothesis import given, settings, strategies as st
 from hw.core import CoreConfig
 from hw.system import NPU8, NPU_LB, System
 from mapping.calibration.design import random_shapes
-from mapping.compiler.compile import Program
+from mapping.compiler.cycle_law import cycle_law, slides
 from mapping.compiler.emit import COMPUTE
-from mapping.compiler.pack import cycle_law
+from mapping.compiler.program import Program
 from mapping.compiler.schedule import Entry
 from mapping.cost import work
-from mapping.cost.model import PAIR, shape_program
+from mapping.cost.model import shape_program
 from mapping.cost.shapes import Shape
 from mapping.cost.work import Stripe, stripes, transfer
 
@@ -26,7 +26,7 @@ CONFIG = System()
 SHAPES = [
     (shape, unit)
     for unit in ("npu8", "npu_lb")
-    for shape in random_shapes(CONFIG, unit, 120, 11, set(), f"random_{unit}")
+    for shape in random_shapes(CONFIG, (unit,), 120, 11, set(), f"random_{unit}")
 ]
 
 
@@ -116,7 +116,8 @@ def law_of(program: Program, core: CoreConfig) -> int:
     """The cycle law of a program's only operator, whose whole output is made in one command."""
     (op,) = program.graph.ops
     (source, *_) = op.sources
-    return cycle_law(op, op.shape[2], program.orders[source].places, core)
+    in_channels = program.orders[source].physical_channels
+    return cycle_law(op, core, op.shape[2], in_channels, slides(op, core))
 
 
 def beats(pieces: list[Stripe]) -> int:
@@ -247,10 +248,10 @@ def test_rows_of_equal_stripes_taken_together_have_the_totals_of_single_ones(
 def test_a_split_layers_parts_have_the_stripes_of_their_channels() -> None:
     whole = Shape("whole", "conv2d", 32, 96, 8, 8, (3, 3), (1, 1), "same")
     split = replace(whole, split={"npu8": 32, "npu_lb": 64})
-    program = shape_program(split, PAIR, CONFIG)
+    program = shape_program(split, None, CONFIG)
     for core, channels in ((NPU8, 32), (NPU_LB, 64)):
         (op,) = program.graph.ops
-        law = cycle_law(op, channels, 32, core)
+        law = cycle_law(op, core, channels, 32)
         found = [stripes(entry.name, entry.fields, core)[1] for entry in operators(program, core.name)]
         assert sum(map(beats, found)) == law == channels // core.columns * 2 * 9 * 64
     assert beats(compiled(whole, "npu8")[3]) == 3 * beats(compiled(whole, "npu_lb")[3])

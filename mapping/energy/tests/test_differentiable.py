@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hw.system import System
-from mapping.cost.model import PAIR, shape_program
+from mapping.cost.model import shape_program
 from mapping.cost.shapes import Shape
 from mapping.energy.differentiable import LayerEnergies
 from mapping.energy.events import events
@@ -58,7 +58,7 @@ def value(
     if shape.op != "conv2d":
         sizes["in_channels"] = sizes["out_channels"]
     shape = replace(shape, **sizes)
-    unit = PAIR if len(parts) > 1 else next(iter(parts))
+    unit = next(iter(parts))
     given = None
     if shares is not None:
         by_unit = dict(zip(UNITS, shares, strict=True))

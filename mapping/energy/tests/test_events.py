@@ -18,7 +18,8 @@ from golden.quantize.weights import quantize_weights
 from hw.core import CoreConfig
 from hw.system import NPU8, NPU_LB, System
 from mapping.compiler.channels import ChannelAssignment
-from mapping.compiler.compile import Program, compile_layer
+from mapping.compiler.compile import compile_layer
+from mapping.compiler.program import Program
 from mapping.energy import events as module
 from mapping.energy.events import Events, command_events, events
 from mapping.run.layers import job_of

@@ -39,7 +39,7 @@ from mapping.report.testing import (
 from mapping.run.random_networks import random_network
 from npuloop.cli import report as cli_report
 
-NO_ARRAY = area_document()["units"]["sky130"]["w8"] | {"groups_um2": {"requantiser": 1.0}}
+NO_ARRAY = area_document()["units"]["sky130"][NPU8.key] | {"groups_um2": {"requantiser": 1.0}}
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_without_tables_each_thing_is_one_line(tmp_path: Path, no_data: None) ->
     assert no_energy == [
         f"No energy of {title}: {tmp_path}/{unit}.energy.yaml: there is no energy table; "
         "make it with `npuloop characterize-energy`."
-        for title, unit in (("npu8 W8A8 16 x 16", "npu8"), ("npu_lb W2A8 16 x 64", "npu_lb"))
+        for title, unit in (("npu8 W8A8 16 x 16", "w8a8_16x16"), ("npu_lb W2A8 16 x 64", "w2a8_16x64"))
     ]
     assert section.figures(found) == {}
     html = section.section(found, "energy")
@@ -204,7 +204,7 @@ def test_what_the_tables_say_is_on_the_page(tmp_path: Path, no_data: None) -> No
     data, data_lb, tiles = found.missing
     assert data.startswith("No energy of ResNet8 on npu8 W8A8 16 x 16: ")
     assert data_lb.startswith("No energy of ResNet8 on npu_lb W2A8 16 x 64: ")
-    assert "npu_lb.energy.yaml keeps none; make it with `npuloop characterize-energy`." in tiles
+    assert "w2a8_16x64.energy.yaml keeps none; make it with `npuloop characterize-energy`." in tiles
     html = section.section(found, "energy")
     assert [name.split()[1] for name in drawings(html)] == ["area", "per_mac", "tiles"]
     text = text_of(html)
@@ -233,7 +233,7 @@ def test_tables_of_other_rtl_are_marked(tmp_path: Path, no_data: None) -> None:
     ("area", "message"),
     [
         ({"units": {"sky130": {"w8": {"w_bits": 8}}}}, "is damaged ('groups_um2')"),
-        ({"units": {"sky130": {"w8": NO_ARRAY}}}, "is damaged (w8 has no array)"),
+        ({"units": {"sky130": {NPU8.key: NO_ARRAY}}}, "is damaged (w8a8_16x16 has no array)"),
         ({"units": {"sky130": {}}}, "has no units"),
         ({"units": {"sky130": 7}}, "is damaged"),
         ({"schema": 9}, "is not an area table of schema 1"),
@@ -271,7 +271,7 @@ def test_the_command_shows_energy_and_says_what_is_missing(
     tmp_path: Path, no_data: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = folder_of(tmp_path, area_document(), [])
-    monkeypatch.setattr(cli_report, "EVERY", (("npu8", ()),))
+    monkeypatch.setattr(cli_report, "EVERY", ((CONFIG, ("npu8",)),))
     monkeypatch.setattr(cli_report, "gather", lambda *_: made_up_report())
     monkeypatch.setattr(cli_report, "Farm", lambda _: nullcontext())
     app = typer.Typer()
@@ -280,7 +280,9 @@ def test_the_command_shows_energy_and_says_what_is_missing(
     options = ["--out", str(out), "--tables", str(folder), "--store", str(tmp_path / "store.jsonl")]
     done = CliRunner().invoke(app, options)
     assert done.exit_code == 0, done.output
-    missing = f"No energy of npu8 W8A8 16 x 16: {folder}/npu8.energy.yaml: there is no energy table; make it"
+    missing = (
+        f"No energy of npu8 W8A8 16 x 16: {folder}/w8a8_16x16.energy.yaml: there is no energy table; make it"
+    )
     said = " ".join(done.output.split())
     assert missing in said
     assert "npu_lb W2" not in said  # the page is not of that unit
@@ -292,9 +294,9 @@ def test_the_command_shows_energy_and_says_what_is_missing(
 def test_the_tables_of_the_tree_can_be_shown() -> None:
     for path in sorted(FOLDER.glob("*.energy.yaml")):
         table = load_energy_table(path)
-        tiles = section.tiles_of(table, table.unit, path)
+        tiles = section.tiles_of(table, table.core, path)
         assert tiles is not None, path
-        found = mac_energy(table, table.unit, tiles)
+        found = mac_energy(table, table.core, tiles)
         for share in found.known:
             lower, value, upper = found.at(share).tolist()
             assert 0 < lower < value < upper, path

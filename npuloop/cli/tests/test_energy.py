@@ -81,7 +81,9 @@ def test_without_tables_one_line_says_how_to_make_them(
         code, output = npuloop(tmp_path, monkeypatch, *arguments)
         assert code == 0, output
         (line,) = (line for line in output.splitlines() if "energy" in line)
-        assert line.startswith(f"no energy: {tmp_path / 'npu8.energy.yaml'}: there is no energy table; make")
+        assert line.startswith(
+            f"no energy: {tmp_path / 'w8a8_16x16.energy.yaml'}: there is no energy table; make"
+        )
         assert "cycles" in output
     assert "energy" not in json.loads(file.read_text())
 
@@ -90,7 +92,7 @@ def test_a_stale_table_is_no_table(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     write_tables(tmp_path, VALUES, rtl_sha256="old")
     code, output = npuloop(tmp_path, monkeypatch, "predict", str(network))
     assert code == 0
-    assert "npu8.energy.yaml: stale: it was measured on other RTL; make it with" in output
+    assert "w8a8_16x16.energy.yaml: stale: it was measured on other RTL; make it with" in output
 
 
 def test_shapes_are_printed_with_their_energies(
