@@ -3,8 +3,6 @@
 The format is an `.npz` without pickles, described in docs/reference/layer-file.md.
 """
 
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +13,7 @@ import numpy as np
 
 from common.arrays import Array, Int8, Int32
 from common.errors import ArithmeticRangeError, LayerFileError, NpuloopError, ShapeError, UnsupportedError
+from common.files import write_atomically
 from golden import operators
 from golden.arithmetic import INT32_MAX, MAX_SHIFT, MIN_SHIFT, weight_range
 
@@ -419,21 +418,9 @@ def write_npz(arrays: Mapping[str, Array], path: Path) -> None:
         LayerFileError: the file cannot be written.
     """
     members: dict[str, Any] = dict(arrays)
-    temporary: Path | None = None
-    try:
-        handle, temporary_name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        temporary = Path(temporary_name)
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, **members)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise LayerFileError(f"{path}: cannot be written ({error})") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    if not path.parent.is_dir():
+        raise LayerFileError(f"{path}: cannot be written (no such folder); make it first")
+    write_atomically(path, lambda file: np.savez_compressed(file, **members), LayerFileError)
 
 
 def load_layer(path: str | Path) -> Layer:
