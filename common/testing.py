@@ -14,7 +14,8 @@ __all__ = ["NOTES", "alive", "data_dir", "eventually", "require", "vector_files"
 HELP = (
     "This folder holds data that is not part of the repository: the MLPerf Tiny models, and single-layer "
     "vectors in the layer file format, converted from CMSIS-NN's unit-test data (expected outputs by "
-    "TensorFlow Lite's reference kernels). Set NPULOOP_DATA to a folder that has them."
+    "TensorFlow Lite's reference kernels). Put them into data/ in the checkout, or name their folder in "
+    "NPULOOP_DATA."
 )
 
 NOTES = "NPULOOP_TEST_NOTES"

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from common.arrays import Array
 from common.errors import ArithmeticRangeError, ShapeError, UnsupportedError
 
 INT32_MIN = -(2**31)
@@ -26,7 +26,7 @@ MIN_SHIFT = -31
 MAX_SHIFT = 30
 ADD_LEFT_SHIFT = 20
 
-IntegerLike: TypeAlias = torch.Tensor | npt.NDArray[Any] | np.integer[Any] | int | Sequence[Any]
+IntegerLike: TypeAlias = torch.Tensor | Array | np.integer[Any] | int | Sequence[Any]
 
 
 def as_int64(values: IntegerLike, name: str = "value") -> torch.Tensor:

@@ -8,12 +8,11 @@ Sources: TensorFlow Lite reference/{softmax,quantize,requantize,dequantize}.h an
 """
 
 import math
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from common.arrays import Array, Float32, Int8
 from common.errors import ArithmeticRangeError, ShapeError
 from golden.arithmetic import (
     INT32_MAX,
@@ -91,7 +90,7 @@ def _exponentials(scale: float, beta: float) -> torch.Tensor:
     return torch.where(steps <= reach, _exp(_mul(diffs, multiplier)), 0)
 
 
-def softmax(x: npt.NDArray[np.int8], scale: float, beta: float) -> npt.NDArray[np.int8]:
+def softmax(x: Int8, scale: float, beta: float) -> Int8:
     """Return the softmax over the last axis, in fixed point, with output scale 1/256 and zero point -128.
 
     Args:
@@ -122,11 +121,11 @@ def softmax(x: npt.NDArray[np.int8], scale: float, beta: float) -> npt.NDArray[n
     fraction = (total << (32 - length)) - 2**31  # of the sum, normalised to [1, 2)
     quotient = _mul(_reciprocal_of_one_plus(fraction), exponentials[steps])
     out = rounding_divide_by_pot(quotient, whole_bits + 31 - _OUTPUT_BITS) - 128
-    result: npt.NDArray[np.int8] = out.clamp(max=127).to(torch.int8).numpy()
+    result: Int8 = out.clamp(max=127).to(torch.int8).numpy()
     return result
 
 
-def quantize(x: npt.NDArray[Any], scale: float, zero_point: int) -> npt.NDArray[np.int8]:
+def quantize(x: Array, scale: float, zero_point: int) -> Int8:
     """Quantise float32: x / scale in float32, rounded half away from zero, plus the zero point, saturated.
 
     Args:
@@ -150,13 +149,13 @@ def quantize(x: npt.NDArray[Any], scale: float, zero_point: int) -> npt.NDArray[
         raise ArithmeticRangeError(
             f"an input to quantize is not finite, or beyond int32 when divided by the scale {scale}"
         )
-    result: npt.NDArray[np.int8] = (rounded + zero_point).clip(-128, 127).astype(np.int8)
+    result: Int8 = (rounded + zero_point).clip(-128, 127).astype(np.int8)
     return result
 
 
 def requantize_int8(
-    x: npt.NDArray[np.int8], scale: float, zero_point: int, output_scale: float, output_zero_point: int
-) -> npt.NDArray[np.int8]:
+    x: Int8, scale: float, zero_point: int, output_scale: float, output_zero_point: int
+) -> Int8:
     """Turn int8 into int8 of another scale and zero point, with the two roundings of the units.
 
     Args:
@@ -176,11 +175,11 @@ def requantize_int8(
     values = torch.arange(-128, 128)
     scaled = multiply_by_quantized_multiplier(values - zero_point, *quantize_multiplier(scale / output_scale))
     table = (scaled + output_zero_point).clamp(-128, 127).to(torch.int8).numpy()
-    result: npt.NDArray[np.int8] = table[x.astype(np.int64) + 128]
+    result: Int8 = table[x.astype(np.int64) + 128]
     return result
 
 
-def dequantize(x: npt.NDArray[np.int8], scale: float, zero_point: int) -> npt.NDArray[np.float32]:
+def dequantize(x: Int8, scale: float, zero_point: int) -> Float32:
     """Turn int8 into float32: scale * (x - zero_point).
 
     Args:

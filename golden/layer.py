@@ -3,23 +3,19 @@
 The format is an `.npz` without pickles, described in docs/reference/layer-file.md.
 """
 
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Array, Int8, Int32
 from common.errors import ArithmeticRangeError, LayerFileError, NpuloopError, ShapeError, UnsupportedError
+from common.files import write_atomically
 from golden import operators
 from golden.arithmetic import INT32_MAX, MAX_SHIFT, MIN_SHIFT, weight_range
-
-Int8Array: TypeAlias = npt.NDArray[np.int8]
-Int32Array: TypeAlias = npt.NDArray[np.int32]
 
 OPS = ("conv2d", "depthwise_conv2d", "fully_connected", "add", "average_pool", "max_pool")
 WEIGHTED_OPS = ("conv2d", "depthwise_conv2d", "fully_connected")
@@ -79,11 +75,11 @@ def layer_keys(op: str) -> tuple[str, ...]:
     return (*_COMMON_KEYS, *_OP_KEYS[op])
 
 
-def _no_int8() -> Int8Array:
+def _no_int8() -> Int8:
     return np.zeros(0, np.int8)
 
 
-def _no_int32() -> Int32Array:
+def _no_int32() -> Int32:
     return np.zeros(0, np.int32)
 
 
@@ -113,20 +109,20 @@ class Layer:
 
     name: str
     op: str
-    input: Int8Array
+    input: Int8
     act_min: int = -128
     act_max: int = 127
-    weights: Int8Array = field(default_factory=_no_int8)
-    bias: Int32Array = field(default_factory=_no_int32)
-    multiplier: Int32Array = field(default_factory=_no_int32)
-    shift: Int32Array = field(default_factory=_no_int32)
+    weights: Int8 = field(default_factory=_no_int8)
+    bias: Int32 = field(default_factory=_no_int32)
+    multiplier: Int32 = field(default_factory=_no_int32)
+    shift: Int32 = field(default_factory=_no_int32)
     input_zero_point: int = 0
     output_zero_point: int = 0
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     kernel: tuple[int, int] = (1, 1)
-    input2: Int8Array = field(default_factory=_no_int8)
+    input2: Int8 = field(default_factory=_no_int8)
     input1_zero_point: int = 0
     input2_zero_point: int = 0
     input1_multiplier: int = 0
@@ -137,7 +133,7 @@ class Layer:
     output_shift: int = 0
     left_shift: int = 0
     single_rounding: bool = False
-    expected: Int8Array | None = None
+    expected: Int8 | None = None
 
     def __post_init__(self) -> None:
         """Check the layer; see the class."""
@@ -280,7 +276,7 @@ def macs(layer: Layer) -> int:
     return pixels * int(layer.weights.size)
 
 
-def run_layer(layer: Layer, a_bits: int = 8) -> Int8Array:
+def run_layer(layer: Layer, a_bits: int = 8) -> Int8:
     """Return the golden output, int8, in the shape of `output_shape`.
 
     `a_bits` is the width of the activations that a weighted operator's multipliers see; add and the pools
@@ -294,7 +290,7 @@ def run_layer(layer: Layer, a_bits: int = 8) -> Int8Array:
     if layer.op in WEIGHTED_OPS:
         arguments |= {"a_bits": a_bits, "single_rounding": layer.single_rounding}
     try:
-        output: Int8Array = getattr(operators, layer.op)(**arguments)
+        output: Int8 = getattr(operators, layer.op)(**arguments)
     except NpuloopError as error:
         raise type(error)(f"layer {layer.name!r}: {error}") from None
     return output
@@ -316,9 +312,9 @@ def clip_weights(layer: Layer, w_bits: int) -> Layer:
     return replace(layer, weights=layer.weights.clip(low, high), expected=None)
 
 
-def layer_to_arrays(layer: Layer) -> dict[str, npt.NDArray[Any]]:
+def layer_to_arrays(layer: Layer) -> dict[str, Array]:
     """Return the layer as the keys and arrays of the layer file format; `expected` only where it is known."""
-    arrays: dict[str, npt.NDArray[Any]] = {"op": np.array(layer.op)}
+    arrays: dict[str, Array] = {"op": np.array(layer.op)}
     for key in layer_keys(layer.op):
         arrays[key] = np.asarray(getattr(layer, key))
     if layer.single_rounding:
@@ -328,19 +324,19 @@ def layer_to_arrays(layer: Layer) -> dict[str, npt.NDArray[Any]]:
     return arrays
 
 
-def _scalar(key: str, value: npt.NDArray[Any]) -> int:
+def _scalar(key: str, value: Array) -> int:
     if value.dtype.kind not in "iu" or value.shape != ():
         raise ShapeError(f"{key} is {value.dtype} {value.shape}; store it as one integer")
     return int(value)
 
 
-def _numbers(key: str, value: npt.NDArray[Any]) -> tuple[int, ...]:
+def _numbers(key: str, value: Array) -> tuple[int, ...]:
     if value.dtype.kind not in "iu" or value.ndim != 1:
         raise ShapeError(f"{key} is {value.dtype} {value.shape}; store it as {_TUPLE_LENGTHS[key]} integers")
     return tuple(int(item) for item in value)
 
 
-def layer_from_arrays(name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> Layer:
+def layer_from_arrays(name: str, arrays: Mapping[str, Array]) -> Layer:
     """Return the layer that `layer_to_arrays` turned into arrays.
 
     Raises:
@@ -375,7 +371,7 @@ def layer_from_arrays(name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> Laye
     return Layer(name=name, op=op, **values)
 
 
-def _members(file: BinaryIO, path: Path) -> dict[str, npt.NDArray[Any]]:
+def _members(file: BinaryIO, path: Path) -> dict[str, Array]:
     if not zipfile.is_zipfile(file):
         raise LayerFileError(f"{path}: not an .npz archive, or cut off; write it with numpy.savez")
     file.seek(0)
@@ -388,7 +384,7 @@ def _members(file: BinaryIO, path: Path) -> dict[str, npt.NDArray[Any]]:
         return {key: archive[key] for key in archive.files}
 
 
-def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+def read_npz(path: Path) -> dict[str, Array]:
     """Read all arrays of an `.npz` file; pickled objects are refused, never executed.
 
     Raises:
@@ -415,28 +411,16 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
     return arrays
 
 
-def write_npz(arrays: Mapping[str, npt.NDArray[Any]], path: Path) -> None:
+def write_npz(arrays: Mapping[str, Array], path: Path) -> None:
     """Write an `.npz` file so that `path` is either the old file or the whole new one, never a part.
 
     Raises:
         LayerFileError: the file cannot be written.
     """
     members: dict[str, Any] = dict(arrays)
-    temporary: Path | None = None
-    try:
-        handle, temporary_name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        temporary = Path(temporary_name)
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, **members)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise LayerFileError(f"{path}: cannot be written ({error})") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    if not path.parent.is_dir():
+        raise LayerFileError(f"{path}: cannot be written (no such folder); make it first")
+    write_atomically(path, lambda file: np.savez_compressed(file, **members), LayerFileError)
 
 
 def load_layer(path: str | Path) -> Layer:

@@ -8,17 +8,15 @@ and four that cost no arithmetic or run on the host: reshape, softmax, quantize,
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Array, Floats, Int8
 from common.errors import ArithmeticRangeError, NetworkError, NpuloopError, ShapeError, UnsupportedError
 from golden import host, operators
 from golden.arithmetic import check_bits
 from golden.layer import OPS, POOL_OPS, WEIGHTED_OPS, Layer, layer_keys, macs, out_channels, output_shape
-
-Array: TypeAlias = npt.NDArray[Any]
 
 HOST_OPS = ("softmax", "quantize", "dequantize")
 ALL_OPS = (*OPS, "reshape", *HOST_OPS)
@@ -78,8 +76,8 @@ class Node:
     inputs: tuple[str, ...]
     output: Tensor
     layer: Layer | None = None
-    weight_scales: npt.NDArray[np.float64] | None = None
-    weight_bits: npt.NDArray[np.int8] | None = None
+    weight_scales: Floats | None = None
+    weight_bits: Int8 | None = None
     beta: float = 1.0
 
     @property
@@ -239,14 +237,14 @@ def _check_layer_node(node: Node, inputs: Sequence[Tensor]) -> None:
         raise NetworkError(f"the zero points of {node.op} and of its tensors differ")
 
 
-def channel_weights(layer: Layer) -> npt.NDArray[np.int8]:
+def channel_weights(layer: Layer) -> Int8:
     """Return the weights as (K, weights of one output channel)."""
     if layer.op == "depthwise_conv2d":
         return np.moveaxis(layer.weights, 3, 0).reshape(layer.weights.shape[3], -1)
     return layer.weights.reshape(layer.weights.shape[0], -1)
 
 
-def _check_weight_bits(layer: Layer, bits: npt.NDArray[np.int8]) -> None:
+def _check_weight_bits(layer: Layer, bits: Int8) -> None:
     for width in np.unique(bits):
         check_bits(int(width), "weight_bits")
     # TensorFlow Lite models may hold -128
@@ -262,7 +260,7 @@ def _check_weight_bits(layer: Layer, bits: npt.NDArray[np.int8]) -> None:
         )
 
 
-def placeholder(shape: Iterable[int]) -> npt.NDArray[np.int8]:
+def placeholder(shape: Iterable[int]) -> Int8:
     """Return an int8 tensor of that shape that takes no memory: the input of a node's layer."""
     return np.broadcast_to(np.int8(0), tuple(shape))
 

@@ -9,16 +9,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Array
 from common.errors import NetworkError, NpuloopError, ShapeError
 from golden.layer import OPS, Layer, layer_keys, read_npz, write_npz
 from golden.network import Network, Node, Tensor, placeholder
-
-Array: TypeAlias = npt.NDArray[Any]
 
 FORMAT_VERSION = 1
 

@@ -11,12 +11,11 @@ Sources: TensorFlow Lite reference/integer_ops/{conv,depthwise_conv,fully_connec
 
 from collections.abc import Sequence
 from itertools import product
-from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from common.arrays import Array, Int8
 from common.errors import ArithmeticRangeError, ShapeError
 from golden.arithmetic import (
     INT32_MAX,
@@ -33,15 +32,13 @@ from golden.arithmetic import (
     round_half_away,
 )
 
-Int8Array: TypeAlias = npt.NDArray[np.int8]
-
 
 def output_size(size: int, kernel: int, stride: int, before: int, after: int, dilation: int = 1) -> int:
     """Return the output pixels along an axis with padding on both sides; below 1 where none fits."""
     return (size + before + after - (kernel - 1) * dilation - 1) // stride + 1
 
 
-def _activations(values: npt.NDArray[Any], name: str, rank: int) -> tuple[torch.Tensor, bool]:
+def _activations(values: Array, name: str, rank: int) -> tuple[torch.Tensor, bool]:
     """Return the int64 tensor with a batch axis, and whether the caller gave that axis."""
     if values.dtype != np.int8:
         raise ShapeError(f"{name} has element type {values.dtype}; activations are int8")
@@ -52,14 +49,14 @@ def _activations(values: npt.NDArray[Any], name: str, rank: int) -> tuple[torch.
     return (tensor if batched else tensor[None]), batched
 
 
-def _weights(values: npt.NDArray[Any], rank: int) -> torch.Tensor:
+def _weights(values: Array, rank: int) -> torch.Tensor:
     if values.dtype != np.int8 or values.ndim != rank:
         raise ShapeError(f"weights are {values.dtype} with {values.ndim} axes, not int8 with {rank}")
     return as_int64(values, "weights")
 
 
-def _int8(values: torch.Tensor, batched: bool) -> Int8Array:
-    array: Int8Array = values.to(torch.int8).numpy()
+def _int8(values: torch.Tensor, batched: bool) -> Int8:
+    array: Int8 = values.to(torch.int8).numpy()
     return array if batched else array[0]
 
 
@@ -154,8 +151,8 @@ def _reduced(x: torch.Tensor, a_bits: int) -> torch.Tensor:
 
 
 def conv2d(
-    input: npt.NDArray[Any],
-    weights: npt.NDArray[Any],
+    input: Array,
+    weights: Array,
     bias: IntegerLike,
     multiplier: IntegerLike,
     shift: IntegerLike,
@@ -168,7 +165,7 @@ def conv2d(
     act_max: int,
     a_bits: int = 8,
     single_rounding: bool = False,
-) -> Int8Array:
+) -> Int8:
     """Convolve in two dimensions.
 
     Args:
@@ -208,8 +205,8 @@ def conv2d(
 
 
 def depthwise_conv2d(
-    input: npt.NDArray[Any],
-    weights: npt.NDArray[Any],
+    input: Array,
+    weights: Array,
     bias: IntegerLike,
     multiplier: IntegerLike,
     shift: IntegerLike,
@@ -222,7 +219,7 @@ def depthwise_conv2d(
     act_max: int,
     a_bits: int = 8,
     single_rounding: bool = False,
-) -> Int8Array:
+) -> Int8:
     """Convolve depthwise: output channel k = c * m + i sees input channel c alone, m = K / C.
 
     Args:
@@ -264,8 +261,8 @@ def depthwise_conv2d(
 
 
 def fully_connected(
-    input: npt.NDArray[Any],
-    weights: npt.NDArray[Any],
+    input: Array,
+    weights: Array,
     bias: IntegerLike,
     multiplier: IntegerLike,
     shift: IntegerLike,
@@ -275,7 +272,7 @@ def fully_connected(
     act_max: int,
     a_bits: int = 8,
     single_rounding: bool = False,
-) -> Int8Array:
+) -> Int8:
     """Multiply a matrix and a vector.
 
     Args:
@@ -305,8 +302,8 @@ def fully_connected(
 
 
 def add(
-    input: npt.NDArray[Any],
-    input2: npt.NDArray[Any],
+    input: Array,
+    input2: Array,
     input1_zero_point: int,
     input2_zero_point: int,
     output_zero_point: int,
@@ -319,7 +316,7 @@ def add(
     left_shift: int,
     act_min: int,
     act_max: int,
-) -> Int8Array:
+) -> Int8:
     """Add two tensors with three scales, element by element: TensorFlow Lite's int8 ADD without broadcasting.
 
     Each input becomes (x - zero point) * 2^left_shift, rescaled by its multiplier and shift; the sum is
@@ -371,13 +368,13 @@ def _check_pool_padding(kernel: Sequence[int], padding: Sequence[int]) -> None:
 
 
 def average_pool(
-    input: npt.NDArray[Any],
+    input: Array,
     kernel: Sequence[int],
     stride: Sequence[int],
     padding: Sequence[int],
     act_min: int,
     act_max: int,
-) -> Int8Array:
+) -> Int8:
     """Return the mean of the valid pixels under each window, rounded half away from zero, then clamped.
 
     Padding is not counted: the sum is divided by the number of pixels inside the input. Input and output
@@ -404,13 +401,13 @@ def average_pool(
 
 
 def max_pool(
-    input: npt.NDArray[Any],
+    input: Array,
     kernel: Sequence[int],
     stride: Sequence[int],
     padding: Sequence[int],
     act_min: int,
     act_max: int,
-) -> Int8Array:
+) -> Int8:
     """Return the largest valid pixel under each window, then clamped; padding never wins.
 
     Arguments, result and errors as for `average_pool`. The activations are always the full int8 ones.

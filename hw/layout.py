@@ -4,11 +4,9 @@ All functions are pure numpy, and every packing function has its inverse. A memo
 docs/reference/arithmetic.md shows the same layouts in words.
 """
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Array, Bytes, Int8, Int32
 from common.errors import ArithmeticRangeError, ShapeError, UnsupportedError
 
 CHANNEL_BLOCK = 16
@@ -30,7 +28,7 @@ def _check_lanes(name: str, lanes: int) -> None:
         raise UnsupportedError(f"{name} = {lanes} must be a positive multiple of {CHANNEL_BLOCK}")
 
 
-def block_activations(x: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
+def block_activations(x: Array) -> Int8:
     """Return (H, W, C) int8 as (ceil(C / 16), H, W, 16) int8, the order in memory; missing channels are zero.
 
     Raises:
@@ -45,7 +43,7 @@ def block_activations(x: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
     return np.ascontiguousarray(padded.reshape(height, width, blocks, CHANNEL_BLOCK).transpose(2, 0, 1, 3))
 
 
-def unblock_activations(blocks: npt.NDArray[Any], channels: int) -> npt.NDArray[np.int8]:
+def unblock_activations(blocks: Array, channels: int) -> Int8:
     """Return (ceil(C / 16), H, W, 16) int8 as (H, W, C) int8: the inverse of `block_activations`.
 
     Raises:
@@ -59,7 +57,7 @@ def unblock_activations(blocks: npt.NDArray[Any], channels: int) -> npt.NDArray[
     return np.ascontiguousarray(blocks.transpose(1, 2, 0, 3).reshape(height, width, -1)[:, :, :channels])
 
 
-def pack_bits(values: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint8]:
+def pack_bits(values: Array, bits: int) -> Bytes:
     """Pack two's complement integers densely: value i is bits [i * bits, (i + 1) * bits) of a stream.
 
     The stream is little-endian: its bit n is bit n % 8 of byte n // 8. The last byte is filled with zeros.
@@ -91,7 +89,7 @@ def pack_bits(values: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint8]:
     return np.packbits(stream.astype(np.uint8).reshape(-1), bitorder="little")
 
 
-def unpack_bits(packed: npt.NDArray[np.uint8], bits: int, count: int | None = None) -> npt.NDArray[np.int8]:
+def unpack_bits(packed: Bytes, bits: int, count: int | None = None) -> Int8:
     """Unpack what `pack_bits` packed: `count` values, or as many whole ones as the bytes hold.
 
     Raises:
@@ -106,11 +104,11 @@ def unpack_bits(packed: npt.NDArray[np.uint8], bits: int, count: int | None = No
     stream = np.unpackbits(data, bitorder="little")[: count * bits].reshape(count, bits).astype(np.int16)
     place = 1 << np.arange(bits, dtype=np.int16)
     place[-1] = -place[-1]  # the sign bit of two's complement
-    values: npt.NDArray[np.int8] = (stream @ place).astype(np.int8)
+    values: Int8 = (stream @ place).astype(np.int8)
     return values
 
 
-def pack_conv_weights(weights: npt.NDArray[Any], rows: int, cols: int, w_bits: int) -> npt.NDArray[np.uint8]:
+def pack_conv_weights(weights: Array, rows: int, cols: int, w_bits: int) -> Bytes:
     """Pack convolution weights in the order in which an array of rows x cols consumes them.
 
     For each block of `cols` output channels, each block of `rows` input channels, each kernel row, each
@@ -145,8 +143,8 @@ def pack_conv_weights(weights: npt.NDArray[Any], rows: int, cols: int, w_bits: i
 
 
 def unpack_conv_weights(
-    packed: npt.NDArray[np.uint8], shape: tuple[int, int, int, int], rows: int, cols: int, w_bits: int
-) -> npt.NDArray[np.int8]:
+    packed: Bytes, shape: tuple[int, int, int, int], rows: int, cols: int, w_bits: int
+) -> Int8:
     """Unpack what `pack_conv_weights` packed: (K, KH, KW, C) int8 weights, where `shape` is that shape."""
     _check_lanes("rows", rows)
     _check_lanes("cols", cols)
@@ -165,9 +163,7 @@ def tap_groups(kernel_width: int, taps: int) -> list[tuple[int, int]]:
     return [(first, min(taps, kernel_width - first)) for first in range(0, kernel_width, taps)]
 
 
-def pack_depthwise_weights(
-    weights: npt.NDArray[Any], rows: int, taps: int, w_bits: int
-) -> npt.NDArray[np.uint8]:
+def pack_depthwise_weights(weights: Array, rows: int, taps: int, w_bits: int) -> Bytes:
     """Pack depthwise weights in the order in which an array of `rows` channels and `taps` columns takes them.
 
     For each block of `rows` channels, each kernel row, each group of n <= `taps` kernel columns starting at
@@ -197,7 +193,7 @@ def pack_depthwise_weights(
     blocks = _ceil_div(channels, rows)
     padded = np.zeros((kernel_height, kernel_width, blocks * rows), weights.dtype)
     padded[:, :, :channels] = weights[0]
-    parts: list[npt.NDArray[np.uint8]] = []
+    parts: list[Bytes] = []
     for block in range(blocks):
         for ky in range(kernel_height):
             for first, columns in tap_groups(kernel_width, taps):
@@ -208,8 +204,8 @@ def pack_depthwise_weights(
 
 
 def unpack_depthwise_weights(
-    packed: npt.NDArray[np.uint8], shape: tuple[int, int, int, int], rows: int, taps: int, w_bits: int
-) -> npt.NDArray[np.int8]:
+    packed: Bytes, shape: tuple[int, int, int, int], rows: int, taps: int, w_bits: int
+) -> Int8:
     """Unpack what `pack_depthwise_weights` packed: int8 weights of `shape`, (1, KH, KW, C)."""
     _check_lanes("rows", rows)
     _, kernel_height, kernel_width, channels = shape
@@ -225,13 +221,11 @@ def unpack_depthwise_weights(
                     columns, rows
                 )[::-1]
                 position += size
-    unpacked: npt.NDArray[np.int8] = padded[None, :, :, :channels].copy()
+    unpacked: Int8 = padded[None, :, :, :channels].copy()
     return unpacked
 
 
-def pack_requant_params(
-    bias: npt.NDArray[Any], multiplier: npt.NDArray[Any], shift: npt.NDArray[Any]
-) -> npt.NDArray[np.uint8]:
+def pack_requant_params(bias: Array, multiplier: Array, shift: Array) -> Bytes:
     """Pack requantisation parameters: 144 bytes for each group of 16 output channels.
 
     A group is 16 int32 biases, 16 int32 multipliers and 16 int8 shifts, little-endian; channels that are
@@ -264,9 +258,7 @@ def pack_requant_params(
     return np.concatenate(columns, axis=1).reshape(-1)
 
 
-def unpack_requant_params(
-    packed: npt.NDArray[np.uint8], channels: int
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+def unpack_requant_params(packed: Bytes, channels: int) -> tuple[Int32, Int32, Int32]:
     """Unpack what `pack_requant_params` packed: (bias, multiplier, shift), each (channels,) int32."""
     blocks = _ceil_div(channels, CHANNEL_BLOCK)
     if packed.dtype != np.uint8 or packed.size != blocks * REQUANT_GROUP_BYTES:

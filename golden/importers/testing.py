@@ -8,9 +8,9 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from common.arrays import Array
 from golden.importers.tflite import load_tflite
 from golden.network import Network, run_network
 
@@ -56,7 +56,7 @@ class Builder:
         dtype: str = "int8",
         scale: float | Sequence[float] | None = None,
         zero_point: int = 0,
-        data: npt.NDArray[Any] | None = None,
+        data: Array | None = None,
         axis: int = 0,
     ) -> int:
         """Add a tensor, constant where it has data; return its index."""
@@ -130,7 +130,7 @@ def interpreter(model: bytes | str, preserve: bool = False) -> Any:
     return made
 
 
-def invoke(made: Any, batch: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def invoke(made: Any, batch: Array) -> Array:
     """Return the interpreter's output for every input of (N, ...), one at a time: (N, ...)."""
     source, result = made.get_input_details()[0]["index"], made.get_output_details()[0]["index"]
     outputs = []

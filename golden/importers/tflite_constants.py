@@ -10,19 +10,17 @@ Sources: TensorFlow Lite kernel_util.cc (PopulateConvolutionQuantizationParams,
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tflite
 
+from common.arrays import Array, Floats, Int64
 from common.errors import ArithmeticRangeError, ModelFileError, UnsupportedError
 from golden.arithmetic import INT32_MAX, multiply_by_quantized_multiplier, quantize_multiplier
 from golden.importers.tflite_file import FileTensor
 from golden.importers.tflite_graph import Padding
 from golden.network import Tensor
-
-Array: TypeAlias = npt.NDArray[Any]
 
 
 def clamp(activation: int, output: Tensor) -> dict[str, int]:
@@ -80,7 +78,7 @@ def window_padding(
     return pads[0], pads[1], pads[2], pads[3]
 
 
-def weight_scales_of(weights: FileTensor, channels: int, axis: int) -> npt.NDArray[np.float64]:
+def weight_scales_of(weights: FileTensor, channels: int, axis: int) -> Floats:
     """Return the (K,) scales of weights, which must be symmetric."""
     if weights.zero_points.any():
         raise UnsupportedError(f"weights (tensor {weights.index}) with a zero point; supported is 0")
@@ -95,7 +93,7 @@ def weight_scales_of(weights: FileTensor, channels: int, axis: int) -> npt.NDArr
 
 
 def requantization(
-    factors: Array, source: Tensor, output: Tensor, reach: npt.NDArray[np.int64] | None = None
+    factors: Array, source: Tensor, output: Tensor, reach: Int64 | None = None
 ) -> dict[str, Any]:
     """Return multipliers, shifts and zero points for (K,) factors; equal factors are converted once.
 

@@ -13,16 +13,14 @@ import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tflite
 
+from common.arrays import Array, Bytes, Floats, Int64
 from common.errors import ModelFileError, UnsupportedError
 from golden.network_file import MAX_TENSOR_VALUES
-
-Array: TypeAlias = npt.NDArray[Any]
 
 MAX_FILE_BYTES = 1 << 30
 MAX_OPERATORS = 10_000
@@ -58,10 +56,10 @@ class FileTensor:
     index: int
     shape: tuple[int, ...]
     dtype: str
-    scales: npt.NDArray[np.float64]
-    zero_points: npt.NDArray[np.int64]
+    scales: Floats
+    zero_points: Int64
     axis: int
-    data: npt.NDArray[np.uint8] | None
+    data: Bytes | None
 
     def values(self, *dtypes: str) -> Array:
         """Return the constant as an array of `shape`, a view of the file.
@@ -220,7 +218,7 @@ class TfliteFile:
             raise ModelFileError(f"tensor {index} has a scale that is not finite and positive")
         return scales, zero_points, quantization.QuantizedDimension()
 
-    def _data(self, index: int, buffer_index: int) -> npt.NDArray[np.uint8] | None:
+    def _data(self, index: int, buffer_index: int) -> Bytes | None:
         if buffer_index == 0:  # stands for "no data"
             return None
         if buffer_index >= self._model.BuffersLength():

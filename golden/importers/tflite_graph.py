@@ -3,13 +3,11 @@
 import math
 from typing import Any, TypeAlias
 
-import numpy.typing as npt
-
+from common.arrays import Array
 from common.errors import ModelFileError, UnsupportedError
 from golden.importers.tflite_file import FileOperator, FileTensor, TfliteFile
 from golden.network import Node, Tensor
 
-Array: TypeAlias = npt.NDArray[Any]
 Padding: TypeAlias = tuple[int, int, int, int]
 
 INPUT_NAME = "input"

@@ -7,11 +7,11 @@ Sources: TensorFlow Lite kernels/{conv,depthwise_conv,fully_connected,add,poolin
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Array, Floats, Int32
 from common.errors import ModelFileError, UnsupportedError
 from golden import host
 from golden.arithmetic import INT32_MAX, check_accumulator, quantize_add, quantize_multiplier
@@ -28,12 +28,10 @@ from golden.importers.tflite_graph import TfliteGraph
 from golden.layer import Layer
 from golden.network import Node, Tensor, channel_weights, placeholder
 
-Array: TypeAlias = npt.NDArray[Any]
-
 _MAX_MEAN_WEIGHTS = 1 << 22  # of a mean that becomes a depthwise convolution
 
 
-def _bias(graph: TfliteGraph, operator: FileOperator, channels: int) -> npt.NDArray[np.int32]:
+def _bias(graph: TfliteGraph, operator: FileOperator, channels: int) -> Int32:
     found = graph.constant(operator, 2, "int32")
     if found is None:
         return np.zeros(channels, np.int32)
@@ -56,7 +54,7 @@ def _layer_node(
 ) -> Node:
     """Return the node of an operator of the units."""
     name = f"{op}_{operator.index}"
-    scales: npt.NDArray[np.float64] | None = values.pop("weight_scales", None)
+    scales: Floats | None = values.pop("weight_scales", None)
     layer = Layer(name=name, op=op, input=placeholder(source.shape), **values)
     if scales is not None:
         check_accumulator(np.abs(channel_weights(layer).astype(np.int64)).sum(axis=1))

@@ -13,14 +13,14 @@ Sources: Bengio, Leonard, Courville, "Estimating or Propagating Gradients Throug
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
 
+from common.arrays import Int8
 from common.errors import ArithmeticRangeError, NpuloopError
 from golden.arithmetic import quantize_add
 from golden.layer import WEIGHTED_OPS, Layer
@@ -28,8 +28,6 @@ from golden.network import Node, Tensor, placeholder, run_node
 from golden.quantize.float_graph import FloatNode
 from golden.quantize.ranges import Method, RangeObserver
 from golden.quantize.weights import Widths, best_scales, channel_widths, rescaling
-
-Int8Array: TypeAlias = npt.NDArray[np.int8]
 
 _LARGEST_BIAS = 2.0**30  # of an integer bias; a smaller weight scale would make it larger
 
@@ -45,7 +43,7 @@ class Activation:
     """
 
     tensor: Tensor
-    q: Int8Array
+    q: Int8
     real: torch.Tensor
 
 
@@ -54,7 +52,7 @@ def with_gradient(value: torch.Tensor, surrogate: torch.Tensor) -> torch.Tensor:
     return value.detach() + (surrogate - surrogate.detach())
 
 
-def activation_of(tensor: Tensor, q: Int8Array, surrogate: torch.Tensor) -> Activation:
+def activation_of(tensor: Tensor, q: Int8, surrogate: torch.Tensor) -> Activation:
     """Return the activation with the integers q, and the gradient of `surrogate` where it is in range."""
     low, high = ((limit - tensor.zero_point) * tensor.scale for limit in (-128, 127))
     real = torch.from_numpy(((q.astype(np.float64) - tensor.zero_point) * tensor.scale).astype(np.float32))
@@ -131,7 +129,7 @@ class FakeQuantOperator(nn.Module):
         integers = run_node(node, [item.q for item in inputs], sources[0], self.activation_bits())
         return activation_of(node.output, integers, surrogate)
 
-    def activation_bits(self) -> npt.NDArray[np.int8] | int:
+    def activation_bits(self) -> Int8 | int:
         """Return the width of the activations that are multiplied; see `golden.network.run_node`."""
         return 8
 
@@ -182,7 +180,7 @@ class FakeQuantWeighted(_Requantizing):
     weight_bits: torch.Tensor
     a_bits: torch.Tensor
 
-    def __init__(self, spec: FloatNode, method: Method, weight_bits: npt.NDArray[np.int8]) -> None:
+    def __init__(self, spec: FloatNode, method: Method, weight_bits: Int8) -> None:
         super().__init__(spec, method)
         assert spec.weight is not None
         assert spec.bias is not None
@@ -284,16 +282,16 @@ class FakeQuantWeighted(_Requantizing):
             weight_bits=self.weight_bits.cpu().numpy().copy(),
         )
 
-    def activation_bits(self) -> npt.NDArray[np.int8]:
+    def activation_bits(self) -> Int8:
         """Return the widths, (K,), as `set_a_bits` made them."""
-        bits: npt.NDArray[np.int8] = self.a_bits.cpu().numpy()
+        bits: Int8 = self.a_bits.cpu().numpy()
         return bits
 
 
-def _layer_weights(op: str, weights: torch.Tensor) -> Int8Array:
+def _layer_weights(op: str, weights: torch.Tensor) -> Int8:
     """Return integer weights in the order of axes of `golden.layer`."""
     order = {"conv2d": (0, 2, 3, 1), "depthwise_conv2d": (1, 2, 3, 0), "fully_connected": (0, 1)}[op]
-    array: Int8Array = weights.permute(order).to(torch.int8).contiguous().numpy()
+    array: Int8 = weights.permute(order).to(torch.int8).contiguous().numpy()
     return array
 
 
@@ -354,9 +352,7 @@ class FakeQuantReshape(FakeQuantOperator):
         return Node(name=spec.name, op=spec.op, inputs=spec.inputs, output=self.output(sources))
 
 
-def fake_quant_operator(
-    spec: FloatNode, method: Method, widths: Mapping[str, npt.NDArray[np.int8]]
-) -> FakeQuantOperator:
+def fake_quant_operator(spec: FloatNode, method: Method, widths: Mapping[str, Int8]) -> FakeQuantOperator:
     """Return a float operator as one in training.
 
     Args:

@@ -14,11 +14,10 @@ Sources: Jacob et al., "Quantization and Training of Neural Networks for Efficie
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias, cast
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
+from common.arrays import Int8
 from common.errors import NetworkError, NpuloopError, ShapeError
 from golden import host
 from golden.network import Network, Tensor
@@ -37,8 +36,6 @@ from golden.quantize.weights import Widths, layer_widths
 Batches: TypeAlias = torch.Tensor | Iterable[Any]
 """Calibration data: a float tensor, (N, C, H, W) or (N, C), or an iterable (a DataLoader) of such tensors or
 of tuples that begin with one."""
-
-Int8Array: TypeAlias = npt.NDArray[np.int8]
 
 
 # --------------------------------------------------------------------------------------------------- network
@@ -114,13 +111,13 @@ class QatNetwork(nn.Module):
         """Return the output's real values, float32, (N, C, H, W) or (N, C); see `activations`."""
         return list(self.activations(x).values())[-1].real
 
-    def integers(self, x: torch.Tensor) -> dict[str, Int8Array]:
+    def integers(self, x: torch.Tensor) -> dict[str, Int8]:
         """Return every tensor as `golden.network.run_network` gives it. See `activations`."""
         with torch.no_grad():
             return {name: value.q for name, value in self.activations(x).items()}
 
 
-def _quantize(x: torch.Tensor, tensor: Tensor) -> Int8Array:
+def _quantize(x: torch.Tensor, tensor: Tensor) -> Int8:
     """Return real values, channels first, as the int8 values of `tensor`, channels last."""
     wanted = (tensor.shape[-1], *tensor.shape[:-1])
     if not x.is_floating_point() or tuple(x.shape[1:]) != wanted or not len(x):
@@ -129,7 +126,7 @@ def _quantize(x: torch.Tensor, tensor: Tensor) -> Int8Array:
     return host.quantize(real, tensor.scale, tensor.zero_point)
 
 
-def quantize_input(network: Network, x: torch.Tensor) -> Int8Array:
+def quantize_input(network: Network, x: torch.Tensor) -> Int8:
     """Return real values as the network reads them.
 
     Args:

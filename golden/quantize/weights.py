@@ -8,25 +8,24 @@ exactly (`best_scales`). Activations keep their scales, so only a layer's own co
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Array, Floats, Int8, Int32
 from common.errors import ArithmeticRangeError, NetworkError, NpuloopError, ShapeError, UnsupportedError
 from golden.arithmetic import INT32_MAX, check_bits, quantize_multiplier, weight_range
 from golden.layer import WEIGHTED_OPS, Layer
 from golden.network import Network, Node, channel_weights, replace_nodes
 
-Float64Array: TypeAlias = npt.NDArray[np.float64]
-Widths: TypeAlias = int | Sequence[int] | npt.NDArray[Any]
+Widths: TypeAlias = int | Sequence[int] | Array
 """The width of a layer's weights: one number of bits, or one for each output channel, (K,)."""
 
 _MAX_CANDIDATES = 1 << 22  # steps looked at together in best_scales: bounds its memory to about 200 MB
 
 
 # -------------------------------------------------------------------------------------------------- scales
-def best_scales(rows: npt.NDArray[Any], bits: npt.NDArray[Any]) -> Float64Array:
+def best_scales(rows: Array, bits: Array) -> Floats:
     """Return the scale of every output channel whose quantised weights have the least squared error.
 
     A scale s turns a weight w into q = round(w / s), clipped to the range of its width. As s falls from
@@ -60,7 +59,7 @@ def best_scales(rows: npt.NDArray[Any], bits: npt.NDArray[Any]) -> Float64Array:
     return scales
 
 
-def _sweep(magnitudes: Float64Array, high: int) -> Float64Array:
+def _sweep(magnitudes: Floats, high: int) -> Floats:
     """Return the `best_scales` of (K, n) magnitudes for one width; 0 for channels of zeros."""
     levels = np.arange(1, high + 1)
     steps = (magnitudes[:, :, None] / (levels - 0.5)).reshape(len(magnitudes), -1)
@@ -70,22 +69,18 @@ def _sweep(magnitudes: Float64Array, high: int) -> Float64Array:
     squares = (2 * level + 1).cumsum(axis=1)  # sum(q q): k^2 - (k - 1)^2 = 2 k - 1, and level is k - 1
     best = (products**2 / squares).argmax(axis=1)
     channel = np.arange(len(magnitudes))
-    scales: Float64Array = products[channel, best] / squares[channel, best]
+    scales: Floats = products[channel, best] / squares[channel, best]
     return scales
 
 
-def nearest_weights(
-    rows: npt.NDArray[Any], scales: Float64Array, bits: npt.NDArray[Any]
-) -> npt.NDArray[np.int8]:
+def nearest_weights(rows: Array, scales: Floats, bits: Array) -> Int8:
     """Return the integers q, (K, n), closest to rows / scales within each channel's width."""
     high = 2.0 ** (np.asarray(bits, np.float64) - 1) - 1
     quotients = np.rint(np.asarray(rows, np.float64) / scales[:, None])
     return quotients.clip(-high[:, None], high[:, None]).astype(np.int8)
 
 
-def rescaling(
-    input_scale: float, weight_scales: Float64Array, output_scale: float
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+def rescaling(input_scale: float, weight_scales: Floats, output_scale: float) -> tuple[Int32, Int32]:
     """Return the (multiplier, shift), (K,) int32 each, from accumulators to outputs of a weighted layer.
 
     Raises:
@@ -97,7 +92,7 @@ def rescaling(
 
 
 # -------------------------------------------------------------------------------------------------- widths
-def channel_widths(widths: Widths, channels: int) -> npt.NDArray[np.int8]:
+def channel_widths(widths: Widths, channels: int) -> Int8:
     """Return the width of each output channel, (K,) int8, from one number or an array.
 
     Raises:
@@ -117,7 +112,7 @@ def channel_widths(widths: Widths, channels: int) -> npt.NDArray[np.int8]:
 
 def layer_widths(
     bits: int | Mapping[str, Widths], channels: Mapping[str, int], unweighted: Sequence[str] = ()
-) -> dict[str, npt.NDArray[np.int8]]:
+) -> dict[str, Int8]:
     """Return the widths of the layers that `bits` names, or of all weighted layers where it is one number.
 
     Args:
@@ -216,7 +211,7 @@ def weight_errors(before: Network, after: Network) -> tuple[WeightError, ...]:
     return tuple(_error(node, after.node(node.name)) for node in weighted)
 
 
-def _constants(node: Node) -> tuple[Layer, Float64Array, npt.NDArray[np.int8]]:
+def _constants(node: Node) -> tuple[Layer, Floats, Int8]:
     """Return the layer, weight scales and weight bits of a weighted node."""
     assert node.layer is not None
     assert node.weight_scales is not None
@@ -224,7 +219,7 @@ def _constants(node: Node) -> tuple[Layer, Float64Array, npt.NDArray[np.int8]]:
     return node.layer, node.weight_scales, node.weight_bits
 
 
-def _narrow(node: Node, wanted: npt.NDArray[np.int8], input_scale: float) -> Node:
+def _narrow(node: Node, wanted: Int8, input_scale: float) -> Node:
     """Return the node with the channels narrowed that are wider than `wanted`."""
     layer, old_scales, old_bits = _constants(node)
     chosen = np.flatnonzero(wanted < old_bits)
@@ -253,7 +248,7 @@ def _narrow(node: Node, wanted: npt.NDArray[np.int8], input_scale: float) -> Nod
     return replace(node, layer=narrowed, weight_scales=scales, weight_bits=bits)
 
 
-def from_channels(rows: npt.NDArray[np.int8], layer: Layer) -> npt.NDArray[np.int8]:
+def from_channels(rows: Int8, layer: Layer) -> Int8:
     """Return weights (K, n) in the layer's own shape: the inverse of `golden.network.channel_weights`."""
     if layer.op == "depthwise_conv2d":
         shape = layer.weights.shape

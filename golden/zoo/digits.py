@@ -9,11 +9,10 @@ lie the two network files, `digits_int8.npz` and `digits_ternary.npz`, and `digi
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Array, Bytes, Int8, Int64
 from common.errors import LayerFileError, NpuloopError, ShapeError, UnsupportedError
 from golden.layer import read_npz
 from golden.network import Network, run_network
@@ -41,10 +40,10 @@ class DigitsNetwork:
 
     variant: str
     network: Network
-    float_predictions: npt.NDArray[np.int64]
-    test_indices: npt.NDArray[np.int64]
+    float_predictions: Int64
+    test_indices: Int64
 
-    def predictions(self, images: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    def predictions(self, images: Array) -> Int64:
         """Return the digit of each image, 0 to 9, with the largest logit (the lowest digit on a tie).
 
         Args:
@@ -54,14 +53,14 @@ class DigitsNetwork:
             ShapeError: other images.
         """
         logits = run_network(self.network, quantize_image(images))[self.network.output_name]
-        digits: npt.NDArray[np.int64] = logits.argmax(axis=1).astype(np.int64)
+        digits: Int64 = logits.argmax(axis=1).astype(np.int64)
         return digits
 
-    def predict(self, image: npt.NDArray[Any]) -> int:
+    def predict(self, image: Array) -> int:
         """Return the digit on one image, (8, 8); see `predictions`."""
         return int(self.predictions(image[None])[0])
 
-    def test_set(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    def test_set(self) -> tuple[Bytes, Int64]:
         """Return the test images, (n, 8, 8) uint8, and their labels, (n,) int64."""
         images, labels = digits_images()
         return images[self.test_indices], labels[self.test_indices]
@@ -81,7 +80,7 @@ class DigitsNetwork:
         return self.correct() / len(self.test_indices)
 
 
-def quantize_image(image: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
+def quantize_image(image: Array) -> Int8:
     """Turn (..., 8, 8) grey values 0 to 16 into (..., 8, 8, 1) int8.
 
     real = (q + 128) / 255, from black 0 to white 1.
@@ -96,7 +95,7 @@ def quantize_image(image: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
 
 
 @cache
-def digits_images() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+def digits_images() -> tuple[Bytes, Int64]:
     """Return all images and labels that scikit-learn brings along.
 
     Images are (1797, 8, 8) uint8 from 0 to 16, labels (1797,) int64.

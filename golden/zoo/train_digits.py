@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from common.arrays import Bytes, Int64
 from golden.layer import write_npz
 from golden.network_file import save_network
 from golden.quantize.export import export
@@ -67,15 +67,13 @@ class DigitsNet(nn.Module):
         return logits
 
 
-def real_images(images: npt.NDArray[np.uint8]) -> Tensor:
+def real_images(images: Bytes) -> Tensor:
     """Turn (n, 8, 8) grey values 0 to 16 into the (n, 1, 8, 8) real values of `digits.quantize_image`."""
     quantized = torch.from_numpy(quantize_image(images)).movedim(-1, 1)
     return (quantized.float() - INPUT_ZERO_POINT) * INPUT_SCALE
 
 
-def _batches(
-    images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], rng: np.random.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(images: Bytes, labels: Int64, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield one epoch of shuffled batches, half of the images rotated by one pixel to the left or right."""
     order = rng.permutation(len(images))
     for start in range(0, len(order) - BATCH + 1, BATCH):
@@ -86,11 +84,7 @@ def _batches(
 
 
 def _fit(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    images: npt.NDArray[np.uint8],
-    labels: npt.NDArray[np.int64],
-    epochs: int,
+    model: nn.Module, optimizer: torch.optim.Optimizer, images: Bytes, labels: Int64, epochs: int
 ) -> None:
     """Train with a cosine schedule; the ranges of a quantised network are frozen after `RANGE_EPOCHS`."""
     rng = np.random.default_rng(SEED)
@@ -107,9 +101,7 @@ def _fit(
     model.eval()
 
 
-def train(
-    images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], epochs: int = FLOAT_EPOCHS
-) -> DigitsNet:
+def train(images: Bytes, labels: Int64, epochs: int = FLOAT_EPOCHS) -> DigitsNet:
     """Train the float network on (n, 8, 8) images with grey values 0 to 16."""
     torch.manual_seed(SEED)
     model = DigitsNet()
@@ -118,12 +110,7 @@ def train(
     return model
 
 
-def train_ternary(
-    start: DigitsNet,
-    images: npt.NDArray[np.uint8],
-    labels: npt.NDArray[np.int64],
-    epochs: int = TERNARY_EPOCHS,
-) -> QatNetwork:
+def train_ternary(start: DigitsNet, images: Bytes, labels: Int64, epochs: int = TERNARY_EPOCHS) -> QatNetwork:
     """Train on from the float network `start` with all weights in {-1, 0, 1}."""
     network = prepare_qat(
         start,

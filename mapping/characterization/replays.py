@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +15,8 @@ import numpy.typing as npt
 from scipy.optimize import lsq_linear
 
 import gates
+from common.errors import GatesError
+from common.files import write_atomically
 from gates.liberty import Library
 from gates.netlist import Netlist
 from gates.replay import Delays, Stimulus, replay
@@ -83,10 +83,7 @@ class Gates:
             kept: Floats = np.load(file, allow_pickle=False)
             return kept
         energy_pj = replay(self.netlist, self.library, stimulus, PERIOD_NS, delays, WIRE_FF).energy_pj
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".partial", delete=False) as part:
-            np.save(part, energy_pj, allow_pickle=False)
-        os.replace(part.name, file)  # noqa: PTH105 - a name, not a Path
+        write_atomically(file, lambda part: np.save(part, energy_pj, allow_pickle=False), GatesError)
         return energy_pj
 
 

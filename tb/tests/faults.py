@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from common.arrays import Words
 from golden.arithmetic import weight_range
 from golden.layer import Layer, run_layer
-from hw.commands import Words, command_list, decode, encode
+from hw.commands import command_list, decode, encode
 from hw.core import CoreConfig
 from hw.interface import ENGINES
 from hw.memory import MemoryModel

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from common.arrays import Words
 from golden.layer import Layer, run_layer
-from hw.commands import Words, command_list, encode
+from hw.commands import command_list, encode
 from hw.core import CoreConfig
 from hw.interface import COMMANDS, ENGINES
 from hw.memory import ErrorRange, MemoryModel

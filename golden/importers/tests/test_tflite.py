@@ -1,12 +1,11 @@
 """Imported real models against the interpreter with its reference kernels, tensor by tensor."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from common.arrays import Array, Int8, Int64
 from common.testing import data_dir, require
 from golden.importers.testing import SEED, interpreter, invoke
 from golden.importers.tflite import load_tflite
@@ -20,12 +19,12 @@ def model_path(name: str) -> Path:
     return require(data_dir() / "models" / f"{name}.tflite")
 
 
-def keyword_inputs() -> tuple[npt.NDArray[np.int8], npt.NDArray[Any]]:
+def keyword_inputs() -> tuple[Int8, Array]:
     with np.load(require(data_dir() / "kws" / "kws01_first500.npz")) as archive:
         return archive["input"], archive["label"]
 
 
-def test_images() -> tuple[npt.NDArray[np.int8], npt.NDArray[Any]]:
+def test_images() -> tuple[Int8, Array]:
     with np.load(require(data_dir() / "cifar10" / "cifar10_test_first2000.npz")) as archive:
         return (archive["image"].astype(np.int16) - 128).astype(np.int8), archive["label"]
 
@@ -33,7 +32,7 @@ def test_images() -> tuple[npt.NDArray[np.int8], npt.NDArray[Any]]:
 test_images.__test__ = False  # type: ignore[attr-defined]
 
 
-def some_inputs(name: str, network: Network, count: int) -> npt.NDArray[np.int8]:
+def some_inputs(name: str, network: Network, count: int) -> Int8:
     """Real inputs where there are some, else random ones."""
     if name == "kws_ref_model":
         return keyword_inputs()[0][:count]
@@ -60,13 +59,13 @@ def test_every_tensor_of_a_real_model_equals_the_interpreters(name: str) -> None
             np.testing.assert_array_equal(values[node.name][index], expected, err_msg=message)
 
 
-def predictions(name: str, inputs: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
+def predictions(name: str, inputs: Int8) -> Int64:
     """The predicted classes, after the outputs were compared with the interpreter's."""
     path = model_path(name)
     network = load_tflite(path)
     got = run_network(network, inputs)[network.output_name]
     np.testing.assert_array_equal(got, invoke(interpreter(str(path)), inputs))
-    classes: npt.NDArray[np.int64] = got.argmax(axis=1)
+    classes: Int64 = got.argmax(axis=1)
     return classes
 
 

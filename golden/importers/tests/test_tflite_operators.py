@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from common.arrays import Int8
 from common.errors import UnsupportedError
 from golden.arithmetic import quantize_multiplier
 from golden.importers.testing import SEED, Case, check, conv, imported, interpreter, invoke
@@ -171,7 +171,7 @@ def test_two_pads_and_two_readers_of_a_pad_are_folded(tmp_path: Path) -> None:
     assert [node.op for node in check(case, tmp_path).nodes] == ["conv2d", "conv2d", "add"]
 
 
-def every_sum(size: tuple[int, int]) -> npt.NDArray[np.int8]:
+def every_sum(size: tuple[int, int]) -> Int8:
     """Images (N, *size, C) whose channels have every possible sum, their pixels as equal as they can be."""
     pixels, channels = math.prod(size), 1024
     sums = np.resize(np.arange(255 * pixels + 1), (-(-(255 * pixels + 1) // channels), 1, channels))

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from common.arrays import Array
 from common.errors import ArithmeticRangeError, NetworkError, ShapeError, UnsupportedError
 from golden.layer import WEIGHTED_OPS
 from golden.network import Network, run_network
@@ -116,7 +116,7 @@ def test_forward_with_reduced_activations_equals_the_network_with_the_same_width
     rng = np.random.default_rng(SEED)
     plain = convert(network)
     full = network.eval().integers(x)
-    widths: dict[str, npt.NDArray[Any] | int] = {}
+    widths: dict[str, Array | int] = {}
     for node in plain.nodes:
         if node.op in WEIGHTED_OPS:
             widths[node.name] = rng.integers(4, 9, node.channels)
