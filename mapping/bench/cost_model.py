@@ -33,11 +33,12 @@ def cost_speed(network: str = "resnet20") -> CostSpeed:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        model, layers = CostModel(System()), real_networks()[network]
-        costs = LayerCosts(model, layers, ("npu8", "npu_lb"))
+        system = System()
+        model, layers = CostModel(system), real_networks()[network]
+        costs = LayerCosts(model, layers, system.units)
         began = time.perf_counter()
         for shape in layers:
-            model.layer(shape, "npu8")
+            model.layer(shape, system.units[0])
         new = len(layers) / (time.perf_counter() - began)
         whole = torch.tensor([shape.out_channels for shape in layers], dtype=torch.float64)
         first = torch.rand(BATCH, len(layers), dtype=torch.float64) * whole

@@ -12,15 +12,19 @@ from golden.arithmetic import weight_range
 from golden.layer import Layer
 from hw.core import CoreConfig
 from hw.system import System
-from mapping.compiler.compile import Bytes, LayerProgram, compile_layer
+from mapping.compiler.compile import compile_layer
+from mapping.compiler.program import Bytes, LayerProgram
 from mapping.compiler.regions import ceil_div
 from mapping.report.console import console_table
-from mapping.run.layers import LayerRun, core_of, job_of, run_program
+from mapping.run.layers import LayerRun, job_of, run_program
 from tb.session import Session
 from tb.speed import Speed, compare_speed
 
 MIN_SPEED_RATIO = 0.7
 SPEED_REPEATS = 8
+
+BIG, LITTLE = System().units
+"""The units of the default system, which have targets."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,13 @@ class Case:
 CASES = (
     Case("conv 3x3 64-64, 16x16", "conv2d", 16, 64, 64, 3,
          "array: none; end to end: the first band's loads and the last one's store",
-         {("npu8", "busy"): 0.97}),
+         {(BIG, "busy"): 0.97}),
     Case("conv 3x3 64-64, 32x32", "conv2d", 32, 64, 64, 3,
-         "as above, over four times the pixels", {("npu8", "end to end"): 0.90}),
+         "as above, over four times the pixels", {(BIG, "end to end"): 0.90}),
     Case("depthwise 3x3 64, 16x16", "depthwise_conv2d", 16, 64, 64, 3,
          "array: each stripe and kernel row slides one word in before its first output; "
          "busy: kx * ROWS multipliers at most",
-         {("npu8", "array / law"): 1.1, ("npu_lb", "array / law"): 1.1}),
+         {(BIG, "array / law"): 1.1, (LITTLE, "array / law"): 1.1}),
     Case("pointwise 64-64, 32x32", "conv2d", 32, 64, 64, 1,
          "array: none on npu8; on npu_lb requantisation takes as long as the array, and is a few cycles late "
          "once; end to end: npu_lb needs its input as fast as the bus brings it", {}),
@@ -88,7 +92,7 @@ class Efficiency:
 
 
 def law_of(program: LayerProgram) -> int:
-    """Return the array cycles of a layer without stalls: the cycle law (`compiler.pack.cycle_law`)."""
+    """Return the array cycles of a layer without stalls: the cycle law (`compiler.cycle_law`)."""
     return sum(part.law_cycles for part in program.program.parts)
 
 
@@ -190,8 +194,8 @@ def simulation_speed() -> Speed:
     segments: list[tuple[int, Bytes]] = []
     starts: dict[str, tuple[int, int]] = {}
     base = 0
-    for unit, times in (("npu8", SPEED_REPEATS), ("npu_lb", 4 * SPEED_REPEATS)):
-        core = core_of(config, unit)
+    for unit, times in ((BIG, SPEED_REPEATS), (LITTLE, 4 * SPEED_REPEATS)):
+        core = config.core(unit)
         program = repeat(compile_layer(bench_layer(CASES[1], core), core, base), times)
         segments += program.segments
         starts[unit] = program.commands

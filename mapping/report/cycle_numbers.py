@@ -18,15 +18,16 @@ from golden.layer import WEIGHTED_OPS
 from golden.network import Network
 from golden.quantize.weights import quantize_weights
 from hw.core import CoreConfig
+from hw.layout import CHANNEL_BLOCK
 from hw.sources import rtl_hash
 from hw.system import System
-from mapping.calibration.calibrate import HELD_OUT_SETS, Bench, held_out
+from mapping.calibration.calibrate import HELD_OUT_SETS, Bench, equal_parts, held_out
 from mapping.calibration.fit import Fitter, Point, errors_of
 from mapping.compiler.assignment import Assignment
-from mapping.compiler.compile import Program
 from mapping.compiler.legalise import legalise_network
+from mapping.compiler.program import Program
 from mapping.cost.coefficients import NAMES, Vector
-from mapping.cost.model import PAIR, CostModel
+from mapping.cost.model import CostModel
 from mapping.cost.shapes import Shape
 from mapping.cost.tables import CostTable, Errors
 from mapping.cost.timing import time_lists
@@ -120,7 +121,7 @@ class UnitReport:
     """What the page shows of a unit.
 
     Attributes:
-        unit: the unit, or PAIR.
+        units: the unit, or those that run together.
         title: for the heading.
         table: its cost table.
         sets: by name of the set.
@@ -131,7 +132,7 @@ class UnitReport:
         current: whether the RTL is that of the table.
     """
 
-    unit: str
+    units: tuple[str, ...]
     title: str
     table: CostTable
     sets: Mapping[str, Compared]
@@ -141,12 +142,12 @@ class UnitReport:
     current: bool
 
 
-def gather(bench: Bench, unit: str, estimate: Estimate | None = None) -> UnitReport:
-    """Return what the page shows of a unit, measuring what the store lacks.
+def gather(bench: Bench, units: Sequence[str], estimate: Estimate | None = None) -> UnitReport:
+    """Return what the page shows of a unit, or of several together, measuring what the store lacks.
 
     Args:
         bench: what it runs on.
-        unit: the unit, or PAIR.
+        units: the unit, or those that run together.
         estimate: ZigZag, or None without it.
 
     Raises:
@@ -155,22 +156,22 @@ def gather(bench: Bench, unit: str, estimate: Estimate | None = None) -> UnitRep
     """
     config = bench.setup.config
     model = CostModel(config, bench.folder)
-    names = [core.name for core in config.cores] if unit == PAIR else [unit]
-    table = model.table(*names)
+    table = model.table(*units)
     sets = {
-        name: compared(bench.measure(shapes, unit, HELD_OUT_SETS[name]), model, names)
-        for name, shapes in held_out(bench, unit).items()
+        name: compared(bench.measure(shapes, units, HELD_OUT_SETS[name]), model, units)
+        for name, shapes in held_out(bench, units).items()
     }
     networks = sets["held_out_networks"]
-    steps = _shared_staircase(bench, model) if unit == PAIR else _staircase(bench, model, unit)
+    together = len(units) > 1
+    steps = _shared_staircase(bench, model, units) if together else _staircase(bench, model, units[0])
     return UnitReport(
-        unit=unit,
-        title=" + ".join(core_title(config.cores[config.index(name)]) for name in names),
+        units=tuple(units),
+        title=" + ".join(core_title(config.core(name)) for name in units),
         table=table,
         sets=sets,
         staircase=steps,
-        phases=network_phases(bench, model, unit, networks),
-        estimates=estimates(networks.shapes, unit, config, networks.predicted, estimate),
+        phases=network_phases(bench, model, units, networks),
+        estimates=estimates(networks.shapes, units[0], config, networks.predicted, estimate),
         current=table.rtl_sha256 == rtl_hash(bench.setup.rtl),
     )
 
@@ -179,14 +180,14 @@ def compared(points: Sequence[Point], model: CostModel, units: Sequence[str]) ->
     """Return measured layers beside what the model predicts."""
     apart = {unit: model.table(unit).coefficients for unit in units} if len(units) > 1 else None
     table = model.table(*units)
-    chains = Fitter(model.config, apart).chains(points, table.coefficients)
-    pairs = zip(chains.cycles, chains.waiting, strict=True)
+    paths = Fitter(model.config, apart).paths(points, table.coefficients)
+    pairs = zip(paths.cycles, paths.waiting, strict=True)
     return Compared(
         shapes=tuple(point.shape for point in points),
         measured=np.array([point.cycles for point in points], float),
-        predicted=chains.cycles,
+        predicted=paths.cycles,
         half=np.array([table.spread.half(cycles, waiting) for cycles, waiting in pairs]),
-        errors=errors_of(points, chains, table.spread),
+        errors=errors_of(points, paths, table.spread),
     )
 
 
@@ -210,31 +211,33 @@ def _staircase(bench: Bench, model: CostModel, unit: str) -> Staircase:
     block = model.config.cores[model.config.index(unit)].columns
     most = max(SPLIT_CHANNELS, 3 * block)
     counts = sorted({1, *range(16, most + 1, 16), *range(block + 1, most, block)})
-    points = bench.measure([_steps(count) for count in counts], unit, "channel staircase")
+    points = bench.measure([_steps(count) for count in counts], (unit,), "channel staircase")
     cycles = [0.0, *(model.layer(_steps(count), unit).cycles for count in range(1, most + 1))]
     measured = {point.shape.out_channels: point.cycles for point in points}
     return _steps_of(np.array(cycles), block, measured)
 
 
-def _shared_staircase(bench: Bench, model: CostModel) -> Staircase:
-    """Return the cycles by the channels that the first unit makes, the second makes the rest."""
-    first, second = (core.name for core in model.config.cores)
+def _shared_staircase(bench: Bench, model: CostModel, units: Sequence[str]) -> Staircase:
+    """Return the cycles by the channels that the first unit makes; the others share the rest."""
+    first, *others = units
+
+    def parts(count: int) -> dict[str, int]:
+        split = {first: count, **equal_parts(SPLIT_CHANNELS - count, others)}
+        return {unit: channels for unit, channels in split.items() if channels}
 
     def shared(count: int) -> Shape:
-        split = {first: count, second: SPLIT_CHANNELS - count}
-        return replace(_steps(SPLIT_CHANNELS), split=split if all(split.values()) else None)
+        split = parts(count)
+        return replace(_steps(SPLIT_CHANNELS), split=split if len(split) > 1 else None)
 
-    def where(count: int) -> str:
-        return PAIR if 0 < count < SPLIT_CHANNELS else (first if count else second)
-
-    block = model.config.cores[model.config.index(first)].columns
+    block = model.config.core(first).columns
     counts = sorted({*range(0, SPLIT_CHANNELS + 1, 8), *range(1, SPLIT_CHANNELS, 16)})
     measured: dict[int, int] = {}
-    for unit in (first, second, PAIR):
-        on_unit = [count for count in counts if where(count) == unit]
-        points = bench.measure([shared(count) for count in on_unit], unit, "channel staircase")
-        measured |= {count: point.cycles for count, point in zip(on_unit, points, strict=True)}
-    cycles = [model.layer(shared(count), where(count)).cycles for count in range(SPLIT_CHANNELS + 1)]
+    for together in dict.fromkeys(tuple(parts(count)) for count in (SPLIT_CHANNELS, 0, *counts)):
+        here = [count for count in counts if tuple(parts(count)) == together]
+        points = bench.measure([shared(count) for count in here], together, "channel staircase")
+        measured |= {count: point.cycles for count, point in zip(here, points, strict=True)}
+    every = range(SPLIT_CHANNELS + 1)
+    cycles = [model.layer(shared(count), next(iter(parts(count)))).cycles for count in every]
     return _steps_of(np.array(cycles), block, measured)
 
 
@@ -285,37 +288,37 @@ def layer_phases(
     edges = np.array([ends[name] for name in layers])
     edges[-1] = timing.cycles
     terms = [dict.fromkeys(NAMES, 0.0) for _ in layers]
-    for step in timing.steps:
-        for i in range(np.searchsorted(edges, step.begin, "right"), len(layers)):
-            low = max(step.begin, edges[i - 1] if i else 0.0)
-            if low >= step.end:
+    for segment in timing.path:
+        for i in range(np.searchsorted(edges, segment.begin, "right"), len(layers)):
+            low = max(segment.begin, edges[i - 1] if i else 0.0)
+            if low >= segment.end:
                 break
-            terms[i][NAMES[step.term]] += min(step.end, edges[i]) - low
+            terms[i][NAMES[segment.term]] += min(segment.end, edges[i]) - low
     return layers, terms
 
 
-def network_phases(bench: Bench, model: CostModel, unit: str, networks: Compared) -> LayerPhases:
+def network_phases(bench: Bench, model: CostModel, units: Sequence[str], networks: Compared) -> LayerPhases:
     """Return ResNet8's phases: of the whole network as one program, measured; of its layers without its file.
 
     Args:
         bench: what it runs on.
         model: the cost model.
-        unit: the unit, or PAIR.
+        units: the unit, or those that run together.
         networks: measured layers of real networks.
     """
     path = data_dir() / "models" / MODEL
     if not path.exists():
-        return _separate_phases(model, unit, networks)
-    program = _resnet8(path, unit, model.config)
+        return _separate_phases(model, units[0], networks)
+    program = _resnet8(path, units, model.config)
     coefficients = model.coefficients(list(program.program.lists))
     layers, terms = layer_phases(
         program.program, model.config.cores, coefficients, model.config.axi_bits // 8
     )
-    bench.progress(f"{unit}: whole network", 0, 1)
+    bench.progress(f"{'+'.join(units)}: whole network", 0, 1)
     inputs = np.random.default_rng(1).integers(-128, 128, program.network.input.shape).astype(np.int8)
     with Session(model.config, rtl=bench.setup.rtl) as session:
         run = next(run_inputs(session, program, inputs))
-    bench.progress(f"{unit}: whole network", 1, 1)
+    bench.progress(f"{'+'.join(units)}: whole network", 1, 1)
     ends: dict[str, float] = {}
     for part in run.layers:
         ends[part.layer] = max(ends.get(part.layer, 0), part.end)
@@ -325,18 +328,18 @@ def network_phases(bench: Bench, model: CostModel, unit: str, networks: Compared
     return LayerPhases(title, layers, _stacked(terms), measured, total, run.cycles)
 
 
-def _resnet8(path: Path, unit: str, config: System) -> NetworkProgram:
-    """Return ResNet8 on a unit, or with its wider layers on both; weights as narrow as the units'."""
+def _resnet8(path: Path, units: Sequence[str], config: System) -> NetworkProgram:
+    """Return ResNet8 on a unit, or with its wider layers on several; weights as narrow as the units'."""
     network = load_model(path)
     graph = legalise_network(network)
-    assignment = Assignment(unit)
-    if unit == PAIR:
-        first, second = (core.name for core in config.cores)
-        wide = {op.name: op.shape[2] for op in graph.ops if op.shape[2] >= 32}
-        split = {name: {first: 16, second: count - 16} for name, count in wide.items()}
-        assignment = Assignment(first, split)
-    units = assignment.units(network, graph, config.cores)
-    return compile_network(_narrowed(network, units, config), config, assignment)
+    first, *others = units
+    wide = [op for op in graph.ops if others and op.shape[2] >= CHANNEL_BLOCK * len(units)]
+    split = {
+        op.name: {first: CHANNEL_BLOCK, **equal_parts(op.shape[2] - CHANNEL_BLOCK, others)} for op in wide
+    }
+    assignment = Assignment(first, split)
+    owners = assignment.units(network, graph, config.cores)
+    return compile_network(_narrowed(network, owners, config), config, assignment)
 
 
 def _narrowed(network: Network, units: Mapping[str, npt.NDArray[np.int64]], config: System) -> Network:

@@ -11,10 +11,9 @@ from html import escape
 import numpy as np
 from matplotlib.figure import Figure
 
-from mapping.calibration.calibrate import LIMITS, PAIR_LIMITS
+from mapping.calibration.calibrate import LIMITS, LIMITS_TOGETHER
 from mapping.cost.baselines import zigzag_version
 from mapping.cost.coefficients import PHASES
-from mapping.cost.model import PAIR
 from mapping.cost.tables import CostTable, Errors
 from mapping.report import cycle_plots as plots, html
 from mapping.report.cycle_numbers import SPLIT_CHANNELS, Staircase, UnitReport
@@ -72,8 +71,8 @@ def page(reports: Sequence[UnitReport], energy: EnergyReport | None = None) -> s
     return html.document(title, heading, lead, parts)
 
 
-def _limits(unit: str) -> Mapping[str, float]:
-    return PAIR_LIMITS if unit == PAIR else LIMITS
+def _limits(units: Sequence[str]) -> Mapping[str, float]:
+    return LIMITS_TOGETHER if len(units) > 1 else LIMITS
 
 
 def figures(report: UnitReport) -> dict[str, tuple[Figure, str]]:
@@ -86,11 +85,13 @@ def figures(report: UnitReport) -> dict[str, tuple[Figure, str]]:
     outside = sum(int((~item.inside).sum()) for item in report.sets.values())
     count = sum(item.points for item in every)
     spread, steps, layers = report.table.spread, report.staircase, report.phases
-    slope = "slope of the gradient" if report.unit != PAIR else "average slope"
-    names = report.table.unit.split("+")
+    first, *others = report.units
+    slope = "average slope" if others else "slope of the gradient"
     label = "output channels"
-    if report.unit == PAIR:
-        label = f"of {SPLIT_CHANNELS} output channels, those on {names[0]}; the others are on {names[1]}"
+    if others:
+        label = (
+            f"of {SPLIT_CHANNELS} output channels, those on {first}; the others are on {' and '.join(others)}"
+        )
     known = {METHODS[name]: values for name, values in report.estimates.items()}
     real = report.sets["held_out_networks"].measured
     ratios = {name: values / real for name, values in known.items()}
@@ -127,13 +128,13 @@ def figures(report: UnitReport) -> dict[str, tuple[Figure, str]]:
     }
     drawn = {
         "accuracy": plots.accuracy(sets, lambda cycles: spread.half(cycles, 0.0)),
-        "distribution": plots.distribution(sets, _limits(report.unit)),
+        "distribution": plots.distribution(sets, _limits(report.units)),
         "staircase": plots.staircase(
             steps.channels, steps.model, steps.slopes, steps.measured, steps.block, label, slope
         ),
         "phases": plots.phases(layers.layers, layers.cycles, layers.measured),
         "methods": plots.methods(ratios),
-        "learning": plots.learning(curve, _limits(report.unit)["mape_percent"]),
+        "learning": plots.learning(curve, _limits(report.units)["mape_percent"]),
     }
     return {name: (figure, captions[name]) for name, figure in drawn.items()}
 
@@ -169,7 +170,7 @@ def _summary(reports: Sequence[UnitReport]) -> str:
     text = html.table(["held-out set", *COLUMNS.values()], rows, len(COLUMNS))
     limits = ", and ".join(
         f"of {what} {', '.join(f'{COLUMNS[name]} {limit:g} %' for name, limit in bounds.items())}"
-        for what, bounds in (("a unit", LIMITS), ("split layers", PAIR_LIMITS))
+        for what, bounds in (("a unit", LIMITS), ("split layers", LIMITS_TOGETHER))
     )
     return f'{text}<p class="note">Limits, red where missed: {limits}.</p>\n'
 
@@ -185,7 +186,7 @@ def _figures(errors: Errors, report: UnitReport) -> list[str]:
             text = f"{signed(value, 2)} %"
         elif name == "coverage_percent":
             text = f"{value:.1f} %"
-        over = value > _limits(report.unit).get(name, float("inf"))
+        over = value > _limits(report.units).get(name, float("inf"))
         cells.append(f'<span class="over">{text}</span>' if over else text)
     return cells
 

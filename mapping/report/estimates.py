@@ -15,7 +15,6 @@ from common.files import write_json
 from golden.layer import WEIGHTED_OPS
 from hw.core import CoreConfig
 from hw.system import System
-from mapping.calibration.measurement import unit_of
 from mapping.cost.baselines import (
     ideal_cycles,
     roofline_cycles,
@@ -52,7 +51,7 @@ def estimates(
     Returns:
         (N,) cycles for each method that is there; NaN where it has no estimate.
     """
-    cores = [cores_of(shape, unit_of(shape, unit), config) for shape in shapes]
+    cores = [cores_of(shape, unit, config) for shape in shapes]
     port = config.axi_bits // 8
     pairs = list(zip(shapes, cores, strict=True))
     cycles = {

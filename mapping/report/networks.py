@@ -11,7 +11,7 @@ from rich.table import Table
 from golden.network import Network
 from golden.quantize.weights import WeightError
 from hw.interface import ENGINES
-from mapping.compiler.compile import PartReport
+from mapping.compiler.program import PartReport
 from mapping.report.console import console_table
 from mapping.run.networks import LayerCycles, NetworkProgram, NetworkRun
 

@@ -22,15 +22,15 @@ from hw.sources import rtl_hash, structural_sources
 from hw.system import NPU8, NPU_LB, System
 from mapping.calibration.measurement import Measurement, Setup, commands_digest, compile_shape
 from mapping.cost.coefficients import NAMES as PHASE_NAMES, starting_point
-from mapping.cost.model import PAIR
+from mapping.cost.model import units_of
 from mapping.cost.shapes import Shape
 from mapping.cost.tables import (
-    FOLDER,
     CostTable,
     Errors,
     Spread,
-    core_parameters,
+    keys_of,
     memory_settings,
+    parameters_of,
     table_path,
     table_text,
 )
@@ -55,7 +55,7 @@ POINTS = [
     {"network": "two", "layer": "b", "column": 17, "cycles": 256, "zero_share": 0.75,
      "measured": [30.0, 50.0, 75.0], "modelled": [20.0, 40.0, 70.0]},
 ]  # fmt: skip
-"""Tiles that the made-up energy tables keep."""
+"""Validation windows that the made-up energy tables keep."""
 Runs = list[tuple[str, str]]
 """What a made-up simulation has run: the name of each layer, and its unit."""
 Study = dict[str, Any]
@@ -63,16 +63,16 @@ Study = dict[str, Any]
 
 
 # ----------------------------------------------------------------------------------------------------- cycles
-def table_for(unit: str, config: System = CONFIG) -> CostTable:
+def table_for(*units: str, config: System = CONFIG) -> CostTable:
     """Return a table with the values of the pipeline's drawings."""
-    cores = list(config.cores) if unit == PAIR else [config.cores[config.index(unit)]]
+    cores = [config.core(unit) for unit in units]
     confidence = np.full((len(PHASE_NAMES), 2), np.nan)
     confidence[0] = 8.5, 9.5
     return CostTable(
-        unit="+".join(core.name for core in cores),
+        cores=keys_of(cores),
         date="2025-01-31",
         rtl_sha256="of yesterday",
-        parameters={core.name: core_parameters(core, config) for core in cores},
+        parameters=parameters_of(cores, config),
         memory=memory_settings(MemoryModel()),
         tools={"verilator": "5.0"},
         coefficients=starting_point(),
@@ -86,12 +86,12 @@ def table_for(unit: str, config: System = CONFIG) -> CostTable:
 
 
 def cost_tables(folder: Path) -> Path:
-    """Write tables of both units and the pair into a folder of that name, and return it."""
+    """Write tables of both units and of both together into a folder of that name, and return it."""
     path = folder / "tables"
     path.mkdir()
-    for unit in ("npu8", "npu_lb", PAIR):
-        cores = CONFIG.cores if unit == PAIR else (CONFIG.cores[CONFIG.index(unit)],)
-        table_path(cores, CONFIG, path).write_text(table_text(table_for(unit)))
+    for units in (("npu8",), ("npu_lb",), CONFIG.units):
+        cores = [CONFIG.core(unit) for unit in units]
+        table_path(cores, CONFIG, path).write_text(table_text(table_for(*units)))
     return path
 
 
@@ -106,10 +106,11 @@ def made_up_job(
     """
 
     def job(setup: Setup, shape: Shape, unit: str) -> Measurement:
-        ran.append((shape.name, unit))
+        place = "+".join(units_of(shape, unit, setup.config))
+        ran.append((shape.name, place))
         commands = commands_digest(compile_shape(shape, unit, setup.config))
         taken = cycles(setup.config, shape, unit)
-        return Measurement(shape, unit, taken, {unit: {}}, shape.macs, 0.5, setup.digest, commands, 1.0)
+        return Measurement(shape, place, taken, {place: {}}, shape.macs, 0.5, setup.digest, commands, 1.0)
 
     return job
 
@@ -124,7 +125,7 @@ def made_up_report(title: str = "npu8 <W8>") -> UnitReport:
 
     model = np.array([0, 10, 10, 20, 20], float)
     return UnitReport(
-        unit="npu8",
+        units=("npu8",),
         title=title,
         table=table_for("npu8"),
         sets={
@@ -247,7 +248,8 @@ def table_of(core: CoreConfig, **changed: Any) -> EnergyTable:
     table = synthetic(
         core, {}, library={"name": "sky130", "sha256": "0" * 64}, period_ns=30.0, tools={"iverilog": "11"},
         energies={name: energy(value, value / 2, 2 * value) for name, value in values.items()},
-        features=FEATURES, statistics=statistics, errors={"tiles": 2, "points": POINTS}, stimulus={},
+        features=FEATURES, statistics=statistics,
+        errors={"validation_windows": 2, "points": POINTS}, stimulus={},
     )  # fmt: skip
     return replace(table, **changed)
 
@@ -265,14 +267,14 @@ def area_document(**changed: Any) -> dict[str, Any]:
     return {
         "schema": 1, "date": "2026-11-20", "rtl_sha256": rtl_hash(structural_sources()), "libraries": {},
         "tools": {"yosys": "0.70"},
-        "units": {"sky130": {"w8": unit(8, 16, 600_000), "w2": unit(2, 64, 200_000)}},
+        "units": {"sky130": {NPU8.key: unit(8, 16, 600_000), NPU_LB.key: unit(2, 64, 200_000)}},
     } | changed  # fmt: skip
 
 
 def folder_of(path: Path, area: Mapping[str, Any] | None, tables: Sequence[EnergyTable]) -> Path:
     """Write tables beside copies of the units' cost tables."""
-    for name in ("npu8", "npu_lb"):
-        shutil.copy(FOLDER / f"{name}.yaml", path)
+    for core in (NPU8, NPU_LB):
+        shutil.copy(table_path([core], CONFIG), path)
     if area:
         (path / "area.yaml").write_text(yaml.safe_dump(dict(area), sort_keys=False))
     for table, core in zip(tables, (NPU8, NPU_LB), strict=False):

@@ -14,8 +14,9 @@ from hw.memory import MemoryModel
 from hw.system import System
 from mapping.compiler.assignment import Assignment, check_units
 from mapping.compiler.channels import ChannelAssignment
-from mapping.compiler.compile import Program, compile_graph
+from mapping.compiler.compile import compile_graph
 from mapping.compiler.legalise import legalise_network
+from mapping.compiler.program import Program
 from mapping.run.layers import BACKPRESSURE_PERCENT, RunError
 from tb.job import Job, JobResult
 from tb.session import Session, reproduction
@@ -134,24 +135,17 @@ def network_job(program: NetworkProgram, source: Array, backpressure: int | None
     for node in compiled.graph.host_before:
         values[node.name] = run_node(node, [values[node.inputs[0]]], tensors[node.inputs[0]])
     name = compiled.graph.inputs[0].name
-    inputs = {name: values[name][0].reshape(_unfolded_shape(compiled, name))}
     memory = MemoryModel()
     if backpressure is not None:
         memory = MemoryModel(backpressure_percent=BACKPRESSURE_PERCENT, backpressure_seed=backpressure)
     reads = [compiled.read_of(value) for value in compiled.observed]
     return Job(
-        segments=[*compiled.segments, *compiled.input_segments(inputs)],
+        segments=[*compiled.segments, *compiled.input_segments({name: values[name][0]})],
         starts=dict(compiled.starts),
         reads=reads + [(part.mark, 16) for part in compiled.parts],
         max_cycles=min(1_000_000 + 20 * compiled.estimate, (1 << 32) - 1),
         memory=memory,
     )
-
-
-def _unfolded_shape(program: Program, name: str) -> tuple[int, ...]:
-    if name in program.folds:
-        return program.folds[name].layer.input.shape
-    return program.graph.values[name].shape
 
 
 def run_inputs(
@@ -197,9 +191,9 @@ def run_inputs(
         yield NetworkRun(
             program=program,
             job=job,
+            layers=_layer_cycles(compiled, result),
             output=_output(program, raw),
             mismatches=mismatches,
-            layers=_layer_cycles(compiled, result),
             cycles=result.cycles,
             counters={name: dict(unit.counters) for name, unit in result.units.items()},
             seconds=result.seconds,

@@ -25,9 +25,10 @@ from golden.layer import WEIGHTED_OPS
 from golden.network import Network
 from hw.system import System
 from mapping.compiler.channels import ChannelAssignment, order_groups
-from mapping.compiler.compile import Program, compile_graph
+from mapping.compiler.compile import compile_graph
 from mapping.compiler.graph import Graph, Op
 from mapping.compiler.legalise import legalise_network
+from mapping.compiler.program import Program
 from mapping.compiler.regions import ceil_div
 from mapping.cost.differentiable import block_channels
 

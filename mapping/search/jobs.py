@@ -63,7 +63,7 @@ def costs_of(plan: Plan, data: DataSet) -> NetworkCosts:
     """Return the costs of the network's mappings; what its weights are does not matter."""
     model = build_model(plan.model, data, plan.seeds[0]).eval()
     network = export(model, data.train_images[:8], name=network_name(plan))
-    return NetworkCosts(network, plan.config, price_of(plan.objective, plan.config), plan.pins)
+    return NetworkCosts(network, plan.system, price_of(plan.objective, plan.system), plan.pins)
 
 
 def network_name(plan: Plan) -> str:
@@ -110,7 +110,7 @@ def _searched(
     reference = costs.cost(costs.uniform(costs.units[0]))
     with training.one_thread():
         model = warmed_up(plan, folder, data, spec.seed)
-        bits = [core.w_bits for core in plan.config.cores]
+        bits = [core.w_bits for core in plan.system.cores]
         mixture = Mixture(model, costs.layers, bits, costs.allowed, tied=whole)
         cost_weight = CostWeight(float(spec.setting) if target is None else 0.3, reference, target, whole)
         training.search(mixture, costs, cost_weight, data, plan.recipe, run)
@@ -138,7 +138,7 @@ def point_job(plan: Plan, path: Path, specs: Sequence[PointSpecification]) -> li
 
 
 def _trained_point(plan: Plan, folder: Folder, spec: PointSpecification) -> dict[str, Any]:
-    data, config = load_data(plan.data), plan.config
+    data, config = load_data(plan.data), plan.system
     mapping = read(folder.work(f"{spec.name}.mapping.json"))
     units = {name: np.array(owner, np.int64) for name, owner in mapping["units"].items()}
     tune, refine = (folder.run(spec.name, phase, spec.seed) for phase in ("fine-tune", "integer"))

@@ -13,7 +13,7 @@ from hw.core import CoreConfig
 from hw.memory import MemoryModel
 from hw.sources import rtl_hash
 from hw.system import System
-from mapping.compiler.compile import Program
+from mapping.compiler.program import Program
 from mapping.cost.model import CostModel
 from mapping.cost.tables import FOLDER, TableError, table_path
 from mapping.energy.model import EnergyModel

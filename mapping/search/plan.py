@@ -11,7 +11,6 @@ import numpy as np
 
 from hw.sources import rtl_hash
 from hw.system import System
-from mapping.run.layers import pair_of
 from mapping.search.costs import MapError
 from mapping.search.objectives import price_of, tables_digest
 from mapping.search.training import Recipe
@@ -32,7 +31,7 @@ class Plan:
         seeds: of weights and training.
         recipe: how long and how fast to train.
         pins: units of layers that are not free, by layer.
-        settings: parameters of the low-bit unit ("W_BITS=4").
+        system: the hardware.
         baselines: kinds of points to compare with.
         verification_images: test images that run in RTL with every tensor compared.
     """
@@ -45,14 +44,9 @@ class Plan:
     seeds: tuple[int, ...] = (1,)
     recipe: Recipe = Recipe()  # noqa: RUF009  # frozen
     pins: Mapping[str, str] = field(default_factory=dict)
-    settings: tuple[str, ...] = ()
+    system: System = System()  # noqa: RUF009  # frozen
     baselines: tuple[str, ...] = ()
     verification_images: int = 2
-
-    @property
-    def config(self) -> System:
-        """The system."""
-        return pair_of(self.settings)
 
     def check(self) -> None:
         """Refuse a plan that cannot be carried out.
@@ -62,7 +56,7 @@ class Plan:
             TableError: cost tables that are missing or stale, or no tables for the objective.
             ConfigError, UnsupportedError: a system that cannot be.
         """
-        known = (*(core.name for core in self.config.cores), *HEURISTICS, LAYERWISE, RANDOM)
+        known = (*(core.name for core in self.system.cores), *HEURISTICS, LAYERWISE, RANDOM)
         for kind in self.baselines:
             if kind not in known:
                 raise MapError(f"there is no baseline {kind!r}; there are {', '.join(known)}")
@@ -74,7 +68,7 @@ class Plan:
                     raise MapError(f"{name} {value:g}: it must be above 0")
         if not self.seeds:
             raise MapError("a study needs at least one seed")
-        price_of(self.objective, self.config)
+        price_of(self.objective, self.system)
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -82,7 +76,7 @@ class Plan:
         document: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         document["proof_images"] = document.pop("verification_images")
         document["recipe"]["looks"] = document["recipe"].pop("cost_evaluations")
-        return document | {"rtl_sha256": rtl_hash(), "cost_tables_sha256": tables_digest(self.config)}
+        return document | {"rtl_sha256": rtl_hash(), "cost_tables_sha256": tables_digest(self.system)}
 
 
 @dataclass(frozen=True)

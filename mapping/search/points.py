@@ -97,7 +97,7 @@ def study_document(
         for phase, epochs in (trained["epochs"] if trained else {}).items():
             if epochs:
                 curves.append(_curve(point.name, phase, point.kind, point.setting, point.seed, epochs))
-    reference = current_model(plan.config).program(costs.program(costs.uniform(costs.units[0]))).cycles
+    reference = current_model(plan.system).program(costs.program(costs.uniform(costs.units[0]))).cycles
     return {
         "study": {
             "model": plan.model, "data": plan.data, "objective": plan.objective, "command": command,

@@ -63,7 +63,7 @@ def run_study(
     for target in plan.targets:
         check_target(costs, target, what=objective_of(plan.objective).unit)
     folder.claim(plan)
-    build(plan.config)
+    build(plan.system)
 
     def phase(name: str, jobs: Sequence[tuple[str, Callable[..., Any], tuple[Any, ...]]]) -> list[Any]:
         results: list[Any] = [None] * len(jobs)

@@ -26,7 +26,8 @@ from mapping.search.points import Point
 from mapping.search.study import run_study
 from mapping.search.study_folder import Folder
 from mapping.search.training import Recipe
-from npuloop.cli.console import FAILED, Scheduler, Setting, Tasks, Workers, console, errors, progress
+from npuloop.cli.console import FAILED, Tasks, console, errors, progress
+from npuloop.cli.options import SYSTEM, Scheduler, Setting, SystemName, Workers, system_of
 
 RECIPES = {"digits": Recipe(warmup_epochs=40, search_epochs=20, finetune_epochs=20, integer_epochs=4)}
 """Recipes by model; others take the defaults of Recipe."""
@@ -56,12 +57,17 @@ def map_network(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="number of seeds, 1, 2, ...")] = 1,
     baselines: Annotated[
-        str, typer.Option(help="kinds of points to compare with, or none")
-    ] = f"npu8,npu_lb,{','.join(HEURISTICS)},{LAYERWISE},{RANDOM}",
+        str | None,
+        typer.Option(
+            help="kinds of points to compare with, or none; default: everything on one unit, for each unit, "
+            f"{', '.join(HEURISTICS)}, {LAYERWISE}, {RANDOM}"
+        ),
+    ] = None,
     pin: Annotated[list[str], typer.Option(help="LAYER=UNIT, a layer that is not free; repeatable")] = [],  # noqa: B006  # typer reads it, nobody writes it
     train: Annotated[
         list[str], typer.Option(help="of the recipe, such as search_epochs=10; repeatable")
     ] = [],  # noqa: B006  # as above
+    system: SystemName = SYSTEM,
     settings: Setting = [],  # noqa: B006  # as above
     verification_images: Annotated[
         int, typer.Option(min=1, help="test images to run in RTL for each point")
@@ -78,11 +84,15 @@ def map_network(
     Exit status: 0 if every point is exact in RTL, 1 if one is not, 2 if the input is wrong.
     """
     targets = {"--target-cycles": target_cycles, "--target-energy": target_energy}
-    wanted = objective_of(objective)
+    asked = objective_of(objective)
     for option, text in targets.items():
-        if text and option != wanted.option:
+        if text and option != asked.option:
             other = next(name for name, item in OBJECTIVES.items() if item.option == option)
             raise UnsupportedError(f"{option} needs --objective {other}, not {objective}")
+    config = system_of(system, settings)
+    kinds = (
+        (*config.units, *HEURISTICS, LAYERWISE, RANDOM) if baselines is None else tuple(baselines.split(","))
+    )
     plan = Plan(
         model=model,
         data=data,
@@ -92,8 +102,8 @@ def map_network(
         seeds=tuple(range(1, seeds + 1)),
         recipe=recipe_of(model, train),
         pins=dict(assignments("--pin", pin)),
-        settings=tuple(settings),
-        baselines=() if baselines == "none" else tuple(baselines.split(",")),
+        system=config,
+        baselines=() if baselines == "none" else kinds,
         verification_images=verification_images,
     )
     if not plan.strengths and not plan.targets:
@@ -210,16 +220,16 @@ def point_table(points: list[Point], title: str) -> Table:
         table.add_column(name, justify="right")
     table.add_column("exact in RTL")
 
-    def mean(mine: list[Point], name: str) -> float:
-        return sum(float(getattr(point, name)) for point in mine) / len(mine)
+    def mean(seeds: list[Point], name: str) -> float:
+        return sum(float(getattr(point, name)) for point in seeds) / len(seeds)
 
-    for (kind, setting), mine in sorted(groups.items(), key=lambda item: mean(item[1], "measured_cycles")):
+    for (kind, setting), seeds in sorted(groups.items(), key=lambda item: mean(item[1], "measured_cycles")):
         table.add_row(
-            kind, setting, str(len(mine)), f"{mean(mine, 'predicted_cycles'):,.0f}",
-            f"{mean(mine, 'measured_cycles'):,.0f}",
-            *([f"{mean(mine, 'energy_pj') / PJ_PER_UJ:,.2f}"] if energies else []),
-            f"{mean(mine, 'accuracy_percent'):.2f}",
-            f"{mean(mine, 'float_accuracy_percent'):.2f}",
-            "yes" if all(point.exact_in_rtl for point in mine) else "[red]no[/]",
+            kind, setting, str(len(seeds)), f"{mean(seeds, 'predicted_cycles'):,.0f}",
+            f"{mean(seeds, 'measured_cycles'):,.0f}",
+            *([f"{mean(seeds, 'energy_pj') / PJ_PER_UJ:,.2f}"] if energies else []),
+            f"{mean(seeds, 'accuracy_percent'):.2f}",
+            f"{mean(seeds, 'float_accuracy_percent'):.2f}",
+            "yes" if all(point.exact_in_rtl for point in seeds) else "[red]no[/]",
         )  # fmt: skip
     return table

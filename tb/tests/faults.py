@@ -15,7 +15,8 @@ from hw.commands import Words, command_list, decode, encode
 from hw.core import CoreConfig
 from hw.interface import ENGINES
 from hw.memory import MemoryModel
-from mapping.compiler.compile import LayerProgram, compile_layer
+from mapping.compiler.compile import compile_layer
+from mapping.compiler.program import LayerProgram
 from mapping.run.layers import job_of
 from tb.job import Bytes, Job, JobResult, UnitError
 from tb.session import Session

@@ -20,8 +20,9 @@ from hw.core import CoreConfig
 from hw.interface import COMMANDS, ENGINES
 from hw.memory import ErrorRange, MemoryModel
 from hw.system import NPU8, NPU_LB, System
-from mapping.compiler.compile import LayerProgram, compile_layer
-from mapping.run.layers import core_of, job_of
+from mapping.compiler.compile import compile_layer
+from mapping.compiler.program import LayerProgram
+from mapping.run.layers import job_of
 from tb.job import Job
 from tb.session import Session
 from tb.tests.faults import (
@@ -66,14 +67,14 @@ def references() -> dict[str, Reference]:
     found = {}
     for name in UNITS:
         with Session(System()) as session:
-            found[name] = measure_reference(session, core_of(session.config, name))
+            found[name] = measure_reference(session, session.config.core(name))
     return found
 
 
 @pytest.fixture(params=UNITS)
 def bench(request: pytest.FixtureRequest, pair: Session, references: dict[str, Reference]) -> Bench:
     name = str(request.param)
-    return Bench(pair, core_of(pair.config, name), references[name])
+    return Bench(pair, pair.config.core(name), references[name])
 
 
 def nop(engine: str, **fields: int) -> Words:
@@ -622,7 +623,7 @@ def test_a_soft_reset_in_any_cycle_of_a_layer_is_clean(bench: Bench, backpressur
 
 def test_a_soft_reset_of_both_units_at_once_is_clean(pair: Session, references: dict[str, Reference]) -> None:
     benches = [Bench(pair, CORES[name], references[name]) for name in UNITS]
-    programs = [reference_program(core_of(pair.config, name), OTHER * i // 2) for i, name in enumerate(UNITS)]
+    programs = [reference_program(pair.config.core(name), OTHER * i // 2) for i, name in enumerate(UNITS)]
     job = Job(
         segments=[segment for program in programs for segment in program.segments],
         starts={program.unit.name: program.commands for program in programs},

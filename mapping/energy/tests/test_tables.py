@@ -33,19 +33,19 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     table = replace(table, energies={**table.energies, "bus_beat": bounds})
     path = energy_path(NPU_LB, CONFIG, tmp_path)
     save_energy_table(table, path)
-    assert path.name == "npu_lb.energy.yaml"
-    found = load_energy_table(path)
+    assert path.name == "w2a8_16x64.energy.yaml"
+    loaded = load_energy_table(path)
     for name, item in table.energies.items():
-        assert found.energies[name].bounds == pytest.approx(item.bounds, rel=1e-5)
-    assert found.energies["bus_beat"] == bounds
-    assert replace(found, energies=table.energies) == table
+        assert loaded.energies[name].bounds == pytest.approx(item.bounds, rel=1e-5)
+    assert loaded.energies["bus_beat"] == bounds
+    assert replace(loaded, energies=table.energies) == table
     assert [item.name for item in path.parent.iterdir()] == [path.name]
-    assert energy_text(found) == path.read_text()
+    assert energy_text(loaded) == path.read_text()
 
 
 def test_units_with_other_parameters_have_tables_of_their_own(tmp_path: Path) -> None:
     other = System((NPU8, CoreConfig("npu_lb", w_bits=4)))
-    assert energy_path(other.cores[1], other, tmp_path).name == "npu_lb_w4.energy.yaml"
+    assert energy_path(other.cores[1], other, tmp_path).name == "w4a8_16x32.energy.yaml"
 
 
 def test_bounds_that_do_not_exist_are_the_value() -> None:
@@ -73,15 +73,17 @@ def test_every_energy_says_what_it_is() -> None:
 
 def test_a_table_is_taken_for_its_hardware_alone(tmp_path: Path) -> None:
     write_tables(tmp_path, {})
-    assert energy_table_of(NPU8, CONFIG, tmp_path).unit == "npu8"
+    assert energy_table_of(NPU8, CONFIG, tmp_path).core == "w8a8_16x16"
     write_tables(tmp_path, {}, parameters={"a_bits": 8})
-    with pytest.raises(EnergyTableError, match=r"npu8\.energy\.yaml: is of other parameters of npu8"):
+    with pytest.raises(
+        EnergyTableError, match=r"w8a8_16x16\.energy\.yaml: is of other parameters of w8a8_16x16"
+    ):
         energy_table_of(NPU8, CONFIG, tmp_path)
     write_tables(tmp_path, {}, rtl_sha256="x")
-    os.utime(tmp_path / "npu8.energy.yaml", ns=(1, 1))
+    os.utime(tmp_path / "w8a8_16x16.energy.yaml", ns=(1, 1))
     path = energy_path(NPU8, CONFIG, tmp_path)
     save_energy_table(synthetic(NPU8, {}, rtl_sha256="x"), path)
-    with pytest.raises(EnergyTableError, match=r"npu8\.energy\.yaml: stale: .*other RTL; make it with"):
+    with pytest.raises(EnergyTableError, match=r"w8a8_16x16\.energy\.yaml: stale: .*other RTL; make it with"):
         energy_table_of(NPU8, CONFIG, tmp_path)
     path.unlink()
     with pytest.raises(EnergyTableError, match="there is no energy table; make it with"):
@@ -133,11 +135,11 @@ NONSENSE = {"lower": None, "value": 1.0, "upper": None, "method": "guessed", "pe
     ],
 )
 def test_a_damaged_table_is_one_error_that_names_the_file(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "npu8.energy.yaml"
+    path = tmp_path / "w8a8_16x16.energy.yaml"
     path.write_text(text)
-    with pytest.raises(EnergyTableError, match=message) as found:
+    with pytest.raises(EnergyTableError, match=message) as refused:
         load_energy_table(path)
-    assert str(found.value).startswith(str(path))
+    assert str(refused.value).startswith(str(path))
 
 
 def test_slopes_of_features_may_be_negative() -> None:

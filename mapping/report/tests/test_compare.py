@@ -16,7 +16,7 @@ from mapping.calibration import farm as farming
 from mapping.calibration.farm import Farm
 from mapping.calibration.measurement import Measurement
 from mapping.calibration.store import Store
-from mapping.cost.model import PAIR, CostModel
+from mapping.cost.model import CostModel
 from mapping.cost.real_networks import real_networks
 from mapping.cost.shapes import Shape, shapes_text
 from mapping.report import estimates
@@ -127,7 +127,7 @@ def rows(out: object) -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
 
-def test_shapes_are_compared_in_their_order_and_splits_run_on_the_pair(
+def test_shapes_are_compared_in_their_order_and_splits_run_on_their_units(
     runs: Runs, options: tuple[object, ...], folder: Path
 ) -> None:
     done = run(*options, "--unit", "npu_lb")
@@ -135,7 +135,7 @@ def test_shapes_are_compared_in_their_order_and_splits_run_on_the_pair(
     table = rows(options[3])
     assert ",".join(table[0]) == HEADER
     assert [(row["name"], row["unit"]) for row in table] == [
-        ("conv", "npu_lb"), ("dense [red]", "npu_lb"), ("sum", "npu_lb"), ("wide", PAIR)
+        ("conv", "npu_lb"), ("dense [red]", "npu_lb"), ("sum", "npu_lb"), ("wide", "npu8+npu_lb")
     ]  # fmt: skip
     assert sorted(runs) == sorted((row["name"], row["unit"]) for row in table)
     # MACs / peak, and the roofline, of npu_lb: 16 * 16 * 9 * 64 * 64 / 1024; (256 + 16384 + 2304) / 16
@@ -183,7 +183,7 @@ def test_with_zigzag_its_estimates_of_whole_layers_with_weights_stand_beside_our
         (("--unit", "gpu"), "no unit 'gpu' in this system; it has npu8, npu_lb"),
         (("--set", "COLOUR=1"), "no parameter 'COLOUR'"),
         (("--shapes", "none.yaml"), "none.yaml: cannot be read"),
-        (("--tables", "nowhere"), "nowhere/npu8.yaml: there is no cost table"),
+        (("--tables", "nowhere"), "nowhere/w8a8_16x16.yaml: there is no cost table"),
     ],
 )
 def test_bad_input_is_one_error_before_anything_is_measured(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -20,7 +20,7 @@ from mapping.calibration.farm import Farm
 from mapping.calibration.measurement import Setup
 from mapping.calibration.store import Store
 from mapping.cost.coefficients import NAMES
-from mapping.cost.model import PAIR, CostModel
+from mapping.cost.model import CostModel
 from mapping.cost.shapes import Shape
 from mapping.report import cycle_numbers, cycle_plots as plots, estimates
 from mapping.report.cycle_numbers import GROUPS, UnitReport, block_slopes, gather, grouped, layer_phases
@@ -28,7 +28,6 @@ from mapping.report.cycles import figures, page
 from mapping.report.estimates import KnownEstimates
 from mapping.report.style import svg
 from mapping.report.testing import Runs, cells, cost_tables, dots, drawings, made_up_job, made_up_report
-from mapping.run.layers import pair_of
 from mapping.run.networks import compile_network
 from mapping.run.random_networks import random_network
 from npuloop.cli import report as cli_report
@@ -194,7 +193,7 @@ def test_the_phases_of_the_layers_sum_to_those_of_the_network(seed: int, folder:
 # ------------------------------------------------------------------------------------- gathering, in no RTL
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with tables of both units and the pair."""
+    """A folder with tables of both units and of both together."""
     return cost_tables(tmp_path)
 
 
@@ -209,8 +208,8 @@ def runs(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Runs:
     ran: Runs = []
     job = made_up_job(ran, one_percent_more(folder))
 
-    def held_out(_: Bench, unit: str) -> dict[str, list[Shape]]:
-        if unit == PAIR:
+    def held_out(_: Bench, units: Sequence[str]) -> dict[str, list[Shape]]:
+        if len(units) > 1:
             return {"held_out_random": [SHARED], "held_out_networks": [SHARED]}
         return {"held_out_random": [CONV, ADD], "held_out_networks": [DENSE]}
 
@@ -225,14 +224,14 @@ def runs(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Runs:
     return ran
 
 
-Gather = Callable[[str], UnitReport]
+Gather = Callable[..., UnitReport]
 
 
 @pytest.fixture
 def gathered(runs: Runs, folder: Path, tmp_path: Path) -> Iterator[Gather]:
     with Farm(0, job=made_up_job(runs, one_percent_more(folder))) as farm:
         bench = Bench(Setup(CONFIG), farm, Store(tmp_path / "m.jsonl"), folder)
-        yield lambda unit: gather(bench, unit)
+        yield lambda *units: gather(bench, units)
 
 
 def test_only_what_the_store_lacks_is_measured(gathered: Gather, runs: Runs) -> None:
@@ -245,13 +244,13 @@ def test_only_what_the_store_lacks_is_measured(gathered: Gather, runs: Runs) -> 
     assert second.sets["held_out_random"].errors == first.sets["held_out_random"].errors
 
 
-@pytest.mark.parametrize("unit", ["npu_lb", PAIR])
+@pytest.mark.parametrize("units", [("npu_lb",), CONFIG.units], ids="+".join)
 def test_what_is_shown_is_what_the_model_says_beside_what_was_measured(
-    unit: str, gathered: Gather, folder: Path
+    units: tuple[str, ...], gathered: Gather, folder: Path
 ) -> None:
-    report, model = gathered(unit), CostModel(CONFIG, folder)
+    report, model = gathered(*units), CostModel(CONFIG, folder)
     for item in report.sets.values():
-        predictions = [model.layer(shape, unit) for shape in item.shapes]
+        predictions = [model.layer(shape, units[0]) for shape in item.shapes]
         np.testing.assert_allclose(item.predicted, [guess.cycles for guess in predictions])
         np.testing.assert_allclose(item.predicted + item.half, [guess.high for guess in predictions])
         np.testing.assert_array_equal(item.measured, [round(1.01 * guess.cycles) for guess in predictions])
@@ -267,7 +266,7 @@ def test_what_is_shown_is_what_the_model_says_beside_what_was_measured(
 
 
 def test_the_shared_staircase_ends_at_each_unit_alone(gathered: Gather, folder: Path) -> None:
-    steps, model = gathered(PAIR).staircase, CostModel(CONFIG, folder)
+    steps, model = gathered(*CONFIG.units).staircase, CostModel(CONFIG, folder)
     most = cycle_numbers.SPLIT_CHANNELS
     whole = cycle_numbers._steps(most)
     assert steps.model[0] == model.layer(whole, "npu_lb").cycles
@@ -308,7 +307,7 @@ def run(*arguments: object) -> Result:
 def test_the_command_writes_the_page_of_the_units_that_are_asked_for(
     runs: Runs, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli_report, "EVERY", (("npu8", ()),))
+    monkeypatch.setattr(cli_report, "EVERY", ((CONFIG, ("npu8",)),))
     out = tmp_path / "deep" / "r.html"
     done = run("--out", out, "--tables", folder, "--store", tmp_path / "m.jsonl")
     assert done.exit_code == 0, done.output
@@ -320,9 +319,9 @@ def test_the_command_writes_the_page_of_the_units_that_are_asked_for(
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (("--tables", "nowhere"), "nowhere/npu8.yaml: there is no cost table; make it with `npuloop calib"),
-        (("--set", "W_BITS=9"), "w_bits = 9 must be 2 to 8"),
-        (("--set", "W_BITS=3"), "there is no cost table"),
+        (("--tables", "nowhere"), "nowhere/w8a8_16x16.yaml: there is no cost table; make it with `npuloop"),
+        (("--set", "npu_lb.W_BITS=9"), "w_bits = 9 must be 2 to 8"),
+        (("--set", "npu_lb.W_BITS=3"), "there is no cost table"),
     ],
 )
 def test_bad_input_is_one_error_before_anything_is_measured(
@@ -339,6 +338,6 @@ def test_bad_input_is_one_error_before_anything_is_measured(
 
 
 def test_the_default_page_shows_both_widths_and_the_pair() -> None:
-    assert [(unit, pair_of(settings).cores[1].w_bits) for unit, settings in EVERY] == [
-        ("npu8", 2), ("npu_lb", 2), (PAIR, 2), ("npu_lb", 4), (PAIR, 4)
+    assert [(units, system.core("npu_lb").w_bits) for system, units in EVERY] == [
+        (("npu8",), 2), (("npu_lb",), 2), (("npu8", "npu_lb"), 2), (("npu_lb",), 4), (("npu8", "npu_lb"), 4)
     ]  # fmt: skip

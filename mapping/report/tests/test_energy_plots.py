@@ -39,7 +39,7 @@ from mapping.report.testing import (
 from mapping.run.random_networks import random_network
 from npuloop.cli import report as cli_report
 
-NO_ARRAY = area_document()["units"]["sky130"]["w8"] | {"groups_um2": {"requantiser": 1.0}}
+NO_ARRAY = area_document()["units"]["sky130"][NPU8.key] | {"groups_um2": {"requantiser": 1.0}}
 
 
 @pytest.fixture
@@ -104,10 +104,10 @@ def test_the_energy_of_a_mac_is_drawn_over_widths_and_zeros() -> None:
     assert widths.get_ylim()[0] == 0
 
 
-def test_tiles_are_drawn_with_the_errors_of_the_model() -> None:
-    tiles = section.tiles_of(table_of(NPU8), "npu8", Path("x"))
-    assert tiles is not None
-    figure = plots.tiles([tiles, replace(tiles, label="other")])
+def test_validation_windows_are_drawn_with_the_errors_of_the_model() -> None:
+    validation = section.validation_of(table_of(NPU8), "npu8", Path("x"))
+    assert validation is not None
+    figure = plots.validation([validation, replace(validation, label="other")])
     gates, _, errors, _ = figure.axes
     assert np.array(gates.collections[-1].get_offsets()).tolist() == [[25.0, 100.0], [75.0, 50.0]]
     np.testing.assert_allclose(np.array(errors.collections[-1].get_offsets()), [[25.0, 10.0], [75.0, -20.0]])
@@ -130,9 +130,9 @@ def test_the_parts_of_each_layer_are_stacked() -> None:
 
 
 def test_equal_figures_are_equal_bytes() -> None:
-    tiles = section.tiles_of(table_of(NPU8), "npu8", Path("x"))
-    assert tiles is not None
-    assert svg(plots.tiles([tiles])) == svg(plots.tiles([tiles]))
+    validation = section.validation_of(table_of(NPU8), "npu8", Path("x"))
+    assert validation is not None
+    assert svg(plots.validation([validation])) == svg(plots.validation([validation]))
 
 
 # -------------------------------------------------------------------------------------------------- numbers
@@ -143,8 +143,8 @@ def test_a_mac_takes_its_share_of_the_column_and_its_features() -> None:
         value = fixed + 4 * (2.0 * (1 - share) + 0.5 * share)
         assert mac_pj.at(share).tolist() == pytest.approx([value / 2, value, 2 * value])
     assert (mac_pj.w_bits, mac_pj.usual, mac_pj.known) == (8, 0.4, (0.4, 0.4))
-    tiles = section.tiles_of(table_of(NPU8), "npu8", Path("x"))
-    assert mac_energy(table_of(NPU8), "npu8", tiles).known == (0.25, 0.75)
+    validation = section.validation_of(table_of(NPU8), "npu8", Path("x"))
+    assert mac_energy(table_of(NPU8), "npu8", validation).known == (0.25, 0.75)
 
 
 @pytest.mark.parametrize(
@@ -157,10 +157,12 @@ def test_a_mac_takes_its_share_of_the_column_and_its_features() -> None:
         POINTS[0] | {"zero_share": None},
     ],
 )
-def test_damaged_tiles_are_one_error(point: Any) -> None:
+def test_damaged_validation_windows_are_one_error(point: Any) -> None:
     table = table_of(NPU8, errors={"points": [POINTS[0], point]})
-    with pytest.raises(EnergyTableError, match=r"here.yaml: the tiles in `errors` are damaged .*; make it"):
-        section.tiles_of(table, "npu8", Path("here.yaml"))
+    with pytest.raises(
+        EnergyTableError, match=r"here.yaml: the validation windows in `errors` are damaged .*; make it"
+    ):
+        section.validation_of(table, "npu8", Path("here.yaml"))
 
 
 def test_a_networks_energy_is_that_of_all_its_layers(tmp_path: Path) -> None:
@@ -187,7 +189,7 @@ def test_without_tables_each_thing_is_one_line(tmp_path: Path, no_data: None) ->
     assert no_energy == [
         f"No energy of {title}: {tmp_path}/{unit}.energy.yaml: there is no energy table; "
         "make it with `npuloop characterize-energy`."
-        for title, unit in (("npu8 W8A8 16 x 16", "npu8"), ("npu_lb W2A8 16 x 64", "npu_lb"))
+        for title, unit in (("npu8 W8A8 16 x 16", "w8a8_16x16"), ("npu_lb W2A8 16 x 64", "w2a8_16x64"))
     ]
     assert section.figures(report) == {}
     html = section.section(report, "energy")
@@ -201,12 +203,12 @@ def test_what_the_tables_say_is_on_the_page(tmp_path: Path, no_data: None) -> No
     folder = folder_of(tmp_path, area_document(), [table_of(NPU8), table_of(NPU_LB, errors={})])
     report = gather_energy([NPU_LB, NPU8], CONFIG, folder)
     assert [unit.title for unit in report.units] == [core_title(NPU8), core_title(NPU_LB)]
-    data, data_lb, tiles = report.missing
+    data, data_lb, validation = report.missing
     assert data.startswith("No energy of ResNet8 on npu8 W8A8 16 x 16: ")
     assert data_lb.startswith("No energy of ResNet8 on npu_lb W2A8 16 x 64: ")
-    assert "npu_lb.energy.yaml keeps none; make it with `npuloop characterize-energy`." in tiles
+    assert "w2a8_16x64.energy.yaml keeps none; make it with `npuloop characterize-energy`." in validation
     html = section.section(report, "energy")
-    assert [name.split()[1] for name in drawings(html)] == ["area", "per_mac", "tiles"]
+    assert [name.split()[1] for name in drawings(html)] == ["area", "per_mac", "validation"]
     text = text_of(html)
     assert "W8, 16 x 16 in sky130 0.600 0.400 1.500 2.500 24.0 % 1.00" in text
     assert "W2, 16 x 64 in sky130 0.200 0.400 1.500 2.100 9.5 % 0.33" in text
@@ -233,7 +235,7 @@ def test_tables_of_other_rtl_are_marked(tmp_path: Path, no_data: None) -> None:
     ("area", "message"),
     [
         ({"units": {"sky130": {"w8": {"w_bits": 8}}}}, "is damaged ('groups_um2')"),
-        ({"units": {"sky130": {"w8": NO_ARRAY}}}, "is damaged (w8 has no array)"),
+        ({"units": {"sky130": {NPU8.key: NO_ARRAY}}}, "is damaged (w8a8_16x16 has no array)"),
         ({"units": {"sky130": {}}}, "has no units"),
         ({"units": {"sky130": 7}}, "is damaged"),
         ({"schema": 9}, "is not an area table of schema 1"),
@@ -271,7 +273,7 @@ def test_the_command_shows_energy_and_says_what_is_missing(
     tmp_path: Path, no_data: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = folder_of(tmp_path, area_document(), [])
-    monkeypatch.setattr(cli_report, "EVERY", (("npu8", ()),))
+    monkeypatch.setattr(cli_report, "EVERY", ((CONFIG, ("npu8",)),))
     monkeypatch.setattr(cli_report, "gather", lambda *_: made_up_report())
     monkeypatch.setattr(cli_report, "Farm", lambda _: nullcontext())
     app = typer.Typer()
@@ -280,7 +282,9 @@ def test_the_command_shows_energy_and_says_what_is_missing(
     options = ["--out", str(out), "--tables", str(folder), "--store", str(tmp_path / "store.jsonl")]
     done = CliRunner().invoke(app, options)
     assert done.exit_code == 0, done.output
-    missing = f"No energy of npu8 W8A8 16 x 16: {folder}/npu8.energy.yaml: there is no energy table; make it"
+    missing = (
+        f"No energy of npu8 W8A8 16 x 16: {folder}/w8a8_16x16.energy.yaml: there is no energy table; make it"
+    )
     said = " ".join(done.output.split())
     assert missing in said
     assert "npu_lb W2" not in said  # the page is not of that unit
@@ -292,9 +296,9 @@ def test_the_command_shows_energy_and_says_what_is_missing(
 def test_the_tables_of_the_tree_can_be_shown() -> None:
     for path in sorted(FOLDER.glob("*.energy.yaml")):
         table = load_energy_table(path)
-        tiles = section.tiles_of(table, table.unit, path)
-        assert tiles is not None, path
-        mac_pj = mac_energy(table, table.unit, tiles)
+        validation = section.validation_of(table, table.core, path)
+        assert validation is not None, path
+        mac_pj = mac_energy(table, table.core, validation)
         for share in mac_pj.known:
             lower, value, upper = mac_pj.at(share).tolist()
             assert 0 < lower < value < upper, path

@@ -19,7 +19,7 @@ from hw.core import CoreConfig
 from hw.system import NPU8, NPU_LB, System
 from mapping.compiler.assignment import Assignment, assignment_text, load_assignment
 from mapping.compiler.channels import ChannelAssignment
-from mapping.compiler.compile import Program
+from mapping.compiler.program import Program
 from mapping.cost.model import CostModel
 from mapping.run.networks import compile_network
 from mapping.search.costs import Floats, MapError, NetworkCosts, State, moved

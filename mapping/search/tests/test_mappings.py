@@ -14,7 +14,7 @@ from golden.importers.tflite import load_tflite
 from golden.zoo.digits import load_digits_network
 from hw.core import CoreConfig
 from hw.system import NPU8, NPU_LB, System
-from mapping.compiler.compile import Program
+from mapping.compiler.program import Program
 from mapping.cost.model import CostModel
 from mapping.search.baselines import cheapest, feasible_range, first_last, most_precise, random_state
 from mapping.search.costs import Floats, MapError, NetworkCosts, State

@@ -139,11 +139,12 @@ def test_bad_layers_give_one_error_that_says_what_and_write_nothing(
     ("arguments", "says"),
     [
         (("--unit", "npu9"), "npu9"),
-        (("--set", "X_BITS=4"), "X_BITS"),
-        (("--set", "W_BITS"), "W_BITS"),
-        (("--set", "W_BITS=four"), "W_BITS"),
-        (("--set", "W_BITS=9"), "2 to 8"),
-        (("--set", "ROWS=24"), "multiple of 16"),
+        (("--set", "npu8.X_BITS=4"), "X_BITS"),
+        (("--set", "npu8.W_BITS"), "W_BITS"),
+        (("--set", "npu8.W_BITS=four"), "W_BITS"),
+        (("--set", "npu8.W_BITS=9"), "2 to 8"),
+        (("--set", "npu8.ROWS=24"), "multiple of 16"),
+        (("--set", "LANES=8"), "does not say of which unit"),
         (("--set", "AXI_BITS=32"), "64 or 128"),
     ],
 )
