@@ -231,6 +231,9 @@ def build(
     control, *testbench = (TB / name for name in TESTBENCH)
     sources = [control, *(rtl or rtl_sources()), *testbench]
     flags, make_flags = _flags(flavour, opt)
+    if len({core.key for core in config.cores}) < len(config.cores):
+        # Verilator makes a class of equal cores and inlines others, whose types then have the same names
+        flags.append("--flatten")
     digest = hashlib.sha256()
     for item in (
         config.package(),

@@ -91,7 +91,7 @@ class Efficiency:
 
 
 def law_of(program: LayerProgram) -> int:
-    """Return the array cycles of a layer without stalls: the cycle law (`compiler.pack.cycle_law`)."""
+    """Return the array cycles of a layer without stalls: the cycle law (`compiler.cycle_law`)."""
     return sum(part.law_cycles for part in program.program.parts)
 
 

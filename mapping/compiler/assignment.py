@@ -106,11 +106,11 @@ class Assignment:
             if unit not in names:
                 raise MappingError(f"{where}: no unit {unit!r} in this system; it has {', '.join(names)}")
             if isinstance(part, int):
-                places: Sequence[int] = range(counted, counted + part)
+                chosen: Sequence[int] = range(counted, counted + part)
                 counted += part
             else:
-                places = part
-            for channel in places:
+                chosen = part
+            for channel in chosen:
                 if not 0 <= channel < channels:
                     raise MappingError(
                         f"{where}: channel {channel} of {unit} does not exist; "

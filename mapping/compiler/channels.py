@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from hw.core import CoreConfig
 from hw.layout import CHANNEL_BLOCK
 from mapping.compiler.graph import Graph
 
+Scalar = TypeVar("Scalar", bound=np.generic)
 ChannelAssignment = npt.NDArray[np.int64]
 """(K,): index of the unit that makes each output channel."""
 
@@ -44,7 +46,7 @@ class ChannelOrder:
         real = np.flatnonzero(self.channels >= 0)
         return real[np.argsort(self.channels[real])]
 
-    def scatter(self, values: npt.NDArray[np.generic], axis: int = -1) -> npt.NDArray[np.generic]:
+    def scatter(self, values: npt.NDArray[Scalar], axis: int = -1) -> npt.NDArray[Scalar]:
         """Return the values with the axis of logical channels turned into physical ones; filling is zero."""
         taken = np.take(values, np.maximum(self.channels, 0), axis)
         shape = [1] * taken.ndim

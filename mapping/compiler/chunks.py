@@ -131,8 +131,9 @@ def chunks_of(part: PlacedPart, scratchpads: ParameterScratchpads, overlap: bool
     core, kernel_rows = part.core, part.op.kernel[0]
     planes = ceil_div(part.in_channels, core.rows)
     whole = ReductionSlice(0, planes, 0, kernel_rows)
-    share = 1 if not overlap and scratchpads.fit(part) else 2
-    most_words, most_params = scratchpads.weights.size // share, scratchpads.params.size // share
+    chunks_at_once = 1 if not overlap and scratchpads.fit(part) else 2
+    most_words = scratchpads.weights.size // chunks_at_once
+    most_params = scratchpads.params.size // chunks_at_once
     for parameters, slot in zip(part.parameters, part.slots, strict=True):
         if part.sliced or (part.tiling.planes and part.op.kind == "conv2d"):
             chunks += _slices(part, parameters, slot, planes, scratchpads.weights.size)
@@ -176,14 +177,14 @@ def _slices(
         )
     if most >= kernel_rows:
         most_planes = min(most // kernel_rows, part.tiling.planes or planes)
-        step = ceil_div(planes, ceil_div(planes, most_planes))
-        cuts = [(plane, min(step, planes - plane), 0, kernel_rows) for plane in range(0, planes, step)]
+        each = ceil_div(planes, ceil_div(planes, most_planes))
+        cuts = [(plane, min(each, planes - plane), 0, kernel_rows) for plane in range(0, planes, each)]
     else:
-        step = ceil_div(kernel_rows, ceil_div(kernel_rows, most))
+        each = ceil_div(kernel_rows, ceil_div(kernel_rows, most))
         cuts = [
-            (plane, 1, row, min(step, kernel_rows - row))
+            (plane, 1, row, min(each, kernel_rows - row))
             for plane in range(planes)
-            for row in range(0, kernel_rows, step)
+            for row in range(0, kernel_rows, each)
         ]
     for block in range(parameters.blocks):
         for i, cut in enumerate(cuts):

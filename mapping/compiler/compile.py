@@ -110,7 +110,7 @@ def compile_layer(
         addresses=addresses,
     )
     tensors = (layer.input, layer.input2)
-    data = {value.name: x.reshape(value.shape) for value, x in zip(graph.inputs, tensors, strict=False)}
+    data = {value.name: x for value, x in zip(graph.inputs, tensors, strict=False)}
     inputs = [
         segment
         for value, segment in zip(graph.inputs, program.input_segments(data), strict=True)

@@ -76,14 +76,16 @@ def divide(
     Afterwards every physical channel of every operator is made by exactly one part, and what a part reads is
     made by its own unit or is in its `loads`.
     """
-    made: dict[int, dict[str, Ranges]] = {}
+    by_unit: dict[int, dict[str, Ranges]] = {}
     for op in graph.ops:
         for unit in range(len(cores)):
             ranges = tuple(ranges_of(units[op.name], orders[op.name], unit))
             if ranges:
-                made.setdefault(unit, {})[op.name] = ranges
+                by_unit.setdefault(unit, {})[op.name] = ranges
     return tuple(
-        part for unit, ranges in made.items() for part in _of_unit(graph, units, orders, unit, cores, ranges)
+        part
+        for unit, ranges in by_unit.items()
+        for part in _of_unit(graph, units, orders, unit, cores, ranges)
     )
 
 
@@ -93,13 +95,14 @@ def _of_unit(
     orders: Mapping[str, ChannelOrder],
     unit: int,
     cores: Sequence[CoreConfig],
-    made: Mapping[str, Ranges],
+    ranges: Mapping[str, Ranges],
 ) -> list[Part]:
+    """Return the parts of a unit that makes these ranges of each operator."""
     computed = {op.name for op in graph.ops}
-    arriving = _arriving(graph, orders, made)
+    arriving = _arriving(graph, orders, ranges)
     parts = []
     for index, op in enumerate(graph.ops):
-        if op.name not in made:
+        if op.name not in ranges:
             continue
         loads = {name: arriving[name] for name in op.sources if name in arriving}
         parts.append(
@@ -108,7 +111,7 @@ def _of_unit(
                 op=op,
                 unit=unit,
                 core=cores[unit],
-                ranges=made[op.name],
+                ranges=ranges[op.name],
                 channels=int((units[op.name] == unit).sum()),
                 in_channels=orders[op.sources[0]].physical_channels,
                 slides=slides(op, cores[unit]),
@@ -120,17 +123,20 @@ def _of_unit(
 
 
 def _arriving(
-    graph: Graph, orders: Mapping[str, ChannelOrder], made: Mapping[str, Ranges]
+    graph: Graph, orders: Mapping[str, ChannelOrder], ranges: Mapping[str, Ranges]
 ) -> dict[str, Ranges]:
-    """Return for every value that a unit reads the channels that it does not make itself."""
+    """Return for every value that a unit reads the channels that it does not make itself.
+
+    `ranges`: what it makes of each operator.
+    """
     arriving: dict[str, Ranges] = {}
     for name in graph.values:
         channels = orders[name].physical_channels
         needed = np.zeros(channels, bool)
         for op in graph.ops:
-            if name in op.sources and op.name in made:
-                needed |= mask_of(made[op.name], channels) if op.channelwise else True
-        needed &= ~mask_of(made.get(name, ()), channels)
+            if name in op.sources and op.name in ranges:
+                needed |= mask_of(ranges[op.name], channels) if op.channelwise else True
+        needed &= ~mask_of(ranges.get(name, ()), channels)
         if needed.any():
             arriving[name] = tuple(ranges_where(needed))
     return arriving

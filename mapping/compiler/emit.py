@@ -171,7 +171,7 @@ class _Emitter:
         words = self._scratchpads.weights.take(sum(chunk.weight_words for chunk in chunks))
         params = self._scratchpads.params.take(sum(chunk.param_words for chunk in chunks))
         ranges: list[LoadedChunk] = []
-        pieces: list[tuple[LoadedChunk, list[Command]]] = []
+        loaded_chunks: list[tuple[LoadedChunk, list[Command]]] = []
         for _, group in groupby(chunks, key=lambda chunk: chunk.parameters.channels):
             of_range = list(group)
             parameters = of_range[0].parameters
@@ -185,16 +185,16 @@ class _Emitter:
                 offset = chunk.first * parameters.param_words
                 chunk_bases = {count: base + offset for count, base in bases.items()}
                 loaded = LoadedChunk(chunk, words + chunk.weight_offset, chunk_bases)
-                pieces.append((loaded, self._parameter_loads(part, loaded)))
+                loaded_chunks.append((loaded, self._parameter_loads(part, loaded)))
             words += entire.weight_words
         all_channels = [item.chunk.channels for item in ranges]
         if part.remote:  # weights do not wait behind what another unit has yet to make
-            for _, loads in pieces:
+            for _, loads in loaded_chunks:
                 yield from loads
-        for j, (loaded, loads) in enumerate(pieces):
+        for j, (loaded, loads) in enumerate(loaded_chunks):
             if not part.remote:
                 yield from loads
-            stores = all_channels if j + 1 == len(pieces) else []
+            stores = all_channels if j + 1 == len(loaded_chunks) else []
             yield from self._work(part, [loaded], tiles[0], 0, stores, fresh=j == 0)
         for i, rect in enumerate(tiles[1:], 1):
             yield from self._work(part, ranges, rect, i, all_channels)

@@ -86,30 +86,19 @@ def pack(
     image. Afterwards every range of a part has the weights of its channels in the order of the array's passes
     and their requantisation parameters; filling channels have zeros.
     """
-    packed = []
-    for part in parts:
-        if requantisations is None:
-            parameters = tuple(_sizes(part, channels) for channels in part.ranges)
-        else:
-            sets = requantisations[part.op.name, part.unit]
-            source, target = orders[part.op.sources[0]], orders[part.op.name]
-            parameters = tuple(_packed(part, channels, source, target, sets) for channels in part.ranges)
-        packed.append(PackedPart(**vars(part), parameters=parameters))
-    return tuple(packed)
+    return tuple(
+        PackedPart(**vars(part), parameters=_of_part(part, orders, requantisations)) for part in parts
+    )
 
 
-def _sizes(part: Part, channels: ChannelRange) -> PackedParameters:
-    """Return parameters of the right sizes."""
-    block_channels, weight_words = _block_channels(part), _weight_words(part)
-    weight_bytes = weight_words * ceil_div(channels.count, block_channels) * WEIGHT_WORD_BYTES
-    param_bytes = ceil_div(channels.count, CHANNEL_BLOCK) * PARAM_GROUP_WORDS * TRANSFER_WORD_BYTES
-    counts = pool_counts(part.op) if part.op.kind == "average_pool" else [0]
-    params = {count: _blank(param_bytes) for count in counts}
-    return PackedParameters(channels, block_channels, _blank(weight_bytes), weight_words, params)
-
-
-def _blank(size: int) -> Bytes:
-    return np.broadcast_to(np.uint8(0), size)
+def _of_part(
+    part: Part, orders: Mapping[str, ChannelOrder], requantisations: Requantisations | None
+) -> tuple[PackedParameters, ...]:
+    if requantisations is None:
+        return tuple(_sizes(part, channels) for channels in part.ranges)
+    sets = requantisations[part.op.name, part.unit]
+    source, target = orders[part.op.sources[0]], orders[part.op.name]
+    return tuple(_packed(part, channels, source, target, sets) for channels in part.ranges)
 
 
 def _packed(
@@ -122,12 +111,7 @@ def _packed(
     """Return the parameters of a range; `source` and `target` are the orders of input and output channels."""
     op, core = part.op, part.core
     order = ChannelOrder(target.channels[channels.first : channels.end])
-    params = {
-        count: layout.pack_requant_params(
-            order.scatter(item.bias), order.scatter(item.multiplier), order.scatter(item.shift)
-        )
-        for count, item in sets.items()
-    }
+    scattered = {count: item.scattered(order) for count, item in sets.items()}
     weights: Bytes = np.zeros(0, np.uint8)
     if op.kind == "conv2d":
         values = source.scatter(order.scatter(op.layer.weights, 0), 3)
@@ -135,7 +119,27 @@ def _packed(
     elif op.kind == "depthwise_conv2d":
         values = order.scatter(op.layer.weights, 3)
         weights = layout.pack_depthwise_weights(values, core.rows, _taps(part), core.w_bits)
-    return PackedParameters(channels, _block_channels(part), weights, _weight_words(part), params)
+    params = {
+        count: layout.pack_requant_params(item.bias, item.multiplier, item.shift)
+        for count, item in scattered.items()
+    }
+    block_channels = _block_channels(part)
+    weight_words = weights.size // WEIGHT_WORD_BYTES // ceil_div(channels.count, block_channels)
+    return PackedParameters(channels, block_channels, weights, weight_words, params)
+
+
+def _sizes(part: Part, channels: ChannelRange) -> PackedParameters:
+    """Return parameters of the sizes that `_packed` gives them."""
+    counts = pool_counts(part.op) if part.op.kind == "average_pool" else [0]
+    param_bytes = ceil_div(channels.count, CHANNEL_BLOCK) * PARAM_GROUP_WORDS * TRANSFER_WORD_BYTES
+    params = {count: _blank(param_bytes) for count in counts}
+    block_channels, weight_words = _block_channels(part), _weight_words(part)
+    weight_bytes = weight_words * ceil_div(channels.count, block_channels) * WEIGHT_WORD_BYTES
+    return PackedParameters(channels, block_channels, _blank(weight_bytes), weight_words, params)
+
+
+def _blank(size: int) -> Bytes:
+    return np.broadcast_to(np.uint8(0), size)
 
 
 def _block_channels(part: Part) -> int:

@@ -46,6 +46,7 @@ class Compilation:
     Attributes:
         graph: the graph before the first pass.
         units: the unit of every output channel of each operator.
+        options: how it was compiled.
         requantisations: how units requantise; None without a memory image.
         parts: the parts with all that the passes know of them, as they were emitted.
         schedule: the order of their commands.
@@ -54,6 +55,7 @@ class Compilation:
 
     graph: Graph
     units: Mapping[str, ChannelAssignment]
+    options: Options
     requantisations: Requantisations | None
     parts: tuple[EmittedPart, ...]
     schedule: Schedule
@@ -75,6 +77,7 @@ def run_passes(
     placed, stored = place(folded, planned, orders, observed, options.addresses, image)
     emitted = emit(placed, options.overlap, options.word_cycles)
     scheduled = schedule([command for part in emitted for command in part.commands], len(cores))
+    part_reports = reports(folded, emitted, orders, options.word_cycles)
     starts = link(folded, cores, scheduled, image, options.mem_bytes)
     program = Program(
         graph=folded,
@@ -86,8 +89,8 @@ def run_passes(
         orders=orders,
         folds=folds,
         observed=observed,
-        parts=reports(folded, emitted, orders, options.word_cycles),
+        parts=part_reports,
         estimate=scheduled.cycles,
         end=image.base,
     )
-    return Compilation(graph, units, requantisations, emitted, scheduled, program)
+    return Compilation(graph, units, options, requantisations, emitted, scheduled, program)

@@ -82,12 +82,13 @@ class Program:
     end: int
 
     def input_segments(self, inputs: Mapping[str, Int8]) -> list[tuple[int, Bytes]]:
-        """Return the memory segments of the inputs, (H, W, C) int8 by name."""
+        """Return the memory segments of the inputs: int8 by name, in any shape of the same values."""
         segments = []
         for value in self.graph.inputs:
             x = inputs[value.name]
             if value.name in self.folds:
-                x = self.folds[value.name].input(x)
+                fold = self.folds[value.name]
+                x = fold.input(x.reshape(fold.op.source_shape))
             physical = self.orders[value.name].scatter(x.reshape(value.shape)).astype(np.int8)
             data = layout.block_activations(physical).reshape(-1).view(np.uint8)
             segments.append((self.stored[value.name].address, data))

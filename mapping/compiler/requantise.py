@@ -17,7 +17,7 @@ from golden.arithmetic import check_accumulator, folded_bias, reduced_shift, wei
 from golden.layer import WEIGHTED_OPS
 from golden.network import channel_weights
 from hw.core import CoreConfig
-from mapping.compiler.channels import ChannelAssignment
+from mapping.compiler.channels import ChannelAssignment, ChannelOrder
 from mapping.compiler.graph import Graph, Op
 from mapping.compiler.pools import pool_counts, reciprocal
 
@@ -31,6 +31,10 @@ class Requantisation:
     bias: Int32
     multiplier: Int32
     shift: Int32
+
+    def scattered(self, order: ChannelOrder) -> Requantisation:
+        """Return the numbers of the physical channels of an order; those that fill up have zeros."""
+        return Requantisation(*(order.scatter(item) for item in (self.bias, self.multiplier, self.shift)))
 
 
 Requantisations = Mapping[tuple[str, int], Mapping[int, Requantisation]]

@@ -24,7 +24,7 @@ from mapping.cost.shapes import Shape
 
 
 class LayerCosts:
-    """Costs of some layers on one unit or on two that share each layer.
+    """Costs of some layers on one unit, or on several that share each layer.
 
     Corners of the staircase are worked out when they are first needed and kept; afterwards a call is a few
     look-ups for all layers together.

@@ -105,13 +105,13 @@ def events(program: Program, config: System) -> dict[tuple[str, str], Events]:
 
     Returns: by (layer, unit), in the order of the lists.
     """
-    found: dict[tuple[str, str], list[tuple[int, ...]]] = defaultdict(list)
+    counted: dict[tuple[str, str], list[tuple[int, ...]]] = defaultdict(list)
     ops = program.graph.ops
     for unit, entries in program.lists.items():
         core = config.cores[config.index(unit)]
         for entry in entries:
-            found[ops[entry.layer].name, unit].append(_counted(entry, core))
-    return {key: Events(*map(sum, zip(*counts, strict=True))) for key, counts in found.items()}
+            counted[ops[entry.layer].name, unit].append(_counted(entry, core))
+    return {key: Events(*map(sum, zip(*counts, strict=True))) for key, counts in counted.items()}
 
 
 def command_events(name: str, fields: Mapping[str, int], core: CoreConfig) -> Events:
@@ -142,24 +142,24 @@ def _counted(entry: Entry, core: CoreConfig) -> tuple[int, ...]:
 @functools.lru_cache(maxsize=1 << 16)
 def _count(name: str, values: tuple[int, ...], core: CoreConfig) -> tuple[int, ...]:
     given = dict(zip(_USED.get(name, ()), values, strict=True))
-    found: dict[str, int] = {"fetches": FETCH_WORDS, "commands": 1}
+    counts: dict[str, int] = {"fetches": FETCH_WORDS, "commands": 1}
     if name in ("load", "store"):
         words = given["line_words"] * given["lines"] * given["planes"]
         target = {number: kind for kind, number in TARGETS.items()}[given["target"]]
-        found["stores" if name == "store" else f"{target.removesuffix('s')}_loads"] = words
+        counts["stores" if name == "store" else f"{target.removesuffix('s')}_loads"] = words
     elif name == "mark":
-        found["marks"] = 1
+        counts["marks"] = 1
     elif name in ("conv", "depthwise", "average_pool", "max_pool", "add"):
-        found |= _drained(name, given, core)
+        counts |= _drained(name, given, core)
         if name == "conv":
-            found |= _conv(given, core)
+            counts |= _conv(given, core)
         elif name == "depthwise":
-            found |= _depthwise(given, core)
+            counts |= _depthwise(given, core)
         else:
-            found |= _vector(name, given)
+            counts |= _vector(name, given)
         if name == "add":  # both operands pass the requantiser
-            found["requantised"] += CHANNEL_BLOCK * found["vector_words"]
-    return tuple(found.get(item, 0) for item in NAMES)
+            counts["requantised"] += CHANNEL_BLOCK * counts["vector_words"]
+    return tuple(counts.get(item, 0) for item in NAMES)
 
 
 # -------------------------------------------------------------------------------------------------- operators
@@ -172,10 +172,10 @@ def _drained(name: str, given: Mapping[str, int], core: CoreConfig) -> dict[str,
     stripes = ceil_div(pixels, given["stripe_pixels"])
     groups = words = 0
     for first in range(0, channels, block):
-        mine = ceil_div(min(block, channels - first), CHANNEL_BLOCK)
-        groups += mine
+        in_block = ceil_div(min(block, channels - first), CHANNEL_BLOCK)
+        groups += in_block
         # of one group the parameters stay from stripe to stripe
-        words += PARAM_GROUP_WORDS * mine * (stripes if mine > 1 else 1)
+        words += PARAM_GROUP_WORDS * in_block * (stripes if in_block > 1 else 1)
     return {
         "drain_reads": groups * pixels * (core.columns // CHANNEL_BLOCK),
         "requantised": groups * pixels * CHANNEL_BLOCK,

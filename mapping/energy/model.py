@@ -195,19 +195,19 @@ class EnergyModel:
         self._prices = {core.name: _Prices(core, self.tables[core.name]) for core in config.cores}
 
     def energy(
-        self, unit: str, found: Events, cycles: float = 0.0, statistics: LayerStatistics | None = None
+        self, unit: str, counts: Events, cycles: float = 0.0, statistics: LayerStatistics | None = None
     ) -> Breakdown:
         """Return what events on a unit take, and its idle energy in some cycles.
 
         Args:
             unit: the unit.
-            found: what happens.
+            counts: what happens.
             cycles: in which the unit's clock runs and it leaks.
             statistics: mean features of the events; by default the table's.
         """
         prices = self._prices[unit]
         priced = prices.usual if statistics is None else prices.priced(statistics)
-        return _breakdown(priced @ np.array(astuple(found), float) + prices.cycle * cycles)
+        return _breakdown(priced @ np.array(astuple(counts), float) + prices.cycle * cycles)
 
     def program_energy(
         self,
@@ -226,11 +226,11 @@ class EnergyModel:
             statistics: of layers on units; by default, and where they lack one, the table's.
         """
         moving: dict[str, dict[str, Floats]] = {}
-        for (layer, unit), found in events(program, self.config).items():
+        for (layer, unit), counts in events(program, self.config).items():
             given = (statistics or {}).get((layer, unit))
             prices = self._prices[unit]
             priced = prices.usual if given is None else prices.priced(given)
-            moving.setdefault(layer, {})[unit] = priced @ np.array(astuple(found), float)
+            moving.setdefault(layer, {})[unit] = priced @ np.array(astuple(counts), float)
         idle = {unit: prices.cycle for unit, prices in self._prices.items()}
         together = np.sum(list(idle.values()), axis=0)
         zero = np.zeros((3, len(GROUPS)))
@@ -265,9 +265,9 @@ class EnergyModel:
     def zero_slopes(self, program: Program) -> dict[str, float]:
         """Return for each unit the change, pJ, if the share of zeros among its weights goes from 0 to 1."""
         slopes = dict.fromkeys(self._prices, 0.0)
-        for (_, unit), found in events(program, self.config).items():
+        for (_, unit), counts in events(program, self.config).items():
             prices = self._prices[unit]
-            slopes[unit] += found.macs_useful * prices.zero_slope(prices.table.statistics)
+            slopes[unit] += counts.macs_useful * prices.zero_slope(prices.table.statistics)
         return slopes
 
 

@@ -38,7 +38,7 @@ def network_statistics(program: NetworkProgram, source: Array) -> dict[tuple[str
     """
     compiled = program.program
     values = run_network(program.network, source, program.a_bits)
-    found = {}
+    statistics = {}
     for op in compiled.graph.ops:
         if op.layer.op not in ("conv2d", "depthwise_conv2d"):
             continue
@@ -52,8 +52,8 @@ def network_statistics(program: NetworkProgram, source: Array) -> dict[tuple[str
             channels = np.flatnonzero(owners == index)
             if channels.size:
                 chosen = channels[np.linspace(0, channels.size - 1, min(CHANNELS, channels.size)).astype(int)]
-                found[op.name, core.name] = _statistics(op, x.reshape(op.source_shape), core, chosen)
-    return found
+                statistics[op.name, core.name] = _statistics(op, x.reshape(op.source_shape), core, chosen)
+    return statistics
 
 
 def _statistics(op: Op, x: npt.NDArray[np.int8], core: CoreConfig, channels: Ints) -> LayerStatistics:

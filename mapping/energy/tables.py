@@ -161,7 +161,7 @@ class EnergyTable:
         energies: by name; see COEFFICIENTS and FEATURE_GROUPS.
         features: names of the features, `mac.<name>`, `accumulate.<name>` and `requantise.<name>`, in order.
         statistics: mean features where a network's are not known.
-        errors: how far the sum was from replayed tiles, and the like.
+        errors: how far the sum was from replayed validation windows, and the like.
         stimulus: what the gates were measured on.
     """
 
@@ -276,12 +276,12 @@ def _table(document: Mapping[str, Any]) -> EnergyTable:
             lower, value, upper, entry["method"], str(entry["per"]), str(entry["source"])
         )
     features = tuple(str(name) for name in document["features"])
-    found = document["statistics"]
+    given = document["statistics"]
     means = {
-        kind: {str(name): float(value) for name, value in found[kind].items()}
+        kind: {str(name): float(value) for name, value in given[kind].items()}
         for kind in ("nonzero", "zero", "others")
     }
-    statistics = LayerStatistics(**means, zero_share=float(found["zero_share"]))
+    statistics = LayerStatistics(**means, zero_share=float(given["zero_share"]))
     check_energies(energies, features, statistics)
     period = float(document["period_ns"])
     if not 0 < period < math.inf:
@@ -316,14 +316,14 @@ def check_energies(
         kind, dot, rest = name.partition(".")
         if kind not in FEATURE_GROUPS or not dot or not rest:
             raise ValueError(f"feature {name!r}: its name begins with {', '.join(FEATURE_GROUPS)} and a dot")
-    wanted = (*NAMES, *features)
-    if len(set(wanted)) != len(wanted):
+    names = (*NAMES, *features)
+    if len(set(names)) != len(names):
         raise ValueError("a feature stands twice")
-    for name in wanted:
+    for name in names:
         if name not in energies:
             raise ValueError(f"the energy {name} is missing")
     for name, energy in energies.items():
-        if name not in wanted:
+        if name not in names:
             raise ValueError(f"unknown energy {name}")
         if energy.method not in METHODS:
             raise ValueError(f"{name} has the method {energy.method!r}; there are {', '.join(METHODS)}")
@@ -335,13 +335,13 @@ def check_energies(
         if name in NAMES and name not in FITTED and not 0 <= lower <= value <= upper:
             raise ValueError(f"{name} is not 0 <= lower <= value <= upper: {lower:g}, {value:g}, {upper:g}")
     macs = {name for name in features if name.startswith("mac.")}
-    for found, expected in (
+    for means, expected in (
         (statistics.nonzero, macs), (statistics.zero, macs), (statistics.others, set(features) - macs),
     ):  # fmt: skip
-        if set(found) != expected:
-            odd = ", ".join(sorted(set(found) ^ expected))
+        if set(means) != expected:
+            odd = ", ".join(sorted(set(means) ^ expected))
             raise ValueError(f"statistics and features do not agree on {odd}")
-        if not all(math.isfinite(value) for value in found.values()):
+        if not all(math.isfinite(value) for value in means.values()):
             raise ValueError("a mean in the statistics is no number")
     if not 0 <= statistics.zero_share <= 1:
         raise ValueError(f"zero_share is {statistics.zero_share:g}, not 0 to 1")

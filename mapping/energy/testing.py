@@ -37,8 +37,8 @@ def synthetic(core: CoreConfig, values: Mapping[str, float], **changed: Any) -> 
     table = EnergyTable(
         core=core.key, library={"name": "made up", "sha256": "0" * 64}, rtl_sha256=rtl_hash(),
         parameters=core_parameters(core, CONFIG), period_ns=10.0, tools={"yosys": "1"}, date="2026-11-21",
-        energies=energies, features=FEATURES, statistics=STATISTICS, errors={"tiles": {"mape_percent": 1.5}},
-        stimulus={"images": 3},
+        energies=energies, features=FEATURES, statistics=STATISTICS,
+        errors={"validation_windows": {"mape_percent": 1.5}}, stimulus={"images": 3},
     )  # fmt: skip
     return replace(table, **changed)
 

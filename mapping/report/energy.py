@@ -33,7 +33,7 @@ from mapping.energy.tables import (
 )
 from mapping.report import energy_plots as plots, html
 from mapping.report.energy_console import scale_of
-from mapping.report.energy_plots import VALUE, MacEnergy, NetworkBars, Tiles, UnitBar
+from mapping.report.energy_plots import VALUE, MacEnergy, NetworkBars, UnitBar, Validation
 from mapping.report.style import Vector, svg
 from mapping.run.networks import Array, compile_network
 
@@ -52,21 +52,21 @@ class UnitEnergy:
     Attributes:
         title: the unit, its widths and its shape.
         table: its energy table.
-        tiles: those of the table; None where it keeps none.
+        validation: windows of the table; None where it keeps none.
         network: what the network takes on the unit, alone in its system; None where that is not known.
         current: whether the RTL is that of the table.
     """
 
     title: str
     table: EnergyTable
-    tiles: Tiles | None
+    validation: Validation | None
     network: NetworkEnergy | None
     current: bool
 
     @property
     def mac(self) -> MacEnergy:
         """What a MAC in the array takes."""
-        return mac_energy(self.table, self.title, self.tiles)
+        return mac_energy(self.table, self.title, self.validation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,10 +136,10 @@ def _unit(core: CoreConfig, config: System, folder: Path) -> tuple[UnitEnergy, l
         network = network_energy(narrow, real_input(NETWORK, IMAGE), core, config, folder)
     except NpuloopError as error:
         missing.append(f"No energy of {NETWORK_TITLE} on {title}: {error}.")
-    tiles = tiles_of(table, title, path)
-    if tiles is None:
-        missing.append(f"No tiles of {title}: {path} keeps none; {REMEDY}.")
-    return UnitEnergy(title, table, tiles, network, table.rtl_sha256 == rtl_hash()), missing
+    validation = validation_of(table, title, path)
+    if validation is None:
+        missing.append(f"No validation windows of {title}: {path} keeps none; {REMEDY}.")
+    return UnitEnergy(title, table, validation, network, table.rtl_sha256 == rtl_hash()), missing
 
 
 def network_energy(
@@ -163,7 +163,7 @@ def network_energy(
     return model.predicted(compiled.program, network_statistics(compiled, source))
 
 
-def mac_energy(table: EnergyTable, title: str, tiles: Tiles | None = None) -> MacEnergy:
+def mac_energy(table: EnergyTable, title: str, validation: Validation | None = None) -> MacEnergy:
     """Return what a MAC in the array takes: its features, and its share of the beat and of the clock.
 
     A column's beat and clock are shared among its rows, as if all multiplied in every cycle.
@@ -171,7 +171,7 @@ def mac_energy(table: EnergyTable, title: str, tiles: Tiles | None = None) -> Ma
     Args:
         table: the unit's energies.
         title: of the unit.
-        tiles: what was measured; without them only the streams' own share of zeros counts as measured.
+        validation: what was measured; without them only the streams' own share of zeros counts as measured.
     """
     fixed = np.add(table.energies["column_beat"].bounds, table.energies["column_idle"].bounds)
     fixed = fixed / table.parameters["rows"]
@@ -185,7 +185,7 @@ def mac_energy(table: EnergyTable, title: str, tiles: Tiles | None = None) -> Ma
         ]
         lines.append(fixed + np.sum(slopes, axis=0))
     usual = table.statistics.zero_share
-    seen = np.append(tiles.zero_shares, usual) if tiles else np.array([usual])
+    seen = np.append(validation.zero_shares, usual) if validation else np.array([usual])
     return MacEnergy(
         label=title,
         w_bits=table.parameters["w_bits"],
@@ -196,8 +196,8 @@ def mac_energy(table: EnergyTable, title: str, tiles: Tiles | None = None) -> Ma
     )
 
 
-def tiles_of(table: EnergyTable, title: str, path: Path) -> Tiles | None:
-    """Return the tiles that a table keeps in `errors`, or None if it keeps none.
+def validation_of(table: EnergyTable, title: str, path: Path) -> Validation | None:
+    """Return the validation windows that a table keeps in `errors`, or None if it keeps none.
 
     Args:
         table: the table.
@@ -216,8 +216,10 @@ def tiles_of(table: EnergyTable, title: str, path: Path) -> Tiles | None:
         modelled = np.array([_three(point["modelled"]) for point in points])
         networks = tuple(str(point["network"]) for point in points)
     except (KeyError, TypeError, ValueError) as error:
-        raise EnergyTableError(f"{path}: the tiles in `errors` are damaged ({error}); {REMEDY}") from None
-    return Tiles(title, networks, shares, measured.T, modelled[:, VALUE])
+        raise EnergyTableError(
+            f"{path}: the validation windows in `errors` are damaged ({error}); {REMEDY}"
+        ) from None
+    return Validation(title, networks, shares, measured.T, modelled[:, VALUE])
 
 
 def _three(values: Sequence[float]) -> tuple[float, float, float]:
@@ -354,11 +356,11 @@ CAPTIONS: Mapping[str, str] = {
         "<b>Energy of a MAC in the array</b>: multiplier, adder tree and clock of a column, without "
         "accumulators, memories and idle cycles. Lines are the fit's, with the toggles of the streams that "
         "were measured; a dot marks their own share of zeros. Dashed lines and hollow dots are extrapolated "
-        "beyond the shares of zeros of the tiles. Bands and bars reach from no glitches to the load of "
-        "wires; grey are the other units."
+        "beyond the shares of zeros of the validation windows. Bands and bars reach from no glitches to the "
+        "load of wires; grey are the other units."
     ),
-    "tiles": (
-        "<b>Gates against the model</b>, on tiles that the fit did not see: a column with its accumulator "
+    "validation": (
+        "<b>Gates against the model</b>, on windows that the fit did not see: a column with its accumulator "
         "and its lane of the requantiser, clock included, so more than the array above. Dots are replays of "
         "the netlist with the delays of its cells, their lines reach from no glitches to the load of wires. "
         "Below: modelled / measured - 1."
@@ -380,9 +382,9 @@ def figures(report: EnergyReport) -> dict[str, Figure]:
         drawn["area"] = plots.area(report.area)
     if report.units:
         drawn["per_mac"] = plots.per_mac([unit.mac for unit in report.units])
-    sets = [unit.tiles for unit in report.units if unit.tiles]
+    sets = [unit.validation for unit in report.units if unit.validation]
     if sets:
-        drawn["tiles"] = plots.tiles(sets)
+        drawn["validation"] = plots.validation(sets)
     networks = [(unit.title, unit.network) for unit in report.units if unit.network]
     if networks:
         scale = scale_of(max(network.value_pj for _, network in networks))
@@ -451,7 +453,7 @@ def _macs(units: Sequence[UnitEnergy]) -> str:
         "unit",
         "measured streams, pJ",
         *(f"{100 * share:.0f} % zeros, pJ" for share in plots.SHARES),
-        "tiles",
+        "validation windows",
         "mean error",
         "largest error",
         "methods of the table",
@@ -462,8 +464,8 @@ def _macs(units: Sequence[UnitEnergy]) -> str:
         values = [f"{_bounded(mac, mac.usual)}, {100 * mac.usual:.0f} % zeros"]
         values += [_bounded(mac, share) for share in plots.SHARES]
         errors: tuple[str, ...] = ("none", "", "")
-        if unit.tiles:
-            sizes: Vector = np.abs(unit.tiles.errors)
+        if unit.validation:
+            sizes: Vector = np.abs(unit.validation.errors)
             errors = (str(len(sizes)), f"{sizes.mean():.1f} %", f"{sizes.max():.1f} %")
         methods = dict.fromkeys(energy.method for energy in unit.table.energies.values())
         rows.append([escape(unit.title), *values, *errors, escape(", ".join(methods))])

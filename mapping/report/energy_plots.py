@@ -37,7 +37,7 @@ from mapping.report.style import (
 UNIT_COLOURS = (BLUE, TEAL, ORANGE, PURPLE)
 """Colours of units, in their order."""
 NETWORK_COLOURS = (BLUE, ORANGE, TEAL, PURPLE)
-"""Colours of the networks that tiles are of."""
+"""Colours of the networks that validation windows are of."""
 ENERGY_COLOURS: Mapping[Group, str] = {
     "array": BLUE,
     "accumulators": PALE_BLUE,
@@ -254,8 +254,8 @@ def _over_widths(axis: Axes, units: Sequence[MacEnergy]) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Tiles:
-    """Tiles of a unit that the fit did not see: a column with its accumulator and requantiser lane.
+class Validation:
+    """Validation windows of a unit: a column with its accumulator and requantiser lane.
 
     Attributes:
         label: of the unit.
@@ -278,8 +278,8 @@ class Tiles:
 
 
 @styled
-def tiles(units: Sequence[Tiles]) -> Figure:
-    """Draw tiles over their share of zeros: on gates, and the model's errors below; a column per unit."""
+def validation(units: Sequence[Validation]) -> Figure:
+    """Draw windows over their share of zeros: on gates, and the model's errors below; a column per unit."""
     figure = Figure(figsize=(WIDE[0], 5.0), layout="constrained")
     ratios: dict[str, Any] = {"height_ratios": [3, 2]}
     grid = figure.subplots(2, len(units), squeeze=False, sharex=True, sharey="row", gridspec_kw=ratios)

@@ -55,7 +55,7 @@ POINTS = [
     {"network": "two", "layer": "b", "column": 17, "cycles": 256, "zero_share": 0.75,
      "measured": [30.0, 50.0, 75.0], "modelled": [20.0, 40.0, 70.0]},
 ]  # fmt: skip
-"""Tiles that the made-up energy tables keep."""
+"""Validation windows that the made-up energy tables keep."""
 Runs = list[tuple[str, str]]
 """What a made-up simulation has run: the name of each layer, and its unit."""
 Study = dict[str, Any]
@@ -248,7 +248,8 @@ def table_of(core: CoreConfig, **changed: Any) -> EnergyTable:
     table = synthetic(
         core, {}, library={"name": "sky130", "sha256": "0" * 64}, period_ns=30.0, tools={"iverilog": "11"},
         energies={name: energy(value, value / 2, 2 * value) for name, value in values.items()},
-        features=FEATURES, statistics=statistics, errors={"tiles": 2, "points": POINTS}, stimulus={},
+        features=FEATURES, statistics=statistics,
+        errors={"validation_windows": 2, "points": POINTS}, stimulus={},
     )  # fmt: skip
     return replace(table, **changed)
 

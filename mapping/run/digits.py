@@ -82,8 +82,10 @@ def run_digits(
                 on_progress(place * count + len(runs), len(PLACES) * count)
             if len({run.cycles for run in runs}) != 1:
                 raise RunError(f"network {digits.network.name!r}: its cycles depend on the data")
-            found = np.array([run.output.argmax() for run in runs])
-            reports.append(VariantReport(unit, digits, tuple(runs), int((found == labels[:count]).sum())))
+            digits_found = np.array([run.output.argmax() for run in runs])
+            reports.append(
+                VariantReport(unit, digits, tuple(runs), int((digits_found == labels[:count]).sum()))
+            )
     return reports
 
 

@@ -188,14 +188,14 @@ def run_layers(
 def failure_report(config: System, run: LayerRun) -> str:
     """Return what is wrong with a run, the line that reproduces it, and its waves: it runs once more."""
     lines = [f"layer {run.layer.name!r} on {run.unit}:"]
-    for what, wanted in (("the golden model", run.golden), ("the expected output", run.layer.expected)):
-        if wanted is None or np.array_equal(run.output, wanted):
+    for what, expected in (("the golden model", run.golden), ("the expected output", run.layer.expected)):
+        if expected is None or np.array_equal(run.output, expected):
             continue
-        where = np.argwhere(run.output != wanted)
+        where = np.argwhere(run.output != expected)
         first = tuple(int(i) for i in where[0])
         lines.append(
             f"  {len(where)} of {run.output.size} values differ from {what}, first at {first}: "
-            f"{int(run.output[first])} instead of {int(wanted[first])}"
+            f"{int(run.output[first])} instead of {int(expected[first])}"
         )
     job = job_of(run.program, backpressure=run.backpressure)
     lines.append(f"  {reproduction(config, job)}")

@@ -135,24 +135,17 @@ def network_job(program: NetworkProgram, source: Array, backpressure: int | None
     for node in compiled.graph.host_before:
         values[node.name] = run_node(node, [values[node.inputs[0]]], tensors[node.inputs[0]])
     name = compiled.graph.inputs[0].name
-    inputs = {name: values[name][0].reshape(_unfolded_shape(compiled, name))}
     memory = MemoryModel()
     if backpressure is not None:
         memory = MemoryModel(backpressure_percent=BACKPRESSURE_PERCENT, backpressure_seed=backpressure)
     reads = [compiled.read_of(value) for value in compiled.observed]
     return Job(
-        segments=[*compiled.segments, *compiled.input_segments(inputs)],
+        segments=[*compiled.segments, *compiled.input_segments({name: values[name][0]})],
         starts=dict(compiled.starts),
         reads=reads + [(part.mark, 16) for part in compiled.parts],
         max_cycles=min(1_000_000 + 20 * compiled.estimate, (1 << 32) - 1),
         memory=memory,
     )
-
-
-def _unfolded_shape(program: Program, name: str) -> tuple[int, ...]:
-    if name in program.folds:
-        return program.folds[name].op.source_shape
-    return program.graph.values[name].shape
 
 
 def run_inputs(
@@ -198,9 +191,9 @@ def run_inputs(
         yield NetworkRun(
             program=program,
             job=job,
+            layers=_layer_cycles(compiled, result),
             output=_output(program, raw),
             mismatches=mismatches,
-            layers=_layer_cycles(compiled, result),
             cycles=result.cycles,
             counters={name: dict(unit.counters) for name, unit in result.units.items()},
             seconds=result.seconds,

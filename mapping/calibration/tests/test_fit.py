@@ -76,9 +76,9 @@ def test_the_coefficients_that_made_the_cycles_are_found(
 ) -> None:
     assert mape(fitter, held_out, starting_point()) > 1
     assert mape(fitter, held_out, fitted.coefficients) < 0.1
-    found = fitted.coefficients / true_coefficients()
+    ratios = fitted.coefficients / true_coefficients()
     for name in ("array_cycles", "load_word_cycles", "store_word_cycles", "drain_cycles"):
-        assert found[TERM[name]] == pytest.approx(1, abs=0.02), name
+        assert ratios[TERM[name]] == pytest.approx(1, abs=0.02), name
 
 
 def test_predictions_of_the_fit_set_are_those_of_the_command_lists(points: list[Point], fitted: Fit) -> None:
@@ -97,8 +97,8 @@ def test_what_is_not_fitted_stays_at_its_start(fitted: Fit) -> None:
 
 def test_confidence_intervals_hold_the_coefficient_and_mostly_the_truth(fitted: Fit) -> None:
     low, high = fitted.confidence[FREE].T
-    mine = fitted.coefficients[FREE]
-    assert ((low <= mine) & (mine <= high)).all()
+    fitted_values = fitted.coefficients[FREE]
+    assert ((low <= fitted_values) & (fitted_values <= high)).all()
     assert (low >= 0).all()
     sure = ["array_cycles", "load_word_cycles", "store_word_cycles"]
     widths = {name: np.diff(fitted.confidence[TERM[name]]) / fitted.coefficients[TERM[name]] for name in sure}
@@ -217,9 +217,9 @@ def test_no_coefficient_becomes_negative(fitter: Fitter) -> None:
     place = TERM["add_cycles"]
     less = cycles - 2 * chains.counts[:, place] * truth[place]  # as if it gave cycles back
     kept = less > 0
-    found = fitter.solve(picked(chains, np.flatnonzero(kept)), less[kept])
-    assert (found >= 0).all()
-    assert found[place] < 0.05 * truth[place]
+    solution = fitter.solve(picked(chains, np.flatnonzero(kept)), less[kept])
+    assert (solution >= 0).all()
+    assert solution[place] < 0.05 * truth[place]
 
 
 # ----------------------------------------------------------------------------------------------------- errors

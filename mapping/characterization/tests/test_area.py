@@ -294,10 +294,10 @@ def test_the_table_of_the_repository_is_what_synthesis_gives_today() -> None:
         blocks = blocks_of(EVERY.core(unit))
         column = by_module(blocks, "npu_column")[0]
         for block in (column, *by_module(blocks, "npu_acc_lane"), *by_module(blocks, "npu_tile_word")):
-            made = block.synthesize(osu)
+            synthesis = block.synthesize(osu)
             assert units[EVERY.core(unit).key]["blocks"][block.name] == {
                 "group": group_of(block.paths[0]),
                 "count": block.count,
-                "area_um2": round(made.area_um2, 1),
-                "flops": made.flops,
+                "area_um2": round(synthesis.area_um2, 1),
+                "flops": synthesis.flops,
             }

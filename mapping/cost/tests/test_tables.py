@@ -74,8 +74,8 @@ def table(**changes: Any) -> CostTable:
     )
 
 
-def facts(found: CostTable) -> dict[str, Any]:
-    values = {item.name: getattr(found, item.name) for item in fields(CostTable)}
+def facts(given: CostTable) -> dict[str, Any]:
+    values = {item.name: getattr(given, item.name) for item in fields(CostTable)}
     for name in ("coefficients", "confidence"):
         values[name] = np.nan_to_num(values[name], nan=-1).tolist()
     values["learning_curve"] = [tuple(item) for item in values["learning_curve"]]
@@ -100,33 +100,33 @@ def message(path: Path) -> str:
 
 # ------------------------------------------------------------------------------------------------- round trip
 def test_a_table_written_and_read_is_the_same(tmp_path: Path) -> None:
-    found = load_table(write(tmp_path))
-    assert facts(found) == facts(table())
-    assert np.isnan(found.confidence[-1]).all()
-    assert table_text(found) == table_text(table())
+    loaded = load_table(write(tmp_path))
+    assert facts(loaded) == facts(table())
+    assert np.isnan(loaded.confidence[-1]).all()
+    assert table_text(loaded) == table_text(table())
 
 
 def test_values_are_written_with_three_digits_and_spreads_with_four(tmp_path: Path) -> None:
     coefficients = table().coefficients + 0.0004
     text = table_text(table(coefficients=coefficients, spread=Spread(1.00004, 0.00126, 0)))
-    found = load_table(write(tmp_path, text))
-    assert found.coefficients.tolist() == table().coefficients.tolist()
-    assert found.spread == Spread(1.0, 0.0013, 0.0)
+    loaded = load_table(write(tmp_path, text))
+    assert loaded.coefficients.tolist() == table().coefficients.tolist()
+    assert loaded.spread == Spread(1.0, 0.0013, 0.0)
 
 
 @pytest.mark.parametrize("path", CALIBRATED, ids=lambda path: path.name)
 def test_the_tables_of_the_tree_are_read_and_written_as_they_are(path: Path) -> None:
     text = path.read_text()
-    found = load_table(path)
-    assert yaml.safe_load(table_text(found)) == yaml.safe_load(text) | {
+    loaded = load_table(path)
+    assert yaml.safe_load(table_text(loaded)) == yaml.safe_load(text) | {
         "coefficients": {
             phase.name: yaml.safe_load(text)["coefficients"][phase.name]
             | {"counter": phase.counter, "meaning": phase.meaning}
             for phase in PHASES
         }
     }
-    assert path.stem == found.cores
-    assert set(found.cores.split("+")) == set(found.parameters)
+    assert path.stem == loaded.cores
+    assert set(loaded.cores.split("+")) == set(loaded.parameters)
 
 
 def test_units_stand_in_the_names_of_the_fields() -> None:
@@ -346,18 +346,18 @@ def test_a_shape_is_inside_if_every_size_is() -> None:
 
 
 def test_an_interval_holds_its_prediction_and_grows_with_the_spread(tmp_path: Path) -> None:
-    found: list[Prediction] = []
+    predictions: list[Prediction] = []
     for spread in (Spread(0, 0, 0), Spread(10, 0, 0), Spread(10, 0.1, 0)):
         write(tmp_path, table_text(table(spread=spread)))
-        os.utime(tmp_path / "w8a8_16x16.yaml", ns=(len(found), len(found)))
-        found.append(CostModel(CONFIG, tmp_path).layer(SAMPLE[0][0], "npu8"))
-    assert len({item.cycles for item in found}) == 1
-    halves = [item.high - item.cycles for item in found]
-    assert halves == pytest.approx([0, 10, np.hypot(10, 0.1 * found[0].cycles)])
-    assert [item.cycles - item.low for item in found] == pytest.approx(halves)
-    total = sum(value for terms in found[0].terms.values() for value in terms.values())
-    assert total == pytest.approx(found[0].cycles)
-    assert found[0].ends == {("conv", "npu8"): found[0].cycles}
+        os.utime(tmp_path / "w8a8_16x16.yaml", ns=(len(predictions), len(predictions)))
+        predictions.append(CostModel(CONFIG, tmp_path).layer(SAMPLE[0][0], "npu8"))
+    assert len({item.cycles for item in predictions}) == 1
+    halves = [item.high - item.cycles for item in predictions]
+    assert halves == pytest.approx([0, 10, np.hypot(10, 0.1 * predictions[0].cycles)])
+    assert [item.cycles - item.low for item in predictions] == pytest.approx(halves)
+    total = sum(value for terms in predictions[0].terms.values() for value in terms.values())
+    assert total == pytest.approx(predictions[0].cycles)
+    assert predictions[0].ends == {("conv", "npu8"): predictions[0].cycles}
 
 
 def test_tables_of_different_hardware_are_not_mixed(tmp_path: Path) -> None:

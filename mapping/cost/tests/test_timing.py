@@ -56,10 +56,10 @@ def start_cycles(unit: str) -> tuple[float, ...]:
 
 
 def changed(**values: float) -> Vector:
-    found = starting_point()
+    coefficients = starting_point()
     for name, value in values.items():
-        found[TERM[name]] = value
-    return found
+        coefficients[TERM[name]] = value
+    return coefficients
 
 
 def test_every_phase_has_a_name_of_cycles_a_counter_and_a_place() -> None:
@@ -156,10 +156,10 @@ def test_a_shapes_lists_are_those_of_its_measurement_but_for_values(unit: str) -
         compiled = compile_shape(shape, unit, CONFIG)
         assert list(program.lists) == list(compiled.lists)
         for name, entries in program.lists.items():
-            for mine, other in zip(entries, compiled.lists[name], strict=True):
-                assert (mine.name, mine.engine, mine.layer) == (other.name, other.engine, other.layer)
-                assert mine.fields.keys() == other.fields.keys()
-                differ = {key for key, value in mine.fields.items() if other.fields[key] != value}
+            for entry, other in zip(entries, compiled.lists[name], strict=True):
+                assert (entry.name, entry.engine, entry.layer) == (other.name, other.engine, other.layer)
+                assert entry.fields.keys() == other.fields.keys()
+                differ = {key for key, value in entry.fields.items() if other.fields[key] != value}
                 assert differ <= set(VALUES), shape
         values = starting_point()
         assert timed(program.lists, values).cycles == timed(compiled.lists, values).cycles

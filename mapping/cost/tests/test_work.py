@@ -63,14 +63,14 @@ def test_bursts_end_at_16_words_and_at_pages_and_lines(fields: Mapping[str, int]
 
 def test_long_transfers_ask_for_four_bursts_together() -> None:
     assert transfer("load", load(0, 16 * 64)).bursts == ((16, 1),) * 64
-    found = transfer("load", load(0, 16 * 65 + 3)).bursts
-    assert found == (*[(64, 4)] * 16, (16 + 3, 2))
+    bursts = transfer("load", load(0, 16 * 65 + 3)).bursts
+    assert bursts == (*[(64, 4)] * 16, (16 + 3, 2))
 
 
 def test_a_mark_is_one_word_and_not_of_the_scratchpad() -> None:
-    found = transfer("mark", {"mem_address": 4080})
-    assert found.bursts == ((1, 1),)
-    assert not found.activations
+    mark = transfer("mark", {"mem_address": 4080})
+    assert mark.bursts == ((1, 1),)
+    assert not mark.activations
 
 
 def test_only_transfers_of_activations_meet_the_array_in_the_scratchpad() -> None:
@@ -93,8 +93,8 @@ def test_bursts_carry_every_word_once_and_are_as_few_as_the_bus_allows(
 ) -> None:
     line, plane = strides
     fields = load(16 * address, words, lines, planes, line_stride=16 * line, plane_stride=16 * plane)
-    found = transfer("load", fields).bursts
-    assert sum(n for n, _ in found) == words * lines * planes
+    bursts = transfer("load", fields).bursts
+    assert sum(n for n, _ in bursts) == words * lines * planes
     fewest = 0
     for p in range(planes):
         for i in range(lines):
@@ -103,8 +103,8 @@ def test_bursts_carry_every_word_once_and_are_as_few_as_the_bus_allows(
             for word in range(first, first + words):
                 pages[word // 256] += 1
             fewest += sum(math.ceil(n / 16) for n in pages.values())
-    assert sum(n for _, n in found) == fewest
-    assert all(0 < n <= 16 * count for n, count in found)
+    assert sum(n for _, n in bursts) == fewest
+    assert all(0 < n <= 16 * count for n, count in bursts)
 
 
 # -------------------------------------------------------------------------------------------------- operators
@@ -252,6 +252,6 @@ def test_a_split_layers_parts_have_the_stripes_of_their_channels() -> None:
     for core, channels in ((NPU8, 32), (NPU_LB, 64)):
         (op,) = program.graph.ops
         law = cycle_law(op, core, channels, 32)
-        found = [stripes(entry.name, entry.fields, core)[1] for entry in operators(program, core.name)]
-        assert sum(map(beats, found)) == law == channels // core.columns * 2 * 9 * 64
+        parts = [stripes(entry.name, entry.fields, core)[1] for entry in operators(program, core.name)]
+        assert sum(map(beats, parts)) == law == channels // core.columns * 2 * 9 * 64
     assert beats(compiled(whole, "npu8")[3]) == 3 * beats(compiled(whole, "npu_lb")[3])

@@ -34,13 +34,13 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = energy_path(NPU_LB, CONFIG, tmp_path)
     save_energy_table(table, path)
     assert path.name == "w2a8_16x64.energy.yaml"
-    found = load_energy_table(path)
+    loaded = load_energy_table(path)
     for name, item in table.energies.items():
-        assert found.energies[name].bounds == pytest.approx(item.bounds, rel=1e-5)
-    assert found.energies["bus_beat"] == bounds
-    assert replace(found, energies=table.energies) == table
+        assert loaded.energies[name].bounds == pytest.approx(item.bounds, rel=1e-5)
+    assert loaded.energies["bus_beat"] == bounds
+    assert replace(loaded, energies=table.energies) == table
     assert [item.name for item in path.parent.iterdir()] == [path.name]
-    assert energy_text(found) == path.read_text()
+    assert energy_text(loaded) == path.read_text()
 
 
 def test_units_with_other_parameters_have_tables_of_their_own(tmp_path: Path) -> None:
@@ -137,9 +137,9 @@ NONSENSE = {"lower": None, "value": 1.0, "upper": None, "method": "guessed", "pe
 def test_a_damaged_table_is_one_error_that_names_the_file(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "w8a8_16x16.energy.yaml"
     path.write_text(text)
-    with pytest.raises(EnergyTableError, match=message) as found:
+    with pytest.raises(EnergyTableError, match=message) as refused:
         load_energy_table(path)
-    assert str(found.value).startswith(str(path))
+    assert str(refused.value).startswith(str(path))
 
 
 def test_slopes_of_features_may_be_negative() -> None:

@@ -104,10 +104,10 @@ def test_the_energy_of_a_mac_is_drawn_over_widths_and_zeros() -> None:
     assert widths.get_ylim()[0] == 0
 
 
-def test_tiles_are_drawn_with_the_errors_of_the_model() -> None:
-    found = section.tiles_of(table_of(NPU8), "npu8", Path("x"))
+def test_validation_windows_are_drawn_with_the_errors_of_the_model() -> None:
+    found = section.validation_of(table_of(NPU8), "npu8", Path("x"))
     assert found is not None
-    figure = plots.tiles([found, replace(found, label="other")])
+    figure = plots.validation([found, replace(found, label="other")])
     gates, _, errors, _ = figure.axes
     assert np.array(gates.collections[-1].get_offsets()).tolist() == [[25.0, 100.0], [75.0, 50.0]]
     np.testing.assert_allclose(np.array(errors.collections[-1].get_offsets()), [[25.0, 10.0], [75.0, -20.0]])
@@ -130,9 +130,9 @@ def test_the_parts_of_each_layer_are_stacked() -> None:
 
 
 def test_equal_figures_are_equal_bytes() -> None:
-    found = section.tiles_of(table_of(NPU8), "npu8", Path("x"))
+    found = section.validation_of(table_of(NPU8), "npu8", Path("x"))
     assert found is not None
-    assert svg(plots.tiles([found])) == svg(plots.tiles([found]))
+    assert svg(plots.validation([found])) == svg(plots.validation([found]))
 
 
 # -------------------------------------------------------------------------------------------------- numbers
@@ -143,8 +143,8 @@ def test_a_mac_takes_its_share_of_the_column_and_its_features() -> None:
         value = fixed + 4 * (2.0 * (1 - share) + 0.5 * share)
         assert found.at(share).tolist() == pytest.approx([value / 2, value, 2 * value])
     assert (found.w_bits, found.usual, found.known) == (8, 0.4, (0.4, 0.4))
-    tiles = section.tiles_of(table_of(NPU8), "npu8", Path("x"))
-    assert mac_energy(table_of(NPU8), "npu8", tiles).known == (0.25, 0.75)
+    validation = section.validation_of(table_of(NPU8), "npu8", Path("x"))
+    assert mac_energy(table_of(NPU8), "npu8", validation).known == (0.25, 0.75)
 
 
 @pytest.mark.parametrize(
@@ -157,10 +157,12 @@ def test_a_mac_takes_its_share_of_the_column_and_its_features() -> None:
         POINTS[0] | {"zero_share": None},
     ],
 )
-def test_damaged_tiles_are_one_error(point: Any) -> None:
+def test_damaged_validation_windows_are_one_error(point: Any) -> None:
     table = table_of(NPU8, errors={"points": [POINTS[0], point]})
-    with pytest.raises(EnergyTableError, match=r"here.yaml: the tiles in `errors` are damaged .*; make it"):
-        section.tiles_of(table, "npu8", Path("here.yaml"))
+    with pytest.raises(
+        EnergyTableError, match=r"here.yaml: the validation windows in `errors` are damaged .*; make it"
+    ):
+        section.validation_of(table, "npu8", Path("here.yaml"))
 
 
 def test_a_networks_energy_is_that_of_all_its_layers(tmp_path: Path) -> None:
@@ -201,12 +203,12 @@ def test_what_the_tables_say_is_on_the_page(tmp_path: Path, no_data: None) -> No
     folder = folder_of(tmp_path, area_document(), [table_of(NPU8), table_of(NPU_LB, errors={})])
     found = gather_energy([NPU_LB, NPU8], CONFIG, folder)
     assert [unit.title for unit in found.units] == [core_title(NPU8), core_title(NPU_LB)]
-    data, data_lb, tiles = found.missing
+    data, data_lb, validation = found.missing
     assert data.startswith("No energy of ResNet8 on npu8 W8A8 16 x 16: ")
     assert data_lb.startswith("No energy of ResNet8 on npu_lb W2A8 16 x 64: ")
-    assert "w2a8_16x64.energy.yaml keeps none; make it with `npuloop characterize-energy`." in tiles
+    assert "w2a8_16x64.energy.yaml keeps none; make it with `npuloop characterize-energy`." in validation
     html = section.section(found, "energy")
-    assert [name.split()[1] for name in drawings(html)] == ["area", "per_mac", "tiles"]
+    assert [name.split()[1] for name in drawings(html)] == ["area", "per_mac", "validation"]
     text = text_of(html)
     assert "W8, 16 x 16 in sky130 0.600 0.400 1.500 2.500 24.0 % 1.00" in text
     assert "W2, 16 x 64 in sky130 0.200 0.400 1.500 2.100 9.5 % 0.33" in text
@@ -294,9 +296,9 @@ def test_the_command_shows_energy_and_says_what_is_missing(
 def test_the_tables_of_the_tree_can_be_shown() -> None:
     for path in sorted(FOLDER.glob("*.energy.yaml")):
         table = load_energy_table(path)
-        tiles = section.tiles_of(table, table.core, path)
-        assert tiles is not None, path
-        found = mac_energy(table, table.core, tiles)
+        validation = section.validation_of(table, table.core, path)
+        assert validation is not None, path
+        found = mac_energy(table, table.core, validation)
         for share in found.known:
             lower, value, upper = found.at(share).tolist()
             assert 0 < lower < value < upper, path

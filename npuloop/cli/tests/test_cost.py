@@ -323,6 +323,24 @@ def test_calibrate_writes_the_table_and_prints_what_is_in_it(
     assert path.read_bytes() == before
 
 
+def test_several_units_are_checked_together_in_any_order(
+    table_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bench(*arguments: Any, **options: Any) -> Bench:
+        return replace(Bench(*arguments, **options), folder=table_folder / "tables")
+
+    monkeypatch.setenv(NOTES, str(tmp_path))
+    make_small(monkeypatch.setattr)
+    monkeypatch.setattr(cli_cost, "Bench", bench)
+    monkeypatch.setattr(cli_cost, "Farm", lambda *_: Farm(0, job=made_up))
+    options = ("calibrate", "--check", "--store", tmp_path / "m.jsonl")
+    for units in (("npu8", "npu_lb"), ("npu_lb", "npu8")):
+        done = npuloop(*options, *(item for unit in units for item in ("--unit", unit)))
+        assert done.exit_code == 0, done.output
+        assert "w2a8_16x64+w8a8_16x16: holds" in done.stdout
+    assert {item.unit for item in Store(tmp_path / "m.jsonl")} == {"npu8+npu_lb"}
+
+
 # -------------------------------------------------------------------------------------------- npuloop predict
 SHAPES = [
     Shape("conv [3]", "conv2d", 16, 32, 8, 8, (3, 3), (1, 1), "same"),

@@ -105,8 +105,8 @@ def test_shapes_are_printed_with_their_energies(
     assert code == 0, output
     heading, row = output.splitlines()[:2]
     assert "energy, nJ" in heading
-    wanted = EnergyModel(CONFIG, tables).layer(given, "npu_lb").value_pj
-    assert f" {wanted / 1e3:,.1f} " in row
+    expected_pj = EnergyModel(CONFIG, tables).layer(given, "npu_lb").value_pj
+    assert f" {expected_pj / 1e3:,.1f} " in row
     code, output = npuloop(tmp_path, monkeypatch, "predict", "--shapes", str(file))
     assert code == 0
     assert "no energy: " in output
@@ -120,15 +120,17 @@ def test_units_of_energies_leave_two_digits() -> None:
 
 def test_layers_parts_and_bounds_have_their_rows(tables: Path) -> None:
     model = EnergyModel(CONFIG, tables)
-    found = model.layer(CONV, "npu8")
-    table = energy_table(found, "conv")
+    energy_spent = model.layer(CONV, "npu8")
+    table = energy_table(energy_spent, "conv")
     cells = [list(column.cells) for column in table.columns]
     assert cells[0] == ["conv", "on npu8", "on npu_lb", "all", "share", "lower bound", "upper bound"]
     assert len(cells) == 2 + len(GROUPS)
-    size, _ = scale_of(found.value_pj)
-    assert cells[1][3] == f"{found.value_pj / size:,.1f}"
-    assert cells[1][5:] == [f"{pj / size:,.1f}" for pj in (found.total.lower_pj, found.total.upper_pj)]
+    size, _ = scale_of(energy_spent.value_pj)
+    assert cells[1][3] == f"{energy_spent.value_pj / size:,.1f}"
+    assert cells[1][5:] == [
+        f"{pj / size:,.1f}" for pj in (energy_spent.total.lower_pj, energy_spent.total.upper_pj)
+    ]
     shares = [int(str(column[4]).rstrip("%")) for column in cells[2:]]
     assert sum(shares) == pytest.approx(100, abs=4)
-    assert f"{found.power_mw:,.1f} mW" in summary(model, found)
-    assert energy_report(found)["units"].keys() == {"npu8", "npu_lb"}
+    assert f"{energy_spent.power_mw:,.1f} mW" in summary(model, energy_spent)
+    assert energy_report(energy_spent)["units"].keys() == {"npu8", "npu_lb"}
