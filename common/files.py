@@ -49,27 +49,43 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def write_atomically(path: Path, write: Callable[[Any], None]) -> None:
-    """Write a file so that it is there whole or not at all."""
+def write_atomically(
+    path: Path, write: Callable[[Any], object], error: type[NpuloopError] = NpuloopError
+) -> None:
+    """Write a file so that it is there whole or not at all; its folder is made where it is missing.
+
+    Args:
+        path: the file; one that exists is replaced.
+        write: writes the content into a file that is open for binary writing.
+        error: what is raised.
+
+    Raises:
+        error: the file cannot be written; whatever `write` raises that is no OSError is passed on.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise NpuloopError(f"{path}: cannot be written ({error.strerror})") from None
+    except OSError as problem:
+        raise error(f"{path}: cannot be written ({problem.strerror or problem})") from None
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        raise NpuloopError(f"{path}: cannot be written ({error.strerror})") from None
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as problem:
+        raise error(f"{path}: cannot be written ({problem.strerror or problem})") from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Write plain data as a JSON file, whole or not at all."""
+    """Write plain data as a JSON file, whole or not at all.
+
+    Raises:
+        NpuloopError: the file cannot be written.
+    """
     text = json.dumps(document, indent=2) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))

@@ -1,23 +1,29 @@
-"""Where the reference data lies, and what to do without it."""
+"""What tests of several packages use: where the reference data lies, and how to wait for other processes."""
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from common.paths import data_dir
 
-__all__ = ["data_dir", "require", "vector_files"]
+__all__ = ["NOTES", "alive", "data_dir", "eventually", "require", "vector_files"]
 
 HELP = (
     "This folder holds data that is not part of the repository: the MLPerf Tiny models, and single-layer "
     "vectors in the layer file format, converted from CMSIS-NN's unit-test data (expected outputs by "
-    "TensorFlow Lite's reference kernels). Set NPULOOP_DATA to a folder that has them."
+    "TensorFlow Lite's reference kernels). Put them into data/ in the checkout, or name their folder in "
+    "NPULOOP_DATA."
 )
+
+NOTES = "NPULOOP_TEST_NOTES"
+"""Environment variable: the folder in which jobs leave their marks."""
 
 
 def require(path: Path) -> Path:
-    """Returns `path` if it exists; else skips the test, or fails it where CI is set."""
+    """Return `path` if it exists; else skip the test, or fail it where CI is set."""
     if not path.exists():
         message = f"{path} is missing. {HELP}"
         if os.environ.get("CI"):
@@ -27,5 +33,23 @@ def require(path: Path) -> Path:
 
 
 def vector_files() -> list[Path]:
-    """All layer vectors, sorted; empty where the folder is missing."""
+    """Return all layer vectors, sorted; none where the folder is missing."""
     return sorted((data_dir() / "vectors").glob("*/*.npz"))
+
+
+def alive(pid: int) -> bool:
+    """Return whether a process runs; one that has ended and is not yet collected does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Return whether a condition holds within about 30 seconds."""
+    for _ in range(3000):
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False

@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Literal
 
 from common.errors import GatesError
+from common.files import write_atomically
 from common.paths import build_root
-from gates.tools import find_tool, wheel_folder
+from gates.tools import find_tool, keep_folder, wheel_folder
 from hw.core import CoreConfig
 
 Ports = Literal["1r1w", "1rw"]
@@ -180,7 +181,8 @@ def memory(words: int, width_bits: int, ports: Ports = "1r1w", technology_nm: fl
         figures = {name: float(value) for name, value in json.loads(kept.read_text())["result"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         figures = _run(program, max(words, FEWEST_WORDS), width_bits, ports, technology_nm)
-        _write(kept, json.dumps({"arguments": arguments, "result": figures}, indent=1))
+        document = json.dumps({"arguments": arguments, "result": figures}, indent=1)
+        write_atomically(kept, lambda file: file.write(document.encode()), GatesError)
     supply = SUPPLIES_V[0] + (technology_nm - low) / (high - low) * (SUPPLIES_V[1] - SUPPLIES_V[0])
     label = f"modelled (CACTI 7, {technology_nm:g} nm)"
     return Memory(label, words, width_bits, supply, **figures)
@@ -275,23 +277,22 @@ def cacti() -> Path:
         return program
     build_root().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".cacti.", dir=build_root()) as name:
-        build_folder = Path(name) / "made"
-        (build_folder / "tech_params").mkdir(parents=True)
+        copy = Path(name) / "made"
+        (copy / "tech_params").mkdir(parents=True)
         for file in files:
-            shutil.copyfile(file, build_folder / file.relative_to(source))
-        checked = build_folder / "io.cc"
+            shutil.copyfile(file, copy / file.relative_to(source))
+        checked = copy / "io.cc"
         text = checked.read_text(errors="surrogateescape")
         if text.count(_REFUSED) != 1:
             raise GatesError(f"{source / 'io.cc'}: is not the CACTI that is expected; remove the folder")
         checked.write_text(text.replace(_REFUSED, _ALLOWED), errors="surrogateescape")
-        _compile(build_folder)
-        for file in (*build_folder.glob("*.cc"), *build_folder.glob("*.h")):
+        _compile(copy)
+        for file in (*copy.glob("*.cc"), *copy.glob("*.h")):
             file.unlink()
         try:
-            build_folder.rename(folder)
-        except OSError:  # somebody else was faster
-            if not program.exists():
-                raise GatesError(f"{folder}: cannot be made; check the folder's permissions") from None
+            keep_folder(copy, folder)
+        except OSError:
+            raise GatesError(f"{folder}: cannot be made; check the folder's permissions") from None
     return program
 
 
@@ -345,10 +346,3 @@ def _run(program: Path, words: int, width_bits: int, ports: Ports, technology_nm
         }
     except (KeyError, ValueError) as error:
         raise GatesError(f"CACTI's answer lacks {error}; it is not the version that is expected") from None
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        file.write(text)
-    Path(file.name).replace(path)

@@ -2,7 +2,8 @@
 
 Everything is exact and vectorised on torch int64 tensors. Arguments may be tensors, numpy arrays, (nested)
 sequences or plain integers and broadcast as usual; results are int64 tensors. int32 registers are modelled
-by values that lie in [-2^31, 2^31), checked on the way in. The rules in words are in docs/arithmetic.md.
+by values that lie in [-2^31, 2^31), checked on the way in. The rules in words are in
+docs/reference/arithmetic.md.
 
 Sources: TensorFlow Lite `MultiplyByQuantizedMultiplier` (double rounding, as in the reference kernels) and
     gemmlowp fixedpoint.h; Jacob et al., "Quantization and Training of Neural Networks for Efficient
@@ -14,9 +15,9 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from common.arrays import Array
 from common.errors import ArithmeticRangeError, ShapeError, UnsupportedError
 
 INT32_MIN = -(2**31)
@@ -25,11 +26,11 @@ MIN_SHIFT = -31
 MAX_SHIFT = 30
 ADD_LEFT_SHIFT = 20
 
-IntegerLike: TypeAlias = torch.Tensor | npt.NDArray[Any] | np.integer[Any] | int | Sequence[Any]
+IntegerLike: TypeAlias = torch.Tensor | Array | np.integer[Any] | int | Sequence[Any]
 
 
 def as_int64(values: IntegerLike, name: str = "value") -> torch.Tensor:
-    """Turns integers of any container into an int64 tensor of the same shape.
+    """Turn integers of any container into an int64 tensor of the same shape.
 
     Raises ShapeError where the elements are not integers: a float never slips into the exact arithmetic.
     """
@@ -57,26 +58,31 @@ def _checked(values: IntegerLike, low: int, high: int, name: str) -> torch.Tenso
 
 
 def check_bits(bits: int, name: str) -> int:
-    """Returns `bits` if it is a width that the NPUs know (2 to 8); raises UnsupportedError otherwise."""
+    """Return `bits` where it is a width that the NPUs know (2 to 8).
+
+    Raises:
+        UnsupportedError: it is not; the message has `name`.
+    """
     if not 2 <= bits <= 8:
         raise UnsupportedError(f"{name} = {bits} is not supported; choose a width from 2 to 8 bits")
     return bits
 
 
 def wrap_int32(x: IntegerLike) -> torch.Tensor:
-    """Keeps the low 32 bits of `x` and reads them as two's complement: what an int32 register does."""
+    """Keep the low 32 bits of `x`, read as two's complement: what an int32 register does."""
     return ((as_int64(x) + 2**31) & 0xFFFFFFFF) - 2**31
 
 
 def saturating_rounding_doubling_high_mul(a: IntegerLike, b: IntegerLike) -> torch.Tensor:
-    """The high half of 2*a*b, rounded: (a*b + nudge) / 2^31 truncated towards zero.
+    """Return the high half of 2*a*b, rounded: (a*b + nudge) / 2^31 truncated towards zero.
 
     nudge is 2^30 where a*b >= 0, else 1 - 2^30. The only overflow, a = b = -2^31, saturates to 2^31 - 1.
 
     Args:
         a, b: int32 values, broadcast against each other.
 
-    Raises: ArithmeticRangeError where a value is no int32.
+    Raises:
+        ArithmeticRangeError: a value is no int32.
     Source: gemmlowp fixedpoint.h, SaturatingRoundingDoublingHighMul.
     """
     a = _checked(a, INT32_MIN, INT32_MAX, "a")
@@ -88,13 +94,14 @@ def saturating_rounding_doubling_high_mul(a: IntegerLike, b: IntegerLike) -> tor
 
 
 def rounding_divide_by_pot(x: IntegerLike, exponent: IntegerLike) -> torch.Tensor:
-    """The quotient x / 2^exponent, rounded to the nearest integer, halves away from zero.
+    """Return the quotient x / 2^exponent, rounded to the nearest integer, halves away from zero.
 
     Args:
         x: int32 values.
         exponent: 0 to 31, broadcast against x.
 
-    Raises: ArithmeticRangeError where an argument is outside its range.
+    Raises:
+        ArithmeticRangeError: an argument is outside its range.
     Source: gemmlowp fixedpoint.h, RoundingDivideByPOT.
     """
     x = _checked(x, INT32_MIN, INT32_MAX, "x")
@@ -107,7 +114,7 @@ def rounding_divide_by_pot(x: IntegerLike, exponent: IntegerLike) -> torch.Tenso
 def multiply_by_quantized_multiplier(
     x: IntegerLike, multiplier: IntegerLike, shift: IntegerLike, *, single_rounding: bool = False
 ) -> torch.Tensor:
-    """The product x * multiplier * 2^(shift - 31), in int32 steps with the reference kernels' two roundings.
+    """Return x * multiplier * 2^(shift - 31), in int32 steps with the reference kernels' two roundings.
 
     First x * 2^max(shift, 0), which wraps modulo 2^32 (the C++ reference leaves that overflow undefined;
     compiled it wraps, and so do the NPUs); then `saturating_rounding_doubling_high_mul`; then
@@ -119,7 +126,8 @@ def multiply_by_quantized_multiplier(
         multiplier: int32 values, in a network not negative; 0 and negative values are computed too.
         shift: -31 to 30; positive is to the left.
 
-    Raises: ArithmeticRangeError where an argument is outside its range.
+    Raises:
+        ArithmeticRangeError: an argument is outside its range.
     Source: TensorFlow Lite common.h, MultiplyByQuantizedMultiplier.
     """
     x = _checked(x, INT32_MIN, INT32_MAX, "x")
@@ -148,7 +156,7 @@ def requantize(
     *,
     single_rounding: bool = False,
 ) -> torch.Tensor:
-    """Rescales int32 accumulators to int8 activations.
+    """Rescale int32 accumulators to int8 activations.
 
     acc + bias wraps modulo 2^32, then `multiply_by_quantized_multiplier`, then + output_zero_point (exact:
     this sum needs 33 bits and never wraps) and the clamp to [act_min, act_max], in which a fused ReLU
@@ -160,8 +168,11 @@ def requantize(
         output_zero_point, act_min, act_max: int8 values, act_min <= act_max.
         single_rounding: see `multiply_by_quantized_multiplier`.
 
-    Returns: (..., K) int64 tensor of int8 values.
-    Raises: ArithmeticRangeError where an argument is outside its range.
+    Returns:
+        (..., K) int64 tensor of int8 values.
+
+    Raises:
+        ArithmeticRangeError: an argument is outside its range.
     """
     acc = _checked(acc, INT32_MIN, INT32_MAX, "acc")
     bias = _checked(bias, INT32_MIN, INT32_MAX, "bias")
@@ -176,13 +187,14 @@ def requantize(
 
 
 def round_half_away(numerator: IntegerLike, denominator: IntegerLike) -> torch.Tensor:
-    """The quotient numerator / denominator, rounded to nearest, halves away from zero; integers only.
+    """Return the quotient numerator / denominator, rounded to nearest, halves away from zero; integers only.
 
     Args:
         numerator: |value| < 2^61.
         denominator: 1 <= value < 2^61, broadcast against the numerator.
 
-    Raises: ArithmeticRangeError where an argument is outside its range.
+    Raises:
+        ArithmeticRangeError: an argument is outside its range.
     """
     numerator = _checked(numerator, -(2**61) + 1, 2**61 - 1, "numerator")
     denominator = _checked(denominator, 1, 2**61 - 1, "denominator")
@@ -191,11 +203,13 @@ def round_half_away(numerator: IntegerLike, denominator: IntegerLike) -> torch.T
 
 
 def reduce_activation(x: IntegerLike, a_bits: int) -> torch.Tensor:
-    """An int8 activation as a unit with `a_bits` sees it: rounded half away from zero, saturated.
+    """Return an int8 activation as a unit with `a_bits` sees it: rounded half away from zero, saturated.
 
     The result is x / 2^(8 - a_bits) in [-2^(a_bits - 1), 2^(a_bits - 1) - 1]; for 8 bits it is x itself.
 
-    Raises: ArithmeticRangeError where x is no int8 value, UnsupportedError where a_bits is not 2 to 8.
+    Raises:
+        ArithmeticRangeError: x is no int8 value.
+        UnsupportedError: a_bits is not 2 to 8.
     """
     x = _checked(x, -128, 127, "x")
     half = 2 ** (check_bits(a_bits, "a_bits") - 1)
@@ -205,7 +219,7 @@ def reduce_activation(x: IntegerLike, a_bits: int) -> torch.Tensor:
 def folded_bias(
     bias: IntegerLike, weights_sum: IntegerLike, input_zero_point: int, a_bits: int = 8
 ) -> torch.Tensor:
-    """The bias with the input's zero point folded in, as the NPU adds it to the sum of x' * w.
+    """Return the bias with the input's zero point folded in, as the NPU adds it to the sum of x' * w.
 
     round_half_away(bias, 2^(8 - a_bits)) - round_half_away(input_zero_point * weights_sum, 2^(8 - a_bits)),
     kept to
@@ -218,8 +232,12 @@ def folded_bias(
         input_zero_point: int8 value.
         a_bits: width of the activations that are multiplied.
 
-    Returns: (K,) int64 tensor of int32 values.
-    Raises: ArithmeticRangeError, UnsupportedError where an argument is outside its range.
+    Returns:
+        (K,) int64 tensor of int32 values.
+
+    Raises:
+        ArithmeticRangeError: an argument is outside its range.
+        UnsupportedError: an argument is outside its range.
     """
     bias = _checked(bias, INT32_MIN, INT32_MAX, "bias")
     weights_sum = _checked(weights_sum, INT32_MIN, INT32_MAX, "weights_sum")
@@ -229,16 +247,18 @@ def folded_bias(
 
 
 def reduced_shift(shift: IntegerLike, a_bits: int = 8) -> torch.Tensor:
-    """The shift for `a_bits` activations: larger by 8 - a_bits, as the accumulator is smaller.
+    """Return the shift for `a_bits` activations: larger by 8 - a_bits, as the accumulator is smaller.
 
-    Raises: ArithmeticRangeError where the result is above 30, UnsupportedError where a_bits is not 2 to 8.
+    Raises:
+        ArithmeticRangeError: the result is above 30.
+        UnsupportedError: a_bits is not 2 to 8.
     """
     shift = _checked(shift, MIN_SHIFT, MAX_SHIFT, "shift")
     return _checked(shift + (8 - check_bits(a_bits, "a_bits")), MIN_SHIFT, MAX_SHIFT, "shift + 8 - a_bits")
 
 
 def check_accumulator(weights_abs_sum: IntegerLike, a_bits: int = 8) -> None:
-    """Proves from the weights that no sum of x' * w can leave int32, or raises ArithmeticRangeError.
+    """Prove from the weights that no sum of x' * w can leave int32.
 
     |sum x' * w| <= 2^(a_bits - 1) * sum |w| holds for every input and every partial sum.
 
@@ -256,11 +276,12 @@ def check_accumulator(weights_abs_sum: IntegerLike, a_bits: int = 8) -> None:
 
 
 def quantize_multiplier(real: float) -> tuple[int, int]:
-    """The (multiplier, shift) whose value multiplier * 2^(shift - 31) is closest to `real`.
+    """Return the (multiplier, shift) whose value multiplier * 2^(shift - 31) is closest to `real`.
 
     multiplier lies in [2^30, 2^31). Zero, and a number too small for shift >= -31, give (0, 0).
 
-    Raises: ArithmeticRangeError where real is negative, not finite, or needs a shift above 30.
+    Raises:
+        ArithmeticRangeError: real is negative, not finite, or needs a shift above 30.
     Source: TensorFlow Lite quantization_util.cc, QuantizeMultiplier.
     """
     if not math.isfinite(real) or real < 0:
@@ -282,10 +303,11 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
 def quantize_add(
     input1_scale: float, input2_scale: float, output_scale: float, left_shift: int = ADD_LEFT_SHIFT
 ) -> dict[str, int]:
-    """The multipliers and shifts of an int8 add from its three scales, as `golden.operators.add` names them.
+    """Return the multipliers and shifts of an int8 add from its scales, as `golden.operators.add` names them.
 
-    Raises: ArithmeticRangeError where a scale is not finite and positive, or the output's is so much
-        smaller than the inputs' that its multiplier needs a positive shift.
+    Raises:
+        ArithmeticRangeError: a scale is not finite and positive, or the output's is so much smaller than the
+            inputs' that its multiplier needs a positive shift.
     Source: TensorFlow Lite kernels/add.cc.
     """
     if not all(math.isfinite(scale) and scale > 0 for scale in (input1_scale, input2_scale, output_scale)):
@@ -306,9 +328,10 @@ def quantize_add(
 
 
 def weight_range(w_bits: int) -> tuple[int, int]:
-    """The symmetric range of weights, +-(2^(w_bits - 1) - 1): (-127, 127) for 8, (-1, 1) for 2 bits.
+    """Return the symmetric range of weights, +-(2^(w_bits - 1) - 1): (-127, 127) for 8, (-1, 1) for 2 bits.
 
-    Raises: UnsupportedError where w_bits is not 2 to 8.
+    Raises:
+        UnsupportedError: w_bits is not 2 to 8.
     """
     high = 2 ** (check_bits(w_bits, "w_bits") - 1) - 1
     return -high, high

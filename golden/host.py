@@ -8,12 +8,11 @@ Sources: TensorFlow Lite reference/{softmax,quantize,requantize,dequantize}.h an
 """
 
 import math
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from common.arrays import Array, Float32, Int8
 from common.errors import ArithmeticRangeError, ShapeError
 from golden.arithmetic import (
     INT32_MAX,
@@ -47,7 +46,10 @@ def _q0(value: float) -> int:
 
 
 def _exp(a: torch.Tensor) -> torch.Tensor:
-    """exp(a) for a <= 0 in Q5, as Q0: a polynomial on [-1/4, 0), times exp(-2^e) for each higher bit."""
+    """Return exp(a) for a <= 0 in Q5, as Q0.
+
+    It is a polynomial on [-1/4, 0), times exp(-2^e) for each higher bit.
+    """
     quarter = 1 << (31 - _DIFF_BITS - 2)
     low = (a & (quarter - 1)) - quarter
     x = _shift_left(low, _DIFF_BITS) + _q0(1 / 8)
@@ -64,7 +66,7 @@ def _exp(a: torch.Tensor) -> torch.Tensor:
 
 
 def _reciprocal_of_one_plus(x: torch.Tensor) -> torch.Tensor:
-    """1 / (1 + x) for x in [0, 1), both Q0: three Newton-Raphson steps in Q2 on d = (1 + x) / 2."""
+    """Return 1 / (1 + x) for x in [0, 1), both Q0: three Newton-Raphson steps in Q2 on d = (1 + x) / 2."""
     half = (x + 2**31) >> 1
     estimate = _48_17 + _mul(half, -_32_17)
     for _ in range(3):
@@ -74,7 +76,7 @@ def _reciprocal_of_one_plus(x: torch.Tensor) -> torch.Tensor:
 
 
 def _exponentials(scale: float, beta: float) -> torch.Tensor:
-    """exp(-i * scale * beta) for i in 0..255 as Q0; 0 for differences i that the kernel leaves out."""
+    """Return exp(-i * scale * beta) for i in 0..255 as Q0; 0 for differences i that the kernel leaves out."""
     real = min(beta * scale * 2 ** (31 - _DIFF_BITS), 2.0**31 - 1)
     if not real > 1:
         raise ArithmeticRangeError(
@@ -88,17 +90,21 @@ def _exponentials(scale: float, beta: float) -> torch.Tensor:
     return torch.where(steps <= reach, _exp(_mul(diffs, multiplier)), 0)
 
 
-def softmax(x: npt.NDArray[np.int8], scale: float, beta: float) -> npt.NDArray[np.int8]:
-    """Softmax over the last axis, in fixed point; the output's scale is 1/256 and its zero point -128.
+def softmax(x: Int8, scale: float, beta: float) -> Int8:
+    """Return the softmax over the last axis, in fixed point, with output scale 1/256 and zero point -128.
 
     Args:
         x: (..., C) int8; its zero point does not matter.
         scale: of the input.
         beta: factor of the exponent.
 
-    Returns: the shape of x, int8.
-    Raises: ShapeError where x is not int8 or has no axis, ArithmeticRangeError where the scale or beta is
-        too small for the kernel or the exponentials of a row add up to 512 or more.
+    Returns:
+        The shape of x, int8.
+
+    Raises:
+        ShapeError: x is not int8 or has no axis.
+        ArithmeticRangeError: the scale or beta is too small for the kernel or the exponentials of a row add
+            up to 512 or more.
     """
     if x.dtype != np.int8 or x.ndim == 0:
         raise ShapeError(f"softmax takes an int8 array with at least one axis, not {x.dtype} {x.shape}")
@@ -115,20 +121,24 @@ def softmax(x: npt.NDArray[np.int8], scale: float, beta: float) -> npt.NDArray[n
     fraction = (total << (32 - length)) - 2**31  # of the sum, normalised to [1, 2)
     quotient = _mul(_reciprocal_of_one_plus(fraction), exponentials[steps])
     out = rounding_divide_by_pot(quotient, whole_bits + 31 - _OUTPUT_BITS) - 128
-    result: npt.NDArray[np.int8] = out.clamp(max=127).to(torch.int8).numpy()
+    result: Int8 = out.clamp(max=127).to(torch.int8).numpy()
     return result
 
 
-def quantize(x: npt.NDArray[Any], scale: float, zero_point: int) -> npt.NDArray[np.int8]:
-    """float32 to int8: x / scale in float32, rounded half away from zero, plus the zero point, saturated.
+def quantize(x: Array, scale: float, zero_point: int) -> Int8:
+    """Quantise float32: x / scale in float32, rounded half away from zero, plus the zero point, saturated.
 
     Args:
         x: float32, any shape.
         scale, zero_point: of the output.
 
-    Returns: the shape of x, int8.
-    Raises: ShapeError where x is not float32, ArithmeticRangeError where a value is not finite or
-        x / scale is beyond int32, for which the reference kernel defines nothing.
+    Returns:
+        The shape of x, int8.
+
+    Raises:
+        ShapeError: x is not float32.
+        ArithmeticRangeError: a value is not finite or x / scale is beyond int32, for which the reference
+            kernel defines nothing.
     """
     if x.dtype != np.float32:
         raise ShapeError(f"quantize takes float32, not {x.dtype}")
@@ -139,41 +149,48 @@ def quantize(x: npt.NDArray[Any], scale: float, zero_point: int) -> npt.NDArray[
         raise ArithmeticRangeError(
             f"an input to quantize is not finite, or beyond int32 when divided by the scale {scale}"
         )
-    result: npt.NDArray[np.int8] = (rounded + zero_point).clip(-128, 127).astype(np.int8)
+    result: Int8 = (rounded + zero_point).clip(-128, 127).astype(np.int8)
     return result
 
 
 def requantize_int8(
-    x: npt.NDArray[np.int8], scale: float, zero_point: int, output_scale: float, output_zero_point: int
-) -> npt.NDArray[np.int8]:
-    """int8 to int8 of another scale and zero point, with the two roundings of the units' requantisation.
+    x: Int8, scale: float, zero_point: int, output_scale: float, output_zero_point: int
+) -> Int8:
+    """Turn int8 into int8 of another scale and zero point, with the two roundings of the units.
 
     Args:
         x: int8, any shape.
         scale, zero_point: of the input.
         output_scale, output_zero_point: of the output.
 
-    Returns: the shape of x, int8.
-    Raises: ShapeError where x is not int8, ArithmeticRangeError where the scales are too far apart.
+    Returns:
+        The shape of x, int8.
+
+    Raises:
+        ShapeError: x is not int8.
+        ArithmeticRangeError: the scales are too far apart.
     """
     if x.dtype != np.int8:
         raise ShapeError(f"requantize_int8 takes int8, not {x.dtype}")
     values = torch.arange(-128, 128)
     scaled = multiply_by_quantized_multiplier(values - zero_point, *quantize_multiplier(scale / output_scale))
     table = (scaled + output_zero_point).clamp(-128, 127).to(torch.int8).numpy()
-    result: npt.NDArray[np.int8] = table[x.astype(np.int64) + 128]
+    result: Int8 = table[x.astype(np.int64) + 128]
     return result
 
 
-def dequantize(x: npt.NDArray[np.int8], scale: float, zero_point: int) -> npt.NDArray[np.float32]:
-    """int8 to float32: scale * (x - zero_point).
+def dequantize(x: Int8, scale: float, zero_point: int) -> Float32:
+    """Turn int8 into float32: scale * (x - zero_point).
 
     Args:
         x: int8, any shape.
         scale, zero_point: of the input.
 
-    Returns: the shape of x, float32.
-    Raises: ShapeError where x is not int8.
+    Returns:
+        The shape of x, float32.
+
+    Raises:
+        ShapeError: x is not int8.
     """
     if x.dtype != np.int8:
         raise ShapeError(f"dequantize takes int8, not {x.dtype}")

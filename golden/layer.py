@@ -1,25 +1,21 @@
 """One layer with its input, constants and (optionally) expected output; and the file format for it.
 
-The format is an `.npz` without pickles, described in docs/arithmetic.md.
+The format is an `.npz` without pickles, described in docs/reference/layer-file.md.
 """
 
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Array, Int8, Int32
 from common.errors import ArithmeticRangeError, LayerFileError, NpuloopError, ShapeError, UnsupportedError
+from common.files import write_atomically
 from golden import operators
 from golden.arithmetic import INT32_MAX, MAX_SHIFT, MIN_SHIFT, weight_range
-
-Int8Array: TypeAlias = npt.NDArray[np.int8]
-Int32Array: TypeAlias = npt.NDArray[np.int32]
 
 OPS = ("conv2d", "depthwise_conv2d", "fully_connected", "add", "average_pool", "max_pool")
 WEIGHTED_OPS = ("conv2d", "depthwise_conv2d", "fully_connected")
@@ -69,20 +65,21 @@ _WEIGHT_AXES = {"conv2d": 4, "depthwise_conv2d": 4, "fully_connected": 2}
 
 
 def layer_keys(op: str) -> tuple[str, ...]:
-    """The keys that a layer of operator `op` must have, besides `op`; `expected` is optional.
+    """Return the keys that a layer of operator `op` must have, besides `op`; `expected` is optional.
 
-    Raises: UnsupportedError for an operator outside `OPS`.
+    Raises:
+        UnsupportedError: an operator outside `OPS`.
     """
     if op not in _OP_KEYS:
         raise UnsupportedError(f"operator {op!r} is not supported; supported are {', '.join(OPS)}")
     return (*_COMMON_KEYS, *_OP_KEYS[op])
 
 
-def _no_int8() -> Int8Array:
+def _no_int8() -> Int8:
     return np.zeros(0, np.int8)
 
 
-def _no_int32() -> Int32Array:
+def _no_int32() -> Int32:
     return np.zeros(0, np.int32)
 
 
@@ -104,25 +101,28 @@ class Layer:
         single_rounding: of a weighted operator, requantisation rounds once instead of twice.
         expected: the golden output, int8, or None where it is not known.
 
-    Raises: ShapeError, ArithmeticRangeError, UnsupportedError, naming the layer and the field.
+    Raises:
+        ShapeError: a shape or element type is wrong; the message names the layer and the field.
+        ArithmeticRangeError: a value is out of range; the message names the layer and the field.
+        UnsupportedError: the operator is unknown.
     """
 
     name: str
     op: str
-    input: Int8Array
+    input: Int8
     act_min: int = -128
     act_max: int = 127
-    weights: Int8Array = field(default_factory=_no_int8)
-    bias: Int32Array = field(default_factory=_no_int32)
-    multiplier: Int32Array = field(default_factory=_no_int32)
-    shift: Int32Array = field(default_factory=_no_int32)
+    weights: Int8 = field(default_factory=_no_int8)
+    bias: Int32 = field(default_factory=_no_int32)
+    multiplier: Int32 = field(default_factory=_no_int32)
+    shift: Int32 = field(default_factory=_no_int32)
     input_zero_point: int = 0
     output_zero_point: int = 0
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     kernel: tuple[int, int] = (1, 1)
-    input2: Int8Array = field(default_factory=_no_int8)
+    input2: Int8 = field(default_factory=_no_int8)
     input1_zero_point: int = 0
     input2_zero_point: int = 0
     input1_multiplier: int = 0
@@ -133,10 +133,10 @@ class Layer:
     output_shift: int = 0
     left_shift: int = 0
     single_rounding: bool = False
-    expected: Int8Array | None = None
+    expected: Int8 | None = None
 
     def __post_init__(self) -> None:
-        """Checks the layer; see the class."""
+        """Check the layer; see the class."""
         try:
             _check_layer(self)
         except NpuloopError as error:
@@ -237,7 +237,7 @@ def _check_layer(layer: Layer) -> None:
 
 
 def out_channels(layer: Layer) -> int:
-    """The number of output channels."""
+    """Return the number of output channels."""
     if layer.op == "depthwise_conv2d":
         return int(layer.weights.shape[3])
     if layer.op in WEIGHTED_OPS:
@@ -246,14 +246,14 @@ def out_channels(layer: Layer) -> int:
 
 
 def kernel_size(layer: Layer) -> tuple[int, int]:
-    """The (vertical, horizontal) kernel in pixels, of a convolution from its weights; (1, 1) without one."""
+    """Return the (vertical, horizontal) kernel in pixels; (1, 1) for an operator without one."""
     if layer.op in ("conv2d", "depthwise_conv2d"):
         return int(layer.weights.shape[1]), int(layer.weights.shape[2])
     return layer.kernel
 
 
 def output_shape(layer: Layer) -> tuple[int, ...]:
-    """The shape of the output: (OH, OW, K), (K,) for fully_connected, the input's shape for add."""
+    """Return the shape of the output: (OH, OW, K), (K,) for fully_connected, the input's shape for add."""
     if layer.op == "fully_connected":
         return (out_channels(layer),)
     if layer.op == "add":
@@ -269,39 +269,40 @@ def output_shape(layer: Layer) -> tuple[int, ...]:
 
 
 def macs(layer: Layer) -> int:
-    """The multiply-accumulates of the mathematics, padding included; 0 for add and the pools."""
+    """Return the multiply-accumulates of the mathematics, padding included; 0 for add and the pools."""
     if layer.op not in WEIGHTED_OPS:
         return 0
     pixels = int(np.prod(output_shape(layer)[:-1]))
     return pixels * int(layer.weights.size)
 
 
-def run_layer(layer: Layer, a_bits: int = 8) -> Int8Array:
-    """The golden output, int8, in the shape of `output_shape`.
+def run_layer(layer: Layer, a_bits: int = 8) -> Int8:
+    """Return the golden output, int8, in the shape of `output_shape`.
 
     `a_bits` is the width of the activations that a weighted operator's multipliers see; add and the pools
     always use all 8 bits.
 
-    Raises: ArithmeticRangeError where an accumulator could leave int32 or a reduced layer's shift leaves
-        its range,
-        UnsupportedError where a_bits is not 2 to 8. Messages name the layer.
+    Raises:
+        ArithmeticRangeError: an accumulator could leave int32 or a reduced layer's shift leaves its range.
+        UnsupportedError: a_bits is not 2 to 8. Messages name the layer.
     """
     arguments = {key: getattr(layer, key) for key in layer_keys(layer.op)}
     if layer.op in WEIGHTED_OPS:
         arguments |= {"a_bits": a_bits, "single_rounding": layer.single_rounding}
     try:
-        output: Int8Array = getattr(operators, layer.op)(**arguments)
+        output: Int8 = getattr(operators, layer.op)(**arguments)
     except NpuloopError as error:
         raise type(error)(f"layer {layer.name!r}: {error}") from None
     return output
 
 
 def clip_weights(layer: Layer, w_bits: int) -> Layer:
-    """The layer with its weights clipped to the symmetric range of `w_bits`, without `expected`.
+    """Return the layer with its weights clipped to the symmetric range of `w_bits`, without `expected`.
 
     It turns any weighted layer into one that a low-bit unit can run: a test input, not a quantisation method.
 
-    Raises: UnsupportedError for an operator without weights or a width outside 2 to 8.
+    Raises:
+        UnsupportedError: an operator without weights or a width outside 2 to 8.
     """
     if layer.op not in WEIGHTED_OPS:
         raise UnsupportedError(
@@ -311,9 +312,9 @@ def clip_weights(layer: Layer, w_bits: int) -> Layer:
     return replace(layer, weights=layer.weights.clip(low, high), expected=None)
 
 
-def layer_to_arrays(layer: Layer) -> dict[str, npt.NDArray[Any]]:
-    """The layer as the keys and arrays of the layer file format; `expected` only where it is known."""
-    arrays: dict[str, npt.NDArray[Any]] = {"op": np.array(layer.op)}
+def layer_to_arrays(layer: Layer) -> dict[str, Array]:
+    """Return the layer as the keys and arrays of the layer file format; `expected` only where it is known."""
+    arrays: dict[str, Array] = {"op": np.array(layer.op)}
     for key in layer_keys(layer.op):
         arrays[key] = np.asarray(getattr(layer, key))
     if layer.single_rounding:
@@ -323,23 +324,25 @@ def layer_to_arrays(layer: Layer) -> dict[str, npt.NDArray[Any]]:
     return arrays
 
 
-def _scalar(key: str, value: npt.NDArray[Any]) -> int:
+def _scalar(key: str, value: Array) -> int:
     if value.dtype.kind not in "iu" or value.shape != ():
         raise ShapeError(f"{key} is {value.dtype} {value.shape}; store it as one integer")
     return int(value)
 
 
-def _numbers(key: str, value: npt.NDArray[Any]) -> tuple[int, ...]:
+def _numbers(key: str, value: Array) -> tuple[int, ...]:
     if value.dtype.kind not in "iu" or value.ndim != 1:
         raise ShapeError(f"{key} is {value.dtype} {value.shape}; store it as {_TUPLE_LENGTHS[key]} integers")
     return tuple(int(item) for item in value)
 
 
-def layer_from_arrays(name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> Layer:
-    """The inverse of `layer_to_arrays`.
+def layer_from_arrays(name: str, arrays: Mapping[str, Array]) -> Layer:
+    """Return the layer that `layer_to_arrays` turned into arrays.
 
-    Raises: ShapeError for a missing or unknown key or an array that does not fit, ArithmeticRangeError for
-        a value out of range, UnsupportedError for an unknown operator.
+    Raises:
+        ShapeError: a missing or unknown key or an array that does not fit.
+        ArithmeticRangeError: a value out of range.
+        UnsupportedError: an unknown operator.
     """
     if "op" not in arrays:
         raise ShapeError("key 'op' is missing; store the operator's name in it")
@@ -368,7 +371,7 @@ def layer_from_arrays(name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> Laye
     return Layer(name=name, op=op, **values)
 
 
-def _members(file: BinaryIO, path: Path) -> dict[str, npt.NDArray[Any]]:
+def _members(file: BinaryIO, path: Path) -> dict[str, Array]:
     if not zipfile.is_zipfile(file):
         raise LayerFileError(f"{path}: not an .npz archive, or cut off; write it with numpy.savez")
     file.seek(0)
@@ -381,11 +384,11 @@ def _members(file: BinaryIO, path: Path) -> dict[str, npt.NDArray[Any]]:
         return {key: archive[key] for key in archive.files}
 
 
-def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """All arrays of an `.npz` file; pickled objects are refused, never executed.
+def read_npz(path: Path) -> dict[str, Array]:
+    """Read all arrays of an `.npz` file; pickled objects are refused, never executed.
 
-    Raises: LayerFileError, naming the file, where it is missing, no `.npz`, damaged, or holds pickled
-        objects.
+    Raises:
+        LayerFileError: the file is missing, no `.npz`, damaged, or holds pickled objects.
     """
     try:
         with path.open("rb") as file:
@@ -408,33 +411,23 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
     return arrays
 
 
-def write_npz(arrays: Mapping[str, npt.NDArray[Any]], path: Path) -> None:
-    """Writes an `.npz` file so that `path` is either the old file or the whole new one, never a part.
+def write_npz(arrays: Mapping[str, Array], path: Path) -> None:
+    """Write an `.npz` file so that `path` is either the old file or the whole new one, never a part.
 
-    Raises: LayerFileError, naming the file, where it cannot be written.
+    Raises:
+        LayerFileError: the file cannot be written.
     """
     members: dict[str, Any] = dict(arrays)
-    temporary: Path | None = None
-    try:
-        handle, temporary_name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        temporary = Path(temporary_name)
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, **members)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise LayerFileError(f"{path}: cannot be written ({error})") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    if not path.parent.is_dir():
+        raise LayerFileError(f"{path}: cannot be written (no such folder); make it first")
+    write_atomically(path, lambda file: np.savez_compressed(file, **members), LayerFileError)
 
 
 def load_layer(path: str | Path) -> Layer:
-    """Reads and checks a layer file; the layer's name is the file's name without `.npz`.
+    """Read and check a layer file; the layer's name is the file's name without `.npz`.
 
-    Raises: LayerFileError, one message that names the file, the key, and what to do.
+    Raises:
+        LayerFileError: the file is no valid layer; the message names the file, the key and what to do.
     """
     path = Path(path)
     arrays = read_npz(path)
@@ -445,8 +438,9 @@ def load_layer(path: str | Path) -> Layer:
 
 
 def save_layer(layer: Layer, path: str | Path) -> None:
-    """Writes a layer file, atomically. Without `expected` in the layer the file has none either.
+    """Write a layer file, whole or not at all. Without `expected` in the layer the file has none either.
 
-    Raises: LayerFileError where the file cannot be written.
+    Raises:
+        LayerFileError: the file cannot be written.
     """
     write_npz(layer_to_arrays(layer), Path(path))

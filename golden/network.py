@@ -1,45 +1,26 @@
-"""A quantised network: a graph of operators with integer weights; its file format and its exact executor.
+"""A quantised network: a graph of operators with integer weights, and its exact executor.
 
 A network has one input and one output. Its operators are those of `golden.layer`, which the units execute,
 and four that cost no arithmetic or run on the host: reshape, softmax, quantize, dequantize.
-The file is an `.npz` without pickles: member `network` is JSON text, members `<node>/<constant>` are arrays.
+`golden.network_file` reads and writes networks.
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Array, Floats, Int8
 from common.errors import ArithmeticRangeError, NetworkError, NpuloopError, ShapeError, UnsupportedError
 from golden import host, operators
 from golden.arithmetic import check_bits
-from golden.layer import (
-    OPS,
-    POOL_OPS,
-    WEIGHTED_OPS,
-    Layer,
-    layer_keys,
-    macs,
-    out_channels,
-    output_shape,
-    read_npz,
-    write_npz,
-)
+from golden.layer import OPS, POOL_OPS, WEIGHTED_OPS, Layer, layer_keys, macs, out_channels, output_shape
 
-Array: TypeAlias = npt.NDArray[Any]
-
-FORMAT_VERSION = 1
 HOST_OPS = ("softmax", "quantize", "dequantize")
 ALL_OPS = (*OPS, "reshape", *HOST_OPS)
 DTYPES = ("int8", "float32")
-
-_ARRAYS = ("weights", "bias", "multiplier", "shift")
-_TENSORS = ("input", "input2", "expected")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +32,10 @@ class Tensor:
         dtype: "int8" or "float32".
         scale, zero_point: of an int8 tensor.
 
-    Raises: ShapeError, ArithmeticRangeError.
+    Raises:
+        ShapeError: an axis is below 1.
+        UnsupportedError: the element type is another.
+        ArithmeticRangeError: the scale is not finite and positive, or the zero point is no int8 value.
     """
 
     shape: tuple[int, ...]
@@ -60,7 +44,7 @@ class Tensor:
     zero_point: int = 0
 
     def __post_init__(self) -> None:
-        """Checks the tensor; see the class."""
+        """Check the tensor; see the class."""
         if not self.shape or min(self.shape) < 1:
             raise ShapeError(f"a tensor of shape {self.shape}; every axis must be 1 or more")
         if self.dtype not in DTYPES:
@@ -92,8 +76,8 @@ class Node:
     inputs: tuple[str, ...]
     output: Tensor
     layer: Layer | None = None
-    weight_scales: npt.NDArray[np.float64] | None = None
-    weight_bits: npt.NDArray[np.int8] | None = None
+    weight_scales: Floats | None = None
+    weight_bits: Int8 | None = None
     beta: float = 1.0
 
     @property
@@ -116,7 +100,8 @@ class Network:
         input_name, input: the network's input.
         nodes: in an order in which they can run; the last one makes the network's output.
 
-    Raises: NetworkError, naming the network, the node and the fault.
+    Raises:
+        NetworkError: it contradicts itself; the message names the network, the node and the fault.
     """
 
     name: str
@@ -125,7 +110,7 @@ class Network:
     nodes: tuple[Node, ...]
 
     def __post_init__(self) -> None:
-        """Checks the network; see the class."""
+        """Check the network; see the class."""
         if not self.nodes:
             raise NetworkError(f"network {self.name!r} has no operators")
         tensors = {self.input_name: self.input}
@@ -162,9 +147,10 @@ class Network:
         return sum(node.layer.weights.size for node in self.nodes if node.layer is not None)
 
     def node(self, name: str) -> Node:
-        """The node of that name.
+        """Return the node of that name.
 
-        Raises: NetworkError where there is none.
+        Raises:
+            NetworkError: there is none.
         """
         for node in self.nodes:
             if node.name == name:
@@ -251,14 +237,14 @@ def _check_layer_node(node: Node, inputs: Sequence[Tensor]) -> None:
         raise NetworkError(f"the zero points of {node.op} and of its tensors differ")
 
 
-def channel_weights(layer: Layer) -> npt.NDArray[np.int8]:
-    """The weights as (K, weights of one output channel)."""
+def channel_weights(layer: Layer) -> Int8:
+    """Return the weights as (K, weights of one output channel)."""
     if layer.op == "depthwise_conv2d":
         return np.moveaxis(layer.weights, 3, 0).reshape(layer.weights.shape[3], -1)
     return layer.weights.reshape(layer.weights.shape[0], -1)
 
 
-def _check_weight_bits(layer: Layer, bits: npt.NDArray[np.int8]) -> None:
+def _check_weight_bits(layer: Layer, bits: Int8) -> None:
     for width in np.unique(bits):
         check_bits(int(width), "weight_bits")
     # TensorFlow Lite models may hold -128
@@ -274,11 +260,23 @@ def _check_weight_bits(layer: Layer, bits: npt.NDArray[np.int8]) -> None:
         )
 
 
+def placeholder(shape: Iterable[int]) -> Int8:
+    """Return an int8 tensor of that shape that takes no memory: the input of a node's layer."""
+    return np.broadcast_to(np.int8(0), tuple(shape))
+
+
+def replace_nodes(network: Network, changes: Mapping[str, Node], name: str | None = None) -> Network:
+    """Return the network with some nodes exchanged, by name."""
+    nodes = tuple(changes.get(node.name, node) for node in network.nodes)
+    return replace(network, nodes=nodes, name=name or network.name)
+
+
 # ------------------------------------------------------------------------------------------------- execution
 def check_input(network: Network, inputs: Array) -> Array:
-    """The inputs with a batch axis, checked.
+    """Return the inputs with a batch axis, checked.
 
-    Raises: ShapeError for another shape or element type.
+    Raises:
+        ShapeError: another shape or element type.
     """
     wanted = network.input
     batch = np.asarray(inputs)
@@ -304,8 +302,11 @@ def run_node(node: Node, sources: Sequence[Array], source: Tensor, a_bits: Array
         a_bits: width of the activations that a weighted operator's multipliers see: one number, or one for
             each output channel, (K,), where the channels are on different units.
 
-    Returns: (N, ...) of node.output.
-    Raises: ArithmeticRangeError where an accumulator could leave int32.
+    Returns:
+        (N, ...) of node.output.
+
+    Raises:
+        ArithmeticRangeError: an accumulator could leave int32.
     """
     if node.op == "reshape":
         return sources[0].reshape(len(sources[0]), *node.output.shape)
@@ -342,7 +343,7 @@ def _run_layer(layer: Layer, sources: Sequence[Array], a_bits: int) -> Array:
 def run_network(
     network: Network, inputs: Array, a_bits: Mapping[str, Array | int] | None = None
 ) -> dict[str, Array]:
-    """The golden model of the network: every tensor, exactly.
+    """Run the golden model of the network: every tensor, exactly.
 
     Args:
         network: the network.
@@ -351,8 +352,12 @@ def run_network(
 
     Beyond the result, the memory it needs does not depend on N.
 
-    Returns: every tensor by name, (N, ...), the input first.
-    Raises: ShapeError for another input, ArithmeticRangeError where an accumulator could leave int32.
+    Returns:
+        Every tensor by name, (N, ...), the input first.
+
+    Raises:
+        ShapeError: another input.
+        ArithmeticRangeError: an accumulator could leave int32.
     """
     batch = check_input(network, inputs)
     step = max(1, _WORKING_VALUES // _working_values(network))
@@ -360,7 +365,8 @@ def run_network(
         name: np.empty((len(batch), *tensor.shape), tensor.dtype) for name, tensor in network.tensors.items()
     }
     for start in range(0, len(batch), step):
-        for name, value in _run_batch(network, batch[start : start + step], a_bits or {}).items():
+        inputs_of_step = {network.input_name: batch[start : start + step]}
+        for name, value in run_nodes(network, network.nodes, inputs_of_step, a_bits).items():
             results[name][start : start + step] = value
     return results
 
@@ -370,7 +376,7 @@ _WORKING_VALUES = 1 << 20
 
 
 def _working_values(network: Network) -> int:
-    """The most numbers that one operator works on for one input: for a convolution all its windows."""
+    """Return the most numbers that one operator works on for one input: for a convolution all its windows."""
     most = 1
     for node in network.nodes:
         values = math.prod(node.output.shape)
@@ -380,156 +386,31 @@ def _working_values(network: Network) -> int:
     return most
 
 
-def _run_batch(network: Network, batch: Array, widths: Mapping[str, Array | int]) -> dict[str, Array]:
-    """`run_network` on a few inputs."""
-    tensors = network.tensors
-    values = {network.input_name: batch}
-    for node in network.nodes:
-        sources = [values[name] for name in node.inputs]
+def run_nodes(
+    network: Network,
+    nodes: Iterable[Node],
+    values: Mapping[str, Array],
+    a_bits: Mapping[str, Array | int] | None = None,
+) -> dict[str, Array]:
+    """Run some of a network's operators on a batch.
+
+    Args:
+        network: the network.
+        nodes: the operators, in an order in which they can run.
+        values: what they read and do not make, by name, (N, ...).
+        a_bits: as in `run_network`.
+
+    Returns:
+        The values and the outputs of the operators, by name.
+
+    Raises:
+        ArithmeticRangeError: an accumulator could leave int32.
+    """
+    tensors, widths, results = network.tensors, a_bits or {}, dict(values)
+    for node in nodes:
+        sources = [results[name] for name in node.inputs]
         try:
-            values[node.name] = run_node(node, sources, tensors[node.inputs[0]], widths.get(node.name, 8))
+            results[node.name] = run_node(node, sources, tensors[node.inputs[0]], widths.get(node.name, 8))
         except NpuloopError as error:
             raise type(error)(f"network {network.name!r}, node {node.name!r}: {error}") from None
-    return values
-
-
-# ------------------------------------------------------------------------------------------------------ file
-def save_network(network: Network, path: str | Path) -> None:
-    """Writes a network file, atomically.
-
-    Raises: LayerFileError where it cannot be written.
-    """
-    arrays: dict[str, Array] = {}
-    nodes = []
-    for i, node in enumerate(network.nodes):
-        entry: dict[str, Any] = {
-            "name": node.name,
-            "op": node.op,
-            "inputs": list(node.inputs),
-            "output": _tensor_entry(node.output),
-        }
-        if node.op == "softmax":
-            entry["beta"] = node.beta
-        if node.layer is not None and node.layer.single_rounding:
-            entry["single_rounding"] = True
-        if node.layer is not None:
-            for key in layer_keys(node.op):
-                if key in _ARRAYS:
-                    arrays[f"{i}/{key}"] = getattr(node.layer, key)
-                elif key not in _TENSORS:
-                    value = getattr(node.layer, key)
-                    entry[key] = list(value) if isinstance(value, tuple) else int(value)
-        if node.weight_scales is not None and node.weight_bits is not None:
-            arrays[f"{i}/weight_scales"] = node.weight_scales
-            arrays[f"{i}/weight_bits"] = node.weight_bits
-        nodes.append(entry)
-    document = {
-        "format": "npuloop network",
-        "version": FORMAT_VERSION,
-        "name": network.name,
-        "input_name": network.input_name,
-        "input": _tensor_entry(network.input),
-        "nodes": nodes,
-    }
-    write_npz({"network": np.array(json.dumps(document)), **arrays}, Path(path))
-
-
-def _tensor_entry(tensor: Tensor) -> dict[str, Any]:
-    return {field.name: getattr(tensor, field.name) for field in fields(Tensor)}
-
-
-def _tensor(entry: Any) -> Tensor:
-    shape = entry["shape"]
-    if not all(isinstance(size, int) for size in shape) or math.prod(shape) > MAX_TENSOR_VALUES:
-        raise ShapeError(f"a tensor of shape {shape}; up to {MAX_TENSOR_VALUES} values are supported")
-    return Tensor(
-        shape=tuple(shape), dtype=str(entry["dtype"]), scale=float(entry["scale"]),
-        zero_point=int(entry["zero_point"]),
-    )  # fmt: skip
-
-
-MAX_TENSOR_VALUES = 1 << 26
-"""A bound on every activation tensor: a damaged file must not ask for endless memory."""
-
-
-def load_network(path: str | Path) -> Network:
-    """Reads and checks a network file.
-
-    Raises: NetworkError, LayerFileError, one message that names the file, the node, and what is wrong.
-    """
-    path = Path(path)
-    arrays = read_npz(path)
-    if "network" not in arrays or arrays["network"].dtype.kind != "U" or arrays["network"].shape != ():
-        raise NetworkError(f"{path}: no network file (member 'network' is missing); see docs/networks.md")
-    try:
-        document = json.loads(str(arrays["network"]))
-        version = document["version"]
-        if document["format"] != "npuloop network" or version != FORMAT_VERSION:
-            raise NetworkError(f"format version {version!r}; this npuloop reads version {FORMAT_VERSION}")
-        return _network(document, arrays)
-    except NpuloopError as error:
-        raise NetworkError(f"{path}: {error}") from error
-    except (LookupError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
-        raise NetworkError(
-            f"{path}: damaged network description ({type(error).__name__}: {error}); write the file again"
-        ) from None
-
-
-def _network(document: Mapping[str, Any], arrays: Mapping[str, Array]) -> Network:
-    source = _tensor(document["input"])
-    shapes = {str(document["input_name"]): source.shape}
-    nodes = []
-    for i, entry in enumerate(document["nodes"]):
-        name, op = str(entry["name"]), str(entry["op"])
-        inputs = tuple(str(item) for item in entry["inputs"])
-        output = _tensor(entry["output"])
-        own = {key.partition("/")[2]: value for key, value in arrays.items() if key.startswith(f"{i}/")}
-        layer = None
-        if op in OPS:
-            for item in inputs:
-                if item not in shapes:
-                    raise NetworkError(f"node {name!r} reads {item!r}, which no node before it makes")
-            layer = _layer(name, op, entry, own, [shapes[item] for item in inputs])
-        scales, bits = own.get("weight_scales"), own.get("weight_bits")
-        nodes.append(
-            Node(
-                name=name,
-                op=op,
-                inputs=inputs,
-                output=output,
-                layer=layer,
-                weight_scales=None if scales is None else scales.astype(np.float64),
-                weight_bits=None if bits is None else bits.astype(np.int8),
-                beta=float(entry.get("beta", 1.0)),
-            )
-        )
-        shapes[name] = output.shape
-    return Network(
-        name=str(document["name"]), input_name=str(document["input_name"]), input=source, nodes=tuple(nodes)
-    )
-
-
-def _layer(
-    name: str, op: str, entry: Mapping[str, Any], own: Mapping[str, Array], shapes: Sequence[tuple[int, ...]]
-) -> Layer:
-    values: dict[str, Any] = {}
-    for key in layer_keys(op):
-        if key in _ARRAYS:
-            values[key] = own[key]
-        elif key in _TENSORS:
-            values[key] = placeholder(shapes[0])
-        else:
-            value = entry[key]
-            values[key] = tuple(int(item) for item in value) if isinstance(value, list) else int(value)
-    return Layer(name=name, op=op, single_rounding=bool(entry.get("single_rounding", False)), **values)
-
-
-def placeholder(shape: Iterable[int]) -> npt.NDArray[np.int8]:
-    """An int8 tensor of that shape that takes no memory: the input of a node's layer."""
-    return np.broadcast_to(np.int8(0), tuple(shape))
-
-
-def replace_nodes(network: Network, changes: Mapping[str, Node], name: str | None = None) -> Network:
-    """The network with some nodes exchanged, by name."""
-    nodes = tuple(changes.get(node.name, node) for node in network.nodes)
-    return replace(network, nodes=nodes, name=name or network.name)
+    return results

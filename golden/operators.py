@@ -2,21 +2,20 @@
 
 Tensors are channels-last, (H, W, C); a leading batch axis, (N, H, W, C), is carried through. Fully
 connected takes (C,) or (N, C). Every weighted operator takes `a_bits`, the width of the activations its
-multipliers see: at 8 bits the result is TensorFlow Lite's int8 reference kernel; below, docs/arithmetic.md
-defines it. add and the pools do not multiply activations by weights and always use the full int8
-activations.
+multipliers see: at 8 bits the result is TensorFlow Lite's int8 reference kernel; below that,
+docs/reference/arithmetic.md defines it. add and the pools do not multiply activations by weights and always
+use the full int8 activations.
 
 Sources: TensorFlow Lite reference/integer_ops/{conv,depthwise_conv,fully_connected,pooling,add}.h.
 """
 
 from collections.abc import Sequence
 from itertools import product
-from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from common.arrays import Array, Int8
 from common.errors import ArithmeticRangeError, ShapeError
 from golden.arithmetic import (
     INT32_MAX,
@@ -33,16 +32,14 @@ from golden.arithmetic import (
     round_half_away,
 )
 
-Int8Array: TypeAlias = npt.NDArray[np.int8]
-
 
 def output_size(size: int, kernel: int, stride: int, before: int, after: int, dilation: int = 1) -> int:
-    """The output pixels along one axis with `before` and `after` pixels of padding; below 1 if none fits."""
+    """Return the output pixels along an axis with padding on both sides; below 1 where none fits."""
     return (size + before + after - (kernel - 1) * dilation - 1) // stride + 1
 
 
-def _activations(values: npt.NDArray[Any], name: str, rank: int) -> tuple[torch.Tensor, bool]:
-    """The int64 tensor with a batch axis, and whether the caller gave that axis."""
+def _activations(values: Array, name: str, rank: int) -> tuple[torch.Tensor, bool]:
+    """Return the int64 tensor with a batch axis, and whether the caller gave that axis."""
     if values.dtype != np.int8:
         raise ShapeError(f"{name} has element type {values.dtype}; activations are int8")
     if values.ndim not in (rank, rank + 1):
@@ -52,19 +49,19 @@ def _activations(values: npt.NDArray[Any], name: str, rank: int) -> tuple[torch.
     return (tensor if batched else tensor[None]), batched
 
 
-def _weights(values: npt.NDArray[Any], rank: int) -> torch.Tensor:
+def _weights(values: Array, rank: int) -> torch.Tensor:
     if values.dtype != np.int8 or values.ndim != rank:
         raise ShapeError(f"weights are {values.dtype} with {values.ndim} axes, not int8 with {rank}")
     return as_int64(values, "weights")
 
 
-def _int8(values: torch.Tensor, batched: bool) -> Int8Array:
-    array: Int8Array = values.to(torch.int8).numpy()
+def _int8(values: torch.Tensor, batched: bool) -> Int8:
+    array: Int8 = values.to(torch.int8).numpy()
     return array if batched else array[0]
 
 
 def _pad(x: torch.Tensor, padding: Sequence[int], value: int) -> torch.Tensor:
-    """(N, H, W, C) -> (N, H + top + bottom, W + left + right, C), filled with `value`."""
+    """Pad (N, H, W, C) to (N, H + top + bottom, W + left + right, C) with `value`."""
     top, bottom, left, right = padding
     if min(top, bottom, left, right) < 0:
         raise ShapeError(f"padding {tuple(padding)} is negative")
@@ -77,7 +74,7 @@ def _pad(x: torch.Tensor, padding: Sequence[int], value: int) -> torch.Tensor:
 def _windows(
     x: torch.Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
 ) -> torch.Tensor:
-    """(N, H, W, C) -> (N, OH, OW, KH, KW, C): the input pixels under each output pixel (a view, no copy)."""
+    """Return the input pixels under each output pixel: a view (N, OH, OW, KH, KW, C) of (N, H, W, C)."""
     if min(*kernel, *stride, *dilation) < 1:
         raise ShapeError(
             f"kernel {tuple(kernel)}, stride {tuple(stride)} and dilation {tuple(dilation)} must be positive"
@@ -118,7 +115,7 @@ def _finish(
     a_bits: int,
     single_rounding: bool,
 ) -> torch.Tensor:
-    """Folds the zero point and requantises (..., K); weights_per_channel is (K, weights of one channel)."""
+    """Fold the zero point and requantise (..., K); weights_per_channel is (K, weights of one channel)."""
     constants = {"bias": bias, "multiplier": multiplier, "shift": shift}
     for name, values in constants.items():
         if as_int64(values, name).shape != (weights_per_channel.shape[0],):
@@ -133,7 +130,10 @@ def _finish(
 
 
 def _float_type(weights_abs_sum: torch.Tensor, a_bits: int) -> torch.dtype:
-    """The fastest float type in which sums of x' * w are exact, or ArithmeticRangeError where int32 is not.
+    """Return the fastest float type in which sums of x' * w are exact.
+
+    Raises:
+        ArithmeticRangeError: a sum could leave int32.
 
     Every partial sum, in any order, is an integer whose magnitude check_accumulator bounds by 2^(a_bits - 1)
     times the sum of |w|. float32 holds all integers up to 2^24, float64 those up to 2^53, far beyond int32.
@@ -146,13 +146,13 @@ def _float_type(weights_abs_sum: torch.Tensor, a_bits: int) -> torch.dtype:
 
 
 def _reduced(x: torch.Tensor, a_bits: int) -> torch.Tensor:
-    """The activations as a unit with a_bits sees them; at 8 bits as they are."""
+    """Return the activations as a unit with a_bits sees them; at 8 bits as they are."""
     return x if a_bits == 8 else reduce_activation(x, a_bits)
 
 
 def conv2d(
-    input: npt.NDArray[Any],
-    weights: npt.NDArray[Any],
+    input: Array,
+    weights: Array,
     bias: IntegerLike,
     multiplier: IntegerLike,
     shift: IntegerLike,
@@ -165,8 +165,8 @@ def conv2d(
     act_max: int,
     a_bits: int = 8,
     single_rounding: bool = False,
-) -> Int8Array:
-    """Two-dimensional convolution.
+) -> Int8:
+    """Convolve in two dimensions.
 
     Args:
         input: (H, W, C) or (N, H, W, C) int8.
@@ -179,9 +179,13 @@ def conv2d(
         a_bits: width of the activations that are multiplied.
         single_rounding: see `golden.arithmetic.multiply_by_quantized_multiplier`.
 
-    Returns: (OH, OW, K) or (N, OH, OW, K) int8.
-    Raises: ShapeError for arrays that do not fit, ArithmeticRangeError for values out of range or an
-        accumulator that could leave int32, UnsupportedError for a_bits outside 2..8.
+    Returns:
+        (OH, OW, K) or (N, OH, OW, K) int8.
+
+    Raises:
+        ShapeError: arrays that do not fit.
+        ArithmeticRangeError: values out of range or an accumulator that could leave int32.
+        UnsupportedError: a_bits outside 2..8.
     """
     x, batched = _activations(input, "input", 3)
     w = _weights(weights, 4)
@@ -201,8 +205,8 @@ def conv2d(
 
 
 def depthwise_conv2d(
-    input: npt.NDArray[Any],
-    weights: npt.NDArray[Any],
+    input: Array,
+    weights: Array,
     bias: IntegerLike,
     multiplier: IntegerLike,
     shift: IntegerLike,
@@ -215,15 +219,20 @@ def depthwise_conv2d(
     act_max: int,
     a_bits: int = 8,
     single_rounding: bool = False,
-) -> Int8Array:
-    """Depthwise convolution: output channel k = c * m + i sees input channel c alone, m = K / C.
+) -> Int8:
+    """Convolve depthwise: output channel k = c * m + i sees input channel c alone, m = K / C.
 
     Args:
         weights: (1, KH, KW, K) int8; K is a multiple of the input's C.
         The others as for `conv2d`.
 
-    Returns: (OH, OW, K) or (N, OH, OW, K) int8.
-    Raises: as `conv2d`.
+    Returns:
+        (OH, OW, K) or (N, OH, OW, K) int8.
+
+    Raises:
+        ShapeError: arrays that do not fit.
+        ArithmeticRangeError: values out of range or an accumulator that could leave int32.
+        UnsupportedError: a_bits outside 2..8.
     """
     x, batched = _activations(input, "input", 3)
     w = _weights(weights, 4)
@@ -252,8 +261,8 @@ def depthwise_conv2d(
 
 
 def fully_connected(
-    input: npt.NDArray[Any],
-    weights: npt.NDArray[Any],
+    input: Array,
+    weights: Array,
     bias: IntegerLike,
     multiplier: IntegerLike,
     shift: IntegerLike,
@@ -263,16 +272,21 @@ def fully_connected(
     act_max: int,
     a_bits: int = 8,
     single_rounding: bool = False,
-) -> Int8Array:
-    """Matrix times vector.
+) -> Int8:
+    """Multiply a matrix and a vector.
 
     Args:
         input: (C,) or (N, C) int8.
         weights: (K, C) int8, zero point 0.
         The others as for `conv2d`.
 
-    Returns: (K,) or (N, K) int8.
-    Raises: as `conv2d`.
+    Returns:
+        (K,) or (N, K) int8.
+
+    Raises:
+        ShapeError: arrays that do not fit.
+        ArithmeticRangeError: values out of range or an accumulator that could leave int32.
+        UnsupportedError: a_bits outside 2..8.
     """
     x, batched = _activations(input, "input", 1)
     w = _weights(weights, 2)
@@ -288,8 +302,8 @@ def fully_connected(
 
 
 def add(
-    input: npt.NDArray[Any],
-    input2: npt.NDArray[Any],
+    input: Array,
+    input2: Array,
     input1_zero_point: int,
     input2_zero_point: int,
     output_zero_point: int,
@@ -302,8 +316,8 @@ def add(
     left_shift: int,
     act_min: int,
     act_max: int,
-) -> Int8Array:
-    """Element-wise sum of two tensors with three scales: TensorFlow Lite's int8 ADD without broadcasting.
+) -> Int8:
+    """Add two tensors with three scales, element by element: TensorFlow Lite's int8 ADD without broadcasting.
 
     Each input becomes (x - zero point) * 2^left_shift, rescaled by its multiplier and shift; the sum is
     rescaled by the output's. left_shift is 20 in TensorFlow Lite. The activations are always the full int8
@@ -312,9 +326,12 @@ def add(
     Args:
         input, input2: the same shape, int8.
 
-    Returns: that shape, int8.
-    Raises: ShapeError for different shapes, ArithmeticRangeError for values out of range or a sum beyond
-        int32.
+    Returns:
+        That shape, int8.
+
+    Raises:
+        ShapeError: different shapes.
+        ArithmeticRangeError: values out of range or a sum beyond int32.
     """
     if input.dtype != np.int8 or input2.dtype != np.int8 or input.shape != input2.shape:
         raise ShapeError(
@@ -351,14 +368,14 @@ def _check_pool_padding(kernel: Sequence[int], padding: Sequence[int]) -> None:
 
 
 def average_pool(
-    input: npt.NDArray[Any],
+    input: Array,
     kernel: Sequence[int],
     stride: Sequence[int],
     padding: Sequence[int],
     act_min: int,
     act_max: int,
-) -> Int8Array:
-    """The mean of the valid pixels under each window, rounded half away from zero, then clamped.
+) -> Int8:
+    """Return the mean of the valid pixels under each window, rounded half away from zero, then clamped.
 
     Padding is not counted: the sum is divided by the number of pixels inside the input. Input and output
     share scale and zero point. The activations are always the full int8 ones.
@@ -369,8 +386,11 @@ def average_pool(
         padding: (top, bottom, left, right), each smaller than the kernel.
         act_min, act_max: int8 clamp bounds.
 
-    Returns: (OH, OW, C) or (N, OH, OW, C) int8.
-    Raises: ShapeError for arrays or a geometry that do not fit.
+    Returns:
+        (OH, OW, C) or (N, OH, OW, C) int8.
+
+    Raises:
+        ShapeError: arrays or a geometry that do not fit.
     """
     x, batched = _activations(input, "input", 3)
     _check_pool_padding(kernel, padding)
@@ -381,14 +401,14 @@ def average_pool(
 
 
 def max_pool(
-    input: npt.NDArray[Any],
+    input: Array,
     kernel: Sequence[int],
     stride: Sequence[int],
     padding: Sequence[int],
     act_min: int,
     act_max: int,
-) -> Int8Array:
-    """The largest valid pixel under each window, then clamped; padding never wins.
+) -> Int8:
+    """Return the largest valid pixel under each window, then clamped; padding never wins.
 
     Arguments, result and errors as for `average_pool`. The activations are always the full int8 ones.
     """

@@ -1,5 +1,9 @@
-"""Random layers for tests, drawn from a seeded generator."""
+"""Random layers for tests, and the arithmetic in plain Python integers and fractions.
 
+The layers are drawn from a seeded generator. The arithmetic shares no code with the package.
+"""
+
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -11,7 +15,7 @@ from golden.operators import output_size
 def _window(
     rng: np.random.Generator, height: int, width: int, kernel: tuple[int, int], dilated: bool
 ) -> dict[str, Any]:
-    """A stride, dilation and padding with which `kernel` fits the input."""
+    """Return a stride, dilation and padding with which `kernel` fits the input."""
     while True:
         stride = tuple(int(v) for v in rng.integers(1, 5, 2))
         dilation = tuple(int(v) for v in rng.integers(1, 4, 2)) if dilated else (1, 1)
@@ -25,7 +29,7 @@ def _window(
 
 
 def random_layer(rng: np.random.Generator, op: str) -> Layer:
-    """A small valid layer of operator `op`, without `expected`, whose outputs spread over the int8 range."""
+    """Return a small valid layer of operator `op`, without `expected`; its outputs spread over int8."""
     height, width, channels = (int(v) for v in rng.integers(1, 8, 3))
     act_min, act_max = (int(v) for v in np.sort(rng.integers(-128, 128, 2)))
     if rng.random() < 0.7:
@@ -66,3 +70,38 @@ def random_layer(rng: np.random.Generator, op: str) -> Layer:
         input_zero_point=int(rng.integers(-128, 128)),
         output_zero_point=int(rng.integers(-128, 128)),
     )
+
+
+def wrap(x: int) -> int:
+    """Return the two's complement int32 with the low bits of x."""
+    low = x % 2**32
+    return low - 2**32 if low >= 2**31 else low
+
+
+def truncate(numerator: int, denominator: int) -> int:
+    """Divide, rounding towards zero."""
+    quotient = abs(numerator) // denominator
+    return -quotient if numerator < 0 else quotient
+
+
+def half_away(value: Fraction) -> int:
+    """Round to the nearest whole number, halves away from zero."""
+    rounded = (abs(value) + Fraction(1, 2)).__floor__()
+    return -rounded if value < 0 else rounded
+
+
+def high_mul(a: int, b: int) -> int:
+    """Compute SaturatingRoundingDoublingHighMul in words of the gemmlowp source."""
+    if a == b == -(2**31):
+        return 2**31 - 1
+    nudge = 2**30 if a * b >= 0 else 1 - 2**30
+    return truncate(a * b + nudge, 2**31)
+
+
+def rescale(acc: int, bias: int, multiplier: int, shift: int, zero_point: int, low: int, high: int) -> int:
+    """Carry out the five steps of requantisation."""
+    a = wrap(acc + bias)
+    a = wrap(a * 2 ** max(shift, 0))
+    a = high_mul(a, multiplier)
+    a = half_away(Fraction(a, 2 ** max(-shift, 0)))
+    return min(max(a + zero_point, low), high)

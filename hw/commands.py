@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Bytes, Words
 from common.errors import TestbenchError
 from hw.interface import COMMAND_BYTES, COMMANDS, ENGINES, LAYOUTS
-
-Words = npt.NDArray[np.uint32]
-Bytes = npt.NDArray[np.uint8]
 
 COMMAND_WORDS = COMMAND_BYTES // 4
 _BY_OPCODE = {opcode: name for name, (opcode, _, _) in COMMANDS.items()}

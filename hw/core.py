@@ -8,6 +8,11 @@ from common.errors import ConfigError
 
 TILE_BITS = 2048
 """Bits of a weight tile with 16 rows: what all default shapes share."""
+KEY_LETTERS = {
+    "stripe_depth": "s", "lanes": "l", "dw_taps": "d", "act_kib": "act", "weight_kib": "weight",
+    "param_kib": "param",
+}  # fmt: skip
+"""How a core's key says a parameter that is not the default."""
 
 
 def default_cols(w_bits: int, rows: int = 16) -> int:
@@ -62,6 +67,21 @@ class CoreConfig:
         self._check(1 <= self.act_kib <= 4095, "act_kib", "must be 1 to 4095")
         self._check(1 <= self.weight_kib <= 4095, "weight_kib", "must be 1 to 4095")
         self._check(1 <= self.param_kib <= 255, "param_kib", "must be 1 to 255")
+
+    @property
+    def key(self) -> str:
+        """What tables of cycles, energy and area call a core: its parameters, whatever its name.
+
+        Widths and shape as in `w2a8_16x64`, then what is not the default as in `_l8_act64`. Equal keys mean
+        equal parameters.
+        """
+        defaults = {field.name: field.default for field in fields(self)}
+        changed = [
+            f"_{letters}{getattr(self, name)}"
+            for name, letters in KEY_LETTERS.items()
+            if getattr(self, name) != defaults[name]
+        ]
+        return f"w{self.w_bits}a{self.a_bits}_{self.rows}x{self.columns}{''.join(changed)}"
 
     @property
     def columns(self) -> int:

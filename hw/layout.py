@@ -1,14 +1,12 @@
 """How tensors, weights and requantisation parameters lie in memory. The only place that knows.
 
 All functions are pure numpy, and every packing function has its inverse. A memory word is 32 bytes.
-docs/arithmetic.md shows the same layouts in words.
+docs/reference/arithmetic.md shows the same layouts in words.
 """
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Array, Bytes, Int8, Int32
 from common.errors import ArithmeticRangeError, ShapeError, UnsupportedError
 
 CHANNEL_BLOCK = 16
@@ -30,10 +28,11 @@ def _check_lanes(name: str, lanes: int) -> None:
         raise UnsupportedError(f"{name} = {lanes} must be a positive multiple of {CHANNEL_BLOCK}")
 
 
-def block_activations(x: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
-    """(H, W, C) int8 -> (ceil(C / 16), H, W, 16) int8, the order in memory; missing channels are zero.
+def block_activations(x: Array) -> Int8:
+    """Return (H, W, C) int8 as (ceil(C / 16), H, W, 16) int8, the order in memory; missing channels are zero.
 
-    Raises: ShapeError where x is not an int8 tensor with three axes.
+    Raises:
+        ShapeError: x is not an int8 tensor with three axes.
     """
     if x.dtype != np.int8 or x.ndim != 3:
         raise ShapeError(f"activations are int8 (H, W, C), not {x.dtype} with {x.ndim} axes")
@@ -44,11 +43,11 @@ def block_activations(x: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
     return np.ascontiguousarray(padded.reshape(height, width, blocks, CHANNEL_BLOCK).transpose(2, 0, 1, 3))
 
 
-def unblock_activations(blocks: npt.NDArray[Any], channels: int) -> npt.NDArray[np.int8]:
-    """(ceil(C / 16), H, W, 16) int8 -> (H, W, C) int8: the inverse of `block_activations`.
+def unblock_activations(blocks: Array, channels: int) -> Int8:
+    """Return (ceil(C / 16), H, W, 16) int8 as (H, W, C) int8: the inverse of `block_activations`.
 
-    Raises: ShapeError where the blocks are not int8 in that shape, or do not hold exactly `channels`
-        channels.
+    Raises:
+        ShapeError: the blocks are not int8 in that shape, or do not hold exactly `channels` channels.
     """
     if blocks.dtype != np.int8 or blocks.ndim != 4 or blocks.shape[3] != CHANNEL_BLOCK:
         raise ShapeError(f"blocks are int8 (blocks, H, W, 16), not {blocks.dtype} {blocks.shape}")
@@ -58,8 +57,8 @@ def unblock_activations(blocks: npt.NDArray[Any], channels: int) -> npt.NDArray[
     return np.ascontiguousarray(blocks.transpose(1, 2, 0, 3).reshape(height, width, -1)[:, :, :channels])
 
 
-def pack_bits(values: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint8]:
-    """Packs two's complement integers densely: value i is bits [i * bits, (i + 1) * bits) of a stream.
+def pack_bits(values: Array, bits: int) -> Bytes:
+    """Pack two's complement integers densely: value i is bits [i * bits, (i + 1) * bits) of a stream.
 
     The stream is little-endian: its bit n is bit n % 8 of byte n // 8. The last byte is filled with zeros.
 
@@ -67,9 +66,12 @@ def pack_bits(values: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint8]:
         values: integers of any shape, taken in C order, in [-2^(bits - 1), 2^(bits - 1)).
         bits: 1 to 8.
 
-    Returns: (ceil(count * bits / 8),) uint8.
-    Raises: ShapeError for elements that are no integers, ArithmeticRangeError for a value that needs more
-        bits.
+    Returns:
+        (ceil(count * bits / 8),) uint8.
+
+    Raises:
+        ShapeError: elements that are no integers.
+        ArithmeticRangeError: a value that needs more bits.
     """
     _check_width(bits)
     flat = np.asarray(values).reshape(-1)
@@ -87,10 +89,11 @@ def pack_bits(values: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint8]:
     return np.packbits(stream.astype(np.uint8).reshape(-1), bitorder="little")
 
 
-def unpack_bits(packed: npt.NDArray[np.uint8], bits: int, count: int | None = None) -> npt.NDArray[np.int8]:
-    """The inverse of `pack_bits`: `count` values, or as many whole ones as the bytes hold.
+def unpack_bits(packed: Bytes, bits: int, count: int | None = None) -> Int8:
+    """Unpack what `pack_bits` packed: `count` values, or as many whole ones as the bytes hold.
 
-    Raises: ShapeError where the bytes hold fewer than `count` values.
+    Raises:
+        ShapeError: the bytes hold fewer than `count` values.
     """
     _check_width(bits)
     data = np.asarray(packed, dtype=np.uint8).reshape(-1)
@@ -101,12 +104,12 @@ def unpack_bits(packed: npt.NDArray[np.uint8], bits: int, count: int | None = No
     stream = np.unpackbits(data, bitorder="little")[: count * bits].reshape(count, bits).astype(np.int16)
     place = 1 << np.arange(bits, dtype=np.int16)
     place[-1] = -place[-1]  # the sign bit of two's complement
-    values: npt.NDArray[np.int8] = (stream @ place).astype(np.int8)
+    values: Int8 = (stream @ place).astype(np.int8)
     return values
 
 
-def pack_conv_weights(weights: npt.NDArray[Any], rows: int, cols: int, w_bits: int) -> npt.NDArray[np.uint8]:
-    """Convolution weights in the order in which an array of rows x cols consumes them.
+def pack_conv_weights(weights: Array, rows: int, cols: int, w_bits: int) -> Bytes:
+    """Pack convolution weights in the order in which an array of rows x cols consumes them.
 
     For each block of `cols` output channels, each block of `rows` input channels, each kernel row, each
     kernel column: one tile of cols * rows values. Value k * rows + c of a tile belongs to output channel k
@@ -118,9 +121,13 @@ def pack_conv_weights(weights: npt.NDArray[Any], rows: int, cols: int, w_bits: i
         rows, cols: the array's input and output channels, multiples of 16.
         w_bits: width of a weight, 1 to 8.
 
-    Returns: (bytes,) uint8.
-    Raises: ShapeError, UnsupportedError, ArithmeticRangeError (weights too wide: see
-        golden.layer.clip_weights).
+    Returns:
+        (bytes,) uint8.
+
+    Raises:
+        ShapeError: the weights have other axes.
+        UnsupportedError: the array's size or the width is not supported.
+        ArithmeticRangeError: a weight needs more bits; `golden.layer.clip_weights` clips them.
     """
     _check_lanes("rows", rows)
     _check_lanes("cols", cols)
@@ -136,9 +143,9 @@ def pack_conv_weights(weights: npt.NDArray[Any], rows: int, cols: int, w_bits: i
 
 
 def unpack_conv_weights(
-    packed: npt.NDArray[np.uint8], shape: tuple[int, int, int, int], rows: int, cols: int, w_bits: int
-) -> npt.NDArray[np.int8]:
-    """The inverse of `pack_conv_weights`: (K, KH, KW, C) int8 weights, where `shape` is that shape."""
+    packed: Bytes, shape: tuple[int, int, int, int], rows: int, cols: int, w_bits: int
+) -> Int8:
+    """Unpack what `pack_conv_weights` packed: (K, KH, KW, C) int8 weights, where `shape` is that shape."""
     _check_lanes("rows", rows)
     _check_lanes("cols", cols)
     out_channels, kernel_height, kernel_width, in_channels = shape
@@ -150,16 +157,14 @@ def unpack_conv_weights(
 
 
 def tap_groups(kernel_width: int, taps: int) -> list[tuple[int, int]]:
-    """The (first column, columns) of each group of at most `taps` columns of a depthwise kernel."""
+    """Return the (first column, columns) of each group of at most `taps` columns of a depthwise kernel."""
     if taps < 1:
         raise UnsupportedError(f"taps = {taps} must be at least 1")
     return [(first, min(taps, kernel_width - first)) for first in range(0, kernel_width, taps)]
 
 
-def pack_depthwise_weights(
-    weights: npt.NDArray[Any], rows: int, taps: int, w_bits: int
-) -> npt.NDArray[np.uint8]:
-    """Depthwise weights in the order in which an array of `rows` channels and `taps` columns takes them.
+def pack_depthwise_weights(weights: Array, rows: int, taps: int, w_bits: int) -> Bytes:
+    """Pack depthwise weights in the order in which an array of `rows` channels and `taps` columns takes them.
 
     For each block of `rows` channels, each kernel row, each group of n <= `taps` kernel columns starting at
     column j0: one tile of n * rows values, packed densely and filled with zeros to whole 32-byte words.
@@ -172,8 +177,13 @@ def pack_depthwise_weights(
         taps: kernel columns in one group.
         w_bits: width of a weight, 1 to 8.
 
-    Returns: (bytes,) uint8.
-    Raises: ShapeError, UnsupportedError, ArithmeticRangeError.
+    Returns:
+        (bytes,) uint8.
+
+    Raises:
+        ShapeError: the weights have other axes.
+        UnsupportedError: the array's size or the width is not supported.
+        ArithmeticRangeError: a weight needs more bits; `golden.layer.clip_weights` clips them.
     """
     _check_lanes("rows", rows)
     weights = np.asarray(weights)
@@ -183,7 +193,7 @@ def pack_depthwise_weights(
     blocks = _ceil_div(channels, rows)
     padded = np.zeros((kernel_height, kernel_width, blocks * rows), weights.dtype)
     padded[:, :, :channels] = weights[0]
-    parts: list[npt.NDArray[np.uint8]] = []
+    parts: list[Bytes] = []
     for block in range(blocks):
         for ky in range(kernel_height):
             for first, columns in tap_groups(kernel_width, taps):
@@ -194,9 +204,9 @@ def pack_depthwise_weights(
 
 
 def unpack_depthwise_weights(
-    packed: npt.NDArray[np.uint8], shape: tuple[int, int, int, int], rows: int, taps: int, w_bits: int
-) -> npt.NDArray[np.int8]:
-    """The inverse of `pack_depthwise_weights`: (1, KH, KW, C) int8 weights, where `shape` is that shape."""
+    packed: Bytes, shape: tuple[int, int, int, int], rows: int, taps: int, w_bits: int
+) -> Int8:
+    """Unpack what `pack_depthwise_weights` packed: int8 weights of `shape`, (1, KH, KW, C)."""
     _check_lanes("rows", rows)
     _, kernel_height, kernel_width, channels = shape
     blocks = _ceil_div(channels, rows)
@@ -211,14 +221,12 @@ def unpack_depthwise_weights(
                     columns, rows
                 )[::-1]
                 position += size
-    unpacked: npt.NDArray[np.int8] = padded[None, :, :, :channels].copy()
+    unpacked: Int8 = padded[None, :, :, :channels].copy()
     return unpacked
 
 
-def pack_requant_params(
-    bias: npt.NDArray[Any], multiplier: npt.NDArray[Any], shift: npt.NDArray[Any]
-) -> npt.NDArray[np.uint8]:
-    """Requantisation parameters: 144 bytes for each group of 16 output channels.
+def pack_requant_params(bias: Array, multiplier: Array, shift: Array) -> Bytes:
+    """Pack requantisation parameters: 144 bytes for each group of 16 output channels.
 
     A group is 16 int32 biases, 16 int32 multipliers and 16 int8 shifts, little-endian; channels that are
     missing in the last group are zero.
@@ -226,8 +234,12 @@ def pack_requant_params(
     Args:
         bias, multiplier, shift: (K,) integers (numpy arrays or torch tensors).
 
-    Returns: (ceil(K / 16) * 144,) uint8.
-    Raises: ShapeError where the three differ in length, ArithmeticRangeError where a value does not fit.
+    Returns:
+        (ceil(K / 16) * 144,) uint8.
+
+    Raises:
+        ShapeError: the three differ in length.
+        ArithmeticRangeError: a value does not fit.
     """
     arrays = [np.asarray(values) for values in (bias, multiplier, shift)]
     names_and_types = (("bias", "<i4"), ("multiplier", "<i4"), ("shift", "<i1"))
@@ -246,10 +258,8 @@ def pack_requant_params(
     return np.concatenate(columns, axis=1).reshape(-1)
 
 
-def unpack_requant_params(
-    packed: npt.NDArray[np.uint8], channels: int
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """The inverse of `pack_requant_params`: (bias, multiplier, shift), each (channels,) int32."""
+def unpack_requant_params(packed: Bytes, channels: int) -> tuple[Int32, Int32, Int32]:
+    """Unpack what `pack_requant_params` packed: (bias, multiplier, shift), each (channels,) int32."""
     blocks = _ceil_div(channels, CHANNEL_BLOCK)
     if packed.dtype != np.uint8 or packed.size != blocks * REQUANT_GROUP_BYTES:
         raise ShapeError(

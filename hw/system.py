@@ -1,4 +1,4 @@
-"""Which hardware is built: cores on a memory port."""
+"""Which hardware is built: any list of cores on a memory port. `hw.system_file` reads and writes them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ NPU8 = CoreConfig("npu8")
 NPU_LB = CoreConfig("npu_lb", w_bits=2)
 """The low-bit unit: W2A8 on 16 x 64."""
 
-UNITS = {unit.name: unit for unit in (NPU8, NPU_LB)}
-"""The units of the presets, by name."""
+PRESET_CORES = {core.name: core for core in (NPU8, NPU_LB)}
+"""Cores that a system can name as the type of a unit."""
+MAX_CORES = 16
 
 
 @dataclass(frozen=True)
 class System:
-    """A system: its cores in the order of their registers, the AXI data width, and the test memory."""
+    """A system: its cores in the order of their registers, the AXI data width, and the test memory.
+
+    Attributes:
+        cores: the units; by default those of the preset `pair`.
+        axi_bits: width of the memory port.
+        mem_bytes: size of the test memory.
+    """
 
     cores: tuple[CoreConfig, ...] = (NPU8, NPU_LB)
     axi_bits: int = 128
@@ -28,8 +35,8 @@ class System:
 
     def __post_init__(self) -> None:
         """Check the parameters that cores share."""
-        if not 1 <= len(self.cores) <= 16:
-            raise ConfigError(f"{len(self.cores)} cores: a system has 1 to 16")
+        if not 1 <= len(self.cores) <= MAX_CORES:
+            raise ConfigError(f"{len(self.cores)} cores: a system has 1 to {MAX_CORES}")
         names = [core.name for core in self.cores]
         if len(set(names)) != len(names):
             raise ConfigError(f"cores {', '.join(names)}: every core needs its own name")
@@ -38,13 +45,28 @@ class System:
         if self.mem_bytes < 4096 or self.mem_bytes > 1 << 31 or self.mem_bytes & (self.mem_bytes - 1):
             raise ConfigError(f"mem_bytes = {self.mem_bytes!r} must be a power of two, 4 KiB to 2 GiB")
 
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Names of the units, in their order."""
+        return tuple(core.name for core in self.cores)
+
     def index(self, unit: str) -> int:
-        """Return the position of a unit, which is also the number of its register block."""
-        for i, core in enumerate(self.cores):
-            if core.name == unit:
-                return i
-        known = ", ".join(core.name for core in self.cores)
-        raise ConfigError(f"no unit {unit!r} in this system; it has {known}")
+        """Return the position of a unit, which is also the number of its register block.
+
+        Raises:
+            ConfigError: the system has no such unit.
+        """
+        if unit not in self.units:
+            raise ConfigError(f"no unit {unit!r} in this system; it has {', '.join(self.units)}")
+        return self.units.index(unit)
+
+    def core(self, unit: str) -> CoreConfig:
+        """Return a unit's parameters.
+
+        Raises:
+            ConfigError: the system has no such unit.
+        """
+        return self.cores[self.index(unit)]
 
     def parameter(self) -> str:
         """Return the cores as one SystemVerilog literal: the value of npu_soc's parameter Cores."""
@@ -85,3 +107,7 @@ class System:
         order = ", ".join(f"Core{i}" for i in reversed(range(len(self.cores))))
         lines += [f"  localparam npu_pkg::core_cfg_t [NumCores-1:0] Cores = {{{order}}};", "endpackage", ""]
         return "\n".join(lines)
+
+
+PRESETS = {**{name: System((core,)) for name, core in PRESET_CORES.items()}, "pair": System()}
+"""Systems that have a name: each preset core alone, and both."""

@@ -238,6 +238,9 @@ def build(
     sources = [control, *(rtl or rtl_sources()), *testbench]
     flags, make_flags = _flags(flavour, opt)
     flags.append(f"-GStructural={int(structural)}")
+    if len({core.key for core in config.cores}) < len(config.cores):
+        # Verilator makes a class of equal cores and inlines others, whose types then have the same names
+        flags.append("--flatten")
     digest = hashlib.sha256()
     for item in (
         config.package(),

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from hw.commands import Words, command_list, encode
+from common.arrays import Words
+from hw.commands import command_list, encode
 from hw.interface import TRANSFER_WORD_BYTES
 from tb.job import Bytes, Job
 

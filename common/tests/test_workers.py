@@ -9,8 +9,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +16,8 @@ import pytest
 
 from common import workers as working
 from common.paths import ROOT
+from common.testing import NOTES, alive, eventually
 from common.workers import ALLOWED_DEATHS, ONE_THREAD, Workers, WorkersError
-
-NOTES = "NPULOOP_TEST_NOTES"
-"""Environment variable: the folder in which jobs leave their marks."""
 
 
 # ------------------------------------------------------------------------------------------------------ jobs
@@ -301,19 +297,3 @@ def tasks(pool: Workers) -> int:
     known = pool._client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
     assert isinstance(known, int)
     return known
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    for _ in range(3000):
-        if condition():
-            return True
-        time.sleep(0.01)
-    return False

@@ -4,15 +4,17 @@ from pathlib import Path
 
 from common.errors import ModelFileError
 from golden.importers.tflite import load_tflite
-from golden.network import Network, load_network
+from golden.network import Network
+from golden.network_file import load_network
 
 READERS = {".tflite": load_tflite, ".npz": load_network}
 
 
 def load_model(path: str | Path) -> Network:
-    """Reads a model by its file name's ending.
+    """Read a model by its file name's ending.
 
-    Raises: ModelFileError for another ending; see `load_tflite` and `load_network`.
+    Raises:
+        ModelFileError: another ending; see `load_tflite` and `load_network`.
     """
     path = Path(path)
     if path.suffix not in READERS:

@@ -13,16 +13,14 @@ import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tflite
 
+from common.arrays import Array, Bytes, Floats, Int64
 from common.errors import ModelFileError, UnsupportedError
-from golden.network import MAX_TENSOR_VALUES
-
-Array: TypeAlias = npt.NDArray[Any]
+from golden.network_file import MAX_TENSOR_VALUES
 
 MAX_FILE_BYTES = 1 << 30
 MAX_OPERATORS = 10_000
@@ -58,16 +56,17 @@ class FileTensor:
     index: int
     shape: tuple[int, ...]
     dtype: str
-    scales: npt.NDArray[np.float64]
-    zero_points: npt.NDArray[np.int64]
+    scales: Floats
+    zero_points: Int64
     axis: int
-    data: npt.NDArray[np.uint8] | None
+    data: Bytes | None
 
     def values(self, *dtypes: str) -> Array:
-        """The constant as an array of `shape`, a view of the file.
+        """Return the constant as an array of `shape`, a view of the file.
 
-        Raises: UnsupportedError where it is no constant or of none of the types, ModelFileError where its
-            buffer has another size.
+        Raises:
+            UnsupportedError: it is no constant or of none of the types.
+            ModelFileError: its buffer has another size.
         """
         if self.data is None:
             raise UnsupportedError(f"tensor {self.index} is not constant; it must be part of the file")
@@ -101,9 +100,10 @@ class FileOperator:
     table: Any
 
     def options(self, kind: str) -> Any:
-        """The operator's options, an accessor object of the schema's table `kind`, such as "Conv2DOptions".
+        """Return the operator's options: an accessor of the schema's table `kind`, such as "Conv2DOptions".
 
-        Raises: ModelFileError where they are missing or of another kind.
+        Raises:
+            ModelFileError: they are missing or of another kind.
         """
         table = self.table.BuiltinOptions()
         if table is None or self.table.BuiltinOptionsType() != getattr(tflite.BuiltinOptions, kind):
@@ -114,7 +114,7 @@ class FileOperator:
 
 
 def vector(values: Any) -> Array:
-    """A flatbuffer vector as the accessors give it (0 where it is missing) as a one-dimensional array."""
+    """Return a flatbuffer vector, for which the accessors give 0 where it is missing, as an array (n,)."""
     return values if isinstance(values, np.ndarray) else np.zeros(0, np.int64)
 
 
@@ -132,7 +132,10 @@ class TfliteFile:
         operators: in the order in which they run.
         input, output: tensor indices.
 
-    Raises: ModelFileError, UnsupportedError, `PARSE_ERRORS`.
+    Raises:
+        ModelFileError: it is no `.tflite` file, or contradicts itself.
+        UnsupportedError: it has more than one graph, input or output.
+        PARSE_ERRORS: it is damaged.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -215,7 +218,7 @@ class TfliteFile:
             raise ModelFileError(f"tensor {index} has a scale that is not finite and positive")
         return scales, zero_points, quantization.QuantizedDimension()
 
-    def _data(self, index: int, buffer_index: int) -> npt.NDArray[np.uint8] | None:
+    def _data(self, index: int, buffer_index: int) -> Bytes | None:
         if buffer_index == 0:  # stands for "no data"
             return None
         if buffer_index >= self._model.BuffersLength():
@@ -228,9 +231,10 @@ class TfliteFile:
 
 
 def read_content(path: Path) -> bytes:
-    """The bytes of a model file.
+    """Return the bytes of a model file.
 
-    Raises: ModelFileError where it cannot be read or is larger than MAX_FILE_BYTES.
+    Raises:
+        ModelFileError: it cannot be read or is larger than MAX_FILE_BYTES.
     """
     try:
         if not path.is_file():

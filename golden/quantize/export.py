@@ -25,7 +25,7 @@ def export(
     input_scale: float | None = None,
     input_zero_point: int = 0,
 ) -> Network:
-    """Quantises a trained float module after training.
+    """Quantise a trained float module after training.
 
     Arguments and errors: as `qat.prepare_qat`. `qat.quantize_input` makes the network's input
     from the module's.

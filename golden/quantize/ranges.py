@@ -17,10 +17,13 @@ _RATIOS = 40  # shares of the range that "mse" tries
 
 
 def scale_and_zero_point(low: float, high: float) -> tuple[float, int]:
-    """The int8 quantisation of [low, high], widened to hold 0, which then is exact.
+    """Return the int8 quantisation of [low, high], widened to hold 0, which then is exact.
 
-    Returns: the scale, (high - low) / 255, or 1 for an empty range; and the zero point, -128 to 127.
-    Raises: ArithmeticRangeError where a bound is not finite.
+    Returns:
+        The scale, (high - low) / 255, or 1 for an empty range; and the zero point, -128 to 127.
+
+    Raises:
+        ArithmeticRangeError: a bound is not finite.
     Source: Jacob et al., CVPR 2018.
     """
     low, high = min(low, 0.0), max(high, 0.0)
@@ -33,7 +36,7 @@ def scale_and_zero_point(low: float, high: float) -> tuple[float, int]:
 
 
 def measure(values: Tensor, method: Method) -> tuple[float, float]:
-    """The range (low, high) of a batch of values that int8 should cover, 0 included.
+    """Return the range (low, high) of a batch of values that int8 should cover, 0 included.
 
     Args:
         values: real values, any shape.
@@ -84,7 +87,7 @@ class RangeObserver(nn.Module):
         self.register_buffer("high", torch.zeros((), dtype=torch.float64))
 
     def calibrate(self, values: Tensor) -> None:
-        """Takes a calibration batch in: the union of the batches for minmax, else their mean."""
+        """Take a calibration batch in: the union of the batches for minmax, else their mean."""
         low, high = measure(values, self.method)
         self._batches += 1
         if self.method == "minmax":
@@ -93,7 +96,7 @@ class RangeObserver(nn.Module):
             self._move(low, high, 1 / self._batches)
 
     def follow(self, values: Tensor) -> None:
-        """Moves towards the range of a training batch, unless frozen (exponential moving average)."""
+        """Move towards the range of a training batch, unless frozen (exponential moving average)."""
         if not self.frozen:
             self._move(*measure(values, self.method), MOMENTUM)
 
@@ -106,5 +109,5 @@ class RangeObserver(nn.Module):
         self.high.fill_(high)
 
     def scale_and_zero_point(self) -> tuple[float, int]:
-        """The int8 scale and zero point of the range; see the function of that name."""
+        """Return the int8 scale and zero point of the range; see the function of that name."""
         return scale_and_zero_point(float(self.low), float(self.high))

@@ -11,7 +11,7 @@ from golden.zoo import float_networks
 
 
 def conv_bn(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    """Convolution, batch normalisation, ReLU."""
+    """Return a convolution, batch normalisation, ReLU."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs),
@@ -49,7 +49,7 @@ class ResNet(float_networks.ResNet):
 
 
 def mobilenet(width: int = 8, classes: int = 5) -> nn.Sequential:
-    """MobileNetV1's structure, shortened: separable convolutions with ReLU6, mean, linear."""
+    """Return MobileNetV1's structure, shortened: separable convolutions with ReLU6, mean, linear."""
 
     def separable(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
         return [
@@ -112,7 +112,7 @@ class Flattened(nn.Module):
 
 
 def settle(model: nn.Module, images: Tensor, seed: int = 0) -> nn.Module:
-    """The model with batch statistics that fit these images and random gains, in evaluation mode."""
+    """Return the model with batch statistics that fit these images and random gains, in evaluation mode."""
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
@@ -127,20 +127,20 @@ def settle(model: nn.Module, images: Tensor, seed: int = 0) -> nn.Module:
 
 
 def images_for(name: str, count: int, seed: int = 0) -> Tensor:
-    """Smooth random images with values from 0 to 1, in the shape that the model `name` reads."""
+    """Return smooth random images with values from 0 to 1, in the shape that the model `name` reads."""
     shapes = {"resnet": (3, 16, 16), "mobilenet": (3, 16, 16), "ds_cnn": (1, 25, 10), "flattened": (2, 9, 8)}
     return smooth_images(shapes[name], count, seed)
 
 
 def smooth_images(shape: tuple[int, int, int], count: int, seed: int = 0) -> Tensor:
-    """Random images (count, *shape) with values from 0 to 1 that change slowly from pixel to pixel."""
+    """Return random images (count, *shape) with values from 0 to 1 that change slowly from pixel to pixel."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(count, shape[0], 4, 4, generator=generator)
     return functional.interpolate(coarse, shape[1:], mode="bilinear").clamp(0, 1)
 
 
 def model_for(name: str, seed: int = 0) -> nn.Module:
-    """A settled model: "resnet", "mobilenet", "ds_cnn" or "flattened"."""
+    """Return a settled model: "resnet", "mobilenet", "ds_cnn" or "flattened"."""
     torch.manual_seed(seed)
     makers: dict[str, Any] = {
         "resnet": lambda: ResNet(width=8),
@@ -155,7 +155,7 @@ NAMES = ("resnet", "mobilenet", "ds_cnn", "flattened")
 
 
 def random_model(rng: np.random.Generator, channels: int) -> nn.Sequential:
-    """Random convolutions and what may follow them, a pool, a linear layer; for 12 x 12 images."""
+    """Return random convolutions and what may follow them, a pool, a linear layer; for 12 x 12 images."""
     torch.manual_seed(int(rng.integers(2**31)))
     layers: list[nn.Module] = []
     image = torch.zeros(1, channels, 12, 12)

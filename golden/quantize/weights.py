@@ -8,26 +8,25 @@ exactly (`best_scales`). Activations keep their scales, so only a layer's own co
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Array, Floats, Int8, Int32
 from common.errors import ArithmeticRangeError, NetworkError, NpuloopError, ShapeError, UnsupportedError
 from golden.arithmetic import INT32_MAX, check_bits, quantize_multiplier, weight_range
 from golden.layer import WEIGHTED_OPS, Layer
 from golden.network import Network, Node, channel_weights, replace_nodes
 
-Float64Array: TypeAlias = npt.NDArray[np.float64]
-Widths: TypeAlias = int | Sequence[int] | npt.NDArray[Any]
+Widths: TypeAlias = int | Sequence[int] | Array
 """The width of a layer's weights: one number of bits, or one for each output channel, (K,)."""
 
 _MAX_CANDIDATES = 1 << 22  # steps looked at together in best_scales: bounds its memory to about 200 MB
 
 
 # -------------------------------------------------------------------------------------------------- scales
-def best_scales(rows: npt.NDArray[Any], bits: npt.NDArray[Any]) -> Float64Array:
-    """The scale of every output channel whose quantised weights have the least squared error.
+def best_scales(rows: Array, bits: Array) -> Floats:
+    """Return the scale of every output channel whose quantised weights have the least squared error.
 
     A scale s turns a weight w into q = round(w / s), clipped to the range of its width. As s falls from
     infinity, each |q| steps from k - 1 to k at s = |w| / (k - 0.5). Between two steps q is constant and the
@@ -38,8 +37,12 @@ def best_scales(rows: npt.NDArray[Any], bits: npt.NDArray[Any]) -> Float64Array:
         rows: (K, n) real weights, one output channel per row.
         bits: (K,) integers, 2 to 8.
 
-    Returns: (K,) float64, positive. A channel of zeros takes the largest scale of the others, or 1.
-    Raises: UnsupportedError for another width, ArithmeticRangeError for weights that are not finite.
+    Returns:
+        (K,) float64, positive. A channel of zeros takes the largest scale of the others, or 1.
+
+    Raises:
+        UnsupportedError: another width.
+        ArithmeticRangeError: weights that are not finite.
     """
     magnitudes = np.abs(np.asarray(rows, np.float64))
     if not np.isfinite(magnitudes).all():
@@ -56,8 +59,8 @@ def best_scales(rows: npt.NDArray[Any], bits: npt.NDArray[Any]) -> Float64Array:
     return scales
 
 
-def _sweep(magnitudes: Float64Array, high: int) -> Float64Array:
-    """`best_scales` of (K, n) magnitudes for one width; 0 for channels of zeros."""
+def _sweep(magnitudes: Floats, high: int) -> Floats:
+    """Return the `best_scales` of (K, n) magnitudes for one width; 0 for channels of zeros."""
     levels = np.arange(1, high + 1)
     steps = (magnitudes[:, :, None] / (levels - 0.5)).reshape(len(magnitudes), -1)
     order = np.argsort(-steps, axis=1, kind="stable")
@@ -66,25 +69,22 @@ def _sweep(magnitudes: Float64Array, high: int) -> Float64Array:
     squares = (2 * level + 1).cumsum(axis=1)  # sum(q q): k^2 - (k - 1)^2 = 2 k - 1, and level is k - 1
     best = (products**2 / squares).argmax(axis=1)
     channel = np.arange(len(magnitudes))
-    scales: Float64Array = products[channel, best] / squares[channel, best]
+    scales: Floats = products[channel, best] / squares[channel, best]
     return scales
 
 
-def nearest_weights(
-    rows: npt.NDArray[Any], scales: Float64Array, bits: npt.NDArray[Any]
-) -> npt.NDArray[np.int8]:
-    """The integers q, (K, n), closest to rows / scales within each channel's width."""
+def nearest_weights(rows: Array, scales: Floats, bits: Array) -> Int8:
+    """Return the integers q, (K, n), closest to rows / scales within each channel's width."""
     high = 2.0 ** (np.asarray(bits, np.float64) - 1) - 1
     quotients = np.rint(np.asarray(rows, np.float64) / scales[:, None])
     return quotients.clip(-high[:, None], high[:, None]).astype(np.int8)
 
 
-def rescaling(
-    input_scale: float, weight_scales: Float64Array, output_scale: float
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """The (multiplier, shift), (K,) int32 each, from accumulators to outputs of a weighted layer.
+def rescaling(input_scale: float, weight_scales: Floats, output_scale: float) -> tuple[Int32, Int32]:
+    """Return the (multiplier, shift), (K,) int32 each, from accumulators to outputs of a weighted layer.
 
-    Raises: ArithmeticRangeError, see `quantize_multiplier`.
+    Raises:
+        ArithmeticRangeError: a factor cannot be converted; see `quantize_multiplier`.
     """
     pairs = [quantize_multiplier(input_scale * float(scale) / output_scale) for scale in weight_scales]
     multiplier, shift = np.array(pairs, np.int32).T
@@ -92,11 +92,12 @@ def rescaling(
 
 
 # -------------------------------------------------------------------------------------------------- widths
-def channel_widths(widths: Widths, channels: int) -> npt.NDArray[np.int8]:
-    """The width of each output channel, (K,) int8, from one number or an array.
+def channel_widths(widths: Widths, channels: int) -> Int8:
+    """Return the width of each output channel, (K,) int8, from one number or an array.
 
-    Raises: UnsupportedError for a width outside 2 to 8, ShapeError for an array of another length or of
-        numbers that are no integers.
+    Raises:
+        UnsupportedError: a width outside 2 to 8.
+        ShapeError: an array of another length or of numbers that are no integers.
     """
     array = np.asarray(widths)
     if array.dtype.kind not in "iu" or array.shape not in ((), (channels,)):
@@ -111,17 +112,21 @@ def channel_widths(widths: Widths, channels: int) -> npt.NDArray[np.int8]:
 
 def layer_widths(
     bits: int | Mapping[str, Widths], channels: Mapping[str, int], unweighted: Sequence[str] = ()
-) -> dict[str, npt.NDArray[np.int8]]:
-    """The widths of the layers that `bits` names, or of all weighted layers where it is one number.
+) -> dict[str, Int8]:
+    """Return the widths of the layers that `bits` names, or of all weighted layers where it is one number.
 
     Args:
         bits: one width for all, or widths by layer name.
         channels: the weighted layers and their numbers of output channels.
         unweighted: the other layers' names.
 
-    Returns: (K,) int8 by layer name.
-    Raises: NetworkError for a name that is no layer, UnsupportedError for a layer without weights or a width
-        outside 2 to 8, ShapeError for an array that does not fit; each names the layer.
+    Returns:
+        (K,) int8 by layer name.
+
+    Raises:
+        NetworkError: a name that is no layer.
+        UnsupportedError: a layer without weights or a width outside 2 to 8.
+        ShapeError: an array that does not fit; each names the layer.
     """
     if not isinstance(bits, Mapping):
         bits = dict.fromkeys(channels, bits)
@@ -164,7 +169,7 @@ class WeightError:
 def quantize_weights(
     network: Network, bits: int | Mapping[str, Widths]
 ) -> tuple[Network, tuple[WeightError, ...]]:
-    """The network with narrower weights, and how much each layer lost.
+    """Return the network with narrower weights, and how much each layer lost.
 
     A channel that already is as narrow as wanted, or narrower, stays as it is to the last bit. The others get
     the scale with the least squared error, new integer weights, and their bias, multiplier and shift for that
@@ -175,9 +180,14 @@ def quantize_weights(
         bits: one width, 2 to 8, for every weighted layer, or widths by layer name, where an array holds one
             for each output channel; layers that it does not name stay as they are.
 
-    Returns: the network, and an entry for each layer that `bits` names, in the network's order.
-    Raises: NetworkError, UnsupportedError, ShapeError as `layer_widths`; ArithmeticRangeError where a bias
-        does not fit int32 at its new scale. Messages name the layer.
+    Returns:
+        The network, and an entry for each layer that `bits` names, in the network's order.
+
+    Raises:
+        NetworkError: `bits` names no layer; see `layer_widths`.
+        UnsupportedError: a width or a layer is not supported; see `layer_widths`.
+        ShapeError: an array does not fit; see `layer_widths`.
+        ArithmeticRangeError: a bias does not fit int32 at its new scale; the message names the layer.
     """
     weighted = {node.name: node.channels for node in network.nodes if node.op in WEIGHTED_OPS}
     others = [node.name for node in network.nodes if node.op not in WEIGHTED_OPS]
@@ -196,21 +206,21 @@ def quantize_weights(
 
 
 def weight_errors(before: Network, after: Network) -> tuple[WeightError, ...]:
-    """What the weights of two networks of one structure differ by, for every weighted layer."""
+    """Return what the weights of two networks of one structure differ by, for every weighted layer."""
     weighted = [node for node in before.nodes if node.op in WEIGHTED_OPS]
     return tuple(_error(node, after.node(node.name)) for node in weighted)
 
 
-def _constants(node: Node) -> tuple[Layer, Float64Array, npt.NDArray[np.int8]]:
-    """The layer, weight scales and weight bits of a weighted node."""
+def _constants(node: Node) -> tuple[Layer, Floats, Int8]:
+    """Return the layer, weight scales and weight bits of a weighted node."""
     assert node.layer is not None
     assert node.weight_scales is not None
     assert node.weight_bits is not None
     return node.layer, node.weight_scales, node.weight_bits
 
 
-def _narrow(node: Node, wanted: npt.NDArray[np.int8], input_scale: float) -> Node:
-    """The node with the channels narrowed that are wider than `wanted`."""
+def _narrow(node: Node, wanted: Int8, input_scale: float) -> Node:
+    """Return the node with the channels narrowed that are wider than `wanted`."""
     layer, old_scales, old_bits = _constants(node)
     chosen = np.flatnonzero(wanted < old_bits)
     if not chosen.size:
@@ -238,8 +248,8 @@ def _narrow(node: Node, wanted: npt.NDArray[np.int8], input_scale: float) -> Nod
     return replace(node, layer=narrowed, weight_scales=scales, weight_bits=bits)
 
 
-def from_channels(rows: npt.NDArray[np.int8], layer: Layer) -> npt.NDArray[np.int8]:
-    """The weights in the layer's own shape from (K, n): the inverse of `golden.network.channel_weights`."""
+def from_channels(rows: Int8, layer: Layer) -> Int8:
+    """Return weights (K, n) in the layer's own shape: the inverse of `golden.network.channel_weights`."""
     if layer.op == "depthwise_conv2d":
         shape = layer.weights.shape
         return np.moveaxis(rows.reshape(shape[3], *shape[:3]), 0, 3)

@@ -10,7 +10,7 @@ import torch
 
 from common.errors import ArithmeticRangeError, NpuloopError, ShapeError, UnsupportedError
 from golden import arithmetic
-from golden.tests.plain import half_away, high_mul, rescale, wrap
+from golden.testing import half_away, high_mul, rescale, wrap
 
 SEED = 20240607
 EXTREMES = (

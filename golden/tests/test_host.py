@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from common.arrays import Array
 from common.errors import ArithmeticRangeError, ShapeError
 from golden import host
 from golden.importers.testing import Builder, interpreter
@@ -18,11 +18,11 @@ ALL_INT8 = np.arange(-128, 128).astype(np.int8)[None]
 
 def reference(
     operator: str,
-    batch: npt.NDArray[Any],
+    batch: Array,
     source: tuple[float, int] | None,
     output: tuple[float, int] | None,
     **options: Any,
-) -> npt.NDArray[Any]:
+) -> Array:
     """What the interpreter makes of the batch; quantisations are (scale, zero point), None for float32."""
     builder = Builder()
     ends = [

@@ -22,8 +22,7 @@ from golden.layer import (
     run_layer,
     save_layer,
 )
-from golden.testing import random_layer
-from golden.tests.plain import rescale
+from golden.testing import random_layer, rescale
 
 SEED = 20240609
 Arrays = dict[str, Any]

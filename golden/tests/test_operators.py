@@ -3,18 +3,16 @@
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from common.arrays import Array
 from common.errors import ArithmeticRangeError, ShapeError, UnsupportedError
 from common.testing import data_dir, require, vector_files
 from golden import operators
 from golden.layer import OPS, WEIGHTED_OPS, Layer, kernel_size, load_layer, output_shape, run_layer
-from golden.testing import random_layer
-from golden.tests.plain import half_away, high_mul, rescale, wrap
+from golden.testing import half_away, high_mul, random_layer, rescale, wrap
 
 SEED = 20240610
 
@@ -25,7 +23,7 @@ def reduced(x: int, a_bits: int) -> int:
     return min(max(half_away(Fraction(x, 2 ** (8 - a_bits))), -high - 1), high)
 
 
-def naive_weighted(layer: Layer, a_bits: int) -> npt.NDArray[Any]:
+def naive_weighted(layer: Layer, a_bits: int) -> Array:
     """conv2d, depthwise_conv2d and fully_connected by the definition, one product at a time."""
     x = layer.input if layer.op != "fully_connected" else layer.input[None, None]
     w = layer.weights if layer.op != "fully_connected" else layer.weights[:, None, None]
@@ -66,7 +64,7 @@ def naive_weighted(layer: Layer, a_bits: int) -> npt.NDArray[Any]:
     return out.reshape(output_shape(layer))
 
 
-def naive_pool(layer: Layer) -> npt.NDArray[Any]:
+def naive_pool(layer: Layer) -> Array:
     """average_pool and max_pool by the definition."""
     height, width, _ = layer.input.shape
     out = np.zeros(output_shape(layer), np.int8)
@@ -83,7 +81,7 @@ def naive_pool(layer: Layer) -> npt.NDArray[Any]:
     return out
 
 
-def naive_add(layer: Layer) -> npt.NDArray[Any]:
+def naive_add(layer: Layer) -> Array:
     """add by the definition."""
 
     def scaled(x: int, zero_point: int, multiplier: int, shift: int) -> int:
@@ -102,7 +100,7 @@ def naive_add(layer: Layer) -> npt.NDArray[Any]:
     return out
 
 
-def naive(layer: Layer, a_bits: int) -> npt.NDArray[Any]:
+def naive(layer: Layer, a_bits: int) -> Array:
     """Any operator by its definition."""
     if layer.op == "add":
         return naive_add(layer)

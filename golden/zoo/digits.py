@@ -9,14 +9,14 @@ lie the two network files, `digits_int8.npz` and `digits_ternary.npz`, and `digi
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Array, Bytes, Int8, Int64
 from common.errors import LayerFileError, NpuloopError, ShapeError, UnsupportedError
 from golden.layer import read_npz
-from golden.network import Network, load_network, run_network
+from golden.network import Network, run_network
+from golden.network_file import load_network
 
 VARIANTS = ("int8", "ternary")
 FOLDER = Path(__file__).parent
@@ -40,49 +40,53 @@ class DigitsNetwork:
 
     variant: str
     network: Network
-    float_predictions: npt.NDArray[np.int64]
-    test_indices: npt.NDArray[np.int64]
+    float_predictions: Int64
+    test_indices: Int64
 
-    def predictions(self, images: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        """The digit of each image, 0 to 9, with the largest logit (the lowest digit on a tie).
+    def predictions(self, images: Array) -> Int64:
+        """Return the digit of each image, 0 to 9, with the largest logit (the lowest digit on a tie).
 
         Args:
             images: (n, 8, 8) grey values 0 to 16.
 
-        Raises: ShapeError for other images.
+        Raises:
+            ShapeError: other images.
         """
         logits = run_network(self.network, quantize_image(images))[self.network.output_name]
-        digits: npt.NDArray[np.int64] = logits.argmax(axis=1).astype(np.int64)
+        digits: Int64 = logits.argmax(axis=1).astype(np.int64)
         return digits
 
-    def predict(self, image: npt.NDArray[Any]) -> int:
-        """The digit on one image, (8, 8); see `predictions`."""
+    def predict(self, image: Array) -> int:
+        """Return the digit on one image, (8, 8); see `predictions`."""
         return int(self.predictions(image[None])[0])
 
-    def test_set(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-        """The test images, (n, 8, 8) uint8, and their labels, (n,) int64."""
+    def test_set(self) -> tuple[Bytes, Int64]:
+        """Return the test images, (n, 8, 8) uint8, and their labels, (n,) int64."""
         images, labels = digits_images()
         return images[self.test_indices], labels[self.test_indices]
 
     def float_correct(self, images: int | None = None) -> int:
-        """How many of the first `images` test images (default: all) the float network got right."""
+        """Return how many of the first `images` test images (default: all) the float network got right."""
         _, labels = self.test_set()
         return int((self.float_predictions[:images] == labels[:images]).sum())
 
     def correct(self) -> int:
-        """How many test images are predicted right."""
+        """Return how many test images are predicted right."""
         images, labels = self.test_set()
         return int((self.predictions(images) == labels).sum())
 
     def accuracy(self) -> float:
-        """The share, 0 to 1, of test images that are predicted right."""
+        """Return the share, 0 to 1, of test images that are predicted right."""
         return self.correct() / len(self.test_indices)
 
 
-def quantize_image(image: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
-    """(..., 8, 8) grey values 0 to 16 -> (..., 8, 8, 1) int8; real = (q + 128) / 255, black 0 to white 1.
+def quantize_image(image: Array) -> Int8:
+    """Turn (..., 8, 8) grey values 0 to 16 into (..., 8, 8, 1) int8.
 
-    Raises: ShapeError for another shape, or values that are not whole numbers from 0 to 16.
+    real = (q + 128) / 255, from black 0 to white 1.
+
+    Raises:
+        ShapeError: another shape, or values that are not whole numbers from 0 to 16.
     """
     grey = np.asarray(image).astype(np.int64)
     if grey.shape[-2:] != (8, 8) or (grey != image).any() or grey.min() < 0 or grey.max() > 16:
@@ -91,10 +95,13 @@ def quantize_image(image: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
 
 
 @cache
-def digits_images() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """All images, (1797, 8, 8) uint8 from 0 to 16, and labels, (1797,) int64, that scikit-learn brings along.
+def digits_images() -> tuple[Bytes, Int64]:
+    """Return all images and labels that scikit-learn brings along.
 
-    Raises: NpuloopError where scikit-learn is not installed.
+    Images are (1797, 8, 8) uint8 from 0 to 16, labels (1797,) int64.
+
+    Raises:
+        NpuloopError: scikit-learn is not installed.
     """
     try:
         from sklearn.datasets import load_digits
@@ -105,14 +112,16 @@ def digits_images() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
 
 
 def network_file(variant: str, folder: Path = FOLDER) -> Path:
-    """Where a variant's network file lies."""
+    """Return where a variant's network file lies."""
     return folder / f"digits_{variant}.npz"
 
 
 def load_digits_network(variant: str, folder: Path = FOLDER) -> DigitsNetwork:
-    """Loads a trained variant, "int8" or "ternary".
+    """Load a trained variant, "int8" or "ternary".
 
-    Raises: UnsupportedError for another variant, LayerFileError where a file is missing or damaged.
+    Raises:
+        UnsupportedError: another variant.
+        LayerFileError: a file is missing or damaged.
     """
     if variant not in VARIANTS:
         raise UnsupportedError(f"there is no digits network {variant!r}; choose one of {', '.join(VARIANTS)}")

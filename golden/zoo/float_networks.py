@@ -46,7 +46,7 @@ class Block(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) becomes (N, outputs, H / stride, W / stride); stride is 1 or 2."""
+        """Turn (N, inputs, H, W) into (N, outputs, H / stride, W / stride); stride is 1 or 2."""
         out = functional.relu(self.bn1(self.conv1(self.pad(x))))
         out = self.bn2(self.conv2(out))
         out += self.shortcut(x)
@@ -86,14 +86,14 @@ class ResNet(nn.Module):
         self.linear = nn.Linear(channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, in_channels, H, W), H = W a multiple of 4, become logits (N, classes)."""
+        """Turn images (N, in_channels, H, W), H = W a multiple of 4, into logits (N, classes)."""
         out = self.stages(functional.relu(self.bn1(self.conv1(x))))
         out = functional.avg_pool2d(out, out.size(3))
         return self.linear(out.view(out.size(0), -1))  # type: ignore[no-any-return]
 
 
 def same_pad(size: Sequence[int], kernel: Sequence[int], stride: Sequence[int]) -> nn.ZeroPad2d:
-    """The zeros that TensorFlow's "same" puts around an image; an odd one goes to the bottom and the right.
+    """Return the zeros that TensorFlow's "same" puts around an image; an odd one is at bottom and right.
 
     Args:
         size, kernel, stride: (vertical, horizontal), pixels. The zeros depend on the size where the stride is
@@ -107,7 +107,7 @@ def same_pad(size: Sequence[int], kernel: Sequence[int], stride: Sequence[int]) 
 
 
 def _halved(size: Sequence[int], stride: int) -> tuple[int, ...]:
-    """The size of an image behind a layer with this stride and "same" padding."""
+    """Return the size of an image behind a layer with this stride and "same" padding."""
     return tuple(-(-pixels // stride) for pixels in size)
 
 
@@ -129,7 +129,7 @@ class Separable(nn.Module):
         self.bn2 = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) becomes (N, outputs, H / stride, W / stride), rounded up."""
+        """Turn (N, inputs, H, W) into (N, outputs, H / stride, W / stride), rounded up."""
         out = functional.relu(self.bn1(self.depthwise(self.pad(x))))
         return functional.relu(self.bn2(self.pointwise(out)))
 
@@ -157,7 +157,7 @@ class _Separables(nn.Module):
         self.linear = nn.Linear(channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) become logits (N, classes)."""
+        """Turn images (N, C, H, W) into logits (N, classes)."""
         out = self.blocks(functional.relu(self.bn1(self.conv1(self.pad(x)))))
         return self.linear(self.flatten(self.pool(out)))  # type: ignore[no-any-return]
 

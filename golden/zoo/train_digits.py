@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from common.arrays import Bytes, Int64
 from golden.layer import write_npz
-from golden.network import save_network
+from golden.network_file import save_network
 from golden.quantize.export import export
 from golden.quantize.qat import QatNetwork, convert, prepare_qat
 from golden.zoo.digits import (
@@ -58,7 +58,7 @@ class DigitsNet(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, image: Tensor) -> Tensor:
-        """The logits; see the class. The argument's name becomes that of the network's input."""
+        """Return the logits; see the class. The argument's name becomes that of the network's input."""
         x = functional.relu(self.conv1(image))
         x = functional.relu(self.depthwise(x))
         x = functional.relu(self.conv2(self.pad(x)))
@@ -67,16 +67,14 @@ class DigitsNet(nn.Module):
         return logits
 
 
-def real_images(images: npt.NDArray[np.uint8]) -> Tensor:
-    """(n, 8, 8) grey values 0 to 16 -> (n, 1, 8, 8) real values, those of `digits.quantize_image`."""
+def real_images(images: Bytes) -> Tensor:
+    """Turn (n, 8, 8) grey values 0 to 16 into the (n, 1, 8, 8) real values of `digits.quantize_image`."""
     quantized = torch.from_numpy(quantize_image(images)).movedim(-1, 1)
     return (quantized.float() - INPUT_ZERO_POINT) * INPUT_SCALE
 
 
-def _batches(
-    images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], rng: np.random.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch of shuffled batches, half of the images rotated by one pixel to the left or right."""
+def _batches(images: Bytes, labels: Int64, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield one epoch of shuffled batches, half of the images rotated by one pixel to the left or right."""
     order = rng.permutation(len(images))
     for start in range(0, len(order) - BATCH + 1, BATCH):
         chosen = order[start : start + BATCH]
@@ -86,13 +84,9 @@ def _batches(
 
 
 def _fit(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    images: npt.NDArray[np.uint8],
-    labels: npt.NDArray[np.int64],
-    epochs: int,
+    model: nn.Module, optimizer: torch.optim.Optimizer, images: Bytes, labels: Int64, epochs: int
 ) -> None:
-    """Trains with a cosine schedule; the ranges of a quantised network are frozen after `RANGE_EPOCHS`."""
+    """Train with a cosine schedule; the ranges of a quantised network are frozen after `RANGE_EPOCHS`."""
     rng = np.random.default_rng(SEED)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     model.train()
@@ -107,10 +101,8 @@ def _fit(
     model.eval()
 
 
-def train(
-    images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], epochs: int = FLOAT_EPOCHS
-) -> DigitsNet:
-    """Trains the float network on (n, 8, 8) images with grey values 0 to 16."""
+def train(images: Bytes, labels: Int64, epochs: int = FLOAT_EPOCHS) -> DigitsNet:
+    """Train the float network on (n, 8, 8) images with grey values 0 to 16."""
     torch.manual_seed(SEED)
     model = DigitsNet()
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=1e-2)
@@ -118,13 +110,8 @@ def train(
     return model
 
 
-def train_ternary(
-    start: DigitsNet,
-    images: npt.NDArray[np.uint8],
-    labels: npt.NDArray[np.int64],
-    epochs: int = TERNARY_EPOCHS,
-) -> QatNetwork:
-    """Trains on from the float network `start` with all weights in {-1, 0, 1}."""
+def train_ternary(start: DigitsNet, images: Bytes, labels: Int64, epochs: int = TERNARY_EPOCHS) -> QatNetwork:
+    """Train on from the float network `start` with all weights in {-1, 0, 1}."""
     network = prepare_qat(
         start,
         real_images(images),
@@ -138,7 +125,7 @@ def train_ternary(
 
 
 def main(folder: Path = FOLDER) -> None:
-    """Trains both variants, writes their files into `folder` and prints the test accuracies."""
+    """Train both variants, write their files into `folder` and print the test accuracies."""
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     images, labels = digits_images()

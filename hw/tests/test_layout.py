@@ -1,23 +1,21 @@
 """The memory layouts against their definitions, value by value, and back again."""
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from common.arrays import Array
 from common.errors import ArithmeticRangeError, ShapeError, UnsupportedError
 from hw import layout
 
 SEED = 20240608
 
 
-def random_weights(rng: np.random.Generator, shape: tuple[int, ...], w_bits: int) -> npt.NDArray[Any]:
+def random_weights(rng: np.random.Generator, shape: tuple[int, ...], w_bits: int) -> Array:
     """int8 weights over the whole two's complement range of w_bits."""
     return rng.integers(-(2 ** (w_bits - 1)), 2 ** (w_bits - 1), shape).astype(np.int8)
 
 
-def bits_of(packed: npt.NDArray[Any], start: int, bits: int) -> int:
+def bits_of(packed: Array, start: int, bits: int) -> int:
     """The two's complement number in `bits` bits of the little-endian stream, from bit `start`."""
     stream: int = int.from_bytes(packed.tobytes(), "little")
     value: int = (stream >> start) & (2**bits - 1)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -7,8 +8,7 @@ import pytest
 from common.errors import ConfigError
 from hw.core import CoreConfig, default_cols
 from hw.memory import ErrorRange, MemoryModel
-from hw.system import NPU8, System
-from tb.job import JobError
+from hw.system import NPU8, NPU_LB, System
 
 
 @pytest.mark.parametrize(
@@ -66,5 +66,30 @@ def test_wrong_systems_are_refused(fields: dict[str, Any], message: str) -> None
     ],
 )
 def test_wrong_memory_models_are_refused(fields: dict[str, Any]) -> None:
-    with pytest.raises(JobError):
+    with pytest.raises(ConfigError):
         MemoryModel(**fields)
+
+
+def test_a_cores_key_says_its_parameters_and_not_its_name() -> None:
+    assert [CoreConfig(name).key for name in ("npu8", "other")] == ["w8a8_16x16"] * 2
+    assert CoreConfig("npu_lb", w_bits=2).key == "w2a8_16x64"
+    changed = CoreConfig("unit", a_bits=7, w_bits=4, cols=48, lanes=8, act_kib=64, dw_taps=3)
+    assert changed.key == "w4a7_16x48_l8_d3_act64"
+
+
+def test_equal_keys_mean_equal_parameters() -> None:
+    changes: list[dict[str, int]] = [
+        {}, {"a_bits": 7}, {"w_bits": 4}, {"rows": 32, "w_bits": 2}, {"w_bits": 4, "cols": 16},
+        {"stripe_depth": 32}, {"lanes": 8}, {"dw_taps": 3}, {"act_kib": 64}, {"weight_kib": 32},
+        {"param_kib": 8},
+    ]  # fmt: skip
+    keys = [CoreConfig("unit", **change).key for change in changes]
+    assert len(set(keys)) == len(changes) == len(fields(CoreConfig))
+
+
+def test_a_system_gives_its_units_by_name() -> None:
+    system = System()
+    assert system.units == ("npu8", "npu_lb")
+    assert system.core("npu_lb") is NPU_LB
+    with pytest.raises(ConfigError, match="no unit 'npu9' in this system; it has npu8, npu_lb"):
+        system.core("npu9")

@@ -12,6 +12,7 @@ from hw.system import System
 from mapping.cost.differentiable import LayerCosts
 from mapping.cost.model import CostModel
 from mapping.cost.real_networks import real_networks
+from mapping.report.console import console_table
 
 MIN_EVALUATIONS = 100_000
 """Look-ups of a layer's cost that one core must reach in a second."""
@@ -32,11 +33,12 @@ def cost_speed(network: str = "resnet20") -> CostSpeed:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        model, layers = CostModel(System()), real_networks()[network]
-        costs = LayerCosts(model, layers, ("npu8", "npu_lb"))
+        system = System()
+        model, layers = CostModel(system), real_networks()[network]
+        costs = LayerCosts(model, layers, system.units)
         began = time.perf_counter()
         for shape in layers:
-            model.layer(shape, "npu8")
+            model.layer(shape, system.units[0])
         new = len(layers) / (time.perf_counter() - began)
         whole = torch.tensor([shape.out_channels for shape in layers], dtype=torch.float64)
         first = torch.rand(BATCH, len(layers), dtype=torch.float64) * whole
@@ -54,9 +56,8 @@ def cost_speed(network: str = "resnet20") -> CostSpeed:
 
 def cost_speed_table(speed: CostSpeed) -> Table:
     """Return the table of the cost model's speed."""
-    table = Table(title="Cost model, layers of ResNet20", title_justify="left", box=None, pad_edge=False)
-    table.add_column("what")
-    table.add_column("layers per second", justify="right")
+    title = "Cost model, layers of ResNet20"
+    table = console_table(title, ("what",), ("layers per second",), no_wrap=False)
     table.add_row("new: compiled, engines run side by side", f"{speed.new:,.0f}")
     table.add_row("known: looked up in the staircase, both units", f"{speed.known:,.0f}")
     table.add_row("known, with gradients", f"{speed.gradients:,.0f}")

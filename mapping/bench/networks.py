@@ -12,12 +12,16 @@ from common.paths import data_dir
 from golden.importers.models import load_model
 from golden.layer import Layer
 from golden.network import Network, Node, Tensor, placeholder
+from hw.system import System
 from mapping.compiler.assignment import Assignment
+from mapping.report.console import console_table
 from mapping.report.networks import bound_cycles
 from mapping.run.networks import NetworkRun, compile_network, network_job, run_inputs
 from tb.session import Session
 from tb.speed import Speed, compare_speed
 
+BIG, LITTLE = System().units
+"""The units of the default system, on which networks are measured."""
 LIMITS = {"pretrainedResnet_quant": 1.20, "kws_ref_model": 1.35, "vww_96_int8": 1.35, "ad01_int8": 1.15}
 """Public int8 networks (MLPerf Tiny), and the most cycles that npu8 may take for each cycle of the bound."""
 SPEED_REPEATS = 20
@@ -48,7 +52,7 @@ def run_random(session: Session, network: Network, assignment: Assignment) -> Ne
 
 def network_runs(session: Session) -> list[NetworkRun]:
     """Run every network of `models` on npu8."""
-    return [run_random(session, network, Assignment("npu8")) for network in models()]
+    return [run_random(session, network, Assignment(BIG)) for network in models()]
 
 
 def missed_network_targets(runs: Sequence[NetworkRun]) -> list[str]:
@@ -66,19 +70,15 @@ def missed_network_targets(runs: Sequence[NetworkRun]) -> list[str]:
 
 def network_table(runs: Sequence[NetworkRun]) -> Table:
     """Return the table of the networks: cycles, bound, and where the compute engine's cycles went."""
-    table = Table(
-        title="Networks on npu8, end to end; compute engine: share of cycles that it runs, or waits for",
-        title_justify="left", box=None, pad_edge=False,
-    )  # fmt: skip
-    table.add_column("network", no_wrap=True)
-    for name in (
+    title = f"Networks on {BIG}, end to end; compute engine: share of cycles that it runs, or waits for"
+    numbers = (
         "MACs", "cycles", "bound", "ratio", "limit", "array busy", "run", "token", "weights", "drain",
-    ):  # fmt: skip
-        table.add_column(name, justify="right", no_wrap=True)
+    )  # fmt: skip
+    table = console_table(title, ("network",), numbers)
     for run in runs:
-        network, counters = run.program.network, run.counters["npu8"]
+        network, counters = run.program.network, run.counters[BIG]
         bound, cycles = bound_cycles(run.program), counters["cycles"]
-        core = run.program.config.cores[run.program.config.index("npu8")]
+        core = run.program.config.core(BIG)
         states = ("run", "wait_token", "wait_memory", "wait_drain")
         shares = [counters[f"compute_{state}"] / cycles for state in states]
         table.add_row(
@@ -114,8 +114,8 @@ def split_case(session: Session, channels: int = 80, shared: tuple[int, int] = (
         shared: how many of them npu8 and npu_lb make when both work.
     """
     network = split_network(channels)
-    both = Assignment("npu8", {"wide": {"npu8": shared[0], "npu_lb": shared[1]}})
-    places = {"npu8": Assignment("npu8"), "npu_lb": Assignment("npu_lb"), "both": both}
+    both = Assignment(BIG, {"wide": {BIG: shared[0], LITTLE: shared[1]}})
+    places = {BIG: Assignment(BIG), LITTLE: Assignment(LITTLE), "both": both}
     runs = {name: run_random(session, network, assignment) for name, assignment in places.items()}
     cycles = {name: run.cycles for name, run in runs.items()}
     return SplitCase(channels, shared, cycles, all(run.exact for run in runs.values()))
@@ -124,10 +124,9 @@ def split_case(session: Session, channels: int = 80, shared: tuple[int, int] = (
 def split_table(case: SplitCase) -> Table:
     """Return the table of a split layer."""
     title = f"conv 3x3 64-{case.channels}, 16x16, ternary weights: on one unit and on both"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, min_width=len(title))
-    for name in ("channels on npu8", "channels on npu_lb", "cycles"):
-        table.add_column(name, justify="right")
-    rows = {"npu8": (case.channels, 0), "npu_lb": (0, case.channels), "both": case.shared}
+    numbers = (f"channels on {BIG}", f"channels on {LITTLE}", "cycles")
+    table = console_table(title, (), numbers, no_wrap=False, min_width=len(title))
+    rows = {BIG: (case.channels, 0), LITTLE: (0, case.channels), "both": case.shared}
     for name, (first, second) in rows.items():
         table.add_row(str(first), str(second), f"{case.cycles[name]:,}")
     return table
@@ -136,7 +135,7 @@ def split_table(case: SplitCase) -> Table:
 def missed_split(case: SplitCase) -> list[str]:
     """Return a line if a split layer is not faster than on either unit alone, or not exact."""
     missed = [] if case.exact else ["split layer: its output differs from the golden model"]
-    alone = min(case.cycles["npu8"], case.cycles["npu_lb"])
+    alone = min(case.cycles[BIG], case.cycles[LITTLE])
     if case.cycles["both"] >= alone:
         missed.append(f"split layer: {case.cycles['both']:,} cycles on both units, {alone:,} on one")
     return missed
@@ -144,7 +143,7 @@ def missed_split(case: SplitCase) -> list[str]:
 
 def network_speed(network: Network, session: Session) -> Speed:
     """Return the simulator's speed on a network, in a session and in the plain harness, same job."""
-    program = compile_network(network, session.config, Assignment("npu8"))
+    program = compile_network(network, session.config, Assignment(BIG))
     job = network_job(program, np.zeros(network.input.shape, np.int8))
     (unit, (address, count)), *_ = job.starts.items()
     commands = next(data for start, data in job.segments if start == address)

@@ -16,25 +16,26 @@ from golden.quantize.export import export
 from golden.zoo.float_networks import ResNet
 from golden.zoo.train_digits import DigitsNet
 from hw.system import System
+from mapping.report.console import console_table
 from mapping.search import training
 from mapping.search.costs import Floats, NetworkCosts, Sample
 from mapping.search.data import DataSet
 from mapping.search.mixing import Mixture
 from mapping.search.objectives import price_of
-from mapping.search.training import Pull, Recipe, Run
+from mapping.search.training import CostWeight, Recipe, TrainingRun
 
 LIMIT = 2.0
 """Times that a step of the search may take as long as one of plain training, on the networks of LIMITED."""
 LIMITED = ("ResNet8", "ResNet20")
 """On digits a plain step takes 3 ms, as much as a dozen calls of PyTorch for each layer."""
 STEPS = 26
-"""Steps between two looks at the cost, as in a search of 1,250 steps."""
+"""Steps between two evaluations of the cost, as in a search of 1,250 steps."""
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "digits": (DigitsNet, (1, 8, 8), 8),
     "ResNet8": (lambda: ResNet(1), (3, 32, 32), 2),
     "ResNet20": (lambda: ResNet(3), (3, 32, 32), 1),
 }
-"""Modules, the shape of their images, and how many looks are timed."""
+"""Modules, the shape of their images, and how many evaluations of the cost are timed."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class StepTime:
     network: str
     plain: float
     search: float
-    look: float
+    evaluation: float
 
     @property
     def ratio(self) -> float:
@@ -54,9 +55,9 @@ class StepTime:
 
 def step_time(network: str, repeats: int = 3) -> StepTime:
     """Return the best of some repetitions, on one thread; each begins without any known cost."""
-    make, shape, looks = NETWORKS[network]
-    recipe = Recipe(warmup_epochs=1, search_epochs=1, looks=looks)
-    steps = looks * STEPS
+    make, shape, evaluations = NETWORKS[network]
+    recipe = Recipe(warmup_epochs=1, search_epochs=1, cost_evaluations=evaluations)
+    steps = evaluations * STEPS
     plain, searched = make(), make().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     structure = export(searched.eval(), torch.rand(8, *shape))
     costs = _TimedCosts(structure)
@@ -67,9 +68,9 @@ def step_time(network: str, repeats: int = 3) -> StepTime:
     def once(data: DataSet) -> tuple[float, float, float]:
         costs = _TimedCosts(structure)
         began = time.process_time()
-        training.warm_up(plain, data, recipe, Run("plain", 1))
+        training.warm_up(plain, data, recipe, TrainingRun("plain", 1))
         between = time.process_time()
-        training.search(mixture, costs, Pull(1.0, reference), data, recipe, Run("search", 1))
+        training.search(mixture, costs, CostWeight(1.0, reference), data, recipe, TrainingRun("search", 1))
         return between - began, time.process_time() - between, costs.seconds
 
     with training.one_thread():
@@ -104,19 +105,13 @@ class _TimedCosts(NetworkCosts):
 
 def step_table(times: list[StepTime]) -> Table:
     """Return the table of steps."""
-    table = Table(
-        title="Mapping search: a step of 64 images, one thread",
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-    )
-    table.add_column("network")
-    for name in ("plain float ms", "search ms", "of that cost ms", "search / plain"):
-        table.add_column(name, justify="right")
+    numbers = ("plain float ms", "search ms", "of that cost ms", "search / plain")
+    title = "Mapping search: a step of 64 images, one thread"
+    table = console_table(title, ("network",), numbers, no_wrap=False)
     for item in times:
         table.add_row(
-            item.network, f"{1e3 * item.plain:.1f}", f"{1e3 * item.search:.1f}", f"{1e3 * item.look:.1f}",
-            f"{item.ratio:.2f}",
+            item.network, f"{1e3 * item.plain:.1f}", f"{1e3 * item.search:.1f}",
+            f"{1e3 * item.evaluation:.1f}", f"{item.ratio:.2f}",
         )  # fmt: skip
     return table
 

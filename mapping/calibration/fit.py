@@ -1,7 +1,7 @@
 """The fit: coefficients from measurements, their confidence, and the spread of predictions.
 
-Cycles are a sum of phases on the longest chain, so they are linear in the coefficients as long as the chain
-stays the same. The fit takes the chains of the present coefficients, solves the bounded linear least squares
+Cycles are a sum of phases on the critical path, so they are linear in the coefficients as long as the path
+stays the same. The fit takes the paths of the present coefficients, solves the bounded linear least squares
 of relative errors, and repeats. Weights and widths of the prior: large errors count less (Huber), and a
 coefficient that the measurements say nothing about stays where the drawings of the pipeline put it.
 """
@@ -52,13 +52,13 @@ class Point:
 
 
 @dataclass(frozen=True, eq=False)
-class Chains:
-    """The predictions of some points with some coefficients.
+class Paths:
+    """The critical paths of some points with some coefficients.
 
     Attributes:
         coefficients: (len(NAMES),) what they are predicted with.
         cycles: (N,) predicted.
-        counts: (N, len(NAMES)) counts on the chains; for a pair, of all units together.
+        counts: (N, len(NAMES)) counts on the critical paths, of all units together.
         waiting: (N,) cycles of waiting for a bank or for another unit.
         fixed: (N,) cycles of coefficients that are not fitted.
     """
@@ -77,18 +77,18 @@ class Fit:
     Attributes:
         coefficients: (len(NAMES),) cycles; those that are not fitted have their starting values.
         confidence: (len(NAMES), 2) 95 % interval of each, NaN where it is not fitted.
-        chains: predictions of the fit set.
+        paths: predictions of the fit set.
         spread: of predictions.
     """
 
     coefficients: Vector
     confidence: Matrix
-    chains: Chains
+    paths: Paths
     spread: Spread
 
 
-def point_of(shape: Shape, unit: str, config: System, cycles: int = 0) -> Point:
-    """Return a shape on a unit (or PAIR) with its command lists."""
+def point_of(shape: Shape, unit: str | None, config: System, cycles: int = 0) -> Point:
+    """Return a shape with its command lists; `unit` as in `units_of`."""
     return Point(shape, shape_program(shape, unit, config).lists, cycles)
 
 
@@ -97,7 +97,7 @@ class Fitter:
 
     Args:
         config: the system.
-        units: coefficients of each unit if those of a pair are fitted; otherwise None.
+        units: coefficients of each unit if those of units together are fitted; otherwise None.
     """
 
     def __init__(self, config: System, units: Mapping[str, Vector] | None = None) -> None:
@@ -111,24 +111,24 @@ class Fitter:
         if self.units is None:
             return dict.fromkeys(point.lists, coefficients)
         values = {unit: self.units[unit].copy() for unit in point.lists}
-        for mine in values.values():
-            mine[self.free] = coefficients[self.free]
+        for unit_values in values.values():
+            unit_values[self.free] = coefficients[self.free]
         return values
 
-    def chains(self, points: Sequence[Point], coefficients: Vector) -> Chains:
+    def paths(self, points: Sequence[Point], coefficients: Vector) -> Paths:
         """Return the predictions of points."""
         cycles, counts, waiting, fixed = [], [], [], []
         for point in points:
             values = self.values_of(point, coefficients)
             timing = time_lists(point.lists, self.config.cores, values, self.config.axi_bits // 8)
             total = np.sum(list(timing.counts.values()), axis=0)
-            mine = np.zeros(len(NAMES))
-            mine[self.free] = total[self.free]
+            fitted = np.zeros(len(NAMES))
+            fitted[self.free] = total[self.free]
             cycles.append(timing.cycles)
-            counts.append(mine)
+            counts.append(fitted)
             waiting.append(waiting_cycles(timing.counts, values))
-            fixed.append(timing.cycles - float(mine @ coefficients))
-        return Chains(
+            fixed.append(timing.cycles - float(fitted @ coefficients))
+        return Paths(
             coefficients=coefficients,
             cycles=np.array(cycles),
             counts=np.array(counts).reshape(-1, len(NAMES)),
@@ -140,60 +140,60 @@ class Fitter:
         """Return the fit of some points, from the given coefficients on."""
         measured = np.array([point.cycles for point in points], float)
         coefficients = starting_point() if start is None else start.copy()
-        chains = self.chains(points, coefficients)
+        paths = self.paths(points, coefficients)
         for _ in range(ROUNDS):
-            better = self.solve(chains, measured)
-            after = self.chains(points, better)
-            change = float(np.abs(after.cycles / chains.cycles - 1).max())
-            coefficients, chains = better, after
+            better = self.solve(paths, measured)
+            after = self.paths(points, better)
+            change = float(np.abs(after.cycles / paths.cycles - 1).max())
+            coefficients, paths = better, after
             if change < SETTLED:
                 break
         return Fit(
             coefficients=coefficients,
-            confidence=self.confidence(chains, measured, coefficients),
-            chains=chains,
-            spread=self.spread(chains, measured),
+            confidence=self.confidence(paths, measured, coefficients),
+            paths=paths,
+            spread=self.spread(paths, measured),
         )
 
-    def solve(self, chains: Chains, measured: Vector, weights: Vector | None = None) -> Vector:
-        """Return the coefficients that fit best on given chains; `weights`: how often each point counts."""
+    def solve(self, paths: Paths, measured: Vector, weights: Vector | None = None) -> Vector:
+        """Return the coefficients that fit best on given paths; `weights`: how often each point counts."""
         start = starting_point()
         prior = PRIOR_ERROR / (PRIOR_WIDTH * start[self.free] + PRIOR_FLOOR)
-        rows = chains.counts[:, self.free] / measured[:, None]
-        target = (measured - chains.fixed) / measured
-        error = np.abs(chains.cycles / measured - 1)
+        rows = paths.counts[:, self.free] / measured[:, None]
+        target = (measured - paths.fixed) / measured
+        error = np.abs(paths.cycles / measured - 1)
         weight = np.sqrt(1.0 / np.maximum(1.0, error / HUBER))
         if weights is not None:
             weight = weight * np.sqrt(weights)
-        coefficients: Vector = chains.coefficients.copy()
+        coefficients: Vector = paths.coefficients.copy()
         for _ in range(PRIOR_ROUNDS):
             away = prior * (coefficients - start)[self.free] / PRIOR_ERROR
             held = prior / np.sqrt(1.0 + away**2)
-            found = lsq_linear(
+            solution = lsq_linear(
                 np.concatenate([rows * weight[:, None], np.diag(held)]),
                 np.concatenate([target * weight, held * start[self.free]]),
                 bounds=(0.0, np.inf),
             )
-            coefficients[self.free] = found.x
+            coefficients[self.free] = solution.x
         return coefficients
 
-    def resampled(self, chains: Chains, measured: Vector, count: int = RESAMPLES) -> Matrix:
+    def resampled(self, paths: Paths, measured: Vector, count: int = RESAMPLES) -> Matrix:
         """Return (count, len(NAMES)) coefficients, each fitted to a bootstrap sample of the points."""
         rng = np.random.default_rng(0)
         sizes = np.full(len(measured), 1 / len(measured))
         draws = rng.multinomial(len(measured), sizes, count).astype(float)
-        found: Matrix = np.stack([self.solve(chains, measured, draw) for draw in draws])
-        return found
+        coefficients: Matrix = np.stack([self.solve(paths, measured, draw) for draw in draws])
+        return coefficients
 
-    def confidence(self, chains: Chains, measured: Vector, coefficients: Vector) -> Matrix:
+    def confidence(self, paths: Paths, measured: Vector, coefficients: Vector) -> Matrix:
         """Return the 95 % interval of each coefficient: percentiles of the bootstrap, and itself."""
-        ends = np.percentile(self.resampled(chains, measured), [2.5, 97.5], axis=0).T
+        ends = np.percentile(self.resampled(paths, measured), [2.5, 97.5], axis=0).T
         ends = np.stack([np.minimum(ends[:, 0], coefficients), np.maximum(ends[:, 1], coefficients)], axis=1)
         fitted = np.full((len(NAMES), 2), np.nan)
         fitted[self.free] = ends[self.free]
         return fitted
 
-    def spread(self, chains: Chains, measured: Vector) -> Spread:
+    def spread(self, paths: Paths, measured: Vector) -> Spread:
         """Return the spread of predictions: cross-validated errors, scaled to their 90 % quantile.
 
         Errors are taken as normal with three independent parts (maximum likelihood); the quantile of the
@@ -203,15 +203,15 @@ class Fitter:
         fold = np.random.default_rng(0).permutation(count) % min(FOLDS, count)
         error = np.zeros(count)
         for number in range(fold.max() + 1):
-            coefficients = self.solve(chains, measured, (fold != number).astype(float))
-            mine = fold == number
-            error[mine] = (chains.counts @ coefficients + chains.fixed - measured)[mine]
+            coefficients = self.solve(paths, measured, (fold != number).astype(float))
+            left_out = fold == number
+            error[left_out] = (paths.counts @ coefficients + paths.fixed - measured)[left_out]
 
         def sizes(logs: npt.NDArray[np.float64]) -> Vector:
             absolute, relative, waiting = np.exp(logs)
-            parts = np.stack([np.full(count, absolute), relative * measured, waiting * chains.waiting])
-            found: Vector = np.sqrt((parts**2).sum(axis=0))
-            return found
+            parts = np.stack([np.full(count, absolute), relative * measured, waiting * paths.waiting])
+            size: Vector = np.sqrt((parts**2).sum(axis=0))
+            return size
 
         def unlikely(logs: npt.NDArray[np.float64]) -> float:
             size = sizes(logs)
@@ -224,20 +224,20 @@ class Fitter:
         return Spread(float(absolute), float(relative), float(waiting))
 
 
-def errors_of(points: Sequence[Point], chains: Chains, spread: Spread) -> Errors:
+def errors_of(points: Sequence[Point], paths: Paths, spread: Spread) -> Errors:
     """Return how far predictions are from measurements."""
     measured = np.array([point.cycles for point in points], float)
-    error = 100 * (chains.cycles / measured - 1)
+    error = 100 * (paths.cycles / measured - 1)
     halves = [
-        spread.half(cycles, waiting) for cycles, waiting in zip(chains.cycles, chains.waiting, strict=True)
+        spread.half(cycles, waiting) for cycles, waiting in zip(paths.cycles, paths.waiting, strict=True)
     ]
-    inside = np.abs(chains.cycles - measured) <= np.array(halves)
+    inside = np.abs(paths.cycles - measured) <= np.array(halves)
     return Errors(
         points=len(points),
         mape_percent=float(np.abs(error).mean()),
         p95_percent=float(np.percentile(np.abs(error), 95)),
         max_percent=float(np.abs(error).max()),
         bias_percent=float(error.mean()),
-        kendall_tau=float(kendalltau(chains.cycles, measured).statistic) if len(points) > 1 else 1.0,
+        kendall_tau=float(kendalltau(paths.cycles, measured).statistic) if len(points) > 1 else 1.0,
         coverage_percent=float(100 * inside.mean()),
     )

@@ -16,9 +16,10 @@ from hw.interface import COMMAND_BYTES
 from hw.memory import MemoryModel
 from hw.sources import rtl_hash
 from hw.system import System
-from mapping.compiler.compile import Program, compile_graph
+from mapping.compiler.compile import compile_graph
 from mapping.compiler.legalise import legalise
-from mapping.cost.model import PAIR, cores_of, owners
+from mapping.compiler.program import Program
+from mapping.cost.model import cores_of, owners, units_of
 from mapping.cost.shapes import Shape, layer_of
 from mapping.run.layers import RunError
 from tb.job import Job, JobResult
@@ -65,7 +66,7 @@ class Measurement:
 
     Attributes:
         shape: the shape.
-        unit: the unit, or PAIR for a shape that both share.
+        unit: the unit, or those that shared the shape, joined with "+".
         cycles: first start to last interrupt, seen by the host.
         counters: all counters of each unit.
         macs: multiply-accumulates that the shape asks for.
@@ -98,7 +99,9 @@ class Measurement:
     def from_entry(cls, entry: Mapping[str, Any]) -> Measurement:
         """Return the measurement of plain data.
 
-        Raises: ShapeError; ValueError for a field that is missing, unknown or no number.
+        Raises:
+            ShapeError: the shape is none.
+            ValueError: a field that is missing, unknown or no number.
         """
         names = [field.name for field in fields(cls)]
         if sorted(entry) != sorted(names):
@@ -109,25 +112,20 @@ class Measurement:
 
 
 def measurement_key(shape: Shape, unit: str, setup: str, commands: str) -> str:
-    """Return the key of a measurement; see Measurement."""
-    return _hash(shape.key, unit, setup, commands)
+    """Return the key of a measurement; see Measurement. A split says who runs a shape, else `unit` does."""
+    return _hash(shape.key, "" if shape.split else unit, setup, commands)
 
 
-def unit_of(shape: Shape, unit: str) -> str:
-    """Return where a shape is measured if whole layers are measured on `unit`."""
-    return PAIR if shape.split else unit
-
-
-def _layer(shape: Shape, unit: str, config: System) -> Layer:
+def _layer(shape: Shape, unit: str | None, config: System) -> Layer:
     """Return the shape's layer, with weights that all units that have work can hold."""
     return layer_of(shape, min(core.w_bits for core in cores_of(shape, unit, config)))
 
 
-def compile_shape(shape: Shape, unit: str, config: System) -> Program:
-    """Compile a shape for a unit, or for PAIR, as a network's compiler would.
+def compile_shape(shape: Shape, unit: str | None, config: System) -> Program:
+    """Compile a shape for a unit, or for those of its split, as a network's compiler would.
 
     Raises:
-        UnsupportedError, CapacityError, ArithmeticRangeError: see `cores_of`, `compile_graph`.
+        UnsupportedError, CapacityError, ArithmeticRangeError: see `units_of`, `compile_graph`.
         ConfigError: a unit that the system does not have.
     """
     return compile_graph(
@@ -155,7 +153,7 @@ def measure(session: Session, setup: Setup, shape: Shape, unit: str) -> Measurem
         session: a running session of the setup.
         setup: what is measured on.
         shape: the shape.
-        unit: a unit, or PAIR for a shape with a split.
+        unit: the unit of a shape without a split; a split names its own.
 
     Raises:
         RunError: a unit reports an error, does not finish, or computes something else; naming the shape.
@@ -180,12 +178,13 @@ def measure(session: Session, setup: Setup, shape: Shape, unit: str) -> Measurem
     session.reset()
     result = session.run(job)
     problem = result.diagnosis if not result.ok else _difference(shape, unit, setup, layer, program, result)
+    place = "+".join(units_of(shape, unit, setup.config))
     if problem:
-        raise RunError(f"shape {shape.name!r} on {unit}: {problem}\n{reproduction(session.config, job)}")
+        raise RunError(f"shape {shape.name!r} on {place}: {problem}\n{reproduction(session.config, job)}")
     multipliers = sum(core.rows * core.columns for core in cores)
     return Measurement(
         shape=shape,
-        unit=unit,
+        unit=place,
         cycles=result.cycles,
         counters={name: dict(item.counters) for name, item in result.units.items()},
         macs=shape.macs,

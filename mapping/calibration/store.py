@@ -58,7 +58,9 @@ class _NewerError(ValueError):
 def _parse(line: bytes) -> Measurement:
     """Return a line's measurement.
 
-    Raises: ValueError, ShapeError.
+    Raises:
+        ValueError: the line is no measurement.
+        ShapeError: its shape is none.
     """
     entry = json.loads(line)
     schema = entry.pop("schema", None) if isinstance(entry, dict) else None
@@ -84,20 +86,20 @@ class Store:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._found: dict[str, Measurement] = {}
+        self._measurements: dict[str, Measurement] = {}
         self._offset = 0
         self._lines = 0
         self.refresh()
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._measurements)
 
     def __iter__(self) -> Iterator[Measurement]:
-        return iter(list(self._found.values()))
+        return iter(list(self._measurements.values()))
 
     def get(self, key: str) -> Measurement | None:
         """Return the measurement of a key, if this store has read it."""
-        return self._found.get(key)
+        return self._measurements.get(key)
 
     def refresh(self) -> None:
         """Read what others have appended."""
@@ -119,7 +121,7 @@ class Store:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._open(os.O_RDWR | os.O_APPEND | os.O_CREAT, fcntl.LOCK_EX) as handle:
                 end = self._read(handle)
-                if measurement.key in self._found:
+                if measurement.key in self._measurements:
                     return
                 data = end + _line(measurement) + b"\n"
                 written = os.write(handle, data)
@@ -176,4 +178,4 @@ class Store:
                 f"{where}: damaged ({error}); restore the file from a copy, or delete the line: what it "
                 "held is measured again"
             ) from None
-        self._found.setdefault(measurement.key, measurement)
+        self._measurements.setdefault(measurement.key, measurement)

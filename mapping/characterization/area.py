@@ -21,19 +21,22 @@ from gates.timing import analyse
 from gates.tools import osu018, sky130, tool_versions
 from hw.core import CoreConfig
 from hw.sources import rtl_hash
-from hw.system import NPU8
+from hw.system import System
 from mapping.cost.tables import FOLDER
 
 FILE = FOLDER / "area.yaml"
 SCHEMA = 1
 LIBRARIES: Mapping[str, Callable[[], Path]] = {"sky130": sky130, "osu018": osu018}
 """Cell libraries by name: ours, and Debian's."""
-CORES: Mapping[str, CoreConfig] = {
-    "w8": NPU8,
-    **{f"w{bits}": CoreConfig("npu_lb", w_bits=bits) for bits in range(7, 1, -1)},
-    "w2_32x32": CoreConfig("npu_lb", w_bits=2, rows=32, cols=32),
-}
+EVERY = System(
+    (
+        *(CoreConfig(f"w{bits}", w_bits=bits) for bits in range(8, 1, -1)),
+        CoreConfig("w2_32x32", w_bits=2, rows=32, cols=32),
+    )
+)
 """Units of the table: every width in the default shape, and the other shape of the ternary unit."""
+REFERENCE = EVERY.cores[0]
+"""The unit that the others are compared with."""
 
 GROUPS: Mapping[str, str] = {
     "i_compute.i_array": "array",
@@ -148,12 +151,18 @@ def unit_area(core: CoreConfig, library: str, workers: int = 2) -> UnitArea:
     cells = library_named(library)
 
     def measure(block: Block) -> list[BlockArea]:
-        made = block.synthesize(cells)
-        path_ns = analyse(block.netlist(cells), cells).path.ns if made.cells else 0.0
+        synthesis = block.synthesize(cells)
+        path_ns = analyse(block.netlist(cells), cells).path.ns if synthesis.cells else 0.0
         groups = [group_of(path) for path in block.paths]
         return [
             BlockArea(
-                group, block.name, groups.count(group), made.area_um2, made.flops, made.leakage_nw, path_ns
+                group=group,
+                block=block.name,
+                count=groups.count(group),
+                area_um2=synthesis.area_um2,
+                flops=synthesis.flops,
+                leakage_nw=synthesis.leakage_nw,
+                path_ns=path_ns,
             )
             for group in dict.fromkeys(groups)
         ]
@@ -174,24 +183,23 @@ def keys(libraries: Iterable[str]) -> dict[str, Any]:
 
 
 def table_of(units: Mapping[str, Sequence[UnitArea]]) -> dict[str, Any]:
-    """Return the table of some units, by library."""
+    """Return the table of some units, by library and key of the core; the reference is among them."""
     libraries: dict[str, Any] = {}
     for library, areas in units.items():
-        reference = next(area for area in areas if area.core == NPU8)
-        whole = reference.cells_um2 + reference.memory_um2
-        names = {core: name for name, core in CORES.items()}
-        libraries[library] = {names[area.core]: _entry(area, whole, reference) for area in areas}
+        reference = next(area for area in areas if area.core.key == REFERENCE.key)
+        libraries[library] = {area.core.key: _entry(area, reference) for area in areas}
     return {
         "schema": SCHEMA,
+        "reference": REFERENCE.key,
         "date": dt.datetime.now(tz=dt.timezone.utc).date().isoformat(),
         **keys(units),
         "units": libraries,
     }
 
 
-def _entry(area: UnitArea, npu8_um2: float, npu8: UnitArea) -> dict[str, Any]:
+def _entry(area: UnitArea, reference: UnitArea) -> dict[str, Any]:
     groups = area.groups_um2()
-    unit = area.cells_um2 + area.memory_um2
+    unit, reference_unit = (item.cells_um2 + item.memory_um2 for item in (area, reference))
     slowest = area.slowest
     return {
         "w_bits": area.core.w_bits,
@@ -201,11 +209,11 @@ def _entry(area: UnitArea, npu8_um2: float, npu8: UnitArea) -> dict[str, Any]:
         "array_area_um2": round(groups["array"]),
         "memory_area_um2": round(area.memory_um2),
         "rest_area_um2": round(area.cells_um2 - groups["array"]),
-        "array_per_npu8_array": round(groups["array"] / npu8.groups_um2()["array"], 3),
+        "array_per_reference_array": round(groups["array"] / reference.groups_um2()["array"], 3),
         "max_frequency_mhz": round(1000 / slowest.path_ns, 1),
         "critical_path": {"block": slowest.block, "ns": round(slowest.path_ns, 3)},
-        "units_per_npu8_area": round(npu8_um2 / unit, 3),
-        "cells_per_npu8_cells": round(area.cells_um2 / npu8.cells_um2, 3),
+        "units_per_reference_area": round(reference_unit / unit, 3),
+        "cells_per_reference_cells": round(area.cells_um2 / reference.cells_um2, 3),
         "groups_um2": {name: round(value) for name, value in groups.items()},
         "memories_um2": {name: round(value) for name, value in area.memories_um2.items()},
         "blocks": {
@@ -224,7 +232,7 @@ def _entry(area: UnitArea, npu8_um2: float, npu8: UnitArea) -> dict[str, Any]:
 
 def table_text(table: Mapping[str, Any]) -> str:
     """Return the table's file."""
-    head = "# Written by `npuloop synth`; docs/energy.md says what the fields mean.\n"
+    head = "# Written by `npuloop synth`; docs/reference/cost-tables.md says what the fields mean.\n"
     return head + yaml.safe_dump(table, sort_keys=False, width=120, default_flow_style=None)
 
 

@@ -6,8 +6,8 @@
    (`replays`); every output is compared, so no energy comes from a netlist that computes
    something else. Twice more without delays and with the load of wires, for the bounds.
 3. Energies of events and of features are fitted to the windows' energies.
-4. Tiles that the fit never saw (other inputs, other columns) tell how far the sum of a column, its
-   accumulator and its requantiser lane is off.
+4. Validation windows, which the fit never saw (other inputs, other columns), tell how far the sum of a
+   column, its accumulator and its requantiser lane is off.
 
 Every replay is kept beside the builds under a hash of all that goes into it: a run that is killed goes on
 where it was.
@@ -18,7 +18,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,8 +30,20 @@ from gates.synthesis import synthesize
 from gates.tools import tool_versions
 from hw.core import CoreConfig
 from hw.sources import rtl_hash, rtl_sources
-from hw.system import System
+from hw.system import NPU8, NPU_LB, System
 from mapping.characterization.area import library_named
+from mapping.characterization.engines import ENGINE_CYCLES, ENGINES, engine_events, engine_parameters
+from mapping.characterization.plan import (
+    FIT_IMAGE,
+    VALIDATION_CYCLES,
+    VALIDATION_IMAGE,
+    Plan,
+    fit_windows,
+    plan_of,
+    pruned_windows,
+    validation_windows,
+    zero_share,
+)
 from mapping.characterization.recording import MODELS, NetworkStreams, Stream, record
 from mapping.characterization.replays import (
     BOUNDS,
@@ -45,7 +57,7 @@ from mapping.characterization.replays import (
     modelled,
     observe,
 )
-from mapping.characterization.windows import Window, pruned, run_up
+from mapping.characterization.windows import Window
 from mapping.cost.tables import core_parameters
 from mapping.energy.features import (
     ACCUMULATE,
@@ -55,51 +67,18 @@ from mapping.energy.features import (
     accumulator_totals,
     column_totals,
     lane_totals,
-    unpack,
 )
 from mapping.energy.tables import COEFFICIENTS, Energy, EnergyTable, LayerStatistics, Method
 
-FIT_IMAGE, TILE_IMAGE = 0, 1
-FIT_CYCLES, TILE_CYCLES = 60, 256
-FIT_PLACES = (0.15, 0.5, 0.8)
-"""Where in a layer the fit's windows begin."""
-TILE_PLACE = 0.4
-MANY_CELLS_BITS = 4
-"""Widths above have columns of so many cells that fewer of them are replayed."""
-PRUNED_BITS, PRUNED = 3, (0.5, 0.9)
-"""Least width whose weights are pruned for some windows, and the shares of zeros."""
-SHORT = 160
-"""Cycles of a layer that is one window."""
-
+EVERY = System((NPU8, NPU_LB, replace(NPU_LB, name=f"{NPU_LB.name}_w4", w_bits=4, cols=None)))
+"""Units whose energy tables are kept."""
 EXTERNAL_PJ_PER_BYTE = (160.0, 240.0, 325.0)
 """External memory: 1.3 to 2.6 nJ for 64 bits of DRAM (Horowitz, ISSCC 2014, 45 nm), and their mean."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Which columns of the array are looked at: for the fit, and for the tiles."""
-
-    fit: tuple[int, ...]
-    tiles: tuple[int, ...]
-
-
-def plan_of(core: CoreConfig) -> Plan:
-    """Return the plan for a unit.
-
-    Columns of the most frequent variant: behind the first ROWS columns, which also sum depthwise products, if
-    most columns are; else behind the depthwise taps.
-    """
-    first = core.rows if core.columns >= 2 * core.rows else core.dw_taps
-    period, count = (2, 8) if core.w_bits > MANY_CELLS_BITS else (3, 12)
-    places = np.linspace(first, core.columns - 1, count).round().astype(int).tolist()
-    chosen = list(dict.fromkeys(places))
-    tiles = chosen[1::period]
-    return Plan(fit=tuple(place for place in chosen if place not in tiles), tiles=tuple(tiles))
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A tile: energy on gates and by the model, pJ, of a column with its accumulator and requantiser lane."""
+class ValidationWindow:
+    """Energy on gates and by the model, pJ, of a column with its accumulator and its requantiser lane."""
 
     network: str
     layer: str
@@ -115,60 +94,12 @@ class Tile:
         return self.modelled_pj[1] / self.measured_pj[1] - 1
 
 
-# ------------------------------------------------------------------------------------------------- the unit
-ENGINES: Mapping[str, str] = {
-    "i_load": "npu_load",
-    "i_store": "npu_store",
-    "i_compute.i_agu": "npu_agu",
-    "i_compute.i_array.gen_structural.i_form.i_operands": "npu_operands",
-    "i_compute.i_array.gen_structural.i_form.gen_word[0].i_word": "npu_tile_word",
-    "i_compute.i_array.gen_structural.i_form.gen_tap_sum[0].i_tap_sum": "npu_tap_sum",
-}
-"""Blocks of which one is replayed from the start of an inference on, by path in the core."""
-ENGINE_CYCLES = 1200
-
-
-def engine_parameters(core: CoreConfig, axi_bits: int = 128) -> dict[str, dict[str, int]]:
-    """Return the parameters of the modules of `ENGINES`, as npu_core and npu_compute pass them on."""
-    act, weight, param = (kib * 64 for kib in (core.act_kib, core.weight_kib, core.param_kib))
-    return {
-        "npu_load": {"AxiDataBits": axi_bits, "ActWords": act, "WeightWords": weight, "ParamWords": param},
-        "npu_store": {"AxiDataBits": axi_bits, "ActWords": act},
-        "npu_agu": {"Rows": core.rows, "Cols": core.columns, "WBits": core.w_bits, "DwTaps": core.dw_taps},
-        "npu_operands": {"ABits": core.a_bits, "Rows": core.rows, "DwTaps": core.dw_taps},
-        "npu_tile_word": {},
-        "npu_tap_sum": {
-            "ProductBits": core.a_bits + core.w_bits,
-            "SumBits": core.a_bits + core.w_bits + (core.rows - 1).bit_length(),
-            "DwTaps": core.dw_taps,
-        },
-    }
-
-
 @dataclass(frozen=True)
 class Streams:
-    """What a unit is characterised with: recordings for the fit and for the tiles."""
+    """What a unit is characterised with: recordings for the fit and for its validation."""
 
     fit: tuple[NetworkStreams, ...]
-    tiles: tuple[NetworkStreams, ...]
-
-
-def engine_events(streams: Mapping[str, Stream], cycles: int) -> dict[str, int]:
-    """Return how often each engine did in some cycles what its energy is counted by."""
-
-    def up(module: str, *names: str) -> int:
-        columns = (streams[module].signals[name][1][:cycles] for name in names)
-        return sum(all(values) for values in zip(*columns, strict=True))
-
-    shifts = up("npu_operands", "shift_i")
-    return {
-        "npu_load": up("npu_load", "r_go"),
-        "npu_store": up("npu_store", "w_go"),
-        "npu_agu": up("npu_agu", "valid_o", "ready_i"),
-        "npu_operands": shifts,
-        "npu_tile_word": up("npu_tile_word", "write_i"),  # of its share of the words
-        "npu_tap_sum": shifts,
-    }
+    validation: tuple[NetworkStreams, ...]
 
 
 def streams_of(core: CoreConfig, plan: Plan) -> Streams:
@@ -177,73 +108,8 @@ def streams_of(core: CoreConfig, plan: Plan) -> Streams:
         fit=tuple(
             record(core, name, FIT_IMAGE, plan.fit, {} if i else ENGINES) for i, name in enumerate(MODELS)
         ),
-        tiles=tuple(record(core, name, TILE_IMAGE, plan.tiles) for name in MODELS),
+        validation=tuple(record(core, name, VALIDATION_IMAGE, plan.validation) for name in MODELS),
     )
-
-
-def _column_window(
-    streams: NetworkStreams, stream: Stream, layer: str, begin: int, end: int
-) -> Window | None:
-    """Return a window, or None where the array does not work."""
-    if not any(stream.signals["mac_i"][1][begin:end]):
-        return None
-    return Window(f"{streams.network}/{layer}", stream, begin, end)
-
-
-def fit_windows(streams: NetworkStreams) -> list[tuple[int, Window]]:
-    """Return the fit's windows of the columns, with the number of the column in the plan."""
-    found = []
-    for number, stream in enumerate(streams.columns):
-        for layer, begin, end in streams.layers:
-            short = end - begin < SHORT
-            starts = [begin] if short else [int(begin + p * (end - begin)) for p in FIT_PLACES]
-            for start in starts:
-                stop = end if short else start + FIT_CYCLES
-                window = _column_window(streams, stream, layer, start, stop)
-                if window:
-                    found.append((number, window))
-    return found
-
-
-def pruned_windows(windows: Sequence[Window], core: CoreConfig) -> list[Window]:
-    """Return some of a fit's windows with more zeros among the weights than real layers of 8 bits have."""
-    if core.w_bits < PRUNED_BITS:
-        return []
-    dense = [
-        window
-        for window in windows
-        if window.end - window.begin == FIT_CYCLES
-        and not any(window.stream.signals["depthwise_i"][1][run_up(window.begin) - 1 : window.end])
-    ]
-    return [
-        pruned(window, PRUNED[i // 3 % len(PRUNED)], core.a_bits, core.w_bits)
-        for i, window in enumerate(dense)
-        if i % 3 == 0
-    ]
-
-
-def tile_windows(streams: NetworkStreams) -> list[tuple[int, Window]]:
-    """Return the tiles: TILE_CYCLES in a convolution whose layer uses the column, for each column."""
-    found = []
-    for number, stream in enumerate(streams.columns):
-        for layer, begin, end in streams.layers:
-            if end - begin < TILE_CYCLES:
-                continue
-            start = min(int(begin + TILE_PLACE * (end - begin)), end - TILE_CYCLES)
-            window = _column_window(streams, stream, layer, start, start + TILE_CYCLES)
-            used = any(stream.signals["weight_q"][1][start : start + TILE_CYCLES])
-            dense = not any(stream.signals["depthwise_i"][1][start : start + TILE_CYCLES])
-            if window and used and dense:
-                found.append((number, window))
-    return found
-
-
-def zero_share(windows: Sequence[Window], w_bits: int) -> float:
-    """Return the share of zeros among the weights that a column's windows hold."""
-    words = [window.stream.signals["weight_q"] for window in windows]
-    spans = zip(words, windows, strict=True)
-    held = [value for (_, values), window in spans for value in values[window.begin : window.end]]
-    return float((unpack(held, words[0][0], w_bits) == 0).mean())
 
 
 def _beside(window: Window, stream: Stream) -> Window:
@@ -282,8 +148,8 @@ class Characterization:
         """Return a block in cells."""
         return Gates(block.netlist(self.library), self.library, self._folder)
 
-    def run(self) -> tuple[EnergyTable, list[Tile]]:
-        """Measure everything and return the energy table and the tiles.
+    def run(self) -> tuple[EnergyTable, list[ValidationWindow]]:
+        """Measure everything and return the energy table and the validation windows.
 
         Raises:
             GatesError: a tool is missing, a block cannot be synthesised, a netlist's output is wrong.
@@ -317,12 +183,14 @@ class Characterization:
             observed[part] = observe(gates, windows[part], totals[part], self._pool)
             energies[part] = fit(observed[part], idle[part], names[part])
             self._step()
-        seen = self._windows(streams.tiles, tile_windows)
-        tiles = {part: observe(gates, seen[part], totals[part], self._pool) for part, gates in parts.items()}
-        measured = sum((item.energy_pj for item in tiles.values()), np.zeros(1))
-        said = sum((modelled(tiles[p], idle[p], energies[p]) for p in parts), np.zeros(1))
-        checked = [
-            Tile(
+        chosen = self._windows(streams.validation, validation_windows)
+        replayed = {
+            part: observe(gates, chosen[part], totals[part], self._pool) for part, gates in parts.items()
+        }
+        measured = sum((item.energy_pj for item in replayed.values()), np.zeros(1))
+        by_fit = sum((modelled(replayed[p], idle[p], energies[p]) for p in parts), np.zeros(1))
+        validation = [
+            ValidationWindow(
                 network=window.layer.partition("/")[0],
                 layer=window.layer.partition("/")[2],
                 column=window.stream.place,
@@ -332,16 +200,16 @@ class Characterization:
                 modelled_pj=tuple(by_model),
             )
             for window, on_gates, by_model in zip(
-                seen["column"], measured.T.tolist(), said.T.tolist(), strict=True
+                chosen["column"], measured.T.tolist(), by_fit.T.tolist(), strict=True
             )
         ]
         self._step()
         engines = self._engines(streams.fit[0])
         self._step()
         fitted = {name: values for part in energies.values() for name, values in part.items()}
-        table = self._table(blocks, idle, fitted, engines, self._statistics(observed), checked)
+        table = self._table(blocks, idle, fitted, engines, self._statistics(observed), validation)
         self._step()
-        return table, checked
+        return table, validation
 
     # --------------------------------------------------------------------------------------------- parts
     def _plain_column(self, blocks: Sequence[Block]) -> Block:
@@ -353,13 +221,13 @@ class Characterization:
         self, recorded: Sequence[NetworkStreams], choose: Callable[[NetworkStreams], list[tuple[int, Window]]]
     ) -> dict[str, list[Window]]:
         """Return the same windows of the columns, of their accumulators and of their requantiser lanes."""
-        found: dict[str, list[Window]] = {"column": [], "accumulator": [], "lane": []}
+        windows: dict[str, list[Window]] = {"column": [], "accumulator": [], "lane": []}
         for streams in recorded:
             for number, window in choose(streams):
-                found["column"].append(window)
-                found["accumulator"].append(_beside(window, streams.accumulators[number]))
-                found["lane"].append(_beside(window, streams.lanes[number]))
-        return found
+                windows["column"].append(window)
+                windows["accumulator"].append(_beside(window, streams.accumulators[number]))
+                windows["lane"].append(_beside(window, streams.lanes[number]))
+        return windows
 
     def _clock(self, gates: Gates) -> Floats:
         """Return the clock energy of a cycle, by bound."""
@@ -368,19 +236,19 @@ class Characterization:
 
     def _engines(self, streams: NetworkStreams) -> dict[str, Floats]:
         """Return the clock energy of a cycle and the moving energy of an event of the engines, by bound."""
-        found = {}
+        energies = {}
         events = engine_events(streams.engines, ENGINE_CYCLES)
         for module, parameters in engine_parameters(self.core).items():
-            made = synthesize(rtl_sources(), module, parameters, self.library, build_root() / "gates")
-            gates = Gates(made.netlist(), self.library, self._folder)
+            block = synthesize(rtl_sources(), module, parameters, self.library, build_root() / "gates")
+            gates = Gates(block.netlist(), self.library, self._folder)
             stream = streams.engines[module]
             window = Window(module, stream, 0, ENGINE_CYCLES)
             observed = observe(gates, [window], lambda _: {}, self._pool)
             clock = self._clock(gates)
             moving = observed.energy_pj[:, 0] - clock * ENGINE_CYCLES
-            found[module] = moving / max(events[module], 1)
-            found[f"{module} clock"] = clock
-        return found
+            energies[module] = moving / max(events[module], 1)
+            energies[f"{module} clock"] = clock
+        return energies
 
     def _statistics(self, observed: Mapping[str, Observed]) -> LayerStatistics:
         """Return the mean features of the fit's streams: columns that a layer uses, as they were recorded."""
@@ -410,15 +278,17 @@ class Characterization:
 
         def one(block: Block) -> tuple[Floats, float]:
             leakage = block.synthesize(self.library).leakage_nw * block.count
-            mine = block.module in own
-            return np.zeros(len(BOUNDS)) if mine else self._clock(self.gates(block)) * block.count, leakage
+            if block.module in own:
+                return np.zeros(len(BOUNDS)), leakage
+            return self._clock(self.gates(block)) * block.count, leakage
 
         clocks, leakages = zip(*self._pool.map(one, blocks), strict=True)
         return np.sum(clocks, axis=0), sum(leakages)
 
     def _table(
         self, blocks: Sequence[Block], idle: Mapping[str, Floats], fitted: Mapping[str, Floats],
-        engines: Mapping[str, Floats], statistics: LayerStatistics, tiles: Sequence[Tile],
+        engines: Mapping[str, Floats], statistics: LayerStatistics,
+        validation: Sequence[ValidationWindow],
     ) -> EnergyTable:  # fmt: skip
         core = self.core
         words = next(block.count for block in blocks if block.module == "npu_tile_word")
@@ -456,9 +326,9 @@ class Characterization:
             for kind, pj in (("read", item.read_pj), ("write", item.write_pj)):
                 key = f"{name}_{kind}"
                 energies[key] = Energy(None, pj, None, "modelled", per[key], item.label)
-        errors = [abs(tile.error) for tile in tiles]
+        errors = [abs(window.error) for window in validation]
         return EnergyTable(
-            unit=core.name,
+            core=core.key,
             library={"name": self.library_name, "sha256": self.library.sha256},
             rtl_sha256=rtl_hash(),
             parameters=core_parameters(core, System((core,))),
@@ -469,28 +339,32 @@ class Characterization:
             features=FEATURES,
             statistics=statistics,
             errors={
-                "tiles": len(tiles),
+                "validation_windows": len(validation),
                 "mean_percent": round(100 * float(np.mean(errors)), 2),
                 "max_percent": round(100 * max(errors), 2),
-                "bias_percent": round(100 * float(np.mean([tile.error for tile in tiles])), 2),
-                "points": [_point(tile) for tile in tiles],
+                "bias_percent": round(100 * float(np.mean([window.error for window in validation])), 2),
+                "points": [_point(window) for window in validation],
             },
             stimulus={
                 "networks": list(MODELS),
                 "fit": {"image": FIT_IMAGE, "columns": list(self.plan.fit)},
-                "tiles": {"image": TILE_IMAGE, "columns": list(self.plan.tiles), "cycles": TILE_CYCLES},
+                "validation": {
+                    "image": VALIDATION_IMAGE,
+                    "columns": list(self.plan.validation),
+                    "cycles": VALIDATION_CYCLES,
+                },
                 "wire_ff_per_pin": WIRE_FF,
             },
         )
 
 
-def _point(tile: Tile) -> dict[str, Any]:
-    """Return a tile as a table keeps it, energies in pJ a cycle."""
+def _point(window: ValidationWindow) -> dict[str, Any]:
+    """Return a validation window as a table keeps it, energies in pJ a cycle."""
     return {
-        "network": tile.network, "layer": tile.layer, "column": tile.column, "cycles": tile.cycles,
-        "zero_share": round(tile.zero_share, 3),
-        "measured": [round(value / tile.cycles, 3) for value in tile.measured_pj],
-        "modelled": [round(value / tile.cycles, 3) for value in tile.modelled_pj],
+        "network": window.network, "layer": window.layer, "column": window.column, "cycles": window.cycles,
+        "zero_share": round(window.zero_share, 3),
+        "measured": [round(value / window.cycles, 3) for value in window.measured_pj],
+        "modelled": [round(value / window.cycles, 3) for value in window.modelled_pj],
     }  # fmt: skip
 
 

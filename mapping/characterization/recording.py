@@ -124,14 +124,11 @@ def record(
     source = real_input(name, image)
     scopes = {
         "column": [f"{COMPUTE}.i_array.{FORM}.gen_column[{k}].i_column" for k in columns],
-        "acc": [
-            f"{COMPUTE}.gen_acc[{k // 16}].i_acc.gen_structural.i_form.gen_lane[{k % 16}].i_lane"
-            for k in columns
-        ],
+        "acc": [f"{COMPUTE}.gen_acc[{k // 16}].i_acc.{FORM}.gen_lane[{k % 16}].i_lane" for k in columns],
         "lane": [f"{COMPUTE}.i_requant.{FORM}.gen_lane[{k % core.lanes}].i_lane" for k in columns],
     }
     others = {f"{CORE}.{path}": module for path, module in (engines or {}).items()}
-    wanted = list(dict.fromkeys([scope for group in scopes.values() for scope in group] + list(others)))
+    recorded = list(dict.fromkeys([scope for group in scopes.values() for scope in group] + list(others)))
     parent = build_root() / "recordings"
     parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -139,8 +136,8 @@ def record(
         Session(config, "record", opt="-O1", structural=True) as session,
     ):
         waves = Path(folder) / "ports.vcd"  # of the first job: all registers are as the reset leaves them
-        session.run(replace(network_job(program, source), waves=waves, wave_scopes=wanted))
-        trace = read_trace(waves, wanted)
+        session.run(replace(network_job(program, source), waves=waves, wave_scopes=recorded))
+        trace = read_trace(waves, recorded)
         run = next(run_network_inputs(session, program, source))
     if not run.exact:
         raise RecordingError(f"{name}, input {image} on {core.name}: the RTL differs from the golden model")

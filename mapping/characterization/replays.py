@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +15,8 @@ import numpy.typing as npt
 from scipy.optimize import lsq_linear
 
 import gates
+from common.errors import GatesError
+from common.files import write_atomically
 from gates.liberty import Library
 from gates.netlist import Netlist
 from gates.replay import Delays, Stimulus, replay
@@ -74,20 +74,17 @@ class Gates:
             GatesError: an output differs from the recording, or a tool fails.
         """
         digest = hashlib.sha256()
-        wanted = [delays, PERIOD_NS, WIRE_FF, self.library.sha256, tool_versions("iverilog"), _method()]
-        for item in (wanted, stimulus.inputs, stimulus.expected):
+        setup = [delays, PERIOD_NS, WIRE_FF, self.library.sha256, tool_versions("iverilog"), _method()]
+        for item in (setup, stimulus.inputs, stimulus.expected):
             digest.update(json.dumps(item, sort_keys=True).encode())
         digest.update(self.netlist.path.read_bytes())
         file = self.folder / f"{self.netlist.name}-{delays}-{digest.hexdigest()[:20]}.npy"
         if file.exists():
             kept: Floats = np.load(file, allow_pickle=False)
             return kept
-        found = replay(self.netlist, self.library, stimulus, PERIOD_NS, delays, WIRE_FF).energy_pj
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".partial", delete=False) as part:
-            np.save(part, found, allow_pickle=False)
-        os.replace(part.name, file)  # noqa: PTH105 - a name, not a Path
-        return found
+        energy_pj = replay(self.netlist, self.library, stimulus, PERIOD_NS, delays, WIRE_FF).energy_pj
+        write_atomically(file, lambda part: np.save(part, energy_pj, allow_pickle=False), GatesError)
+        return energy_pj
 
 
 Totalling = Callable[[Window], Totals]
@@ -119,9 +116,9 @@ class Observed:
 
 def observe(gates: Gates, windows: Sequence[Window], totals: Totalling, pool: ThreadPoolExecutor) -> Observed:
     """Replay windows of a block, for each bound."""
-    found = segments(windows, gates.netlist)
-    energies = pool.map(lambda delays: gates.energies(found.stimulus, delays), BOUNDS)
-    sums = [[float(energy[a:b].sum()) for a, b in found.spans] for energy in energies]
+    joined = segments(windows, gates.netlist)
+    energies = pool.map(lambda delays: gates.energies(joined.stimulus, delays), BOUNDS)
+    sums = [[float(energy[a:b].sum()) for a, b in joined.spans] for energy in energies]
     return Observed(tuple(windows), tuple(totals(window) for window in windows), np.array(sums))
 
 

@@ -17,7 +17,7 @@ from gates.replay import Stimulus
 from mapping.characterization.recording import Stream
 from mapping.energy.features import unpack
 
-RUN_UP = 8
+WARM_UP_CYCLES = 8
 """Cycles of the stream before a window, so that pipelines hold what they held."""
 Cycle = dict[str, int]
 """Values of a block's inputs in a cycle."""
@@ -37,22 +37,22 @@ class Window:
 def pruned(window: Window, share: float, a_bits: int, w_bits: int) -> Window:
     """Return a column's window as if a share of its weights were zero, with the sums that follow.
 
-    Which weights are zero is drawn for each tile, from a fixed seed. Not for depthwise beats.
+    Which weights are zero is drawn for each weight tile, from a fixed seed. Not for depthwise beats.
     """
     rng = np.random.default_rng(round(1000 * share))
     signals, end = dict(window.stream.signals), window.end
     width, held = signals["weight_q"]
     rows = width // w_bits
     lane = (1 << w_bits) - 1
-    kept: dict[int, int] = {}  # by tile
+    kept: dict[int, int] = {}  # by the weights before
 
-    def thinned(tile: int) -> int:
-        if tile not in kept:
+    def thinned(word: int) -> int:
+        if word not in kept:
             stays = rng.random(rows) >= share
-            kept[tile] = tile & sum(lane << (w_bits * row) for row in range(rows) if stays[row])
-        return kept[tile]
+            kept[word] = word & sum(lane << (w_bits * row) for row in range(rows) if stays[row])
+        return kept[word]
 
-    before = max(run_up(window.begin) - 1, 0)
+    before = max(warm_up_begin(window.begin) - 1, 0)
     weights = [*held[:before], *map(thinned, held[before:end])]
     signals["weight_q"] = (width, weights)
     tiles = signals["tile_i"][1]
@@ -81,9 +81,9 @@ class Segments:
     spans: tuple[tuple[int, int], ...]
 
 
-def run_up(begin: int) -> int:
+def warm_up_begin(begin: int) -> int:
     """Return the cycle from which on a window is replayed; its energy counts from `begin` on."""
-    return begin - RUN_UP if begin > RUN_UP else begin
+    return begin - WARM_UP_CYCLES if begin > WARM_UP_CYCLES else begin
 
 
 def segments(windows: Sequence[Window], netlist: Netlist) -> Segments:
@@ -101,7 +101,7 @@ def segments(windows: Sequence[Window], netlist: Netlist) -> Segments:
     spans = []
     for window in windows:
         signals, end = window.stream.signals, window.end
-        begin = run_up(window.begin)
+        begin = warm_up_begin(window.begin)
         lead = prepare(signals, begin)
         first = known(signals, begin, end)
         for cycle in lead:

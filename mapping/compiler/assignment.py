@@ -2,7 +2,7 @@
 
     npuloop_mapping: 1                  # version of the format
     network: resnet8                    # optional; checked against the model's name
-    default: npu8                       # unit of the layers that are not listed
+    default: npu8                       # unit of the layers that are not listed; else the system's first
     layers:
       conv2d_1: npu_lb                  # a whole layer
       conv2d_2: {npu8: 10, npu_lb: 6}   # the first 10 channels, and the other 6
@@ -10,7 +10,7 @@
         npu8: [0, 3, 8-15]
         npu_lb: [1, 2, 4-7]
 
-docs/networks.md says more.
+docs/reference/mapping-file.md says more.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ class Assignment:
     """Which unit makes which output channels.
 
     Attributes:
-        default: unit of the layers that are not listed.
+        default: unit of the layers that are not listed; None: the system's first.
         layers: for each listed layer its unit, or the channels of every unit: how many, in the order of the
             units, or which.
         network: name of the network it was made for, or "".
         source: for messages: the file, or what else it comes from.
     """
 
-    default: str
+    default: str | None = None
     layers: Mapping[str, str | Mapping[str, Channels]] = field(default_factory=dict)
     network: str = ""
     source: str = "mapping"
@@ -72,9 +72,10 @@ class Assignment:
         if network and self.network and self.network != network.name:
             raise MappingError(f"{self.source}: made for network {self.network!r}, not for {network.name!r}")
         names = [core.name for core in cores]
-        if self.default not in names:
+        default = names[0] if self.default is None else self.default
+        if default not in names:
             raise MappingError(
-                f"{self.source}: no unit {self.default!r} in this system; it has {', '.join(names)}"
+                f"{self.source}: no unit {default!r} in this system; it has {', '.join(names)}"
             )
         channels = {op.name: op.shape[2] for op in graph.ops}
         for name in self.layers:
@@ -83,7 +84,7 @@ class Assignment:
                     f"{self.source}: {self._unknown(name, network)}; it has {', '.join(channels)}"
                 )
         return {
-            name: self._layer(name, count, self.layers.get(name, self.default), names)
+            name: self._layer(name, count, self.layers.get(name, default), names)
             for name, count in channels.items()
         }
 
@@ -105,11 +106,11 @@ class Assignment:
             if unit not in names:
                 raise MappingError(f"{where}: no unit {unit!r} in this system; it has {', '.join(names)}")
             if isinstance(part, int):
-                places: Sequence[int] = range(counted, counted + part)
+                chosen: Sequence[int] = range(counted, counted + part)
                 counted += part
             else:
-                places = part
-            for channel in places:
+                chosen = part
+            for channel in chosen:
                 if not 0 <= channel < channels:
                     raise MappingError(
                         f"{where}: channel {channel} of {unit} does not exist; "
@@ -165,7 +166,7 @@ def load_assignment(path: str | Path) -> Assignment:
     if not isinstance(layers, dict):
         raise MappingError(f"{path}: layers must map layer names to units")
     return Assignment(
-        default=document.get("default", "npu8"),
+        default=document.get("default"),
         layers={str(name): _choice(f"{path}, layer {name!r}", value) for name, value in layers.items()},
         network=document.get("network", ""),
         source=str(path),

@@ -1,4 +1,4 @@
-"""Assignment pass: which output channels run on which unit, and in which order channels lie in memory.
+"""Ordering pass: in which order the channels of every value lie in memory.
 
 Channels are re-ordered so that each unit's part of a layer is contiguous. Tensors whose channels correspond
 one to one (the inputs and the output of an addition, a pool, a depthwise layer) share one order: their
@@ -11,45 +11,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from common.errors import UnsupportedError
-from golden.arithmetic import weight_range
-from golden.layer import WEIGHTED_OPS
-from golden.network import channel_weights
 from hw.core import CoreConfig
 from hw.layout import CHANNEL_BLOCK
-from mapping.compiler.graph import Graph, Op
+from mapping.compiler.graph import Graph
 
+Scalar = TypeVar("Scalar", bound=np.generic)
 ChannelAssignment = npt.NDArray[np.int64]
 """(K,): index of the unit that makes each output channel."""
 
 
 @dataclass(frozen=True, eq=False)
 class ChannelOrder:
-    """Where a tensor's channels lie in memory.
+    """Which logical channel each physical channel of a tensor in memory holds.
 
     Attributes:
-        channels: (P,) logical channel at each place, -1 where a place only fills a segment up.
+        channels: (P,) logical channel of each physical one, -1 where it only fills a segment up.
     """
 
     channels: npt.NDArray[np.int64]
 
     @property
-    def places(self) -> int:
+    def physical_channels(self) -> int:
         """Channels in memory."""
         return len(self.channels)
 
     @property
-    def position(self) -> npt.NDArray[np.int64]:
-        """(C,) place of each logical channel."""
+    def physical_index(self) -> npt.NDArray[np.int64]:
+        """(C,) physical channel of each logical one."""
         real = np.flatnonzero(self.channels >= 0)
         return real[np.argsort(self.channels[real])]
 
-    def spread(self, values: npt.NDArray[np.generic], axis: int = -1) -> npt.NDArray[np.generic]:
-        """Return the values with the axis of channels turned into places; those that fill up are zero."""
+    def scatter(self, values: npt.NDArray[Scalar], axis: int = -1) -> npt.NDArray[Scalar]:
+        """Return the values with the axis of logical channels turned into physical ones; filling is zero."""
         taken = np.take(values, np.maximum(self.channels, 0), axis)
         shape = [1] * taken.ndim
         shape[axis] = -1
@@ -58,16 +56,25 @@ class ChannelOrder:
 
 @dataclass(frozen=True)
 class ChannelRange:
-    """Places `first` to `first + count - 1` of a layer's output, all made by one unit."""
+    """Physical channels `first` to `first + count - 1`."""
 
     first: int
     count: int
+
+    @property
+    def end(self) -> int:
+        """The channel behind the last one."""
+        return self.first + self.count
 
 
 def order_channels(
     graph: Graph, units: Mapping[str, ChannelAssignment], cores: Sequence[CoreConfig]
 ) -> dict[str, ChannelOrder]:
-    """Return the order of every value's channels."""
+    """Return the order of every value's channels.
+
+    Afterwards every logical channel of a value has one physical channel, values that correspond channel by
+    channel share one order, and each unit's ranges of every layer begin at a multiple of all units' ROWS.
+    """
     granule = max(CHANNEL_BLOCK, *(core.rows for core in cores))
     groups = order_groups(graph)
     orders: dict[str, ChannelOrder] = {}
@@ -97,55 +104,38 @@ def order_groups(graph: Graph) -> dict[str, str]:
     return {name: root(name) for name in graph.values}
 
 
-def _order(parts: Sequence[ChannelAssignment], channels: int, granule: int) -> ChannelOrder:
+def _order(assignments: Sequence[ChannelAssignment], channels: int, granule: int) -> ChannelOrder:
     """Return the order in which channels with the same units are together, natural order inside."""
-    table = np.stack(parts, axis=1) if parts else np.zeros((channels, 0), np.int64)
+    table = np.stack(assignments, axis=1) if assignments else np.zeros((channels, 0), np.int64)
     _, segment = (
         np.unique(table, axis=0, return_inverse=True) if table.size else (None, np.zeros(channels, int))
     )
-    pieces = []
+    segments = []
     last = int(segment.max())
     for i in range(last + 1):
         members = np.flatnonzero(segment.reshape(-1) == i)
         filling = 0 if i == last else -len(members) % granule
-        pieces += [members, np.full(filling, -1)]
-    return ChannelOrder(np.concatenate(pieces).astype(np.int64))
+        segments += [members, np.full(filling, -1)]
+    return ChannelOrder(np.concatenate(segments).astype(np.int64))
 
 
-def runs_of(units: ChannelAssignment, order: ChannelOrder, unit: int) -> list[ChannelRange]:
-    """Return the runs of places that a unit makes, filling included."""
+def ranges_of(units: ChannelAssignment, order: ChannelOrder, unit: int) -> list[ChannelRange]:
+    """Return the ranges of physical channels that a unit makes, filling included."""
     real = order.channels >= 0
-    owner = np.where(real, units[np.maximum(order.channels, 0)], -1)
-    for place in range(1, len(owner)):  # what fills a segment up belongs to it
-        if owner[place] < 0:
-            owner[place] = owner[place - 1]
-    return runs_where(owner == unit)
+    # what fills a segment up belongs to the unit of the last channel before it
+    before = np.maximum.accumulate(np.where(real, np.arange(len(real)), 0))
+    return ranges_where(units[order.channels[before]] == unit)
 
 
-def runs_where(places: npt.NDArray[np.bool_]) -> list[ChannelRange]:
-    """Return the runs of places for which the mask, (P,), is true."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], places.astype(int), [0]])))
+def ranges_where(mask: npt.NDArray[np.bool_]) -> list[ChannelRange]:
+    """Return the ranges of physical channels for which the mask, (P,), is true."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
     return [ChannelRange(int(a), int(b - a)) for a, b in edges.reshape(-1, 2)]
 
 
-def check_weights(op: Op, units: ChannelAssignment, cores: Sequence[CoreConfig]) -> None:
-    """Refuse weights that the unit of their channel cannot hold.
-
-    Raises:
-        UnsupportedError: with the layer, the unit, and the remedy.
-    """
-    if op.layer.op not in WEIGHTED_OPS:
-        return
-    flat = channel_weights(op.layer)
-    for index in np.unique(units):
-        core = cores[index]
-        low, high = weight_range(core.w_bits)
-        low = -128 if core.w_bits == 8 else low
-        mine = flat[units == index]
-        smallest, largest = int(mine.min()), int(mine.max())
-        if smallest < low or largest > high:
-            raise UnsupportedError(
-                f"layer {op.name!r}: weights from {smallest} to {largest} do not fit {core.name}, which "
-                f"has {core.w_bits}-bit weights ({low} to {high}); quantise these channels to {core.w_bits} "
-                "bits (npuloop quantize), or clip a single layer with --clip-weights"
-            )
+def mask_of(ranges: Sequence[ChannelRange], channels: int) -> npt.NDArray[np.bool_]:
+    """Return the mask, (channels,), that is true inside the ranges."""
+    mask = np.zeros(channels, bool)
+    for item in ranges:
+        mask[item.first : item.end] = True
+    return mask

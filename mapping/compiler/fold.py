@@ -8,15 +8,20 @@ the fewest cycles wins.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from golden.layer import Layer, output_shape
 from golden.network import placeholder
+from hw.core import CoreConfig
+from hw.interface import PARAM_GROUP_WORDS, TRANSFER_WORD_BYTES, WEIGHT_WORD_BYTES
+from hw.layout import CHANNEL_BLOCK
+from mapping.compiler.channels import ChannelAssignment
+from mapping.compiler.cycle_law import cycle_law, weight_tile_words
 from mapping.compiler.graph import Graph, Op, Value
+from mapping.compiler.regions import ceil_div
 
 Int8 = npt.NDArray[np.int8]
 
@@ -26,92 +31,100 @@ class Fold:
     """How the host writes an input: which axes of the first layer's kernel it turns into channels.
 
     Attributes:
-        layer: the layer before folding.
+        op: the operator before folding.
         rows, columns: whether kernel rows and columns are folded.
     """
 
-    layer: Layer
+    op: Op
     rows: bool
     columns: bool
 
     def input(self, x: Int8) -> Int8:
         """Return the input (H, W, C) with taps as channels: (H', W', taps * C)."""
-        layer = self.layer
-        _, kernel_h, kernel_w, _ = layer.weights.shape
-        out_h, out_w, _ = output_shape(layer)
-        top, bottom, left, right = layer.padding
+        op = self.op
+        (kernel_h, kernel_w), (out_h, out_w, _) = op.kernel, op.shape
+        top, bottom, left, right = op.padding
         if not self.rows:
             top = bottom = 0
         if not self.columns:
             left = right = 0
-        padded = np.pad(x, ((top, bottom), (left, right), (0, 0)), constant_values=layer.input_zero_point)
+        padded = np.pad(x, ((top, bottom), (left, right), (0, 0)), constant_values=op.layer.input_zero_point)
         taps = []
         for ky in range(kernel_h if self.rows else 1):
-            first = ky * layer.dilation[0]
-            rows = (
-                padded[first : first + (out_h - 1) * layer.stride[0] + 1 : layer.stride[0]]
-                if self.rows
-                else padded
-            )
+            first = ky * op.dilation[0]
+            stop = first + (out_h - 1) * op.stride[0] + 1
+            rows = padded[first : stop : op.stride[0]] if self.rows else padded
             for kx in range(kernel_w if self.columns else 1):
-                start = kx * layer.dilation[1]
-                stop = start + (out_w - 1) * layer.stride[1] + 1
-                taps.append(rows[:, start : stop : layer.stride[1]] if self.columns else rows)
+                start = kx * op.dilation[1]
+                stop = start + (out_w - 1) * op.stride[1] + 1
+                taps.append(rows[:, start : stop : op.stride[1]] if self.columns else rows)
         return np.ascontiguousarray(np.concatenate(taps, axis=2))
 
-    def folded(self) -> Layer:
-        """Return the layer that gives the same output on the folded input."""
-        layer = self.layer
-        k, kernel_h, kernel_w, c = layer.weights.shape
-        (stride_h, stride_w), (dilation_h, dilation_w) = layer.stride, layer.dilation
-        (top, bottom, left, right), (height, width, _) = layer.padding, layer.input.shape
-        out_h, out_w, _ = output_shape(layer)
-        weights = layer.weights
-        if self.rows and self.columns:
-            weights = weights.reshape(k, 1, 1, kernel_h * kernel_w * c)
-        elif self.columns:
-            weights = weights.reshape(k, kernel_h, 1, kernel_w * c)
-        elif self.rows:
-            weights = weights.transpose(0, 2, 1, 3).reshape(k, 1, kernel_w, kernel_h * c)
+    def geometry(self) -> Op:
+        """Return the operator with the geometry that it has on the folded input, and its layer as it was."""
+        op = self.op
+        (height, width, channels), (out_h, out_w, _) = op.source_shape, op.shape
+        (kernel_h, kernel_w), (stride_h, stride_w), (dilation_h, dilation_w) = (
+            op.kernel, op.stride, op.dilation,
+        )  # fmt: skip
+        top, bottom, left, right = op.padding
         if self.rows:
-            height, stride_h, dilation_h, top, bottom = out_h, 1, 1, 0, 0
+            channels *= kernel_h
+            height, kernel_h, stride_h, dilation_h, top, bottom = out_h, 1, 1, 1, 0, 0
         if self.columns:
-            width, stride_w, dilation_w, left, right = out_w, 1, 1, 0, 0
+            channels *= kernel_w
+            width, kernel_w, stride_w, dilation_w, left, right = out_w, 1, 1, 1, 0, 0
         return replace(
-            layer,
-            input=placeholder((height, width, weights.shape[3])),
-            weights=np.ascontiguousarray(weights),
+            op,
+            source_shape=(height, width, channels),
+            kernel=(kernel_h, kernel_w),
             stride=(stride_h, stride_w),
             dilation=(dilation_h, dilation_w),
             padding=(top, bottom, left, right),
         )
 
+    def folded(self) -> Op:
+        """Return the operator that gives the same output on the folded input."""
+        op, weights = self.geometry(), self.op.layer.weights
+        if self.rows and not self.columns:  # the folded axis comes right before the channels
+            weights = weights.transpose(0, 2, 1, 3)
+        weights = weights.reshape(len(weights), *op.kernel, op.source_shape[2])
+        layer = replace(
+            op.layer,
+            input=placeholder(op.source_shape),
+            weights=np.ascontiguousarray(weights),
+            stride=op.stride,
+            dilation=op.dilation,
+            padding=op.padding,
+        )
+        return replace(op, layer=layer)
 
-def fold(graph: Graph, cost: Callable[[Op], int]) -> tuple[Graph, dict[str, Fold]]:
+
+def fold(
+    graph: Graph, units: Mapping[str, ChannelAssignment], cores: Sequence[CoreConfig]
+) -> tuple[Graph, dict[str, Fold]]:
     """Fold the convolutions that are the only readers of an input, where that takes fewer cycles.
 
-    Args:
-        graph: the graph.
-        cost: cycles of an operator whose input comes from memory.
+    Afterwards every operator has the outputs that it had, if the host writes the folded inputs with
+    `Fold.input`; a folded input has one reader and is no output.
 
-    Returns: the graph, and for each folded input how it is written.
+    Returns:
+        The graph, and for each folded input how it is written.
     """
     folds: dict[str, Fold] = {}
     for value in graph.inputs:
         readers = [op for op in graph.ops if value.name in op.sources]
-        if len(readers) != 1 or readers[0].layer.op != "conv2d" or value.name in graph.outputs:
+        if len(readers) != 1 or readers[0].kind != "conv2d" or value.name in graph.outputs:
             continue
         op = readers[0]
         if op.source_shape != value.shape:
             continue
-        choices = [
-            Fold(op.layer, rows, columns) for rows, columns in ((False, True), (True, True), (True, False))
-        ]
-        candidates = [(cost(replace(op, layer=choice.folded())), choice) for choice in choices]
+        choices = [Fold(op, rows, columns) for rows, columns in ((False, True), (True, True), (True, False))]
+        candidates = [(_cycles(choice.geometry(), units[op.name], cores), choice) for choice in choices]
         best, choice = min(candidates, key=lambda item: item[0])
-        if best >= cost(op):
+        if best >= _cycles(op, units[op.name], cores):
             continue
-        folded = replace(op, layer=choice.folded())
+        folded = choice.folded()
         inputs = tuple(
             Value(item.name, folded.source_shape) if item.name == value.name else item
             for item in graph.inputs
@@ -120,3 +133,23 @@ def fold(graph: Graph, cost: Callable[[Op], int]) -> tuple[Graph, dict[str, Fold
         graph = replace(graph, inputs=inputs, ops=ops)
         folds[value.name] = choice
     return graph, folds
+
+
+def _cycles(op: Op, units: ChannelAssignment, cores: Sequence[CoreConfig]) -> int:
+    """Return the cycles of a convolution whose input comes from memory: array or port, the slower one."""
+    height, width, in_channels = op.source_shape
+    input_words = height * width * ceil_div(in_channels, CHANNEL_BLOCK)
+    slowest = 0
+    for unit in np.unique(units):
+        channels, core = int((units == unit).sum()), cores[unit]
+        port = input_words + _parameter_words(op, core, channels)
+        slowest = max(slowest, cycle_law(op, core, channels, in_channels), port)
+    return slowest
+
+
+def _parameter_words(op: Op, core: CoreConfig, channels: int) -> int:
+    """Return the 16-byte words of the weights and parameters of some channels of a convolution."""
+    passes = ceil_div(op.source_shape[2], core.rows) * op.kernel[0] * op.kernel[1]
+    weight_words = ceil_div(channels, core.columns) * passes * weight_tile_words(core)
+    params = ceil_div(channels, CHANNEL_BLOCK) * PARAM_GROUP_WORDS
+    return params + weight_words * WEIGHT_WORD_BYTES // TRANSFER_WORD_BYTES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from golden.layer import Layer, output_shape
+from golden.layer import Layer, kernel_size, macs, output_shape
 from golden.network import Node
 
 
@@ -23,36 +23,93 @@ class Value:
 
 
 @dataclass(frozen=True)
+class Rect:
+    """Rows `row` to `row + rows - 1` and columns `column` to `column + columns - 1` of a tensor."""
+
+    row: int
+    rows: int
+    column: int
+    columns: int
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of the rectangle."""
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True)
 class Op:
-    """One operator that a unit has a command for.
+    """One operator that a unit has a command for, with its geometry.
 
     Attributes:
         name: the layer's name in the network, and of the value that it makes.
-        layer: constants and geometry; its inputs are (H, W, C) placeholders, which may see a source's pixels
-            in other rows than the source's producer (same pixels, same channels).
+        kind: "conv2d", "depthwise_conv2d", "add", "average_pool" or "max_pool".
+        layer: the constants: weights, requantisation, zero points. Its inputs are placeholders.
         sources: names of the values that it reads.
+        source_shape: (H, W, C) of the input as this operator sees it. The pixels may lie in other rows than
+            those of the source's producer; they are the same pixels with the same channels.
+        shape: (H, W, C) of the output.
+        kernel, stride, dilation: (vertical, horizontal), pixels; (1, 1) where there is none.
+        padding: (top, bottom, left, right), pixels.
+        macs: multiply-accumulates of the mathematics, padding included.
     """
 
     name: str
+    kind: str
     layer: Layer
     sources: tuple[str, ...]
+    source_shape: tuple[int, int, int]
+    shape: tuple[int, int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    macs: int
 
     @property
     def channelwise(self) -> bool:
         """Whether an output channel depends on the same input channel alone."""
-        return self.layer.op != "conv2d"
+        return self.kind != "conv2d"
 
     @property
-    def source_shape(self) -> tuple[int, int, int]:
-        """(H, W, C) of the input as this operator sees it."""
-        height, width, channels = self.layer.input.shape
-        return height, width, channels
+    def pixels(self) -> int:
+        """Output pixels of one channel."""
+        return self.shape[0] * self.shape[1]
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(H, W, C) of the output."""
-        height, width, channels = output_shape(self.layer)
-        return height, width, channels
+    def source_rect(self, rect: Rect) -> Rect:
+        """Return the input pixels that a rectangle of outputs reads."""
+        if self.kind == "add":
+            return rect
+        row, rows = self._extent(0, rect.row, rect.rows)
+        column, columns = self._extent(1, rect.column, rect.columns)
+        return Rect(row, rows, column, columns)
+
+    def _extent(self, axis: int, first: int, count: int) -> tuple[int, int]:
+        """Return the first input row (axis 0) or column that some outputs read, and how many they read."""
+        size, reach = self.source_shape[axis], (self.kernel[axis] - 1) * self.dilation[axis]
+        start = first * self.stride[axis] - self.padding[2 * axis]
+        end = start + (count - 1) * self.stride[axis] + reach + 1
+        low = min(max(start, 0), size - 1)
+        return low, max(min(end, size), low + 1) - low
+
+
+def operator(name: str, layer: Layer, sources: tuple[str, ...]) -> Op:
+    """Return the operator of a layer on (H, W, C): from here on it carries its geometry."""
+    height, width, channels = layer.input.shape
+    out_height, out_width, out_channels = output_shape(layer)
+    return Op(
+        name=name,
+        kind=layer.op,
+        layer=layer,
+        sources=sources,
+        source_shape=(height, width, channels),
+        shape=(out_height, out_width, out_channels),
+        kernel=kernel_size(layer),
+        stride=layer.stride,
+        dilation=layer.dilation,
+        padding=layer.padding,
+        macs=macs(layer),
+    )
 
 
 @dataclass(frozen=True)
@@ -77,5 +134,5 @@ class Graph:
     @property
     def values(self) -> Mapping[str, Value]:
         """All values by name."""
-        made = (Value(op.name, op.shape) for op in self.ops)
-        return {value.name: value for value in (*self.inputs, *made)}
+        computed = (Value(op.name, op.shape) for op in self.ops)
+        return {value.name: value for value in (*self.inputs, *computed)}

@@ -1,4 +1,4 @@
-"""First pass of the compiler: a network or a layer becomes operators that the units have commands for.
+"""Legalisation pass: a network or a layer becomes operators that the units have commands for.
 
 Fully connected layers become convolutions whose kernel is the whole input, depthwise ones with a channel
 multiplier become convolutions with zero weights between channels; a reshape is another view of the same
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from common.errors import UnsupportedError
-from golden.layer import WEIGHTED_OPS, Layer, kernel_size
+from golden.layer import WEIGHTED_OPS, Layer
 from golden.network import HOST_OPS, Network, Node, placeholder
-from mapping.compiler.graph import Graph, Op, Value
+from mapping.compiler.graph import Graph, Op, Value, operator
 
 FIELD_MAX = 255
 """Largest kernel, stride and dilation of a command."""
@@ -31,11 +31,12 @@ def spatial(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return int(np.prod(outer[:-1], dtype=int)), outer[-1], channels
 
 
-def legalise_layer(layer: Layer, shape: tuple[int, int, int] | None = None) -> Layer:
-    """Return an equal layer that the units have a command for, on an input of (H, W, C).
+def legalise_layer(layer: Layer, sources: tuple[str, ...], shape: tuple[int, int, int] | None = None) -> Op:
+    """Return an operator that equals a layer and that the units have a command for, on (H, W, C).
 
     Args:
         layer: the layer.
+        sources: names of the values that it reads.
         shape: for a fully connected layer, (H, W, C) of the tensor whose flattened values it reads.
 
     Raises:
@@ -55,15 +56,11 @@ def legalise_layer(layer: Layer, shape: tuple[int, int, int] | None = None) -> L
         channel = np.arange(k)
         weights[channel, :, :, channel // (k // shape[2])] = np.moveaxis(layer.weights[0], 2, 0)
         changes |= {"op": "conv2d", "weights": weights}
-    legal = replace(layer, **changes)
-    for key, values in (
-        ("kernel", kernel_size(legal)),
-        ("stride", legal.stride),
-        ("dilation", legal.dilation),
-    ):
+    op = operator(layer.name, replace(layer, **changes), sources)
+    for key, values in (("kernel", op.kernel), ("stride", op.stride), ("dilation", op.dilation)):
         if max(values) > FIELD_MAX:
             raise UnsupportedError(f"layer {layer.name!r}: {key} {values} is above {FIELD_MAX}")
-    return legal
+    return op
 
 
 def _window_shape(shape: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -75,12 +72,14 @@ def _window_shape(shape: tuple[int, int, int]) -> tuple[int, int, int]:
 
 
 def legalise(layer: Layer) -> Graph:
-    """Return the graph of a single layer; its inputs are named as in INPUTS."""
-    legal = legalise_layer(layer)
-    height, width, channels = legal.input.shape
+    """Return the graph of a single layer; its inputs are named as in INPUTS.
+
+    What holds afterwards is said in `legalise_network`.
+    """
     names = INPUTS[: 2 if layer.op == "add" else 1]
-    values = tuple(Value(name, (height, width, channels)) for name in names)
-    return Graph(layer.name, values, (Op(layer.name, legal, names),), (layer.name,))
+    op = legalise_layer(layer, names)
+    values = tuple(Value(name, op.source_shape) for name in names)
+    return Graph(layer.name, values, (op,), (layer.name,))
 
 
 @dataclass(frozen=True)
@@ -94,6 +93,9 @@ class _View:
 
 def legalise_network(network: Network) -> Graph:
     """Return the graph of a network.
+
+    Afterwards every operator is of a kind that has a command, its geometry is that of its layer and fits the
+    command's fields, and it reads only values that the host or an operator before it makes.
 
     Raises:
         UnsupportedError: an operator that belongs to the host between two that do not, a reshape that would
@@ -187,7 +189,5 @@ def _op(node: Node, views: dict[str, _View]) -> Op:
             "only a fully connected layer can follow a flatten"
         )
     layer = replace(node.layer, name=node.name)
-    legal = legalise_layer(
-        layer, sources[0].shape if node.op == "fully_connected" else spatial(layer.input.shape)
-    )
-    return Op(node.name, legal, tuple(view.value for view in sources))
+    shape = sources[0].shape if node.op == "fully_connected" else spatial(layer.input.shape)
+    return legalise_layer(layer, tuple(view.value for view in sources), shape)

@@ -1,4 +1,4 @@
-"""Where tensors lie in the activation scratchpad, and how a piece of one travels to and from memory."""
+"""Where tensors lie in the activation scratchpad, and how a rectangle of one travels to and from memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hw.interface import TRANSFER_WORD_BYTES
 from hw.layout import CHANNEL_BLOCK
 from mapping.compiler.channels import ChannelRange
+from mapping.compiler.graph import Rect
 
 
 def ceil_div(numerator: int, denominator: int) -> int:
@@ -16,28 +17,13 @@ def ceil_div(numerator: int, denominator: int) -> int:
 
 
 def lowest_gap(taken: Iterable[tuple[int, int]], size: int, align: int = 1) -> int:
-    """Return the lowest aligned address of `size` free places; `taken`: ranges (first, end) that are not."""
+    """Return the lowest aligned address of `size` free words; `taken`: ranges (first, end) that are not."""
     address = 0
     for first, end in sorted(taken):
         if address + size <= first:
             break
         address = max(address, ceil_div(end, align) * align)
     return address
-
-
-@dataclass(frozen=True)
-class Rect:
-    """Rows `row` to `row + rows - 1` and columns `column` to `column + columns - 1` of a tensor."""
-
-    row: int
-    rows: int
-    column: int
-    columns: int
-
-    @property
-    def pixels(self) -> int:
-        """Pixels of the rectangle."""
-        return self.rows * self.columns
 
 
 @dataclass(frozen=True)
@@ -70,38 +56,38 @@ class Region:
     first: int
     rows: int
 
-    def word(self, place: int, row: int, column: int) -> int:
+    def word(self, channel: int, row: int, column: int) -> int:
         """Return the word of a pixel in a channel's plane; beyond the rectangle, where it would be."""
-        plane = (place - self.first) // self.rows
+        plane = (channel - self.first) // self.rows
         inside = (row - self.rect.row) * self.rect.columns + column - self.rect.column
         return self.base + plane * self.rect.pixels + inside
 
-    def spans(self, run: ChannelRange, rect: Rect) -> Iterator[tuple[int, int]]:
-        """Yield the word ranges, (first, end), that hold rows of a rectangle of a run's channels."""
-        for place in range(run.first, run.first + run.count, self.rows):
-            start = self.word(place, rect.row, rect.column)
+    def spans(self, channels: ChannelRange, rect: Rect) -> Iterator[tuple[int, int]]:
+        """Yield the word ranges, (first, end), that hold the rows of a rectangle of some channels."""
+        for channel in range(channels.first, channels.end, self.rows):
+            start = self.word(channel, rect.row, rect.column)
             yield start, start + (rect.rows - 1) * self.rect.columns + rect.columns
 
-    def transfers(self, memory: Stored, run: ChannelRange, rect: Rect) -> Iterator[dict[str, int]]:
-        """Yield the fields of the LOADs or STOREs that move a rectangle of a run's channels.
+    def transfers(self, memory: Stored, channels: ChannelRange, rect: Rect) -> Iterator[dict[str, int]]:
+        """Yield the fields of the LOADs or STOREs that move a rectangle of some channels.
 
         The rectangle has one row or the region's width. Planes that share a scratchpad word go in turns.
         """
-        parts = self.rows // CHANNEL_BLOCK
-        blocks = range(run.first // CHANNEL_BLOCK, ceil_div(run.first + run.count, CHANNEL_BLOCK))
+        planes_per_word = self.rows // CHANNEL_BLOCK
+        blocks = range(channels.first // CHANNEL_BLOCK, ceil_div(channels.end, CHANNEL_BLOCK))
         whole = rect.columns == memory.width
-        for part in range(min(parts, len(blocks))):
-            block = blocks[part]
+        for turn in range(min(planes_per_word, len(blocks))):
+            block = blocks[turn]
             offset = (rect.row * memory.width + rect.column) * TRANSFER_WORD_BYTES
+            word = self.word(block * CHANNEL_BLOCK, rect.row, rect.column)
             yield {
                 "mem_address": memory.address + block * memory.plane_bytes + offset,
-                "local_address": self.word(block * CHANNEL_BLOCK, rect.row, rect.column) * parts
-                + block % parts,
+                "local_address": word * planes_per_word + block % planes_per_word,
                 "line_words": rect.pixels if whole else rect.columns,
                 "lines": 1 if whole else rect.rows,
                 "line_stride": 0 if whole else memory.width * TRANSFER_WORD_BYTES,
-                "planes": ceil_div(len(blocks) - part, parts),
-                "local_step": parts,
-                "plane_stride": parts * memory.plane_bytes,
-                "local_plane_stride": self.rect.pixels * parts,
+                "planes": ceil_div(len(blocks) - turn, planes_per_word),
+                "local_step": planes_per_word,
+                "plane_stride": planes_per_word * memory.plane_bytes,
+                "local_plane_stride": self.rect.pixels * planes_per_word,
             }

@@ -19,12 +19,12 @@ from common.errors import UnsupportedError
 from hw.core import CoreConfig
 from hw.layout import CHANNEL_BLOCK
 from mapping.compiler.regions import ceil_div
-from mapping.cost.model import PAIR, CostModel
+from mapping.cost.model import CostModel
 from mapping.cost.shapes import Shape
 
 
 class LayerCosts:
-    """Costs of some layers on one unit or on two that share each layer.
+    """Costs of some layers on one unit, or on several that share each layer.
 
     Corners of the staircase are worked out when they are first needed and kept; afterwards a call is a few
     look-ups for all layers together.
@@ -67,13 +67,18 @@ class LayerCosts:
             channels: (..., L, U) output channels of each layer on each unit, 0 or more, integers or not. A
                 layer with all channels on one unit runs there alone; without any it costs nothing.
 
-        Returns: (..., L) float64.
-        Raises: ValueError for negative channels, or more than the layers' most and a block; UnsupportedError,
-            CapacityError, TableError: see `CostModel.layer`.
+        Returns:
+            (..., L) float64.
+
+        Raises:
+            ValueError: negative channels, or more than the layers' most and a block.
+            UnsupportedError: a layer cannot run on its unit; see `CostModel.layer`.
+            CapacityError: a layer does not fit; see `CostModel.layer`.
+            TableError: there is no table; see `CostModel.layer`.
         """
         if channels.shape[-2:] != (len(self.shapes), len(self.units)):
-            wanted = f"(..., {len(self.shapes)}, {len(self.units)})"
-            raise ValueError(f"channels have shape {tuple(channels.shape)}, not {wanted}")
+            expected = f"(..., {len(self.shapes)}, {len(self.units)})"
+            raise ValueError(f"channels have shape {tuple(channels.shape)}, not {expected}")
         if not bool(((channels >= 0) & (channels <= self._most)).all()):
             raise ValueError(f"channels must be 0 to {self._most}")
         cycles: Tensor = _Staircase.apply(channels.to(torch.float64), self)  # type: ignore[no-untyped-call]
@@ -87,8 +92,8 @@ class LayerCosts:
         cycles = self.table[index]
         missing = torch.isnan(cycles)
         if bool(missing.any()):
-            wanted = torch.cat([layers[missing][:, None], places[missing]], dim=1)
-            for corner in torch.unique(wanted, dim=0).tolist():
+            corners = torch.cat([layers[missing][:, None], places[missing]], dim=1)
+            for corner in torch.unique(corners, dim=0).tolist():
                 self.table[tuple(corner)] = self._corner(self.shapes[corner[0]], corner[1:])
             cycles = self.table[index]
         return cycles
@@ -98,7 +103,7 @@ class LayerCosts:
         return self.model.layer(*self._placed(shape, blocks)).cycles
 
     def _placed(self, shape: Shape, blocks: Sequence[int]) -> tuple[Shape, str]:
-        """Return a layer with so many blocks of 16 channels on each unit, and the unit that it runs on."""
+        """Return a layer with so many blocks of 16 channels on each unit, and the first unit that has any."""
         channels = {
             unit: CHANNEL_BLOCK * count for unit, count in zip(self.units, blocks, strict=True) if count
         }
@@ -106,7 +111,7 @@ class LayerCosts:
         sizes: dict[str, Any] = {"out_channels": total, "split": channels if len(channels) > 1 else None}
         if shape.op not in ("conv2d", "fully_connected"):
             sizes["in_channels"] = total
-        return replace(shape, **sizes), PAIR if len(channels) > 1 else next(iter(channels))
+        return replace(shape, **sizes), next(iter(channels))
 
     def slopes(self, channels: Tensor) -> Tensor:
         """Return the gradient, (..., L, U): cycles for one more channel, averaged over a block of columns.
@@ -116,9 +121,9 @@ class LayerCosts:
         slopes = []
         for unit in range(len(self.units)):
             step = self.steps[:, unit].expand(channels.shape[:-1])
-            mine = channels[..., unit]
-            low = torch.floor(mine / step) * step
-            edge = (mine == low) & (mine > 0)
+            on_unit = channels[..., unit]
+            low = torch.floor(on_unit / step) * step
+            edge = (on_unit == low) & (on_unit > 0)
             start, end = torch.where(edge, low - step, low), low + step
             before, after = channels.clone(), channels.clone()
             before[..., unit], after[..., unit] = start, end

@@ -8,22 +8,21 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import UnsupportedError
+from common.errors import ConfigError, UnsupportedError
 from hw.core import CoreConfig
 from hw.memory import MemoryModel
 from hw.system import System
 from mapping.compiler.channels import ChannelAssignment
-from mapping.compiler.compile import Program, compile_graph
+from mapping.compiler.compile import compile_graph
 from mapping.compiler.legalise import legalise
+from mapping.compiler.program import Program
 from mapping.cost.coefficients import TERM, Vector, named
 from mapping.cost.shapes import Shape, blank_layer
 from mapping.cost.tables import FOLDER, CostTable, TableError, memory_settings, table_of
 from mapping.cost.timing import Timing, time_lists
 
-PAIR = "pair"
-"""What stands for the unit of a shape that several units share."""
 SHARED = tuple(TERM[name] for name in ("stagger_cycles", "event_cycles", "port_cycles"))
-"""Coefficients that matter where units run at the same time: fitted for the pair."""
+"""Coefficients that matter where units run at the same time: fitted for them together."""
 WAITING = tuple(TERM[name] for name in ("load_bank_cycles", "store_bank_cycles", "port_cycles"))
 """Coefficients of waiting for a bank or for another unit."""
 
@@ -36,7 +35,7 @@ class Prediction:
         cycles: first start to last interrupt.
         low, high: 90 % interval.
         inside: whether a layer's sizes lie in the calibrated range; None for a network.
-        terms: cycles of every phase on the chain that ends last, of each unit; they sum to `cycles`.
+        terms: cycles of every phase on the critical path, of each unit; they sum to `cycles`.
         ends: when each part of a layer is complete, by layer and unit.
     """
 
@@ -67,8 +66,8 @@ class CostModel:
 
     def table(self, *units: str) -> CostTable:
         """Return the table of a unit, or of units together."""
-        cores = [self.config.cores[self.config.index(unit)] for unit in units]
-        return table_of(sorted(cores, key=self.config.cores.index), self.config, self.folder)
+        cores = [self.config.core(unit) for unit in sorted(units, key=self.config.index)]
+        return table_of(cores, self.config, self.folder)
 
     def coefficients(self, units: Sequence[str]) -> dict[str, Vector]:
         """Return each unit's coefficients where these units run at the same time."""
@@ -78,26 +77,26 @@ class CostModel:
         for table in (*tables.values(), together):
             if (table.rtl_sha256, table.memory) != (together.rtl_sha256, self.memory or together.memory):
                 raise TableError(
-                    f"{self.folder}: the tables of {table.unit} and {together.unit} are of different RTL, or "
-                    "not of this memory; run `npuloop calibrate --all`"
+                    f"{self.folder}: the tables of {table.cores} and {together.cores} are of different RTL, "
+                    "or not of this memory; run `npuloop calibrate --all`"
                 )
         if len(units) > 1:
-            for mine in values.values():
-                mine[list(SHARED)] = together.coefficients[list(SHARED)]
+            for coefficients in values.values():
+                coefficients[list(SHARED)] = together.coefficients[list(SHARED)]
         return values
 
-    def layer(self, shape: Shape, unit: str = PAIR) -> Prediction:
+    def layer(self, shape: Shape, unit: str | None = None) -> Prediction:
         """Return what a layer takes whose input and output are in memory.
 
         Args:
             shape: the layer.
-            unit: the unit; PAIR for a shape with a split.
+            unit: the unit of a shape without a split; a split names its own.
 
         Raises:
             UnsupportedError, CapacityError: the unit cannot run it, see `compile_graph`.
             TableError: see the class.
         """
-        units = tuple(shape.split) if shape.split else (unit,)
+        units = units_of(shape, unit, self.config)
         return self.program(shape_program(shape, unit, self.config), self.table(*units).inside(shape))
 
     def program(self, program: Program, inside: bool | None = None) -> Prediction:
@@ -133,34 +132,45 @@ def _prediction(
 
 
 def waiting_cycles(counts: Mapping[str, Vector], coefficients: Mapping[str, Vector]) -> float:
-    """Return the cycles of waiting for a bank or for another unit on a chain of phases."""
+    """Return the cycles of waiting for a bank or for another unit on a critical path."""
     places = list(WAITING)
     return float(sum((counts[unit][places] * coefficients[unit][places]).sum() for unit in counts))
 
 
-def cores_of(shape: Shape, unit: str, config: System) -> list[CoreConfig]:
-    """Return the units that have work.
+def units_of(shape: Shape, unit: str | None, config: System) -> tuple[str, ...]:
+    """Return the units that have work, in the order of the system.
+
+    Args:
+        shape: the layer.
+        unit: the unit of a shape without a split; a split names its own.
+        config: the system.
 
     Raises:
-        UnsupportedError: PAIR without a split, or a split on one unit.
+        UnsupportedError: a shape without a split, and no unit.
         ConfigError: a unit that the system does not have.
     """
-    if (unit == PAIR) != bool(shape.split):
-        raise UnsupportedError(
-            f"shape {shape.name!r} on {unit}: a shape with a split, and no other, runs on {PAIR!r}"
-        )
-    return [config.cores[config.index(name)] for name in shape.split or (unit,)]
+    if not shape.split and unit is None:
+        raise UnsupportedError(f"shape {shape.name!r}: has no split; give the unit that runs it")
+    try:
+        return tuple(sorted(shape.split or (str(unit),), key=config.index))
+    except ConfigError as error:
+        raise ConfigError(f"shape {shape.name!r}: {error}") from None
 
 
-def owners(shape: Shape, unit: str, config: System) -> ChannelAssignment:
-    """Return the index of the unit of every output channel: those of a split's first unit come first."""
-    split = shape.split or {unit: shape.out_channels}
-    return np.repeat([config.index(name) for name in split], list(split.values()))
+def cores_of(shape: Shape, unit: str | None, config: System) -> list[CoreConfig]:
+    """Return the parameters of the units that have work; see `units_of`."""
+    return [config.core(name) for name in units_of(shape, unit, config)]
 
 
-def shape_program(shape: Shape, unit: str, config: System) -> Program:
+def owners(shape: Shape, unit: str | None, config: System) -> ChannelAssignment:
+    """Return the index of the unit of every output channel: those of the system's first unit come first."""
+    units = units_of(shape, unit, config)
+    channels = [shape.split[name] if shape.split else shape.out_channels for name in units]
+    return np.repeat([config.index(name) for name in units], channels)
+
+
+def shape_program(shape: Shape, unit: str | None, config: System) -> Program:
     """Return a shape's command lists, without a memory image; errors as in `CostModel.layer`."""
-    cores_of(shape, unit, config)
     return compile_graph(
         legalise(blank_layer(shape)), config.cores, {shape.name: owners(shape, unit, config)},
         mem_bytes=config.mem_bytes, port_bytes=config.axi_bits // 8, image_wanted=False,

@@ -6,7 +6,7 @@
        kernel: [3, 3], stride: [1, 1], padding: same, split: {npu8: 16, npu_lb: 64}}
     - {name: dense, op: fully_connected, in_channels: 256, out_channels: 10, in_height: 1, in_width: 1}
 
-docs/measuring.md says more.
+docs/how-to/measuring.md says more.
 """
 
 from __future__ import annotations
@@ -26,16 +26,14 @@ from common.files import read_yaml
 from golden.arithmetic import MAX_SHIFT, MIN_SHIFT, weight_range
 from golden.layer import OPS, POOL_OPS, WEIGHTED_OPS, Layer, kernel_size, macs, out_channels
 from golden.network import Network, placeholder
-from hw.system import NPU8, NPU_LB
 from mapping.compiler.legalise import FIELD_MAX, spatial
 from mapping.compiler.regions import ceil_div
 
 __all__ = [
-    "UNITS", "Shape", "ShapeError", "blank_layer", "layer_of", "load_shapes", "shapes_of_network",
+    "Shape", "ShapeError", "blank_layer", "layer_of", "load_shapes", "shapes_of_network",
     "shapes_text",
 ]  # fmt: skip
 
-UNITS = (NPU8.name, NPU_LB.name)
 WINDOW_OPS = ("conv2d", "depthwise_conv2d", *POOL_OPS)
 PADDINGS = ("same", "valid")
 SIZES = ("in_channels", "out_channels", "in_height", "in_width")
@@ -58,9 +56,11 @@ class Shape:
         in_height, in_width: pixels of the input; 1 for fully_connected.
         kernel, stride: (vertical, horizontal), pixels; (1, 1) for operators without a window.
         padding: as in TensorFlow: "same" (an odd pixel is at the bottom and right) or "valid" (none).
-        split: output channels that each unit makes, where both share the layer; in the order of UNITS.
+        split: output channels that each unit makes, by its name, where several share the layer. The units'
+            channels lie in the order that the units have in the system, however they stand here.
 
-    Raises: ShapeError, with the remedy, but without the name.
+    Raises:
+        ShapeError: the shape is none; the message has the remedy, but not the name.
     """
 
     name: str
@@ -77,9 +77,6 @@ class Shape:
     def __post_init__(self) -> None:
         """Check the shape; see the class."""
         _check(self)
-        if self.split is not None:
-            parts = {unit: self.split[unit] for unit in UNITS if unit in self.split}
-            object.__setattr__(self, "split", parts)
 
     @property
     def key(self) -> str:
@@ -139,7 +136,8 @@ class Shape:
     def from_entry(cls, entry: Any) -> Shape:
         """Return the shape of an entry of the file.
 
-        Raises: ShapeError, with the remedy, but without file and name.
+        Raises:
+            ShapeError: the entry is no shape; the message has the remedy, but neither file nor name.
         """
         if not isinstance(entry, dict):
             raise ShapeError(f"is {entry!r}; write {{name: ..., op: ..., in_channels: ...}}")
@@ -223,12 +221,12 @@ def _check_split(shape: Shape) -> None:
     split = shape.split
     if not isinstance(split, Mapping) or len(split) < 2:
         raise ShapeError(
-            f"split is {split!r}; write the channels of both units, as in {{npu8: 16, npu_lb: 48}}, or leave "
+            f"split is {split!r}; write the channels of every unit, as in {{npu8: 16, npu_lb: 48}}, or leave "
             "split out"
         )
     for unit, count in split.items():
-        if unit not in UNITS:
-            raise ShapeError(f"split names unit {unit!r}; there are {', '.join(UNITS)}")
+        if not isinstance(unit, str) or not unit.isidentifier():
+            raise ShapeError(f"split names unit {unit!r}; write the name of a unit of the system")
         _check_number(f"split, {unit},", count, MAX_SIZE)
     if sum(split.values()) != shape.out_channels:
         raise ShapeError(
@@ -247,8 +245,8 @@ def load_shapes(path: str | Path) -> list[Shape]:
     path = Path(path)
     document = read_yaml(path, ShapeError, "list of shapes")
     if not isinstance(document, list) or not document:
-        found = "empty" if not document else f"a {type(document).__name__}"
-        raise ShapeError(f"{path}: is {found}; write a list of shapes: - {{name: ..., op: ...}}")
+        what = "empty" if not document else f"a {type(document).__name__}"
+        raise ShapeError(f"{path}: is {what}; write a list of shapes: - {{name: ..., op: ...}}")
     shapes: list[Shape] = []
     numbers: dict[str, int] = {}
     for number, entry in enumerate(document, 1):

@@ -1,13 +1,15 @@
-"""Cost tables: a unit's calibrated coefficients, with where they come from and how good they are.
+"""Cost tables: a core's calibrated coefficients, with where they come from and how good they are.
 
-A table is a YAML file in mapping/cost_tables, `<unit>.yaml` for the default parameters, and one for each pair
-of units that run at the same time. docs/cost-model.md describes the format.
+A table is a YAML file in mapping/cost_tables that is called by the parameters of its core (`CoreConfig.key`),
+such as `w2a8_16x64.yaml`; whatever a unit is called, it finds the table of its parameters. Units that run at
+the same time have a table called by the keys of all, in alphabetical order.
+docs/reference/cost-tables.md describes the format.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,9 @@ import numpy as np
 import yaml
 
 from common.errors import NpuloopError
-from hw.core import CoreConfig, default_cols
+from hw.core import CoreConfig
 from hw.memory import MemoryModel
-from hw.system import UNITS, System
+from hw.system import System
 from mapping.cost.coefficients import NAMES, PHASES, Vector
 from mapping.cost.shapes import Shape
 
@@ -26,10 +28,6 @@ SCHEMA = 1
 FOLDER = Path(__file__).parents[1] / "cost_tables"
 SIZES = ("in_channels", "out_channels", "out_pixels", "kernel_pixels", "stride", "macs")
 """Sizes of a shape for which a table has a range."""
-LETTERS = {
-    "w_bits": "w", "a_bits": "a", "rows": "r", "cols": "c", "stripe_depth": "s", "lanes": "l", "dw_taps": "d",
-    "act_kib": "act", "weight_kib": "weight", "param_kib": "param",
-}  # fmt: skip
 
 
 class TableError(NpuloopError):
@@ -82,10 +80,10 @@ class CostTable:
     """A table.
 
     Attributes:
-        unit: the unit, or for a pair both names.
+        cores: key of the core, or of several together, joined with "+".
         date: day of the calibration, ISO 8601.
         rtl_sha256: hash of the RTL and the test bench.
-        parameters: of each unit, by name.
+        parameters: of each core, by key.
         memory: settings of the memory model.
         tools: versions.
         coefficients: (len(NAMES),) cycles.
@@ -94,10 +92,11 @@ class CostTable:
         validity: for each operator the least and the largest of each size in the fit set.
         errors: on the fit set and on held-out sets, by name.
         learning_curve: measurements in the fit, and MAPE on the held-out random layers, percent.
-        sample: shapes that `--check` measures again, and their cycles.
+        sample: shapes that `--check` measures again, and their cycles; a split names cores as
+            `names_in_table` does.
     """
 
-    unit: str
+    cores: str
     date: str
     rtl_sha256: str
     parameters: Mapping[str, Mapping[str, int]]
@@ -129,8 +128,13 @@ def sizes(shape: Shape) -> dict[str, int]:
 
 def core_parameters(core: CoreConfig, config: System) -> dict[str, int]:
     """Return a unit's parameters as a table has them."""
-    found = core.registers(config.axi_bits)
-    return {name: value for register in found.values() for name, value in register.items()}
+    registers = core.registers(config.axi_bits)
+    return {name: value for fields_of in registers.values() for name, value in fields_of.items()}
+
+
+def parameters_of(cores: Iterable[CoreConfig], config: System) -> dict[str, dict[str, int]]:
+    """Return the parameters of some cores as a table has them, by key."""
+    return {core.key: core_parameters(core, config) for core in sorted(cores, key=lambda core: core.key)}
 
 
 def memory_settings(memory: MemoryModel) -> dict[str, int]:
@@ -144,22 +148,26 @@ def memory_settings(memory: MemoryModel) -> dict[str, int]:
     }
 
 
-def table_name(cores: Sequence[CoreConfig], axi_bits: int = 128) -> str:
-    """Return the name of the table of a unit, or of units together: their names, and what is not default."""
-    port = "" if axi_bits == System().axi_bits else f"_axi{axi_bits}"
-    return "+".join(_core_name(core) for core in cores) + port
+def keys_of(cores: Iterable[CoreConfig]) -> str:
+    """Return what a table calls some cores together: their keys, whatever their names and order."""
+    return "+".join(sorted(core.key for core in cores))
 
 
-def _core_name(core: CoreConfig) -> str:
-    default = UNITS.get(core.name, CoreConfig(core.name))
-    changed = [
-        f"{letters}{getattr(core, name)}"
-        for name, letters in LETTERS.items()
-        if getattr(core, name) != getattr(default, name)
-    ]
-    if core.cols == default_cols(core.w_bits, core.rows):
-        changed = [item for item in changed if item != f"c{core.cols}"]
-    return "_".join([core.name, *changed])
+def table_name(cores: Sequence[CoreConfig], axi_bits: int = System.axi_bits) -> str:
+    """Return the name of the table of some cores: their keys, and the port where it is not the default."""
+    return keys_of(cores) + ("" if axi_bits == System.axi_bits else f"_axi{axi_bits}")
+
+
+def names_in_table(cores: Sequence[CoreConfig]) -> dict[str, str]:
+    """Return what the splits of a table's sample call each unit, by its name.
+
+    It is the core's key; of several units with the same key, with their number among them.
+    """
+    keys = [core.key for core in cores]
+    return {
+        core.name: core.key if keys.count(core.key) == 1 else f"{core.key}_{keys[:i].count(core.key)}"
+        for i, core in enumerate(cores)
+    }
 
 
 def table_path(cores: Sequence[CoreConfig], config: System, folder: Path = FOLDER) -> Path:
@@ -178,10 +186,10 @@ def table_text(table: CostTable) -> str:
         coefficients[phase.name] = entry | {"counter": phase.counter, "meaning": phase.meaning}
     document = {
         "schema": SCHEMA,
-        "unit": table.unit,
+        "cores": table.cores,
         "date": table.date,
         "rtl_sha256": table.rtl_sha256,
-        "parameters": {name: dict(values) for name, values in table.parameters.items()},
+        "parameters": {key: dict(values) for key, values in table.parameters.items()},
         "memory": dict(table.memory),
         "tools": dict(table.tools),
         "coefficients": coefficients,
@@ -198,7 +206,7 @@ def table_text(table: CostTable) -> str:
         ],
         "sample": [{"cycles": cycles} | shape.entry() for shape, cycles in table.sample],
     }
-    head = "# Written by `npuloop calibrate`; docs/cost-model.md says what the fields mean.\n"
+    head = "# Written by `npuloop calibrate`; docs/reference/cost-tables.md says what the fields mean.\n"
     return head + yaml.safe_dump(document, sort_keys=False, width=120, default_flow_style=None)
 
 
@@ -234,15 +242,15 @@ def load_table(path: Path) -> CostTable:
 
 
 def _table(document: Mapping[str, Any]) -> CostTable:
-    found = document["coefficients"]
-    for name in found:
+    entries = document["coefficients"]
+    for name in entries:
         if name not in NAMES:
             raise ValueError(f"unknown coefficient {name}")
-    values = np.array([float(found[name]["value"]) for name in NAMES])
+    values = np.array([float(entries[name]["value"]) for name in NAMES])
     if not np.isfinite(values).all() or (values < 0).any():
         raise ValueError("a coefficient is negative or no number")
     nan = [float("nan")] * 2
-    confidence = np.array([found[name].get("confidence_95", nan) for name in NAMES], float)
+    confidence = np.array([entries[name].get("confidence_95", nan) for name in NAMES], float)
     samples = []
     for entry in document["sample"]:
         shape = Shape.from_entry({key: value for key, value in entry.items() if key != "cycles"})
@@ -255,10 +263,10 @@ def _table(document: Mapping[str, Any]) -> CostTable:
         for op, ranges in document["validity"].items()
     }
     return CostTable(
-        unit=str(document["unit"]),
+        cores=str(document["cores"]),
         date=str(document["date"]),
         rtl_sha256=str(document["rtl_sha256"]),
-        parameters={unit: dict(values) for unit, values in document["parameters"].items()},
+        parameters={key: dict(values) for key, values in document["parameters"].items()},
         memory=dict(document["memory"]),
         tools=dict(document["tools"]),
         coefficients=values,
@@ -287,9 +295,12 @@ def table_of(cores: Sequence[CoreConfig], config: System, folder: Path = FOLDER)
     path = table_path(cores, config, folder)
     try:
         table = _cached(path, path.stat().st_mtime_ns)
+    except FileNotFoundError:
+        together = " of these units together" if len(cores) > 1 else ""
+        command = " ".join(["npuloop calibrate", *(f"--unit {core.name}" for core in cores)])
+        raise TableError(f"{path}: there is no cost table{together}; make it with `{command}`") from None
     except OSError:
         table = load_table(path)
-    wanted = {core.name: core_parameters(core, config) for core in cores}
-    if table.parameters != wanted:
-        raise TableError(f"{path}: was calibrated with other parameters of {table.unit}; calibrate again")
+    if (table.cores, table.parameters) != (keys_of(cores), parameters_of(cores, config)):
+        raise TableError(f"{path}: was calibrated with other parameters of {table.cores}; calibrate again")
     return table

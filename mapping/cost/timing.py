@@ -3,8 +3,8 @@
 The lists are those that the units would fetch, so the tiling is the compiler's own. Each engine takes its
 commands in order, waits for tokens and events as the hardware does, and spends on each command a few phases;
 the time of a phase is a count (words, stripes, beats of the cycle law) times a calibrated coefficient
-(`PHASES`). Where phases overlap, the later one counts. A chain of phases leads from the end back to the
-start: its counts, times the coefficients, sum to the total.
+(`PHASES`). Where phases overlap, the later one counts. The critical path leads from the end back to the
+start: the counts of its segments, times the coefficients, sum to the total.
 
 All units share the memory's port: bursts are served in the order in which they are asked for.
 """
@@ -51,8 +51,8 @@ Term = tuple[int, float]
 """Place of a coefficient in NAMES, and how often it counts."""
 
 
-class Step(NamedTuple):
-    """A phase on the chain that ends last: `number` times a unit's coefficient `term`."""
+class PathSegment(NamedTuple):
+    """A phase on the critical path: `number` times a unit's coefficient `term`."""
 
     unit: str
     term: int
@@ -67,19 +67,19 @@ class Timing:
 
     Attributes:
         cycles: first start to last interrupt.
-        steps: the chain of phases that ends last, from the start on, without a gap.
-        counts: for each unit, (len(NAMES),) counts on that chain; their products with the units' coefficients
+        path: the critical path, from the start on, without a gap.
+        counts: for each unit, (len(NAMES),) counts on that path; their products with the units' coefficients
             sum to `cycles`.
         ends: for each unit when each of its commands is complete, in the order of its list, in cycles.
     """
 
     cycles: float
-    steps: tuple[Step, ...]
+    path: tuple[PathSegment, ...]
     counts: Mapping[str, Vector]
     ends: Mapping[str, tuple[float, ...]]
 
 
-class _Chain:
+class _Timeline:
     """Points in time: each is the latest of some points before it, and then some phases of a unit."""
 
     def __init__(self, coefficients: Mapping[str, Vector]) -> None:
@@ -104,18 +104,18 @@ class _Chain:
         """Return the latest of some points."""
         return points[0] if len(points) == 1 else max(points, key=self.times.__getitem__)
 
-    def steps(self, point: int) -> tuple[Step, ...]:
-        """Return the phases on the chain that ends at a point, from the start on."""
-        steps: list[Step] = []
+    def path(self, point: int) -> tuple[PathSegment, ...]:
+        """Return the path that ends at a point: what it was waiting for, from the start on."""
+        segments: list[PathSegment] = []
         while point > 0:
             unit, terms = self._phases[point]
             end = self.times[point]
             for term, count in reversed(terms):
                 begin = end - self.values[unit][term] * count
-                steps.append(Step(unit, term, count, begin, end))
+                segments.append(PathSegment(unit, term, count, begin, end))
                 end = begin
             point = self._before[point]
-        return tuple(reversed(steps))
+        return tuple(reversed(segments))
 
 
 @dataclass
@@ -226,11 +226,11 @@ class _Run:
     ) -> None:
         self.port_bytes = port_bytes
         self.overlap = overlap
-        self.chain = _Chain(coefficients)
+        self.timeline = _Timeline(coefficients)
         self.units: list[_Unit] = []
         for i, core in enumerate(cores):
             stagger = [(STAGGER, float(i))] if i else []
-            start = self.chain.after(core.name, [0], (LAUNCH, 1.0), *stagger)
+            start = self.timeline.after(core.name, [0], (LAUNCH, 1.0), *stagger)
             self.units.append(_Unit(core, lists[core.name], start))
         self.signals: dict[int, list[int]] = {}
         self.waits: dict[int, int] = {}
@@ -242,14 +242,14 @@ class _Run:
             if not sum(self._advance(unit) for unit in self.units):
                 while not self._serve():
                     pass
-        last = self.chain.latest([point for unit in self.units for point in unit.ends])
-        times, steps = self.chain.times, self.chain.steps(last)
+        last = self.timeline.latest([point for unit in self.units for point in unit.ends])
+        times, path = self.timeline.times, self.timeline.path(last)
         counts = {unit.name: np.zeros(len(NAMES)) for unit in self.units}
-        for step in steps:
-            counts[step.unit][step.term] += step.number
+        for segment in path:
+            counts[segment.unit][segment.term] += segment.number
         return Timing(
             cycles=times[last],
-            steps=steps,
+            path=path,
             counts=counts,
             ends={unit.name: tuple(times[point] for point in unit.ends) for unit in self.units},
         )
@@ -275,8 +275,8 @@ class _Run:
             points = [unit.fetched[unit.next], unit.before]
             if room >= 0:
                 points.append(engine.started[room])
-            unit.before = self.chain.latest(points)
-            at = self.chain.after(unit.name, [unit.before], (ENQUEUE, 1.0))
+            unit.before = self.timeline.latest(points)
+            at = self.timeline.after(unit.name, [unit.before], (ENQUEUE, 1.0))
             if len(unit.fetched) + len(unit.requests) < len(unit.entries):
                 unit.requests.append(at)
             engine.queue.append(unit.next)
@@ -317,10 +317,10 @@ class _Run:
             self.waits[event] = place + 1
         for pair in pairs:
             unit.taken[pair] = unit.taken.get(pair, 0) + 1
-        start = self.chain.latest(points)
+        start = self.timeline.latest(points)
         engine.started.append(start)
         if control:
-            end = engine.free = self.chain.after(unit.name, [start], (EVENT, 1.0))
+            end = engine.free = self.timeline.after(unit.name, [start], (EVENT, 1.0))
             if entry.name == "signal":
                 self.signals.setdefault(entry.fields["event_id"], []).append(end)
             self._end(unit, number, end)
@@ -339,24 +339,24 @@ class _Run:
             engine.in_flight -= count
             points.append(end)
         engine.in_flight += bursts
-        return self.chain.latest(points)
+        return self.timeline.latest(points)
 
     def _end(self, unit: _Unit, number: int, end: int) -> None:
         """Note that an engine's oldest command is complete: it posts its tokens."""
         engine = unit.engines[number]
         place = engine.queue[len(engine.ended)]
-        end = self.chain.latest([end, *engine.ended[-1:]])
+        end = self.timeline.latest([end, *engine.ended[-1:]])
         engine.ended.append(end)
         unit.ends[place] = end
         fields = unit.entries[place].fields
         for consumer, name in enumerate(ENGINES):
             if fields.get(f"post_{name}"):
-                point = self.chain.after(unit.name, [end], (TOKEN, 1.0))
+                point = self.timeline.after(unit.name, [end], (TOKEN, 1.0))
                 unit.posts.setdefault((number, consumer), []).append(point)
 
     # --------------------------------------------------------------------------------------- operators
     def _compute(self, unit: _Unit, entry: Entry, start: int) -> None:
-        after, name, drain = self.chain.after, unit.name, unit.drain
+        after, name, drain = self.timeline.after, unit.name, unit.drain
         lead, pieces = stripes(entry.name, entry.fields, unit.core)
         array = after(name, [start], (ARRAY, lead) if lead else (OPERATOR, 1.0))
         full = array
@@ -378,10 +378,10 @@ class _Run:
                     turns = [[(ARRAY, piece.array), (HANDOVER, 1), (ADD, 1)]]
                     turns += [[(DRAIN, PARAMETER_CYCLES)]] if piece.parameters else []
                     turns = [[*terms, (DRAIN, piece.drain), (REQUANT, 1)] for terms in turns]
-                values = self.chain.values[name]
+                values = self.timeline.values[name]
                 slowest = max(turns, key=lambda terms: sum(values[term] * n for term, n in terms))
                 begin = [after(name, begin, *((term, n * (piece.count - 1)) for term, n in slowest))]
-            begun = self.chain.latest(begin)
+            begun = self.timeline.latest(begin)
             array = after(name, [begun], (ARRAY, piece.array))
             full = after(name, [begun], (ARRAY, piece.array - piece.tail), (HANDOVER, 1.0), *turn)
             if not piece.groups:
@@ -395,7 +395,7 @@ class _Run:
         engine = unit.engines[COMPUTE]
         engine.free = full
         drained = sum(piece.count * piece.groups * piece.drain for piece in pieces)
-        unit.operators.append((self.chain.times[start], self.chain.times[array], drained))
+        unit.operators.append((self.timeline.times[start], self.timeline.times[array], drained))
         kept = not pieces[-1].groups
         self._end(unit, COMPUTE, full if kept else after(name, [drain.newer], (REQUANT, 1.0)))
 
@@ -405,7 +405,7 @@ class _Run:
 
         Whatever is still unknown is asked for later: it depends on something that is known.
         """
-        times = self.chain.times
+        times = self.timeline.times
         best: tuple[float, _Unit, int] | None = None
         for unit in self.units:
             if unit.requests and (best is None or times[unit.requests[0]] < best[0]):
@@ -430,10 +430,10 @@ class _Run:
             bank = words * self.overlap[unit.name].share(number, begin, begin + words)
         end = self._through(unit, number, move.request, LATENCY[number], words, bank)
         if number == STORE:
-            end = self.chain.after(unit.name, [end], (ANSWER, 1.0))
+            end = self.timeline.after(unit.name, [end], (ANSWER, 1.0))
         engine.flying.append((end, bursts))
         move.next += 1
-        free = self.chain.after(unit.name, [move.request], (BURST, bursts))
+        free = self.timeline.after(unit.name, [move.request], (BURST, bursts))
         if move.next < len(move.work.bursts):
             move.request = self._request(engine, free, move.work.bursts[move.next][1])
             return False
@@ -445,12 +445,12 @@ class _Run:
     def _through(self, unit: _Unit, number: int, request: int, latency: int, words: int, bank: float) -> int:
         """Return when the last word of a burst is through the port."""
         owner, free = self.port[number]
-        first = self.chain.after(unit.name, [request], (latency, 1.0))
+        first = self.timeline.after(unit.name, [request], (latency, 1.0))
         terms: list[Term] = [(WORD[number], words)]
         if bank:
             terms.append((BANK[number], bank))
         if owner not in ("", unit.name):
             terms.append((PORT, 1.0))
-        end = self.chain.after(unit.name, [first, free], *terms)
+        end = self.timeline.after(unit.name, [first, free], *terms)
         self.port[number] = (unit.name, end)
         return end

@@ -10,8 +10,8 @@ from hw import layout
 from hw.core import CoreConfig
 from hw.interface import TRANSFER_WORD_BYTES
 from hw.layout import CHANNEL_BLOCK
+from mapping.compiler.cycle_law import depthwise_weight_tile_words, weight_tile_words
 from mapping.compiler.emit import TARGETS
-from mapping.compiler.pack import depthwise_tile_words, tile_words
 from mapping.compiler.regions import ceil_div
 
 BURST_BEATS = 16
@@ -94,9 +94,11 @@ def stripes(name: str, fields: Mapping[str, int], core: CoreConfig) -> tuple[int
     block = {"conv": core.columns, "depthwise": core.rows}.get(name, CHANNEL_BLOCK)
     lead = 0
     if name == "conv":
-        lead = tile_words(core)
+        lead = weight_tile_words(core)
     elif name == "depthwise":
-        lead = depthwise_tile_words(core, min(fields["kernel_w"], core.dw_taps) if fields.get("slide") else 1)
+        lead = depthwise_weight_tile_words(
+            core, min(fields["kernel_w"], core.dw_taps) if fields.get("slide") else 1
+        )
     pieces: list[Stripe] = []
     lengths = [(offset, min(stripe, pixels - offset)) for offset in range(0, pixels, stripe)]
     beats = [_beats(name, fields, core, length, offset) for offset, length in lengths]
@@ -107,7 +109,7 @@ def stripes(name: str, fields: Mapping[str, int], core: CoreConfig) -> tuple[int
                 Stripe(
                     count=1,
                     array=array,
-                    tail=max(0, tile_words(core) - length) if name == "conv" else 0,
+                    tail=max(0, weight_tile_words(core) - length) if name == "conv" else 0,
                     groups=groups,
                     drain=length * (CHANNEL_BLOCK // core.lanes),
                     parameters=groups > 1 or (groups == 1 and offset == 0),
@@ -134,7 +136,7 @@ def _beats(name: str, fields: Mapping[str, int], core: CoreConfig, pixels: int, 
     kernel_h, kernel_w = fields["kernel_h"], fields["kernel_w"]
     if name == "conv":
         passes = ceil_div(fields["in_channels"], core.rows) * kernel_h * kernel_w
-        return passes * max(pixels, tile_words(core))
+        return passes * max(pixels, weight_tile_words(core))
     if name == "depthwise" and fields.get("slide"):
         width, stride = fields["out_width"], fields["stride_w"]
         rows = (first + pixels - 1) // width - first // width  # row ends inside the stripe
@@ -144,8 +146,8 @@ def _beats(name: str, fields: Mapping[str, int], core: CoreConfig, pixels: int, 
             # words that slide in before the first output; those left of the input are left out
             column = fields["in_column"] + start + first % width * stride
             lead = taps - 1 + min(column, 0)
-            beats += max(words + lead, depthwise_tile_words(core, taps))
+            beats += max(words + lead, depthwise_weight_tile_words(core, taps))
         return kernel_h * beats
     if name == "depthwise":
-        return kernel_h * kernel_w * max(pixels, depthwise_tile_words(core, 1))
+        return kernel_h * kernel_w * max(pixels, depthwise_weight_tile_words(core, 1))
     return kernel_h * kernel_w * pixels

@@ -15,9 +15,9 @@ from hw.core import CoreConfig
 from hw.interface import COMMAND_BYTES, PARAM_GROUP_WORDS, TRANSFER_WORD_BYTES
 from hw.layout import CHANNEL_BLOCK, tap_groups
 from hw.system import System
-from mapping.compiler.compile import Program
+from mapping.compiler.cycle_law import depthwise_weight_tile_words, weight_tile_words
 from mapping.compiler.emit import TARGETS
-from mapping.compiler.pack import depthwise_tile_words, tile_words
+from mapping.compiler.program import Program
 from mapping.compiler.regions import ceil_div
 from mapping.compiler.schedule import Entry
 
@@ -103,15 +103,16 @@ def events(program: Program, config: System) -> dict[tuple[str, str], Events]:
         program: command lists.
         config: the system that they are for.
 
-    Returns: by (layer, unit), in the order of the lists.
+    Returns:
+        By (layer, unit), in the order of the lists.
     """
-    found: dict[tuple[str, str], list[tuple[int, ...]]] = defaultdict(list)
+    counted: dict[tuple[str, str], list[tuple[int, ...]]] = defaultdict(list)
     ops = program.graph.ops
     for unit, entries in program.lists.items():
         core = config.cores[config.index(unit)]
         for entry in entries:
-            found[ops[entry.layer].name, unit].append(_counted(entry, core))
-    return {key: Events(*map(sum, zip(*counts, strict=True))) for key, counts in found.items()}
+            counted[ops[entry.layer].name, unit].append(_counted(entry, core))
+    return {key: Events(*map(sum, zip(*counts, strict=True))) for key, counts in counted.items()}
 
 
 def command_events(name: str, fields: Mapping[str, int], core: CoreConfig) -> Events:
@@ -142,24 +143,24 @@ def _counted(entry: Entry, core: CoreConfig) -> tuple[int, ...]:
 @functools.lru_cache(maxsize=1 << 16)
 def _count(name: str, values: tuple[int, ...], core: CoreConfig) -> tuple[int, ...]:
     given = dict(zip(_USED.get(name, ()), values, strict=True))
-    found: dict[str, int] = {"fetches": FETCH_WORDS, "commands": 1}
+    counts: dict[str, int] = {"fetches": FETCH_WORDS, "commands": 1}
     if name in ("load", "store"):
         words = given["line_words"] * given["lines"] * given["planes"]
         target = {number: kind for kind, number in TARGETS.items()}[given["target"]]
-        found["stores" if name == "store" else f"{target.removesuffix('s')}_loads"] = words
+        counts["stores" if name == "store" else f"{target.removesuffix('s')}_loads"] = words
     elif name == "mark":
-        found["marks"] = 1
+        counts["marks"] = 1
     elif name in ("conv", "depthwise", "average_pool", "max_pool", "add"):
-        found |= _drained(name, given, core)
+        counts |= _drained(name, given, core)
         if name == "conv":
-            found |= _conv(given, core)
+            counts |= _conv(given, core)
         elif name == "depthwise":
-            found |= _depthwise(given, core)
+            counts |= _depthwise(given, core)
         else:
-            found |= _vector(name, given)
+            counts |= _vector(name, given)
         if name == "add":  # both operands pass the requantiser
-            found["requantised"] += CHANNEL_BLOCK * found["vector_words"]
-    return tuple(found.get(item, 0) for item in NAMES)
+            counts["requantised"] += CHANNEL_BLOCK * counts["vector_words"]
+    return tuple(counts.get(item, 0) for item in NAMES)
 
 
 # -------------------------------------------------------------------------------------------------- operators
@@ -172,10 +173,10 @@ def _drained(name: str, given: Mapping[str, int], core: CoreConfig) -> dict[str,
     stripes = ceil_div(pixels, given["stripe_pixels"])
     groups = words = 0
     for first in range(0, channels, block):
-        mine = ceil_div(min(block, channels - first), CHANNEL_BLOCK)
-        groups += mine
+        in_block = ceil_div(min(block, channels - first), CHANNEL_BLOCK)
+        groups += in_block
         # of one group the parameters stay from stripe to stripe
-        words += PARAM_GROUP_WORDS * mine * (stripes if mine > 1 else 1)
+        words += PARAM_GROUP_WORDS * in_block * (stripes if in_block > 1 else 1)
     return {
         "drain_reads": groups * pixels * (core.columns // CHANNEL_BLOCK),
         "requantised": groups * pixels * CHANNEL_BLOCK,
@@ -209,7 +210,7 @@ def _conv(given: Mapping[str, int], core: CoreConfig) -> dict[str, int]:
         "macs_useful": useful,
         "macs_padding": beats * core.rows * core.columns - useful,
         "tile_swaps": swaps,
-        "weight_words": swaps * tile_words(core),
+        "weight_words": swaps * weight_tile_words(core),
         "operand_reads": blocks * ceil_div(places, core.rows) * _inside(given),
     } | _accumulated(beats, first, core.columns // CHANNEL_BLOCK)
 
@@ -228,7 +229,7 @@ def _depthwise(given: Mapping[str, int], core: CoreConfig) -> dict[str, int]:
         words, reads = (blocks * sum(item) for item in zip(*passes, strict=True))
     else:
         words, reads = beats, blocks * _inside(given)
-    tiles = kernel_h * sum(depthwise_tile_words(core, taps) for _, taps in groups)
+    tiles = kernel_h * sum(depthwise_weight_tile_words(core, taps) for _, taps in groups)
     return {
         "array_beats": beats,
         "column_beats": columns,

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from hw.core import CoreConfig
 from hw.interface import TRANSFER_WORD_BYTES
 from hw.system import System
-from mapping.compiler.compile import Program
-from mapping.cost.model import PAIR, CostModel, shape_program
+from mapping.compiler.program import Program
+from mapping.cost.model import CostModel, shape_program
 from mapping.cost.shapes import Shape
 from mapping.cost.tables import FOLDER
 from mapping.energy.events import NAMES as COUNTS, Events, events
@@ -189,25 +189,25 @@ class EnergyModel:
             if (dict(table.library), table.period_ns) != (dict(first.library), first.period_ns):
                 raise EnergyTableError(
                     f"{energy_path(core, config, folder)}: is of another library or clock than the table of "
-                    f"{first.unit}; {REMEDY}"
+                    f"{first.core}; {REMEDY}"
                 )
         self.period_ns = first.period_ns
         self._prices = {core.name: _Prices(core, self.tables[core.name]) for core in config.cores}
 
     def energy(
-        self, unit: str, found: Events, cycles: float = 0.0, statistics: LayerStatistics | None = None
+        self, unit: str, counts: Events, cycles: float = 0.0, statistics: LayerStatistics | None = None
     ) -> Breakdown:
         """Return what events on a unit take, and its idle energy in some cycles.
 
         Args:
             unit: the unit.
-            found: what happens.
+            counts: what happens.
             cycles: in which the unit's clock runs and it leaks.
             statistics: mean features of the events; by default the table's.
         """
         prices = self._prices[unit]
         priced = prices.usual if statistics is None else prices.priced(statistics)
-        return _breakdown(priced @ np.array(astuple(found), float) + prices.cycle * cycles)
+        return _breakdown(priced @ np.array(astuple(counts), float) + prices.cycle * cycles)
 
     def program_energy(
         self,
@@ -226,11 +226,11 @@ class EnergyModel:
             statistics: of layers on units; by default, and where they lack one, the table's.
         """
         moving: dict[str, dict[str, Floats]] = {}
-        for (layer, unit), found in events(program, self.config).items():
+        for (layer, unit), counts in events(program, self.config).items():
             given = (statistics or {}).get((layer, unit))
             prices = self._prices[unit]
             priced = prices.usual if given is None else prices.priced(given)
-            moving.setdefault(layer, {})[unit] = priced @ np.array(astuple(found), float)
+            moving.setdefault(layer, {})[unit] = priced @ np.array(astuple(counts), float)
         idle = {unit: prices.cycle for unit, prices in self._prices.items()}
         together = np.sum(list(idle.values()), axis=0)
         zero = np.zeros((3, len(GROUPS)))
@@ -256,16 +256,18 @@ class EnergyModel:
         prediction = self.costs.program(program)
         return self.program_energy(program, prediction.cycles, prediction.ends, statistics)
 
-    def layer(self, shape: Shape, unit: str = PAIR, statistics: Statistics | None = None) -> NetworkEnergy:
+    def layer(
+        self, shape: Shape, unit: str | None = None, statistics: Statistics | None = None
+    ) -> NetworkEnergy:
         """Return what a layer takes whose input and output are in memory; errors as in `CostModel.layer`."""
         return self.predicted(shape_program(shape, unit, self.config), statistics)
 
     def zero_slopes(self, program: Program) -> dict[str, float]:
         """Return for each unit the change, pJ, if the share of zeros among its weights goes from 0 to 1."""
         slopes = dict.fromkeys(self._prices, 0.0)
-        for (_, unit), found in events(program, self.config).items():
+        for (_, unit), counts in events(program, self.config).items():
             prices = self._prices[unit]
-            slopes[unit] += found.macs_useful * prices.zero_slope(prices.table.statistics)
+            slopes[unit] += counts.macs_useful * prices.zero_slope(prices.table.statistics)
         return slopes
 
 

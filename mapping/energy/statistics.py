@@ -34,11 +34,12 @@ def network_statistics(program: NetworkProgram, source: Array) -> dict[tuple[str
         program: the compiled network.
         source: the input, without batch axis.
 
-    Returns: by layer and unit. Pools and additions have none: the tables' default counts for them.
+    Returns:
+        By layer and unit. Pools and additions have none: the tables' default counts for them.
     """
     compiled = program.program
     values = run_network(program.network, source, program.a_bits)
-    found = {}
+    statistics = {}
     for op in compiled.graph.ops:
         if op.layer.op not in ("conv2d", "depthwise_conv2d"):
             continue
@@ -46,14 +47,14 @@ def network_statistics(program: NetworkProgram, source: Array) -> dict[tuple[str
         x = values[name][0]
         if name in compiled.folds:
             fold = compiled.folds[name]
-            x = fold.input(x.reshape(fold.layer.input.shape))
+            x = fold.input(x.reshape(fold.op.source_shape))
         owners = program.units[op.name]
         for index, core in enumerate(compiled.cores):
             channels = np.flatnonzero(owners == index)
             if channels.size:
                 chosen = channels[np.linspace(0, channels.size - 1, min(CHANNELS, channels.size)).astype(int)]
-                found[op.name, core.name] = _statistics(op, x.reshape(op.source_shape), core, chosen)
-    return found
+                statistics[op.name, core.name] = _statistics(op, x.reshape(op.source_shape), core, chosen)
+    return statistics
 
 
 def _statistics(op: Op, x: npt.NDArray[np.int8], core: CoreConfig, channels: Ints) -> LayerStatistics:

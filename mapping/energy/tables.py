@@ -1,9 +1,9 @@
 """Energy tables: what each thing that happens in a unit takes, where that comes from, and how good it is.
 
-A table is a YAML file beside the unit's cost table, `<unit>.energy.yaml`. Energies have three values: `lower`
-without glitches, `value`, and `upper` with the load of wires; null where such a bound does not exist. Those
-of features are slopes: the energy of an event grows with how much its operands change, which its mean
-features (`LayerStatistics`) describe.
+A table is a YAML file beside the core's cost table, called like it, such as `w2a8_16x64.energy.yaml`.
+Energies have three values: `lower` without glitches, `value`, and `upper` with the load of wires; null where
+such a bound does not exist. Those of features are slopes: the energy of an event grows with how much its
+operands change, which its mean features (`LayerStatistics`) describe.
 """
 
 from __future__ import annotations
@@ -151,21 +151,21 @@ class EnergyTable:
     """A table.
 
     Attributes:
-        unit: the unit.
+        core: key of the core.
         library: `name` and `sha256` of the cell library.
         rtl_sha256: hash of the RTL and the test bench.
-        parameters: of the unit, by name.
+        parameters: of the core, by name.
         period_ns: clock period, which idle energies and leakage are for.
         tools: versions.
         date: ISO 8601.
         energies: by name; see COEFFICIENTS and FEATURE_GROUPS.
         features: names of the features, `mac.<name>`, `accumulate.<name>` and `requantise.<name>`, in order.
         statistics: mean features where a network's are not known.
-        errors: how far the sum was from replayed tiles, and the like.
+        errors: how far the sum was from replayed validation windows, and the like.
         stimulus: what the gates were measured on.
     """
 
-    unit: str
+    core: str
     library: Mapping[str, str]
     rtl_sha256: str
     parameters: Mapping[str, int]
@@ -191,7 +191,7 @@ def energy_text(table: EnergyTable) -> str:
     order = [*NAMES, *table.features]
     document = {
         "schema": SCHEMA,
-        "unit": table.unit,
+        "core": table.core,
         "date": table.date,
         "library": dict(table.library),
         "rtl_sha256": table.rtl_sha256,
@@ -210,7 +210,10 @@ def energy_text(table: EnergyTable) -> str:
         "errors": dict(table.errors),
         "stimulus": dict(table.stimulus),
     }
-    head = "# Written by `npuloop characterize-energy`, in pJ; docs/energy.md says what the fields mean.\n"
+    head = (
+        "# Written by `npuloop characterize-energy`, in pJ; docs/reference/cost-tables.md says what the "
+        "fields mean.\n"
+    )
     return head + yaml.safe_dump(document, sort_keys=False, width=120, default_flow_style=None)
 
 
@@ -276,18 +279,18 @@ def _table(document: Mapping[str, Any]) -> EnergyTable:
             lower, value, upper, entry["method"], str(entry["per"]), str(entry["source"])
         )
     features = tuple(str(name) for name in document["features"])
-    found = document["statistics"]
+    given = document["statistics"]
     means = {
-        kind: {str(name): float(value) for name, value in found[kind].items()}
+        kind: {str(name): float(value) for name, value in given[kind].items()}
         for kind in ("nonzero", "zero", "others")
     }
-    statistics = LayerStatistics(**means, zero_share=float(found["zero_share"]))
+    statistics = LayerStatistics(**means, zero_share=float(given["zero_share"]))
     check_energies(energies, features, statistics)
     period = float(document["period_ns"])
     if not 0 < period < math.inf:
         raise ValueError(f"period_ns is {period:g}")
     return EnergyTable(
-        unit=str(document["unit"]),
+        core=str(document["core"]),
         library={key: str(document["library"][key]) for key in ("name", "sha256")},
         rtl_sha256=str(document["rtl_sha256"]),
         parameters={str(name): int(value) for name, value in document["parameters"].items()},
@@ -316,14 +319,14 @@ def check_energies(
         kind, dot, rest = name.partition(".")
         if kind not in FEATURE_GROUPS or not dot or not rest:
             raise ValueError(f"feature {name!r}: its name begins with {', '.join(FEATURE_GROUPS)} and a dot")
-    wanted = (*NAMES, *features)
-    if len(set(wanted)) != len(wanted):
+    names = (*NAMES, *features)
+    if len(set(names)) != len(names):
         raise ValueError("a feature stands twice")
-    for name in wanted:
+    for name in names:
         if name not in energies:
             raise ValueError(f"the energy {name} is missing")
     for name, energy in energies.items():
-        if name not in wanted:
+        if name not in names:
             raise ValueError(f"unknown energy {name}")
         if energy.method not in METHODS:
             raise ValueError(f"{name} has the method {energy.method!r}; there are {', '.join(METHODS)}")
@@ -335,13 +338,13 @@ def check_energies(
         if name in NAMES and name not in FITTED and not 0 <= lower <= value <= upper:
             raise ValueError(f"{name} is not 0 <= lower <= value <= upper: {lower:g}, {value:g}, {upper:g}")
     macs = {name for name in features if name.startswith("mac.")}
-    for found, expected in (
+    for means, expected in (
         (statistics.nonzero, macs), (statistics.zero, macs), (statistics.others, set(features) - macs),
     ):  # fmt: skip
-        if set(found) != expected:
-            odd = ", ".join(sorted(set(found) ^ expected))
+        if set(means) != expected:
+            odd = ", ".join(sorted(set(means) ^ expected))
             raise ValueError(f"statistics and features do not agree on {odd}")
-        if not all(math.isfinite(value) for value in found.values()):
+        if not all(math.isfinite(value) for value in means.values()):
             raise ValueError("a mean in the statistics is no number")
     if not 0 <= statistics.zero_share <= 1:
         raise ValueError(f"zero_share is {statistics.zero_share:g}, not 0 to 1")
@@ -364,7 +367,7 @@ def energy_table_of(core: CoreConfig, config: System, folder: Path = FOLDER) -> 
     except OSError:
         table = load_energy_table(path)
     if table.parameters != core_parameters(core, config):
-        raise EnergyTableError(f"{path}: is of other parameters of {core.name}; {REMEDY}")
+        raise EnergyTableError(f"{path}: is of other parameters of {core.key}; {REMEDY}")
     if table.rtl_sha256 != rtl_hash():
         raise EnergyTableError(f"{path}: stale: it was measured on other RTL; {REMEDY}")
     return table

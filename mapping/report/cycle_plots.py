@@ -1,113 +1,51 @@
-"""The figures of the report, each from plain numbers: no file is read, nothing is measured."""
+"""The figures of the cost model's errors, each from plain numbers: no file is read, nothing is measured."""
 
 from __future__ import annotations
 
-import functools
-import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec
+from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, TextArea
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
-Vector = npt.NDArray[np.float64]
+from mapping.report.style import (
+    BLUE,
+    GREY,
+    HALF,
+    INK,
+    MUTED,
+    ORANGE,
+    PALE,
+    PALE_BLUE,
+    PALE_TEAL,
+    RED,
+    TEAL,
+    WIDE,
+    Vector,
+    cycles_axis,
+    key,
+    percent,
+    plain_numbers,
+    signed,
+    styled,
+)
+
 Points = tuple[str, Vector, Vector, Vector]
 """A set of layers: its name, measured cycles, predicted cycles, whether each lies in its interval."""
 
-INK, MUTED, RULE, PALE = "#1f2933", "#66727f", "#d9dee4", "#d3e2f2"
-BLUE, ORANGE, RED, GREY = "#2b6cb0", "#dd7a1c", "#c53030", "#9aa5b1"
 SETS = (BLUE, ORANGE)
 """Colours of the sets of layers, in their order."""
 GROUP_COLOURS = {
-    "array": "#2b6cb0",
-    "drain": "#8fbce6",
-    "load": "#2f8f7f",
-    "store": "#97d1c3",
-    "waiting": "#dd7a1c",
+    "array": BLUE,
+    "drain": PALE_BLUE,
+    "load": TEAL,
+    "store": PALE_TEAL,
+    "waiting": ORANGE,
     "control": "#b4bcc6",
 }
 """Colours of the groups of phases, in the order in which they are stacked."""
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": GREY,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": RULE,
-    "grid.linewidth": 0.6,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.major.size": 3,
-    "ytick.major.size": 0,
-    "xtick.minor.size": 0,
-    "ytick.minor.size": 0,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "npuloop",
-    "figure.facecolor": "white",
-}
-HALF, WIDE = (6.0, 4.6), (12.4, 4.4)
-"""Sizes of figures that stand beside another, and of others, inches."""
-Arguments = ParamSpec("Arguments")
-
-
-def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
-    """Give a function that draws a figure the style of all of them."""
-
-    @functools.wraps(draw)
-    def drawn(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
-        with mpl.rc_context(STYLE):
-            return draw(*args, **kwargs)
-
-    return drawn
-
-
-def svg(figure: Figure) -> bytes:
-    """Return a figure as SVG that depends on nothing outside it; equal figures are equal bytes."""
-    file = io.BytesIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with mpl.rc_context(STYLE):
-        figure.savefig(file, format="svg", metadata=nothing)
-    text = file.getvalue()
-    return text[text.index(b"<svg") :]  # without the address of a document type
-
-
-def _thousands(value: float, _: float | None = None) -> str:
-    if value >= 1e6:
-        return f"{value / 1e6:g} M"
-    return f"{value / 1e3:g} k" if value >= 1e3 else f"{value:g}"
-
-
-def cycles_axis(axis: Axes, which: str = "x") -> None:
-    """Write the numbers of an axis of cycles as 1 k, 10 k."""
-    target = axis.xaxis if which == "x" else axis.yaxis
-    target.set_major_formatter(FuncFormatter(_thousands))
-    target.set_minor_formatter(NullFormatter())
-
-
-def percent(value: float) -> str:
-    """Return a percentage with two digits."""
-    return f"{value:.2g} %" if abs(value) < 10 else f"{value:.0f} %"
-
-
-def signed(value: float, digits: int) -> str:
-    """Return a number with its sign, of which nothing has none."""
-    text = f"{value:+.{digits}f}"
-    return text.lstrip("+-") if float(text) == 0 else text
 
 
 @styled
@@ -182,8 +120,7 @@ def distribution(sets: Sequence[Points], limits: Mapping[str, float]) -> Figure:
         turned = {"color": MUTED, "fontsize": 7.5, "rotation": 90, "ha": "right", "va": "bottom"}
         bottom.text(limit, 2, f" limit of {short} ", **turned)
     bottom.set(xscale="log", ylim=(0, 101), xlabel="absolute error, %", ylabel="share of layers, %")
-    bottom.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    bottom.xaxis.set_minor_formatter(NullFormatter())
+    plain_numbers(bottom.xaxis, minor=False)
     return figure
 
 
@@ -219,7 +156,7 @@ def staircase(
     top.plot(counts, values, "o", color=INK, **dots)
     bottom.stairs(slopes, channels, color=ORANGE, linewidth=1.6, baseline=None)
     bottom.axhline(0, color=GREY, linewidth=0.8)
-    bottom.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    plain_numbers(bottom.yaxis)
     peak = 1.08 * max(model.max(), *measured.values())
     top.set(ylim=(0, peak), ylabel="cycles")
     bottom.set(xlabel=label, ylabel="cycles\nper channel", xlim=(channels[0], channels[-1]))
@@ -234,18 +171,6 @@ def _corners(channels: Vector, slopes: Vector) -> npt.NDArray[np.int64]:
     """Return where the slope changes, and both ends."""
     changes = np.flatnonzero(np.diff(slopes)) + 1
     return np.concatenate([[0], changes, [len(channels) - 1]])
-
-
-def key(axis: Axes, entries: Sequence[tuple[str, str, str]]) -> None:
-    """Write a line above a panel that says what is what: mark, its colour, words."""
-    parts: list[Artist] = []
-    for mark, colour, words in entries:
-        shown = TextArea(mark, textprops={"color": colour, "fontsize": 9})
-        said = TextArea(words, textprops={"color": INK, "fontsize": 9})
-        parts.append(HPacker(children=[shown, said], pad=0, sep=4, align="baseline"))
-    line = HPacker(children=parts, pad=0, sep=16, align="baseline")
-    place: dict[str, Any] = {"bbox_to_anchor": (0.0, 1.0), "bbox_transform": axis.transAxes}
-    axis.add_artist(AnchoredOffsetbox("lower left", child=line, pad=0, borderpad=0.5, frameon=False, **place))
 
 
 @styled
@@ -290,8 +215,8 @@ def methods(ratios: Mapping[str, Vector]) -> Figure:
     figure = Figure(figsize=HALF, layout="constrained")
     axis = figure.subplots()
     names = list(ratios)
-    for place, (name, found) in enumerate(ratios.items()):
-        known = found[np.isfinite(found)]
+    for place, (name, method) in enumerate(ratios.items()):
+        known = method[np.isfinite(method)]
         colour = BLUE if place == len(names) - 1 else MUTED
         axis.scatter(known, place + _spread(np.log(known)), s=13, color=colour, alpha=0.6, linewidths=0)
         mean = 100 * float(np.abs(known - 1).mean())
@@ -348,7 +273,6 @@ def learning(curve: Sequence[tuple[int, float]], limit: float) -> Figure:
     axis.set_xticks(places, [str(count) for count in counts])
     axis.set_xlabel("measurements in the fit (0: values from the pipeline's drawings)")
     axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.yaxis.set_minor_formatter(NullFormatter())
+    plain_numbers(axis.yaxis, minor=False)
     axis.grid(visible=False, axis="x")
     return figure

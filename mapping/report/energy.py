@@ -1,257 +1,22 @@
-"""Energy and area on the page of `npuloop report`: what the tables say, and of a real network's layers."""
+"""Energy and area on the page of `npuloop report`, beside published figures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from common.errors import NpuloopError
-from golden.network import Network
-from hw.core import CoreConfig
-from hw.sources import rtl_hash
-from hw.system import System
-from mapping.characterization.area import FILE as AREA_FILE, AreaError, read_area
-from mapping.characterization.recording import real_input, real_network
-from mapping.compiler.assignment import Assignment
-from mapping.cost.model import CostModel
-from mapping.cost.tables import FOLDER
-from mapping.energy.model import EnergyModel, NetworkEnergy
-from mapping.energy.statistics import network_statistics
-from mapping.energy.tables import (
-    GROUPS,
-    REMEDY,
-    EnergyTable,
-    EnergyTableError,
-    energy_path,
-    load_energy_table,
-)
+from mapping.energy.model import NetworkEnergy
+from mapping.energy.tables import GROUPS, EnergyTable
 from mapping.report import energy_plots as plots, html
-from mapping.report.cycle_plots import Vector, svg
 from mapping.report.energy_console import scale_of
-from mapping.report.energy_plots import VALUE, MacEnergy, NetworkBars, Tiles, UnitBar
-from mapping.run.networks import Array, compile_network
-
-NETWORK, NETWORK_TITLE = "resnet8", "ResNet8"
-"""The network whose layers are shown, as in `mapping.characterization.recording.MODELS`."""
-IMAGE = 0
-AREA_REMEDY = "make it with `npuloop synth`"
-ZERO_SHARES = np.linspace(0.0, 1.0, 11)
-
-
-# ------------------------------------------------------------------------------------------------- numbers
-@dataclass(frozen=True, eq=False)
-class UnitEnergy:
-    """What is shown of a unit.
-
-    Attributes:
-        title: the unit, its widths and its shape.
-        table: its energy table.
-        tiles: those of the table; None where it keeps none.
-        network: what the network takes on the unit, alone in its system; None where that is not known.
-        current: whether the RTL is that of the table.
-    """
-
-    title: str
-    table: EnergyTable
-    tiles: Tiles | None
-    network: NetworkEnergy | None
-    current: bool
-
-    @property
-    def mac(self) -> MacEnergy:
-        """What a MAC in the array takes."""
-        return mac_energy(self.table, self.title, self.tiles)
-
-
-@dataclass(frozen=True, eq=False)
-class EnergyReport:
-    """What the section shows.
-
-    Attributes:
-        area: units by library.
-        area_table: the table that they are from; None without one.
-        area_current: whether the RTL is that of the table.
-        units: those that have energy tables, by falling width of their weights.
-        missing: what is not shown: a line of plain text each, which says how to get it.
-    """
-
-    area: Mapping[str, tuple[UnitBar, ...]]
-    area_table: Mapping[str, Any] | None
-    area_current: bool
-    units: tuple[UnitEnergy, ...]
-    missing: tuple[str, ...]
-
-
-def gather_energy(cores: Sequence[CoreConfig], config: System, folder: Path = FOLDER) -> EnergyReport:
-    """Return what is known of energy and area; what is not becomes a line in `missing`.
-
-    Args:
-        cores: the units whose energies are shown.
-        config: a system; everything of it but its units counts.
-        folder: of the tables.
-    """
-    missing: list[str] = []
-    area: dict[str, tuple[UnitBar, ...]] = {}
-    table: Mapping[str, Any] | None = None
-    try:
-        table, area = load_area(folder / AREA_FILE.name)
-    except AreaError as error:
-        missing.append(f"No area: {error}.")
-    units = []
-    for core in sorted(cores, key=lambda core: -core.w_bits):
-        alone = replace(config, cores=(core,))
-        try:
-            unit, lines = _unit(core, alone, folder)
-            units.append(unit)
-            missing += lines
-        except EnergyTableError as error:
-            missing.append(f"No energy of {core_title(core)}: {error}.")
-    return EnergyReport(
-        area=area,
-        area_table=table,
-        area_current=table is not None and table["rtl_sha256"] == rtl_hash(),
-        units=tuple(units),
-        missing=tuple(missing),
-    )
-
-
-def core_title(core: CoreConfig) -> str:
-    """Return a unit's name, widths and shape."""
-    return f"{core.name} W{core.w_bits}A{core.a_bits} {core.rows} x {core.columns}"
-
-
-def _unit(core: CoreConfig, config: System, folder: Path) -> tuple[UnitEnergy, list[str]]:
-    """Return what is shown of a unit, and a line for what is not."""
-    path, title = energy_path(core, config, folder), core_title(core)
-    table = load_energy_table(path)
-    network, missing = None, []
-    try:
-        narrow = real_network(NETWORK, core.w_bits)
-        network = network_energy(narrow, real_input(NETWORK, IMAGE), core, config, folder)
-    except NpuloopError as error:
-        missing.append(f"No energy of {NETWORK_TITLE} on {title}: {error}.")
-    tiles = tiles_of(table, title, path)
-    if tiles is None:
-        missing.append(f"No tiles of {title}: {path} keeps none; {REMEDY}.")
-    return UnitEnergy(title, table, tiles, network, table.rtl_sha256 == rtl_hash()), missing
-
-
-def network_energy(
-    network: Network, source: Array, core: CoreConfig, config: System, folder: Path = FOLDER
-) -> NetworkEnergy:
-    """Return what a network takes on a unit, in predicted cycles and with the features of one input.
-
-    Args:
-        network: with weights as narrow as the unit's.
-        source: the input, without batch axis.
-        core: the unit.
-        config: a system of this unit alone.
-        folder: of the cost and energy tables.
-
-    Raises:
-        TableError: a table is missing or of other hardware.
-        UnsupportedError, CapacityError: the unit cannot run the network.
-    """
-    model = EnergyModel(config, folder, CostModel(config, folder))
-    compiled = compile_network(network, config, Assignment(core.name))
-    return model.predicted(compiled.program, network_statistics(compiled, source))
-
-
-def mac_energy(table: EnergyTable, title: str, tiles: Tiles | None = None) -> MacEnergy:
-    """Return what a MAC in the array takes: its features, and its share of the beat and of the clock.
-
-    A column's beat and clock are shared among its rows, as if all multiplied in every cycle.
-
-    Args:
-        table: the unit's energies.
-        title: of the unit.
-        tiles: what was measured; without them only the streams' own share of zeros counts as measured.
-    """
-    fixed = np.add(table.energies["column_beat"].bounds, table.energies["column_idle"].bounds)
-    fixed = fixed / table.parameters["rows"]
-    lines = []
-    for share in ZERO_SHARES.tolist():
-        means = table.statistics.at(share).means
-        slopes = [
-            mean * np.array(table.energies[name].bounds)
-            for name, mean in means.items()
-            if name.startswith("mac.")
-        ]
-        lines.append(fixed + np.sum(slopes, axis=0))
-    usual = table.statistics.zero_share
-    seen = np.append(tiles.zero_shares, usual) if tiles else np.array([usual])
-    return MacEnergy(
-        label=title,
-        w_bits=table.parameters["w_bits"],
-        shares=ZERO_SHARES,
-        energy_pj=np.array(lines).T,
-        usual=usual,
-        known=(float(seen.min()), float(seen.max())),
-    )
-
-
-def tiles_of(table: EnergyTable, title: str, path: Path) -> Tiles | None:
-    """Return the tiles that a table keeps in `errors`, or None if it keeps none.
-
-    Args:
-        table: the table.
-        title: of the unit.
-        path: the table's file, for the error.
-
-    Raises:
-        EnergyTableError: they are damaged.
-    """
-    points = table.errors.get("points")
-    if not points:
-        return None
-    try:
-        shares = np.array([float(point["zero_share"]) for point in points])
-        measured = np.array([_three(point["measured"]) for point in points])
-        modelled = np.array([_three(point["modelled"]) for point in points])
-        networks = tuple(str(point["network"]) for point in points)
-    except (KeyError, TypeError, ValueError) as error:
-        raise EnergyTableError(f"{path}: the tiles in `errors` are damaged ({error}); {REMEDY}") from None
-    return Tiles(title, networks, shares, measured.T, modelled[:, VALUE])
-
-
-def _three(values: Sequence[float]) -> tuple[float, float, float]:
-    lower, value, upper = values
-    return float(lower), float(value), float(upper)
-
-
-def load_area(path: Path) -> tuple[Mapping[str, Any], dict[str, tuple[UnitBar, ...]]]:
-    """Return an area table, and its units by library, in its order.
-
-    Raises:
-        AreaError: it is missing, damaged or newer than this program; the message says how to make it.
-    """
-    table = read_area(path)
-    try:
-        bars = {
-            str(library): tuple(_bar(str(name), unit) for name, unit in units.items())
-            for library, units in table["units"].items()
-            if units
-        }
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise AreaError(f"{path}: is damaged ({error}); {AREA_REMEDY}") from None
-    if not bars:
-        raise AreaError(f"{path}: has no units; {AREA_REMEDY}")
-    return table, bars
-
-
-def _bar(name: str, unit: Mapping[str, Any]) -> UnitBar:
-    cells, memories = (
-        {str(what): float(um2) for what, um2 in unit[key].items()} for key in ("groups_um2", "memories_um2")
-    )
-    if not cells.get(plots.ARRAY, 0) > 0:
-        raise ValueError(f"{name} has no array")
-    return UnitBar(f"W{int(unit['w_bits'])}, {int(unit['rows'])} x {int(unit['cols'])}", cells, memories)
+from mapping.report.energy_numbers import NETWORK_TITLE, EnergyReport, UnitEnergy, mac_energy
+from mapping.report.energy_plots import VALUE, MacEnergy, NetworkBars
+from mapping.report.style import Vector, svg
 
 
 # --------------------------------------------------------------------------------------- published figures
@@ -305,8 +70,8 @@ def _published(units: Sequence[UnitEnergy]) -> str:
         scaled = "not scaled"
         if item.logic and factor:
             scaled = _span([factor * pj for pj in item.pj])
-        mine = [f"{value(unit.table):.3g}" for unit in units]
-        rows.append([escape(item.what), _span(item.pj), scaled, *mine, escape(what)])
+        ours_pj = [f"{value(unit.table):.3g}" for unit in units]
+        rows.append([escape(item.what), _span(item.pj), scaled, *ours_pj, escape(what)])
     nm, volt = SOURCE_NODE
     here = f"{NODES[library][0]:g} nm, {NODES[library][1]:g} V" if factor else library
     head = [
@@ -354,11 +119,11 @@ CAPTIONS: Mapping[str, str] = {
         "<b>Energy of a MAC in the array</b>: multiplier, adder tree and clock of a column, without "
         "accumulators, memories and idle cycles. Lines are the fit's, with the toggles of the streams that "
         "were measured; a dot marks their own share of zeros. Dashed lines and hollow dots are extrapolated "
-        "beyond the shares of zeros of the tiles. Bands and bars reach from no glitches to the load of "
-        "wires; grey are the other units."
+        "beyond the shares of zeros of the validation windows. Bands and bars reach from no glitches to the "
+        "load of wires; grey are the other units."
     ),
-    "tiles": (
-        "<b>Gates against the model</b>, on tiles that the fit did not see: a column with its accumulator "
+    "validation": (
+        "<b>Gates against the model</b>, on windows that the fit did not see: a column with its accumulator "
         "and its lane of the requantiser, clock included, so more than the array above. Dots are replays of "
         "the netlist with the delays of its cells, their lines reach from no glitches to the load of wires. "
         "Below: modelled / measured - 1."
@@ -373,17 +138,17 @@ CAPTIONS: Mapping[str, str] = {
 """What the figures say, in HTML, by name and in the page's order."""
 
 
-def figures(found: EnergyReport) -> dict[str, Figure]:
+def figures(report: EnergyReport) -> dict[str, Figure]:
     """Return the figures that there are numbers for, by name as in `CAPTIONS`."""
     drawn = {}
-    if found.area:
-        drawn["area"] = plots.area(found.area)
-    if found.units:
-        drawn["per_mac"] = plots.per_mac([unit.mac for unit in found.units])
-    sets = [unit.tiles for unit in found.units if unit.tiles]
+    if report.area:
+        drawn["area"] = plots.area(report.area)
+    if report.units:
+        drawn["per_mac"] = plots.per_mac([unit.mac for unit in report.units])
+    sets = [unit.validation for unit in report.units if unit.validation]
     if sets:
-        drawn["tiles"] = plots.tiles(sets)
-    networks = [(unit.title, unit.network) for unit in found.units if unit.network]
+        drawn["validation"] = plots.validation(sets)
+    networks = [(unit.title, unit.network) for unit in report.units if unit.network]
     if networks:
         scale = scale_of(max(network.value_pj for _, network in networks))
         drawn["breakdown"] = plots.breakdown([_network_bars(*item) for item in networks], scale)
@@ -400,42 +165,42 @@ def _network_bars(title: str, network: NetworkEnergy) -> NetworkBars:
     )
 
 
-def section(found: EnergyReport, anchor: str) -> str:
+def section(report: EnergyReport, anchor: str) -> str:
     """Return the section as HTML.
 
     Args:
-        found: what it shows.
+        report: what it shows.
         anchor: name of its heading.
     """
     parts = [f'<h2 id="{escape(anchor)}">Energy and area</h2>\n']
-    if found.area or found.units:
+    if report.area or report.units:
         parts.append(
             '<p class="note">From netlists of gates without placement, clock tree and clock gating: absolute '
             "values are good to about ± 50 %, ratios are far better.</p>\n"
         )
-    parts += [f'<p class="note">{escape(line)}</p>\n' for line in found.missing]
+    parts += [f'<p class="note">{escape(line)}</p>\n' for line in report.missing]
     drawn = {
         name: html.figure(name, f"energy and area: {name}", svg(drawing), CAPTIONS[name])
-        for name, drawing in figures(found).items()
+        for name, drawing in figures(report).items()
     }
     parts.append(drawn.pop("area", ""))
-    if found.area_table:
-        parts += ["<h3>Area</h3>\n", _areas(found)]
+    if report.area_table:
+        parts += ["<h3>Area</h3>\n", _areas(report)]
     parts += drawn.values()
-    if found.units:
-        parts += ["<h3>Energy of a MAC</h3>\n", _macs(found.units)]
-        parts += ["<h3>Beside published figures</h3>\n", _published(found.units)]
-    if found.area_table or found.units:
-        parts += ["<h3>Where energy and area come from</h3>\n", _provenance(found)]
+    if report.units:
+        parts += ["<h3>Energy of a MAC</h3>\n", _macs(report.units)]
+        parts += ["<h3>Beside published figures</h3>\n", _published(report.units)]
+    if report.area_table or report.units:
+        parts += ["<h3>Where energy and area come from</h3>\n", _provenance(report)]
     return "".join(parts)
 
 
-def _areas(found: EnergyReport) -> str:
+def _areas(report: EnergyReport) -> str:
     sums = ("array, mm²", "other cells, mm²", "memories, mm²", "all, mm²")
-    first_label = next(iter(found.area.values()))[0].label
+    first_label = next(iter(report.area.values()))[0].label
     head = ["unit", *sums, "array of all", f"array / that of {escape(first_label)}"]
     rows = []
-    for library, bars in found.area.items():
+    for library, bars in report.area.items():
         first = bars[0].cells_um2[plots.ARRAY]
         for bar in bars:
             array, cells = bar.cells_um2[plots.ARRAY], sum(bar.cells_um2.values())
@@ -451,7 +216,7 @@ def _macs(units: Sequence[UnitEnergy]) -> str:
         "unit",
         "measured streams, pJ",
         *(f"{100 * share:.0f} % zeros, pJ" for share in plots.SHARES),
-        "tiles",
+        "validation windows",
         "mean error",
         "largest error",
         "methods of the table",
@@ -462,9 +227,9 @@ def _macs(units: Sequence[UnitEnergy]) -> str:
         values = [f"{_bounded(mac, mac.usual)}, {100 * mac.usual:.0f} % zeros"]
         values += [_bounded(mac, share) for share in plots.SHARES]
         errors: tuple[str, ...] = ("none", "", "")
-        if unit.tiles:
-            found: Vector = np.abs(unit.tiles.errors)
-            errors = (str(len(found)), f"{found.mean():.1f} %", f"{found.max():.1f} %")
+        if unit.validation:
+            sizes: Vector = np.abs(unit.validation.errors)
+            errors = (str(len(sizes)), f"{sizes.mean():.1f} %", f"{sizes.max():.1f} %")
         methods = dict.fromkeys(energy.method for energy in unit.table.energies.values())
         rows.append([escape(unit.title), *values, *errors, escape(", ".join(methods))])
     note = "Lower and upper bounds in brackets; none where a value is extrapolated beyond what was measured."
@@ -476,11 +241,11 @@ def _bounded(mac: MacEnergy, share: float) -> str:
     return f"{value:.2f} ({low:.2f} to {high:.2f})" if mac.knows(share) else f"{value:.2f}"
 
 
-def _provenance(found: EnergyReport) -> str:
+def _provenance(report: EnergyReport) -> str:
     rows = []
-    if found.area_table:
-        rows.append(["area", _row(found.area_table, ", ".join(found.area), found.area_current, "synth")])
-    for unit in found.units:
+    if report.area_table:
+        rows.append(["area", _row(report.area_table, ", ".join(report.area), report.area_current, "synth")])
+    for unit in report.units:
         library = unit.table.library["name"]
         document = {"date": unit.table.date, "rtl_sha256": unit.table.rtl_sha256, "tools": unit.table.tools}
         text = _row(document, library, unit.current, "characterize-energy")

@@ -29,9 +29,9 @@ def scale_of(pj: float) -> tuple[float, str]:
     return next(((size, name) for size, name in UNITS if pj >= 10 * size), UNITS[-1])
 
 
-def energy_table(found: NetworkEnergy, name: str) -> Table:
+def energy_table(network: NetworkEnergy, name: str) -> Table:
     """Return the energy of each layer, of each unit and of all, by part of the hardware."""
-    size, unit = scale_of(found.value_pj)
+    size, unit = scale_of(network.value_pj)
     table = Table(title=f"{name}: energy, {unit}", title_justify="left", box=None, pad_edge=False)
     table.add_column("layer", no_wrap=True)
     for heading in ("energy", *(group.replace("_", " ") for group in GROUPS)):
@@ -41,36 +41,38 @@ def energy_table(found: NetworkEnergy, name: str) -> Table:
         values = [breakdown.groups[group][bound] for group in GROUPS]
         table.add_row(what, *(f"{value / size:,.1f}" for value in (sum(values), *values)), style=style)
 
-    for layer, breakdown in found.layers.items():
+    for layer, breakdown in network.layers.items():
         row(layer, breakdown)
     table.add_section()
-    for unit_name, breakdown in found.units.items():
+    for unit_name, breakdown in network.units.items():
         row(f"on {unit_name}", breakdown)
     table.add_section()
-    row("all", found.total, style="bold")
-    whole = found.value_pj or 1.0
-    shares = (f"{found.total.groups[group][VALUE] / whole:.0%}" for group in GROUPS)
+    row("all", network.total, style="bold")
+    whole = network.value_pj or 1.0
+    shares = (f"{network.total.groups[group][VALUE] / whole:.0%}" for group in GROUPS)
     table.add_row("share", "", *shares)
-    row("lower bound", found.total, LOWER, "dim")
-    row("upper bound", found.total, UPPER, "dim")
+    row("lower bound", network.total, LOWER, "dim")
+    row("upper bound", network.total, UPPER, "dim")
     return table
 
 
-def summary(model: EnergyModel, found: NetworkEnergy) -> str:
+def summary(model: EnergyModel, network: NetworkEnergy) -> str:
     """Return one line: the energy, its bounds, the mean power, and what the figures rest on."""
-    size, unit = scale_of(found.value_pj)
-    low, value, high = (pj / size for pj in (found.total.lower_pj, found.value_pj, found.total.upper_pj))
+    size, unit = scale_of(network.value_pj)
+    low, value, high = (
+        pj / size for pj in (network.total.lower_pj, network.value_pj, network.total.upper_pj)
+    )
     table = next(iter(model.tables.values()))
     used = {energy.method for energy in table.energies.values()}
     methods = ", ".join(method for method in METHODS if method in used)
     return (
         f"{value:,.1f} {unit} ({low:,.1f} without glitches, {high:,.1f} with the load of wires), "
-        f"{found.power_mw:,.1f} mW at {1000 / found.period_ns:,.0f} MHz; "
+        f"{network.power_mw:,.1f} mW at {1000 / network.period_ns:,.0f} MHz; "
         f"cells of {table.library['name']}; {methods}"
     )
 
 
-def energy_report(found: NetworkEnergy) -> dict[str, Any]:
+def energy_report(network: NetworkEnergy) -> dict[str, Any]:
     """Return energies as plain data, pJ."""
 
     def parts(breakdown: Breakdown) -> dict[str, Any]:
@@ -84,9 +86,9 @@ def energy_report(found: NetworkEnergy) -> dict[str, Any]:
     def each(breakdowns: Mapping[str, Breakdown]) -> dict[str, Any]:
         return {name: parts(breakdown) for name, breakdown in breakdowns.items()}
 
-    return parts(found.total) | {
-        "period_ns": found.period_ns,
-        "power_mw": found.power_mw,
-        "layers": each(found.layers),
-        "units": each(found.units),
+    return parts(network.total) | {
+        "period_ns": network.period_ns,
+        "power_mw": network.power_mw,
+        "layers": each(network.layers),
+        "units": each(network.units),
     }

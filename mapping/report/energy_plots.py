@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,30 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from mapping.energy.tables import GROUPS, Group
-from mapping.report.cycle_plots import BLUE, MUTED, ORANGE, WIDE, Vector, key, signed, styled
+from mapping.report.style import (
+    BLUE,
+    MUTED,
+    ORANGE,
+    PALE_BLUE,
+    PALE_TEAL,
+    PURPLE,
+    TEAL,
+    WIDE,
+    Vector,
+    key,
+    legend,
+    plain_numbers,
+    signed,
+    styled,
+)
 
-TEAL, PURPLE, PALE_BLUE, PALE_TEAL = "#2f8f7f", "#5d4a94", "#8fbce6", "#97d1c3"
 UNIT_COLOURS = (BLUE, TEAL, ORANGE, PURPLE)
 """Colours of units, in their order."""
 NETWORK_COLOURS = (BLUE, ORANGE, TEAL, PURPLE)
-"""Colours of the networks that tiles are of."""
+"""Colours of the networks that validation windows are of."""
 ENERGY_COLOURS: Mapping[Group, str] = {
     "array": BLUE,
     "accumulators": PALE_BLUE,
@@ -91,7 +106,7 @@ def area(libraries: Mapping[str, Sequence[UnitBar]]) -> Figure:
     every = [bar for bars in libraries.values() for bar in bars]
     colours = {name: CELL_COLOURS[name] for name in _groups(every)}
     memories = list(dict.fromkeys(name for bar in every for name in bar.memories_um2))
-    warm = dict(zip(memories, _cycle(MEMORY_COLOURS), strict=False))
+    warm = dict(zip(memories, cycle(MEMORY_COLOURS), strict=False))
     heights = [1.1 + 0.27 * len(bars) for bars in libraries.values()]
     figure = Figure(figsize=(WIDE[0], 0.5 + sum(heights)), layout="constrained")
     grid = figure.subplots(len(libraries), 2, squeeze=False, gridspec_kw={"height_ratios": heights})
@@ -131,11 +146,8 @@ def _cells_mm2(bar: UnitBar, shown: Sequence[str]) -> dict[str, float]:
 
 
 def _legend(figure: Figure, handles: Sequence[Artist], columns: int) -> None:
-    """Write a key above all panels, line after line."""
-    columns = min(columns, len(handles))
-    ordered = [handle for i in range(columns) for handle in handles[i::columns]]  # matplotlib goes down first
-    small: dict[str, Any] = {"fontsize": 8.5, "handlelength": 1.1, "handletextpad": 0.5}
-    figure.legend(handles=ordered, loc="outside upper left", ncols=columns, frameon=False, **small)
+    """Write a key above all panels, at most so many entries in a line."""
+    legend(figure, handles, min(columns, len(handles)), handlelength=1.1, handletextpad=0.5)
 
 
 def _bars(
@@ -155,11 +167,6 @@ def _bars(
     axis.xaxis.set_major_locator(MaxNLocator(6))
     axis.grid(visible=False, axis="y")
     axis.spines["left"].set_visible(False)
-
-
-def _cycle(colours: Sequence[str]) -> tuple[str, ...]:
-    """Return the colours over and over, more than any figure has."""
-    return tuple(colours) * 8
 
 
 # ------------------------------------------------------------------------------------------ energy of a MAC
@@ -203,7 +210,7 @@ def per_mac(units: Sequence[MacEnergy]) -> Figure:
     ratios = [1.45, *(1.0 for _ in units)]
     left, *others = figure.subplots(1, 1 + len(units), sharey=True, gridspec_kw={"width_ratios": ratios})
     _over_widths(left, units)
-    for axis, unit, colour in zip(others, units, _cycle(UNIT_COLOURS), strict=False):
+    for axis, unit, colour in zip(others, units, cycle(UNIT_COLOURS), strict=False):
         for other in units:
             axis.plot(100 * other.shares, other.energy_pj[VALUE], color=PALE_GREY, linewidth=0.9)
         inside = np.linspace(*unit.known, 11)
@@ -241,14 +248,14 @@ def _over_widths(axis: Axes, units: Sequence[MacEnergy]) -> None:
     ends = widths.min() - 0.8, widths.max() + 0.8
     axis.set(xlabel="bits of a weight", ylabel="pJ per MAC", xlim=ends)
     axis.grid(visible=False, axis="x")
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    plain_numbers(axis.xaxis)
+    plain_numbers(axis.yaxis)
     key(axis, entries)
 
 
 @dataclass(frozen=True, eq=False)
-class Tiles:
-    """Tiles of a unit that the fit did not see: a column with its accumulator and requantiser lane.
+class Validation:
+    """Validation windows of a unit: a column with its accumulator and requantiser lane.
 
     Attributes:
         label: of the unit.
@@ -271,13 +278,13 @@ class Tiles:
 
 
 @styled
-def tiles(units: Sequence[Tiles]) -> Figure:
-    """Draw tiles over their share of zeros: on gates, and the model's errors below; a column per unit."""
+def validation(units: Sequence[Validation]) -> Figure:
+    """Draw windows over their share of zeros: on gates, and the model's errors below; a column per unit."""
     figure = Figure(figsize=(WIDE[0], 5.0), layout="constrained")
     ratios: dict[str, Any] = {"height_ratios": [3, 2]}
     grid = figure.subplots(2, len(units), squeeze=False, sharex=True, sharey="row", gridspec_kw=ratios)
     networks = list(dict.fromkeys(name for unit in units for name in unit.networks))
-    colours = dict(zip(networks, _cycle(NETWORK_COLOURS), strict=False))
+    colours = dict(zip(networks, cycle(NETWORK_COLOURS), strict=False))
     for (top, bottom), unit in zip(grid.T, units, strict=True):
         shades = [colours[name] for name in unit.networks]
         percent, error = 100 * unit.zero_shares, unit.errors

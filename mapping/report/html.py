@@ -86,7 +86,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int) -> s
     )
 
 
-def made() -> str:
+def colophon() -> str:
     """Return when and with what a page is made, without a full stop."""
     day = dt.date.today().isoformat()  # noqa: DTZ011
     return f"Made on {day} with Python {platform.python_version()}, matplotlib {version('matplotlib')}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,27 +13,31 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
-from mapping.report.cycle_plots import (
+from mapping.report.style import (
     BLUE,
     GREY,
     INK,
     MUTED,
     ORANGE,
+    PURPLE,
     RED,
     RULE,
+    TEAL,
     WIDE,
     Vector,
     cycles_axis,
     key,
+    legend,
+    plain_numbers,
     signed,
     styled,
 )
 
 SEARCHED = "searched"
-TEAL, PURPLE, PINK, BROWN = "#2f8f7f", "#5d4a94", "#c9649a", "#8c6d31"
+PINK, BROWN = "#c9649a", "#8c6d31"
 UNIT_COLOURS = (TEAL, ORANGE, PURPLE, GREY)
 """Colours of the units, in their order: of their channels, and of networks that run on one alone."""
 LINEAR_POINTS = 12
@@ -45,7 +49,7 @@ EPSILON = 0.3
 """Percent below which an error is not told from none, on the logarithmic axis."""
 
 
-class Look(NamedTuple):
+class Appearance(NamedTuple):
     """How points of a kind are drawn.
 
     Attributes:
@@ -59,23 +63,23 @@ class Look(NamedTuple):
     mark: str
 
 
-LOOKS = {
-    SEARCHED: Look(BLUE, "o", "●"),
-    "first_last": Look(PURPLE, "D", "◆"),
-    "cheapest": Look(INK, "v", "▼"),
-    "layerwise": Look(PINK, "P", "✚"),
-    "random": Look(MUTED, "X", "✖"),
+APPEARANCES = {
+    SEARCHED: Appearance(BLUE, "o", "●"),
+    "first_last": Appearance(PURPLE, "D", "◆"),
+    "cheapest": Appearance(INK, "v", "▼"),
+    "layerwise": Appearance(PINK, "P", "✚"),
+    "random": Appearance(MUTED, "X", "✖"),
 }
-UNIT_LOOKS = (Look(TEAL, "s", "■"), Look(ORANGE, "^", "▲"))
-OTHER_LOOKS = (Look(BROWN, "<", "◀"), Look(GREY, ">", "▶"), Look(RED, "p", "⬟"))
+UNIT_APPEARANCES = (Appearance(TEAL, "s", "■"), Appearance(ORANGE, "^", "▲"))
+OTHER_APPEARANCES = (Appearance(BROWN, "<", "◀"), Appearance(GREY, ">", "▶"), Appearance(RED, "p", "⬟"))
 
 
-def looks(kinds: Sequence[str], units: Sequence[str]) -> dict[str, Look]:
+def appearances_of(kinds: Sequence[str], units: Sequence[str]) -> dict[str, Appearance]:
     """Return how each kind is drawn; a unit's name stands for everything on that unit."""
-    found = LOOKS | dict(zip(units, UNIT_LOOKS, strict=False))
-    others = [kind for kind in dict.fromkeys(kinds) if kind not in found]
-    found |= {kind: OTHER_LOOKS[i % len(OTHER_LOOKS)] for i, kind in enumerate(others)}
-    return {kind: found[kind] for kind in dict.fromkeys(kinds)}
+    known = APPEARANCES | dict(zip(units, UNIT_APPEARANCES, strict=False))
+    others = [kind for kind in dict.fromkeys(kinds) if kind not in known]
+    known |= {kind: OTHER_APPEARANCES[i % len(OTHER_APPEARANCES)] for i, kind in enumerate(others)}
+    return {kind: known[kind] for kind in dict.fromkeys(kinds)}
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class Mark:
     """A point with the runs that it is the mean of.
 
     Attributes:
-        kind: for its look.
+        kind: for its appearance.
         label: what is written beside it; empty for nothing.
         x: cycles, or energy.
         accuracy, low, high: percent, and its interval.
@@ -103,7 +107,7 @@ class Mark:
 def trade(
     marks: Sequence[Mark],
     line: Sequence[tuple[float, float]],
-    look: Mapping[str, Look],
+    appearances: Mapping[str, Appearance],
     words: Mapping[str, str],
     label: str,
 ) -> Figure:
@@ -112,7 +116,7 @@ def trade(
     Args:
         marks: the points.
         line: x and accuracy of those that no other searched point beats, by x.
-        look: of each kind, in the order of the key.
+        appearances: of each kind, in the order of the key.
         words: name of each kind.
         label: of the x axis.
     """
@@ -127,7 +131,7 @@ def trade(
     axis.plot(*np.array(line).reshape(-1, 2).T, color=BLUE, linewidth=1.4, zorder=2)
     shifts = _side_by_side(axis, marks)
     for mark, shift in zip(marks, shifts, strict=True):
-        colour, shape, _ = look[mark.kind]
+        colour, shape, _ = appearances[mark.kind]
         if len(mark.runs) > 1:
             xs, ys = zip(*mark.runs, strict=True)
             axis.scatter(xs, ys, s=11, color=colour, marker=shape, alpha=0.35, linewidths=0, zorder=1)
@@ -138,8 +142,8 @@ def trade(
         axis.vlines(mark.x, mark.low, mark.high, linewidth=1.1, alpha=0.75, zorder=2, **moved)
         dot: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.7, "zorder": 4}
         axis.plot(mark.x, mark.accuracy, shape, markersize=8, **dot, **moved)
-    _label(axis, marks, shifts, line, look)
-    key(axis, [(item.mark, item.colour, words[kind]) for kind, item in look.items()])
+    _label(axis, marks, shifts, line, appearances)
+    key(axis, [(item.mark, item.colour, words[kind]) for kind, item in appearances.items()])
     return figure
 
 
@@ -166,7 +170,7 @@ def _label(
     marks: Sequence[Mark],
     shifts: Sequence[float],
     line: Sequence[tuple[float, float]],
-    look: Mapping[str, Look],
+    appearances: Mapping[str, Appearance],
 ) -> None:
     """Write the labels of points, each at the corner with the most room."""
     scale = 72 / axis.figure.dpi
@@ -190,7 +194,7 @@ def _label(
         best = int(np.argmax(np.minimum(room, 1.2)))  # where several have enough, the first
         x, y = sides[best]
         place: dict[str, Any] = {"textcoords": "offset points", "ha": "right" if x < 0 else "left"}
-        place |= {"va": "bottom" if y > 0 else "top", "color": look[mark.kind].colour, "fontsize": 8.5}
+        place |= {"va": "bottom" if y > 0 else "top", "color": appearances[mark.kind].colour, "fontsize": 8.5}
         axis.annotate(mark.label, (mark.x, mark.accuracy), (shift + 5 * x, 4 * y), **place)
         taken.append(middles[best] + np.array([(-half / 2, 0), (0, 0), (half / 2, 0)]))
 
@@ -211,8 +215,7 @@ def accuracy_axis(axis: Axes, low: float, high: float) -> None:
     axis.set_ylabel("accuracy, %\n(logarithm of the error)")
     bottom, top = axis.get_ylim()
     axis.set_yticks([tick for tick in ACCURACY_TICKS if bottom <= tick <= top])
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.yaxis.set_minor_formatter(NullFormatter())
+    plain_numbers(axis.yaxis, minor=False)
 
 
 def _stretched(accuracy: Vector) -> Vector:
@@ -231,7 +234,7 @@ def prediction(
     predicted: Vector,
     low: Vector,
     high: Vector,
-    look: Mapping[str, Look],
+    appearances: Mapping[str, Appearance],
     words: Mapping[str, str],
 ) -> Figure:
     """Draw predicted beside measured cycles, and the errors with their intervals.
@@ -240,7 +243,7 @@ def prediction(
         names, kinds: (N) of the points.
         measured, predicted: (N,) cycles.
         low, high: (N,) ends of the 90 % interval of each prediction, cycles.
-        look: of each kind, in the order of the key.
+        appearances: of each kind, in the order of the key.
         words: name of each kind.
     """
     figure = Figure(figsize=(WIDE[0], 3.9), layout="constrained")
@@ -250,12 +253,12 @@ def prediction(
     left.plot(ends, ends, color=GREY, linewidth=0.8)
     error, below, above = (100 * (values / measured - 1) for values in (predicted, low, high))
     right.axhline(0, color=GREY, linewidth=0.8)
-    for kind, (colour, shape, _) in look.items():
-        mine = [i for i, other in enumerate(kinds) if other == kind]
+    for kind, (colour, shape, _) in appearances.items():
+        of_kind = [i for i, other in enumerate(kinds) if other == kind]
         dots: dict[str, Any] = {"color": colour, "marker": shape, "s": 30, "alpha": 0.8, "linewidths": 0}
-        left.scatter(measured[mine], predicted[mine], **dots)
-        right.vlines(measured[mine], below[mine], above[mine], color=colour, linewidth=1, alpha=0.5)
-        right.scatter(measured[mine], error[mine], **dots)
+        left.scatter(measured[of_kind], predicted[of_kind], **dots)
+        right.vlines(measured[of_kind], below[of_kind], above[of_kind], color=colour, linewidth=1, alpha=0.5)
+        right.scatter(measured[of_kind], error[of_kind], **dots)
     outside = (measured < low) | (measured > high)
     ring: dict[str, Any] = {"s": 85, "facecolors": "none", "edgecolors": RED, "linewidths": 1.1}
     right.scatter(measured[outside], error[outside], **ring)
@@ -267,31 +270,29 @@ def prediction(
     reach = 1.15 * max(0.1, *np.abs([error, below, above]).ravel().tolist())
     left.set(xlim=ends, ylim=ends, xlabel="measured, cycles", ylabel="predicted, cycles")
     right.set(xlim=ends, ylim=(-reach, reach), xlabel="measured, cycles", ylabel="error, %")
-    right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    plain_numbers(right.yaxis)
     for axis in (left, right):
         axis.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
         cycles_axis(axis)
     left.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     cycles_axis(left, "y")
-    _legend(figure, [_dot(item, words[kind]) for kind, item in look.items()])
+    _legend(figure, [_dot(item, words[kind]) for kind, item in appearances.items()])
     return figure
 
 
-def _dot(look: Look, words: str) -> Line2D:
-    return Line2D([], [], color=look.colour, marker=look.marker, markersize=6, linestyle="", label=words)
+def _dot(appearance: Appearance, words: str) -> Line2D:
+    return Line2D(
+        [], [], color=appearance.colour, marker=appearance.marker, markersize=6, linestyle="", label=words
+    )
 
 
 def _legend(figure: Figure, handles: Sequence[Line2D | Patch]) -> None:
     """Write a key above all panels, in as many lines as it needs."""
-    small: dict[str, Any] = {"fontsize": 8.5, "handlelength": 1.2, "handletextpad": 0.4, "columnspacing": 1.4}
     widths = [0.5 + 0.073 * len(str(handle.get_label())) for handle in handles]
     columns = len(handles)
     while columns > 1 and sum(max(widths[i::columns]) for i in range(columns)) > figure.get_figwidth():
         columns -= 1
-    by_column = [
-        handle for i in range(columns) for handle in handles[i::columns]
-    ]  # matplotlib goes down first
-    figure.legend(handles=by_column, loc="outside upper left", ncols=columns, frameon=False, **small)
+    legend(figure, handles, columns, handlelength=1.2, handletextpad=0.4, columnspacing=1.4)
 
 
 @dataclass(frozen=True)
@@ -323,7 +324,7 @@ def splits(rows: Sequence[Row], layers: Sequence[str], units: Sequence[str]) -> 
     axis = figure.subplots()
     wide = 0.88
     numbers = len(layers) <= 16
-    colours = dict(zip(units, _cycle(UNIT_COLOURS, len(units)), strict=True))
+    colours = dict(zip(units, cycle(UNIT_COLOURS), strict=False))
     for place, row in enumerate(rows):
         for column, layer in enumerate(layers):
             channels = row.channels.get(layer, {})
@@ -355,10 +356,6 @@ def splits(rows: Sequence[Row], layers: Sequence[str], units: Sequence[str]) -> 
     return figure
 
 
-def _cycle(colours: Sequence[str], count: int) -> list[str]:
-    return [colours[i % len(colours)] for i in range(count)]
-
-
 @dataclass(frozen=True, eq=False)
 class Curve:
     """A training.
@@ -382,27 +379,29 @@ QUANTITIES = ("loss", "accuracy", "cost")
 
 
 @styled
-def training(curves: Sequence[Curve], look: Mapping[str, Look], words: Mapping[str, str]) -> Figure:
+def training(
+    curves: Sequence[Curve], appearances: Mapping[str, Appearance], words: Mapping[str, str]
+) -> Figure:
     """Draw loss, accuracy and cost over epochs: a row for each, a column for each phase.
 
     Args:
         curves: the trainings.
-        look: of each kind.
+        appearances: of each kind.
         words: name of each kind.
     """
     phases = list(dict.fromkeys(curve.phase for curve in curves))
     shown = [name for name in QUANTITIES if any(_known(curve, name).any() for curve in curves)] or ["loss"]
-    colours = _curve_colours(curves, look)
+    colours = _curve_colours(curves, appearances)
     figure = Figure(figsize=(WIDE[0], 0.6 + 1.9 * len(shown)), layout="constrained")
     grid = figure.subplots(len(shown), len(phases), squeeze=False, sharey="row", sharex="col")
     for row, name in zip(grid, shown, strict=True):
         for axis, phase in zip(row, phases, strict=True):
-            mine = [curve for curve in curves if curve.phase == phase]
-            for curve in mine:
+            of_phase = [curve for curve in curves if curve.phase == phase]
+            for curve in of_phase:
                 known = _known(curve, name)
                 line: dict[str, Any] = {"color": colours[curve.kind, curve.setting], "linewidth": 1.1}
                 axis.plot(curve.epochs[known], curve.values[name][known], alpha=0.8, **line)
-            if not any(_known(curve, name).any() for curve in mine):
+            if not any(_known(curve, name).any() for curve in of_phase):
                 axis.text(0.5, 0.5, f"no {name} here", color=MUTED, ha="center", transform=axis.transAxes)
         values = np.concatenate([curve.values[name][_known(curve, name)] for curve in curves])
         _training_axis(row[0], name, values)
@@ -432,20 +431,21 @@ def _training_axis(axis: Axes, name: str, values: Vector) -> None:
     if name == "loss" and len(values) and values.min() > 0:
         axis.set_yscale("log")
         axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.yaxis.set_minor_formatter(NullFormatter())
+        plain_numbers(axis.yaxis, minor=False)
 
 
-def _curve_colours(curves: Sequence[Curve], look: Mapping[str, Look]) -> dict[tuple[str, str], str]:
+def _curve_colours(
+    curves: Sequence[Curve], appearances: Mapping[str, Appearance]
+) -> dict[tuple[str, str], str]:
     """Return the colour of every kind and setting: several settings of a kind from pale to full."""
-    order = ["", *look]
+    order = ["", *appearances]
     every = dict.fromkeys((curve.kind, curve.setting) for curve in curves)
     pairs = sorted(every, key=lambda pair: order.index(pair[0]) if pair[0] in order else len(order))
-    found = {}
+    drawn: dict[tuple[str, str], str] = {}
     for kind, setting in pairs:
         settings = [other for name, other in pairs if name == kind]
-        full = look[kind].colour if kind in look else GREY
+        full = appearances[kind].colour if kind in appearances else GREY
         shades = LinearSegmentedColormap.from_list("shades", [RULE, full])
         place = (settings.index(setting) + 1) / len(settings)
-        found[kind, setting] = to_hex(shades(0.25 + 0.75 * place))
-    return found
+        drawn[kind, setting] = to_hex(shades(0.25 + 0.75 * place))
+    return drawn

@@ -1,6 +1,6 @@
-"""The embedded real input: trained digits networks, whole, on both units in RTL.
+"""The embedded real input: trained digits networks, whole, on the units of the default system in RTL.
 
-The int8 variant runs on the 8-bit unit, the ternary one on the low-bit unit; every tensor is compared.
+Each unit runs the variant of its weights' width; every tensor is compared.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from mapping.run.networks import NetworkRun, compile_network, network_job, run_i
 from tb.build import build
 from tb.session import Session, rerun_with_waves
 
-PLACES = (("npu8", "int8"), ("npu_lb", "ternary"))
+VARIANTS = {8: "int8", 2: "ternary"}
+"""Variants of the network by the width of their weights."""
+PLACES = tuple((core.name, VARIANTS[core.w_bits]) for core in System().cores)
+"""Units of the default system, and the variant that each runs."""
 DEFAULT_IMAGES = 100
 """Test images that `npuloop sim` runs; there are 450."""
 
@@ -79,8 +82,10 @@ def run_digits(
                 on_progress(place * count + len(runs), len(PLACES) * count)
             if len({run.cycles for run in runs}) != 1:
                 raise RunError(f"network {digits.network.name!r}: its cycles depend on the data")
-            found = np.array([run.output.argmax() for run in runs])
-            reports.append(VariantReport(unit, digits, tuple(runs), int((found == labels[:count]).sum())))
+            digits_found = np.array([run.output.argmax() for run in runs])
+            reports.append(
+                VariantReport(unit, digits, tuple(runs), int((digits_found == labels[:count]).sum()))
+            )
     return reports
 
 

@@ -2,79 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from common.errors import NpuloopError, UnsupportedError
+from common.errors import NpuloopError
 from golden.layer import WEIGHTED_OPS, Layer, clip_weights, macs, run_layer
 from hw.core import CoreConfig
 from hw.memory import MemoryModel
-from hw.system import NPU8, NPU_LB, UNITS, System
-from mapping.compiler.compile import LayerProgram, compile_layer
+from hw.system import System
+from mapping.compiler.compile import compile_layer
+from mapping.compiler.program import LayerProgram
 from tb.job import Job
 from tb.session import Session, reproduction, rerun_with_waves
 
-SETTINGS = (
-    "W_BITS", "A_BITS", "ROWS", "COLS", "STRIPE_DEPTH", "LANES", "DW_TAPS", "ACT_KIB", "WEIGHT_KIB",
-    "PARAM_KIB", "AXI_BITS",
-)  # fmt: skip
 BACKPRESSURE_PERCENT = 25
 """Share of cycles in which each channel of the memory stalls, where back-pressure is asked for."""
 
 
 class RunError(NpuloopError):
     """The hardware stopped with an error, or never finished."""
-
-
-def _parameters(settings: Iterable[str]) -> dict[str, int]:
-    """Return parameters from settings such as "W_BITS=4"."""
-    values: dict[str, int] = {}
-    for setting in settings:
-        key, _, value = setting.partition("=")
-        if key.upper() not in SETTINGS:
-            raise UnsupportedError(f"no parameter {key!r} in {setting!r}; there are {', '.join(SETTINGS)}")
-        try:
-            values[key.lower()] = int(value)
-        except ValueError:
-            raise UnsupportedError(f"{setting!r}: give an integer, as in {key.upper()}=4") from None
-    return values
-
-
-def _changed(core: CoreConfig, values: dict[str, int]) -> CoreConfig:
-    shape: dict[str, Any] = {"cols": None} | values  # other widths have other columns, unless they are given
-    return replace(core, **shape)
-
-
-def system_of(unit: str, settings: Iterable[str] = ()) -> System:
-    """Return the system for a unit: the default pair, or with settings ("W_BITS=4") that unit alone.
-
-    Raises:
-        UnsupportedError: an unknown unit or parameter, or a value that is no integer.
-        ConfigError: a value that cannot be built.
-    """
-    if unit not in UNITS:
-        raise UnsupportedError(f"no unit {unit!r}; there are {', '.join(UNITS)}")
-    values = _parameters(settings)
-    if not values:
-        return System()
-    axi_bits = values.pop("axi_bits", 128)
-    return System((_changed(UNITS[unit], values),), axi_bits=axi_bits)
-
-
-def pair_of(settings: Iterable[str] = ()) -> System:
-    """Return the pair, the low-bit unit with the given parameters ("W_BITS=4"); errors as in `system_of`."""
-    values = _parameters(settings)
-    axi_bits = values.pop("axi_bits", 128)
-    return System((NPU8, _changed(NPU_LB, values) if values else NPU_LB), axi_bits=axi_bits)
-
-
-def core_of(config: System, unit: str) -> CoreConfig:
-    """Return a unit's parameters."""
-    return config.cores[config.index(unit)]
 
 
 @dataclass(frozen=True)
@@ -198,9 +147,9 @@ def run_program(session: Session, program: LayerProgram, *, backpressure: int | 
 
 def run_layers(
     layers: Sequence[Layer],
-    unit: str = "npu8",
+    unit: str | None = None,
     *,
-    settings: Iterable[str] = (),
+    system: System | None = None,
     backpressure: int | None = None,
     clip: bool = False,
     session: Session | None = None,
@@ -211,17 +160,18 @@ def run_layers(
 
     Args:
         layers: the layers, see golden.layer.load_layer.
-        unit: "npu8" or "npu_lb".
-        settings: parameters that differ from the unit's, such as "W_BITS=4".
+        unit: a unit of the system; by default its first.
+        system: the system; by default the preset `pair`.
         backpressure: seed of random stalls on every channel of the memory; None for none.
         clip: clip weights to the unit's range.
-        session: a running session to use; its configuration counts then, not `settings`.
+        session: a running session to use; its system counts then, not `system`.
 
     Raises:
-        NpuloopError: see `system_of`, `prepare`, `run_program`, Session.
+        NpuloopError: see `System.index`, `prepare`, `run_program`, Session.
     """
-    config = session.config if session else system_of(unit, settings)
-    programs = prepare(layers, core_of(config, unit), clip=clip, mem_bytes=config.mem_bytes)
+    config = session.config if session else system or System()
+    core = config.cores[0] if unit is None else config.core(unit)
+    programs = prepare(layers, core, clip=clip, mem_bytes=config.mem_bytes)
 
     def runs() -> Iterator[LayerRun]:
         if session:
@@ -238,14 +188,14 @@ def run_layers(
 def failure_report(config: System, run: LayerRun) -> str:
     """Return what is wrong with a run, the line that reproduces it, and its waves: it runs once more."""
     lines = [f"layer {run.layer.name!r} on {run.unit}:"]
-    for what, wanted in (("the golden model", run.golden), ("the expected output", run.layer.expected)):
-        if wanted is None or np.array_equal(run.output, wanted):
+    for what, expected in (("the golden model", run.golden), ("the expected output", run.layer.expected)):
+        if expected is None or np.array_equal(run.output, expected):
             continue
-        where = np.argwhere(run.output != wanted)
+        where = np.argwhere(run.output != expected)
         first = tuple(int(i) for i in where[0])
         lines.append(
             f"  {len(where)} of {run.output.size} values differ from {what}, first at {first}: "
-            f"{int(run.output[first])} instead of {int(wanted[first])}"
+            f"{int(run.output[first])} instead of {int(expected[first])}"
         )
     job = job_of(run.program, backpressure=run.backpressure)
     lines.append(f"  {reproduction(config, job)}")

@@ -9,13 +9,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from golden.network import Network, check_input, run_network, run_node
+from golden.network import Network, check_input, run_network, run_nodes
 from hw.memory import MemoryModel
 from hw.system import System
 from mapping.compiler.assignment import Assignment, check_units
 from mapping.compiler.channels import ChannelAssignment
-from mapping.compiler.compile import Program, compile_graph
+from mapping.compiler.compile import compile_graph
 from mapping.compiler.legalise import legalise_network
+from mapping.compiler.program import Program
 from mapping.run.layers import BACKPRESSURE_PERCENT, RunError
 from tb.job import Job, JobResult
 from tb.session import Session, reproduction
@@ -129,29 +130,19 @@ def compile_network(
 def network_job(program: NetworkProgram, source: Array, backpressure: int | None = None) -> Job:
     """Return the job that runs one input, without batch axis, in the network's element type."""
     compiled, network = program.program, program.network
-    values = {network.input_name: source[None]}
-    tensors = network.tensors
-    for node in compiled.graph.host_before:
-        values[node.name] = run_node(node, [values[node.inputs[0]]], tensors[node.inputs[0]])
     name = compiled.graph.inputs[0].name
-    inputs = {name: values[name][0].reshape(_unfolded_shape(compiled, name))}
+    values = run_nodes(network, compiled.graph.host_before, {network.input_name: source[None]})
     memory = MemoryModel()
     if backpressure is not None:
         memory = MemoryModel(backpressure_percent=BACKPRESSURE_PERCENT, backpressure_seed=backpressure)
     reads = [compiled.read_of(value) for value in compiled.observed]
     return Job(
-        segments=[*compiled.segments, *compiled.input_segments(inputs)],
+        segments=[*compiled.segments, *compiled.input_segments({name: values[name][0]})],
         starts=dict(compiled.starts),
         reads=reads + [(part.mark, 16) for part in compiled.parts],
         max_cycles=min(1_000_000 + 20 * compiled.estimate, (1 << 32) - 1),
         memory=memory,
     )
-
-
-def _unfolded_shape(program: Program, name: str) -> tuple[int, ...]:
-    if name in program.folds:
-        return program.folds[name].layer.input.shape
-    return program.graph.values[name].shape
 
 
 def run_inputs(
@@ -184,10 +175,14 @@ def run_inputs(
                 f"network {program.network.name!r}: {result.diagnosis or 'did not finish'}\n"
                 f"{reproduction(session.config, job)}"
             )
+        layers = _layer_cycles(compiled, result)
         raw = {
             name: compiled.decode(name, data)
             for name, data in zip(compiled.observed, result.reads, strict=False)
         }
+        last = compiled.graph.outputs[0]
+        on_device = {last: raw[last].reshape(1, *program.network.tensors[last].shape)}
+        outputs = run_nodes(program.network, compiled.graph.host_after, on_device)
         mismatches: dict[str, int] = {}
         if check != "none":
             golden = run_network(program.network, batch[i], program.a_bits)
@@ -197,25 +192,13 @@ def run_inputs(
         yield NetworkRun(
             program=program,
             job=job,
-            output=_output(program, raw),
+            output=outputs[program.network.output_name][0],
             mismatches=mismatches,
-            layers=_layer_cycles(compiled, result),
+            layers=layers,
             cycles=result.cycles,
             counters={name: dict(unit.counters) for name, unit in result.units.items()},
             seconds=result.seconds,
         )
-
-
-def _output(program: NetworkProgram, raw: Mapping[str, Array]) -> Array:
-    """Return the network's output: the last operators run on the host."""
-    graph, network = program.program.graph, program.network
-    name = graph.outputs[0]
-    tensors = network.tensors
-    values = {name: raw[name].reshape(1, *tensors[name].shape)}
-    for node in graph.host_after:
-        values[node.name] = run_node(node, [values[node.inputs[0]]], tensors[node.inputs[0]])
-    output: Array = values[network.output_name][0]
-    return output
 
 
 def _layer_cycles(program: Program, result: JobResult) -> tuple[LayerCycles, ...]:

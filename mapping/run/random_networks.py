@@ -102,8 +102,8 @@ class _Builder:
         dilation = tuple(int(self.rng.choice((1, 2, 3))) if strange else 1 for _ in range(2))
         kernel = tuple(int(self.rng.choice(sizes)) for _ in range(2))
         padding: list[int] = []
-        for size, taps, spread in zip(shape[:2], kernel, dilation, strict=True):
-            least = max(0, (taps - 1) * spread + 1 - size)  # a window may be larger than the input
+        for size, taps, gap in zip(shape[:2], kernel, dilation, strict=True):
+            least = max(0, (taps - 1) * gap + 1 - size)  # a window may be larger than the input
             more = int(self.rng.integers(0, 4 if strange else (taps + 1) // 2))
             padding += [(least + 1) // 2 + more, least // 2 + int(self.rng.integers(0, (taps + 1) // 2))]
         return {

@@ -1,4 +1,4 @@
-"""Runs many random layers on a unit, or random networks on both, each without and with back-pressure."""
+"""Runs many random layers on a unit, or random networks on all, each without and with back-pressure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from common.errors import NpuloopError, TestbenchError
 from hw.system import System
 from mapping.compiler.compile import compile_layer
-from mapping.run.layers import core_of, failure_report, run_program, system_of
+from mapping.run.layers import failure_report, run_program
 from mapping.run.networks import compile_network, run_inputs
 from mapping.run.random_layers import random_layer
 from mapping.run.random_networks import random_network
@@ -32,29 +32,28 @@ class SoakResult:
 def soak(
     unit: str,
     seeds: Iterable[int],
-    settings: Iterable[str] = (),
+    config: System | None = None,
     on_done: Callable[[], None] = lambda: None,
     *,
-    config: System | None = None,
+    options: str = "",
     **session_options: Any,
 ) -> SoakResult:
     """Run one random layer for each seed on a unit in RTL, twice: undisturbed, and with that seed's stalls.
 
     Args:
-        unit: "npu8" or "npu_lb".
+        unit: a unit of the system.
         seeds: one random layer each, see `random_layers.random_layer`.
-        settings: parameters that differ, such as "W_BITS=4".
+        config: the system; by default the preset `pair`.
         on_done: called after each layer.
-        config: a system to use instead of `settings`'.
+        options: of the command line that give this system, for the line that reproduces a failure.
         session_options: for tb.session.Session.
 
     Raises:
         NpuloopError: wrong arguments, or the simulator dies (its message has the
             reproduction).
     """
-    system = config or system_of(unit, settings)
-    core = core_of(system, unit)
-    again = " ".join(f"--set {setting}" for setting in settings)
+    system = config or System()
+    core = system.core(unit)
     result = SoakResult()
     with Session(system, **session_options) as session:
         for seed in seeds:
@@ -63,7 +62,7 @@ def soak(
             if seed % RESET_EVERY == 0:
                 session.run(Job(starts={unit: (0, 0)}, reset_after=0))
             for backpressure in (None, seed):
-                command = f"npuloop soak --unit {unit} --seed {seed} --count 1 {again}".rstrip()
+                command = f"npuloop soak --unit {unit} --seed {seed} --count 1 {options}".rstrip()
                 head = f"seed {seed} on {unit}: {command}"
                 result.runs += 1
                 try:
@@ -85,6 +84,8 @@ def soak_networks(
     seeds: Iterable[int],
     config: System | None = None,
     on_done: Callable[[], None] = lambda: None,
+    *,
+    options: str = "",
     **session_options: Any,
 ) -> SoakResult:
     """Run a random network with a random mapping for each seed in RTL, twice: undisturbed, and with stalls.
@@ -93,8 +94,9 @@ def soak_networks(
 
     Args:
         seeds: one network each, see `random_networks.random_network`.
-        config: the system; default: the pair.
+        config: the system; by default the preset `pair`.
         on_done: called after each network.
+        options: as in `soak`.
         session_options: for tb.session.Session.
 
     Raises:
@@ -107,7 +109,8 @@ def soak_networks(
             network, units, x = random_network(seed, system.cores)
             program = compile_network(network, system, units, observe=seed % 2 == 0)
             for backpressure in (None, seed):
-                head = f"seed {seed}: npuloop soak --unit networks --seed {seed} --count 1"
+                command = f"npuloop soak --unit networks --seed {seed} --count 1 {options}".rstrip()
+                head = f"seed {seed}: {command}"
                 result.runs += 1
                 try:
                     (run,) = run_inputs(session, program, x, "layers", backpressure)

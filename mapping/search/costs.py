@@ -25,9 +25,10 @@ from golden.layer import WEIGHTED_OPS
 from golden.network import Network
 from hw.system import System
 from mapping.compiler.channels import ChannelAssignment, order_groups
-from mapping.compiler.compile import Program, compile_graph
+from mapping.compiler.compile import compile_graph
 from mapping.compiler.graph import Graph, Op
 from mapping.compiler.legalise import legalise_network
+from mapping.compiler.program import Program
 from mapping.compiler.regions import ceil_div
 from mapping.cost.differentiable import block_channels
 
@@ -154,8 +155,8 @@ class NetworkCosts:
 
     def _follow(self, op: Op, units: Mapping[str, ChannelAssignment]) -> ChannelAssignment:
         """Return the units of an operator without weights: those of the source that is made last."""
-        made = [name for name in units if name in op.sources]
-        return units[made[-1]] if made else np.zeros(op.shape[2], np.int64)
+        sources = [name for name in units if name in op.sources]
+        return units[sources[-1]] if sources else np.zeros(op.shape[2], np.int64)
 
     @property
     def shared(self) -> tuple[tuple[int, ...], ...]:
@@ -176,9 +177,9 @@ class NetworkCosts:
 
     def uniform(self, unit: str) -> State:
         """Return the mapping of everything to a unit, but for layers that must be elsewhere."""
-        wanted = self.units.index(unit)
-        columns = [wanted if free[wanted] else int(free.argmax()) for free in self.allowed]
-        return tuple(self.whole(layer, column) for layer, column in enumerate(columns))
+        column = self.units.index(unit)
+        columns = [column if free[column] else int(free.argmax()) for free in self.allowed]
+        return tuple(self.whole(layer, chosen) for layer, chosen in enumerate(columns))
 
     def whole(self, layer: int, unit: int) -> tuple[int, ...]:
         """Return a layer's blocks with all of them on one unit."""
@@ -192,8 +193,11 @@ class NetworkCosts:
             rng: draws the rounding; its mean is `expected`.
             whole: layers are not split: a layer is one block.
 
-        Returns: the sample; the mean of its slopes is the gradient of the multilinear interpolation.
-        Raises: as `cost`.
+        Returns:
+            The sample; the mean of its slopes is the gradient of the multilinear interpolation.
+
+        Raises:
+            NpuloopError: see `cost`.
         """
         sizes = np.array(self.totals) if whole else np.ones(len(self.totals), int)
         rows, givers = [], []
@@ -266,7 +270,8 @@ def moved(state: State, layer: int, giver: int, taker: int, blocks: int = 1) -> 
 def _round(exact: Floats, rng: np.random.Generator) -> tuple[npt.NDArray[np.int64], int]:
     """Round numbers, whose sum is whole, to whole ones with that sum; the mean of the result is `exact`.
 
-    Returns: the numbers (U), and one that was rounded up, or is above 0 where none was.
+    Returns:
+        The numbers (U), and one that was rounded up, or is above 0 where none was.
     """
     total = round(float(exact.sum()))
     low = np.floor(exact + 1e-9)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import math
-import pickle  # see _Unpickler, which makes nothing but arrays of bytes
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,16 +25,16 @@ DATA_SETS = ("digits", "cifar10")
 ENTRY_POINTS = "npuloop.data"
 """The entry-point group in which packages register functions that return a `DataSet`."""
 
-CIFAR10_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
-CIFAR10_TEST_BATCH = "test_batch"
+CIFAR10_BATCHES = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
+CIFAR10_TEST_BATCH = "test_batch.bin"
 CIFAR10_HELP = (
-    "CIFAR-10 comes from https://www.cs.toronto.edu/~kriz/cifar.html: unpack its Python version and give "
-    "cifar10:FOLDER, the folder of data_batch_1 to data_batch_5 and test_batch; or give "
+    "CIFAR-10 comes from https://www.cs.toronto.edu/~kriz/cifar.html: unpack its binary version and give "
+    "cifar10:FOLDER, the folder of data_batch_1.bin to data_batch_5.bin and test_batch.bin; or give "
     "cifar10:TRAIN.npz,TEST.npz, files with `image` (N, 32, 32, 3) uint8 and `label` (N,); without a path, "
     "the folder is cifar10 in the one that NPULOOP_DATA names"
 )
 _CIFAR10_MARGIN = 4  # black pixels around an image that is cropped at random
-_MAX_PICKLE_BYTES = 256 << 20  # a CIFAR-10 batch has 31 MB
+_CIFAR10_RECORD_BYTES = 1 + 3 * 32 * 32  # the label, then red, green and blue row by row
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -62,7 +60,8 @@ class DataSet:
         augment: makes a training batch from a training batch, of the same shape and type, with random
             numbers from the generator only; None: training batches stay as they are.
 
-    Raises: DataError, naming the data set and the remedy.
+    Raises:
+        DataError: it contradicts itself; the message names the data set and the remedy.
     """
 
     name: str
@@ -114,8 +113,8 @@ def _check_part(images_name: str, images: Any, labels_name: str, data: DataSet, 
     labels = _any(data, labels_name)
     for name, tensor, dtype in ((images_name, images, torch.float32), (labels_name, labels, torch.int64)):
         if not isinstance(tensor, Tensor) or tensor.dtype != dtype:
-            found = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise DataError(f"{name} is {found}; give a tensor of {dtype}")
+            kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise DataError(f"{name} is {kind}; give a tensor of {dtype}")
         if tensor.numel() == 0:
             raise DataError(f"{name} is empty, shape {tuple(tensor.shape)}; give at least one image")
     if images.ndim not in (2, 4):
@@ -137,12 +136,14 @@ def _check_part(images_name: str, images: Any, labels_name: str, data: DataSet, 
 def _check_augment(augment: Augment, batch: Tensor) -> None:
     shape, dtype = batch.shape, batch.dtype
     try:
-        made: Any = augment(batch, torch.Generator(batch.device).manual_seed(0))
+        augmented: Any = augment(batch, torch.Generator(batch.device).manual_seed(0))
     except Exception as error:  # the user's own code may raise anything
         raise DataError(f"augment fails on a batch {tuple(shape)}: {first_line(error)}") from error
-    if not isinstance(made, Tensor) or made.shape != shape or made.dtype != dtype:
-        found = f"{made.dtype} {tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
-        raise DataError(f"augment makes {found} of a batch {dtype} {tuple(shape)}; return the same kind")
+    if not isinstance(augmented, Tensor) or augmented.shape != shape or augmented.dtype != dtype:
+        kind = type(augmented).__name__
+        if isinstance(augmented, Tensor):
+            kind = f"{augmented.dtype} {tuple(augmented.shape)}"
+        raise DataError(f"augment makes {kind} of a batch {dtype} {tuple(shape)}; return the same kind")
 
 
 def load_data(spec: str) -> DataSet:
@@ -150,8 +151,7 @@ def load_data(spec: str) -> DataSet:
 
     - `digits`: scikit-learn's 8 x 8 digits, with the split and the augmentation of `golden.zoo.train_digits`.
     - `cifar10`: CIFAR-10 from the folder cifar10 of the reference data; see `common.paths`.
-    - `cifar10:FOLDER`: from `*train*.npz` and `*test*.npz`, or from the batches of its Python version, which
-      are read without running what a pickle asks for.
+    - `cifar10:FOLDER`: from `*train*.npz` and `*test*.npz`, or from the batches of its binary version.
     - `cifar10:TRAIN.npz,TEST.npz`: from two files with `image` (N, 32, 32, 3) uint8 and `label` (N,).
     - `package.module:function`: what the function returns, called without arguments; the current directory
       is importable.
@@ -170,23 +170,23 @@ def load_data(spec: str) -> DataSet:
         return _digits()
     if name == "cifar10":
         return _cifar10(place if colon else str(data_dir() / "cifar10"))
-    made = (user_function(spec, DataError) if is_function(spec) else _registered(spec))()
-    if not isinstance(made, DataSet):
-        raise DataError(f"{spec} gives a {type(made).__name__}; return a mapping.search.data.DataSet")
-    return made
+    data = (user_function(spec, DataError) if is_function(spec) else _registered(spec))()
+    if not isinstance(data, DataSet):
+        raise DataError(f"{spec} gives a {type(data).__name__}; return a mapping.search.data.DataSet")
+    return data
 
 
 def _registered(name: str) -> Callable[..., Any]:
     """Return the function that an installed package registers under this name; see `load_data`."""
-    found = entry_points(group=ENTRY_POINTS, name=name)
-    if len(found) != 1:
+    points = entry_points(group=ENTRY_POINTS, name=name)
+    if len(points) != 1:
         known = ", ".join(sorted({*DATA_SETS, *(point.name for point in entry_points(group=ENTRY_POINTS))}))
-        what = f"{len(found)} packages register a data set" if found else "there is no data set"
+        what = f"{len(points)} packages register a data set" if points else "there is no data set"
         raise DataError(f"{what} {name!r}; give one of {known}, or package.module:function")
-    (point,) = found
+    (point,) = points
     try:
         return guarded(name, point.load(), DataError)
-    except Exception as error:  # as above
+    except Exception as error:  # the user's own code may raise anything
         raise DataError(f"{name} ({point.value}): {first_line(error)}; correct the package") from error
 
 
@@ -266,6 +266,8 @@ def _cifar10_files(folder: Path) -> tuple[list[Path], list[Path]]:
         raise DataError(f"{folder}: has no *{'test' if train else 'train'}*.npz; {CIFAR10_HELP}")
     train, test = [folder / name for name in CIFAR10_BATCHES], [folder / CIFAR10_TEST_BATCH]
     missing = [path.name for path in (*train, *test) if not path.is_file()]
+    if len(missing) == len((*train, *test)) and any(path.with_suffix("").is_file() for path in train):
+        raise DataError(f"{folder}: has the Python version of CIFAR-10, which is not read; {CIFAR10_HELP}")
     if missing:
         raise DataError(f"{folder}: has no .npz files, and no {', '.join(missing)}; {CIFAR10_HELP}")
     return train, test
@@ -293,99 +295,27 @@ def _cifar10_npz(path: Path) -> tuple[Images, Labels]:
 def _checked_cifar10(path: Path, images: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[Images, Labels]:
     fit = labels.ndim == 1 and labels.size > 0 and images.shape == (labels.size, 32, 32, 3)
     if images.dtype != np.uint8 or not fit:
-        found = f"image is {images.dtype} {images.shape}, label {labels.dtype} {labels.shape}"
-        raise DataError(f"{path}: {found}; {CIFAR10_HELP}")
+        arrays = f"image is {images.dtype} {images.shape}, label {labels.dtype} {labels.shape}"
+        raise DataError(f"{path}: {arrays}; {CIFAR10_HELP}")
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > 9:
         raise DataError(f"{path}: label holds other values than whole numbers from 0 to 9; {CIFAR10_HELP}")
     return images, labels.astype(np.int64)
 
 
 def _cifar10_batch(path: Path) -> tuple[Images, Labels]:
-    """Read a batch of CIFAR-10's Python version: pickled `data`, (N, 3072) uint8, and `labels`."""
+    """Read a batch of CIFAR-10's binary version: records of a label and the pixels, channel by channel."""
     try:
-        if path.stat().st_size > _MAX_PICKLE_BYTES:
-            _refuse(f"more than {_MAX_PICKLE_BYTES} bytes")
-        # the strings in it are Python 2's, which are bytes
-        batch: Any = _Unpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
-        if not isinstance(batch, dict):
-            _refuse(f"a {type(batch).__name__} and no dictionary")
-        entries = {key.decode() if isinstance(key, bytes) else key: batch[key] for key in batch}
-        pixels, numbers = entries["data"].array(), entries["labels"]
-        if not isinstance(numbers, list) or not all(isinstance(number, int) for number in numbers):
-            _refuse("labels are no list of whole numbers")
-        images, labels = pixels.reshape(len(numbers), 3, 32, 32), np.array(numbers, np.int64)
+        content = np.fromfile(path, np.uint8)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); {CIFAR10_HELP}") from error
-    except Exception as error:  # pickle raises any type for a damaged file
-        raise DataError(f"{path}: no batch of CIFAR-10 ({first_line(error)}); {CIFAR10_HELP}") from error
-    return _checked_cifar10(path, images.transpose(0, 2, 3, 1), labels)
-
-
-def _refuse(why: str) -> NoReturn:
-    raise pickle.UnpicklingError(why)
-
-
-class _PickledType:
-    """What a pickle calls numpy.dtype; only bytes without sign are allowed."""
-
-    def __init__(self, code: Any, *_flags: Any) -> None:
-        if code not in ("u1", b"u1"):
-            _refuse(f"an array of {code!r}, not of bytes")
-
-    def __setstate__(self, _state: Any) -> None:
-        """Byte order and the like, which bytes do not have."""
-
-
-class _PickledArray:
-    """What a pickle calls numpy.ndarray and the function that makes one: keeps what the array is made of."""
-
-    def __init__(self, *_arguments: Any) -> None:
-        self.state: Any = None
-
-    def __setstate__(self, state: Any) -> None:
-        """Keep (version, shape, type, whether columns come first, bytes)."""
-        self.state = state
-
-    def array(self) -> Images:
-        """The array."""
-        _version, shape, kind, columns_first, values = self.state
-        if not isinstance(kind, _PickledType) or not isinstance(values, bytes):
-            _refuse("an array of something else than bytes")
-        made: Images = np.frombuffer(values, np.uint8).reshape(shape, order="F" if columns_first else "C")
-        return made
-
-
-class _PickledBytes:
-    """What a pickle calls _codecs.encode, as Python 3 writes bytes in Python 2's format."""
-
-    def __new__(cls, text: str, encoding: Any = "latin1") -> Any:
-        """Return the bytes of a string."""
-        if encoding not in ("latin1", b"latin1"):
-            _refuse(f"bytes in the encoding {encoding!r}")
-        return text.encode("latin1")
-
-
-class _Unpickler(pickle.Unpickler):
-    """Reads dictionaries, lists, numbers, strings and arrays of bytes; runs nothing that a pickle names.
-
-    A pickle may name any function to be called. Of those that numpy's arrays need it gets stand-ins, which
-    only keep the bytes; every other name is refused.
-    """
-
-    _STAND_INS = {  # noqa: RUF012  # nobody writes it
-        ("numpy.core.multiarray", "_reconstruct"): _PickledArray,
-        ("numpy._core.multiarray", "_reconstruct"): _PickledArray,
-        ("numpy", "ndarray"): _PickledArray,
-        ("numpy", "dtype"): _PickledType,
-        ("_codecs", "encode"): _PickledBytes,
-    }
-
-    def find_class(self, module: str, name: str, /) -> Any:
-        """Return a stand-in; see the class."""
-        stand_in = self._STAND_INS.get((module, name))
-        if stand_in is None:
-            _refuse(f"it asks for {module}.{name}, which arrays of bytes do not need")
-        return stand_in
+    if not content.size or content.size % _CIFAR10_RECORD_BYTES:
+        raise DataError(
+            f"{path}: has {content.size:,} bytes, no whole number of records of {_CIFAR10_RECORD_BYTES:,}; "
+            f"it is cut off or no batch of CIFAR-10; {CIFAR10_HELP}"
+        )
+    records = content.reshape(-1, _CIFAR10_RECORD_BYTES)
+    images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return _checked_cifar10(path, images, records[:, 0])
 
 
 def _flipped_and_cropped(batch: Tensor, generator: torch.Generator) -> Tensor:

@@ -13,7 +13,7 @@ from hw.core import CoreConfig
 from hw.memory import MemoryModel
 from hw.sources import rtl_hash
 from hw.system import System
-from mapping.compiler.compile import Program
+from mapping.compiler.program import Program
 from mapping.cost.model import CostModel
 from mapping.cost.tables import FOLDER, TableError, table_path
 from mapping.energy.model import EnergyModel
@@ -98,8 +98,8 @@ def energy_delay(config: System) -> Price:
     model = current_energy(config)
 
     def price(program: Program) -> float:
-        found = model.predicted(program)
-        return found.value_pj / PJ_PER_UJ * found.cycles * found.period_ns * 1e-6
+        predicted = model.predicted(program)
+        return predicted.value_pj / PJ_PER_UJ * predicted.cycles * predicted.period_ns * 1e-6
 
     return price
 

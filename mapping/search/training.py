@@ -50,7 +50,7 @@ class Recipe:
         logit_travel: how far a logit can go in a search that always pulls one way.
         weight_decay: of the module's own parameters.
         temperature: of the softmax at the first and at the last step of the search; it falls exponentially.
-        looks: at the cost, in a search.
+        cost_evaluations: how often a search prices mappings near the expected channels, for its gradient.
     """
 
     warmup_epochs: int = 20
@@ -63,12 +63,12 @@ class Recipe:
     logit_travel: float = 6.0
     weight_decay: float = 1e-4
     temperature: tuple[float, float] = (1.0, 0.3)
-    looks: int = 48
+    cost_evaluations: int = 48
 
 
 @dataclass
-class Run:
-    """A phase under way.
+class TrainingRun:
+    """A phase of training under way.
 
     Attributes:
         name: of the phase, for its random numbers.
@@ -165,7 +165,7 @@ class _Trainer:
 
     def __init__(
         self,
-        run: Run,
+        run: TrainingRun,
         model: nn.Module,
         groups: Sequence[dict[str, Any]],
         data: DataSet,
@@ -215,7 +215,7 @@ class _Trainer:
 
 
 # ---------------------------------------------------------------------------------------------------- phases
-def warm_up(model: nn.Module, data: DataSet, recipe: Recipe, run: Run) -> None:
+def warm_up(model: nn.Module, data: DataSet, recipe: Recipe, run: TrainingRun) -> None:
     """Train a module in floating point; it is changed in place."""
     group = {
         "params": list(model.parameters()),
@@ -227,16 +227,16 @@ def warm_up(model: nn.Module, data: DataSet, recipe: Recipe, run: Run) -> None:
 
 
 @dataclass
-class Pull:
-    """How the cost pulls at the logits.
+class CostWeight:
+    """The weight of the cost in the loss, and what the cost was when it was last evaluated.
 
     Attributes:
         strength: what the cost of the reference counts in the loss, in nats.
         target: cost that the strength is to be made for, if there is one.
         reference: cost in whose units costs are counted.
         whole: layers are not split.
-        slopes: (L, U) cost of one more channel, at the last look.
-        cost: at the last look.
+        slopes: (L, U) cost of one more channel, at the last evaluation.
+        cost: at the last evaluation.
     """
 
     strength: float
@@ -246,8 +246,8 @@ class Pull:
     slopes: Tensor | None = None
     cost: float = math.nan
 
-    def look(self, costs: NetworkCosts, expected: Tensor, rng: np.random.Generator) -> None:
-        """Look at the cost near the expected channels, (L, U); follow the target."""
+    def evaluate(self, costs: NetworkCosts, expected: Tensor, rng: np.random.Generator) -> None:
+        """Price mappings near the expected channels, (L, U); let the strength follow the target."""
         sample = costs.sample(expected.detach().double().numpy(), rng, self.whole)
         self.slopes = torch.from_numpy(sample.slopes).float()
         self.cost = sample.cost
@@ -271,14 +271,19 @@ class Pull:
 
 
 def search(
-    mixture: Mixture, costs: NetworkCosts, pull: Pull, data: DataSet, recipe: Recipe, run: Run
+    mixture: Mixture,
+    costs: NetworkCosts,
+    cost_weight: CostWeight,
+    data: DataSet,
+    recipe: Recipe,
+    run: TrainingRun,
 ) -> None:
     """Search for the units of a mixture's channels: its logits are the result.
 
     Args:
         mixture: of the module; weights and logits are trained.
         costs: of the network that the module is.
-        pull: the cost's part of the loss.
+        cost_weight: the cost's part of the loss.
     """
     parameters = mixture.parameters()
     decay = recipe.weight_decay
@@ -297,24 +302,30 @@ def search(
     first, last = recipe.temperature
     steps = trainer.steps * recipe.search_epochs
     trainer.rates[-1] = recipe.logit_travel / max(1, steps)
-    interval = max(1, steps // recipe.looks)
+    interval = max(1, steps // recipe.cost_evaluations)
 
     def term(step: int) -> Tensor:
         mixture.set_temperature(first * (last / first) ** (step / max(1, steps - 1)))
         expected = mixture.expected()
         if step % interval == 0:
-            pull.look(costs, expected, np.random.default_rng([run.number(0), step]))
-        return pull(expected)
+            cost_weight.evaluate(costs, expected, np.random.default_rng([run.number(0), step]))
+        return cost_weight(expected)
 
-    parts = {"model": mixture.module, "pull": pull, "optimizer": trainer.optimizer}
+    # "pull" is what checkpoints have always called it
+    parts = {"model": mixture.module, "pull": cost_weight, "optimizer": trainer.optimizer}
     for number in range(run.resume(parts), recipe.search_epochs):
         row = trainer.epoch(number, term)
         temperature = next(iter(mixture.layers.values())).temperature
-        run.save(parts, row | {"cost": pull.cost, "strength": pull.strength, "temperature": temperature})
+        run.save(
+            parts,
+            row | {"cost": cost_weight.cost, "strength": cost_weight.strength, "temperature": temperature},
+        )
     mixture.set_temperature(last)
 
 
-def fine_tune(model: nn.Module, bits: Mapping[str, Bits], data: DataSet, recipe: Recipe, run: Run) -> None:
+def fine_tune(
+    model: nn.Module, bits: Mapping[str, Bits], data: DataSet, recipe: Recipe, run: TrainingRun
+) -> None:
     """Train a module with weights of given widths; afterwards its weights are such, exactly.
 
     Args:
@@ -339,7 +350,7 @@ def integer_network(
     a_bits: Mapping[str, Bits],
     data: DataSet,
     recipe: Recipe,
-    run: Run,
+    run: TrainingRun,
     name: str,
 ) -> tuple[QatNetwork, Network]:
     """Return the integer network of a fine-tuned module, trained on with exact integers.
@@ -349,7 +360,8 @@ def integer_network(
         bits, a_bits: (K,) widths of each output channel's weights and of the activations that it multiplies.
         name: of the network.
 
-    Returns: the network in training, whose forward pass computes the integers of the network; and that.
+    Returns:
+        The network in training, whose forward pass computes the integers of the network; and that.
     """
     images = data.train_images[:CALIBRATION_IMAGES]
     qat = prepare_qat(

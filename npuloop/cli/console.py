@@ -1,12 +1,11 @@
-"""What all sub-commands of `npuloop` share: consoles, options, exit statuses, atomic files."""
+"""What all sub-commands of `npuloop` share: consoles, exit statuses, progress."""
 
 from __future__ import annotations
 
 import functools
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -19,15 +18,6 @@ FAILED, BAD_INPUT = 1, 2
 # Into a file or a pipe, tables keep their width.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
-
-Unit = Annotated[str, typer.Option(help="npu8 or npu_lb")]
-Workers = Annotated[int | None, typer.Option(min=0, help="worker processes; default: one per core; 0: none")]
-Scheduler = Annotated[str | None, typer.Option(help="address of a running Dask scheduler, for its workers")]
-Latency = Annotated[int, typer.Option(help="memory latency, cycles")]
-StoreFile = Annotated[Path | None, typer.Option(help="file of all measurements; default: beside the builds")]
-Setting = Annotated[
-    list[str], typer.Option("--set", help="parameter of the unit, such as W_BITS=4; repeatable")
-]
 
 
 def reports_errors(command: Callable[..., None]) -> Callable[..., None]:

@@ -14,43 +14,46 @@ from rich.table import Table
 from common.errors import NpuloopError
 from golden.importers.models import load_model
 from hw.memory import MemoryModel
+from hw.system import System
 from mapping.calibration.calibrate import BUDGET, EVERY, Bench, calibrate, check, write_table
 from mapping.calibration.farm import Farm
 from mapping.calibration.measurement import Setup
 from mapping.calibration.store import Store, default_path
 from mapping.compiler.assignment import Assignment, load_assignment
 from mapping.cost.coefficients import PHASES
-from mapping.cost.model import PAIR, CostModel, Prediction
+from mapping.cost.model import CostModel, Prediction, units_of
 from mapping.cost.shapes import Shape, load_shapes
-from mapping.cost.tables import CostTable, Errors
+from mapping.cost.tables import CostTable, Errors, keys_of
 from mapping.energy.model import EnergyModel
 from mapping.energy.statistics import network_statistics
 from mapping.report.energy_console import energy_model, energy_table, scale_of, summary
-from mapping.run.layers import pair_of
 from mapping.run.networks import compile_network
-from npuloop.cli.console import (
-    FAILED,
+from npuloop.cli.console import FAILED, Tasks, console, errors, progress
+from npuloop.cli.networks import read_inputs
+from npuloop.cli.options import (
+    SYSTEM,
     Latency,
     Scheduler,
     Setting,
     StoreFile,
-    Tasks,
+    SystemName,
+    Unit,
     Workers,
-    console,
-    errors,
-    progress,
+    system_of,
+    unit_of,
 )
-from npuloop.cli.networks import read_inputs
 
 
 def calibrate_units(
-    unit: Annotated[
-        str | None, typer.Option(help="npu8 (default), npu_lb, or pair: both at the same time")
+    system: SystemName = SYSTEM,
+    units: Annotated[
+        list[str] | None,
+        typer.Option("--unit", help="unit of the system; default: its first; several: at the same time"),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="all tables, in their order")] = False,
+    every: Annotated[bool, typer.Option("--all", help="all tables of this repository")] = False,
     settings: Setting = [],  # noqa: B006  # typer reads it, nobody writes it
     budget: Annotated[
-        int, typer.Option(help="measurements in the fit of a unit; the pair takes half")
+        int, typer.Option(help="measurements in the fit of a unit; several together take half")
     ] = BUDGET,
     workers: Workers = None,
     scheduler: Scheduler = None,
@@ -60,31 +63,33 @@ def calibrate_units(
         bool, typer.Option("--check", help="measure a sample and compare it with the table; write nothing")
     ] = False,
 ) -> None:
-    """Measure layers in RTL, fit the cost model, write mapping/cost_tables/<unit>.yaml.
+    """Measure layers in RTL, fit the cost model, write its table into mapping/cost_tables.
 
-    A run that was cut off goes on where it was. With --set, the parameters are those of the low-bit unit.
+    With several --unit, it is how these units slow each other down; each of them is calibrated before. A run
+    that was cut off goes on where it was.
     Exit status: 0 if the table is written, or with --check still holds; 1 if it does not; 2 if the input is
     wrong or a measurement failed.
     """
-    if every and (unit is not None or settings):
-        raise NpuloopError("--all makes all tables; leave out --unit and --set, or --all")
+    if every and (units or settings or system != SYSTEM):
+        raise NpuloopError("--all makes all tables; leave out --system, --unit and --set, or --all")
+    config = system_of(system, settings)
+    chosen = tuple(sorted(set(units), key=config.index)) if units else config.units[:1]
     kept = Store(store or default_path())
     problems: list[str] = []
     with Farm(workers, scheduler) as farm:
-        for name, wanted in EVERY if every else ((unit or "npu8", tuple(settings)),):
-            setup = Setup(pair_of(wanted), MemoryModel(latency=latency))
-            if name != PAIR:
-                setup.config.index(name)  # refuses an unknown one
+        for hardware, names in EVERY if every else ((config, chosen),):
+            setup = Setup(hardware, MemoryModel(latency=latency))
             with progress() as bar:
                 bench = Bench(setup, farm, kept, progress=Tasks(bar))
                 if checking:
-                    found = check(bench, name)
-                    problems += found
-                    console.print(f"{name} {' '.join(wanted)}: {'stale' if found else 'holds'}")
+                    reasons = check(bench, names)
+                    problems += reasons
+                    table_name = keys_of(bench.cores(names))
+                    console.print(f"{table_name}: {'stale' if reasons else 'holds'}", soft_wrap=True)
                     continue
                 began = time.monotonic()
-                table = calibrate(bench, name, budget)
-            path = write_table(table, bench, name)
+                table = calibrate(bench, names, budget)
+            path = write_table(table, bench, names)
             console.print(coefficient_table(table))
             console.print(errors_table(table))
             seconds = time.monotonic() - began
@@ -97,7 +102,7 @@ def calibrate_units(
 
 def coefficient_table(table: CostTable) -> Table:
     """Return a table's coefficients with their confidence intervals."""
-    title = f"{table.unit}: coefficients, cycles"
+    title = f"{table.cores}: coefficients, cycles"
     shown = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("phase", "value", "95 % confidence", "per"):
         shown.add_column(name, justify="right" if name in ("value", "95 % confidence") else "left")
@@ -109,20 +114,21 @@ def coefficient_table(table: CostTable) -> Table:
 
 def errors_table(table: CostTable) -> Table:
     """Return how far a table's predictions were from the measurements."""
-    shown = Table(title=f"{table.unit}: errors", title_justify="left", box=None, pad_edge=False)
+    shown = Table(title=f"{table.cores}: errors", title_justify="left", box=None, pad_edge=False)
     shown.add_column("set")
     names = [item.name for item in fields(Errors)]
     for name in names:
         shown.add_column(name.replace("_percent", " %").replace("_", " "), justify="right")
-    for name, found in table.errors.items():
-        shown.add_row(name.replace("_", " "), *(f"{getattr(found, item):.3g}" for item in names))
+    for name, set_errors in table.errors.items():
+        shown.add_row(name.replace("_", " "), *(f"{getattr(set_errors, item):.3g}" for item in names))
     return shown
 
 
 def predict(
     model: Annotated[Path | None, typer.Argument(help="network: .tflite or network file")] = None,
     shapes: Annotated[Path | None, typer.Option(help="file of shapes (.yaml) instead")] = None,
-    unit: Annotated[str | None, typer.Option(help="unit of whole layers; default npu8")] = None,
+    system: SystemName = SYSTEM,
+    unit: Unit = None,
     mapping: Annotated[Path | None, typer.Option(help="MAP.yaml: which unit makes which channels")] = None,
     input_file: Annotated[
         Path | None,
@@ -140,21 +146,20 @@ def predict(
         raise NpuloopError("give a network or --shapes FILE, one of them")
     if shapes is not None and mapping is not None:
         raise NpuloopError("--mapping belongs to a network; a shape has a split")
-    config = pair_of(settings)
+    config = system_of(system, settings)
+    chosen = unit_of(config, unit)
     costs = CostModel(config)
     if shapes is not None:
-        config.index(unit or "npu8")
-        layers = load_shapes(shapes)
-        found = [(shape, costs.layer(shape, PAIR if shape.split else unit or "npu8")) for shape in layers]
+        predictions = [(shape, costs.layer(shape, chosen)) for shape in load_shapes(shapes)]
         energies, reason = energy_model(config)
-        console.print(layers_table(found, unit or "npu8", energies))
+        console.print(layers_table(predictions, chosen, config, energies))
         if reason:
             console.print(f"\n{reason}", markup=False, soft_wrap=True)
         return
     assert model is not None
     if mapping is not None and unit is not None:
         raise NpuloopError("give --unit or --mapping, one of them")
-    assignment = load_assignment(mapping) if mapping else Assignment(unit or "npu8")
+    assignment = load_assignment(mapping) if mapping else Assignment(chosen, source="--unit")
     compiled = compile_network(load_model(model), config, assignment)
     result = costs.program(compiled.program)
     console.print(ends_table(result))
@@ -176,27 +181,28 @@ def predict(
 
 
 def layers_table(
-    found: Sequence[tuple[Shape, Prediction]], unit: str, energies: EnergyModel | None = None
+    predictions: Sequence[tuple[Shape, Prediction]],
+    unit: str,
+    config: System,
+    energies: EnergyModel | None = None,
 ) -> Table:
     """Return the predictions of layers, with their energies if there is a model of them."""
-    names = [PAIR if shape.split else unit for shape, _ in found]
-    spent = []
-    if energies:
-        spent = [energies.layer(shape, name).value_pj for (shape, _), name in zip(found, names, strict=True)]
+    spent = [energies.layer(shape, unit).value_pj for shape, _ in predictions] if energies else []
     size, scale = scale_of(max(spent, default=0.0))
     heading = [f"energy, {scale}"] if energies else []
     shown = Table(box=None, pad_edge=False)
     numbers = ("cycles", "from", "to", "MACs", *heading)
     for name in ("shape", "operator", "unit", *numbers, "calibrated", "most cycles"):
         shown.add_column(name, justify="right" if name in numbers else "left")
-    for place, (shape, item) in enumerate(found):
+    for place, (shape, item) in enumerate(predictions):
         phases = [(value, name) for terms in item.terms.values() for name, value in terms.items()]
         largest = sorted(phases, reverse=True)[:2]
         energy = [f"{spent[place] / size:,.1f}"] if spent else []
         most = ", ".join(f"{name.removesuffix('_cycles')} {value:,.0f}" for value, name in largest)
         shown.add_row(
-            shape.name, shape.op, names[place], f"{item.cycles:,.0f}", f"{item.low:,.0f}",
-            f"{item.high:,.0f}", f"{shape.macs:,}", *energy, "yes" if item.inside else "[yellow]no[/]", most,
+            shape.name, shape.op, "+".join(units_of(shape, unit, config)),
+            f"{item.cycles:,.0f}", f"{item.low:,.0f}", f"{item.high:,.0f}", f"{shape.macs:,}",
+            *energy, "yes" if item.inside else "[yellow]no[/]", most,
         )  # fmt: skip
     return shown
 

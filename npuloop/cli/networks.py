@@ -18,7 +18,8 @@ from common.files import write_atomically, write_json
 from common.user_code import first_line, is_function, user_function
 from golden.importers.models import load_model
 from golden.layer import WEIGHTED_OPS
-from golden.network import Network, check_input, save_network
+from golden.network import Network, check_input
+from golden.network_file import save_network
 from golden.quantize.export import export
 from golden.quantize.weights import Widths, quantize_weights, weight_errors
 from hw.system import System
@@ -27,9 +28,9 @@ from mapping.compiler.legalise import legalise_network
 from mapping.energy.statistics import network_statistics
 from mapping.report.energy_console import energy_model, energy_report, energy_table, summary
 from mapping.report.networks import engine_table, layer_table, run_report, show_table, weight_error_table
-from mapping.run.layers import pair_of, system_of
 from mapping.run.networks import Check, NetworkRun, compile_network, run_inputs
-from npuloop.cli.console import FAILED, Setting, console, errors, progress
+from npuloop.cli.console import FAILED, console, errors, progress
+from npuloop.cli.options import SYSTEM, Setting, SystemName, Unit, system_of, unit_of
 from tb.session import Session, rerun_with_waves
 
 Model = Annotated[Path, typer.Argument(help="int8 .tflite model or network file (.npz)")]
@@ -39,7 +40,8 @@ CHECKS = ("layers", "output", "none")
 def run(
     model: Model,
     mapping: Annotated[Path | None, typer.Option(help="MAP.yaml: which unit makes which channels")] = None,
-    unit: Annotated[str | None, typer.Option(help="npu8 (the default) or npu_lb for all layers")] = None,
+    system: SystemName = SYSTEM,
+    unit: Unit = None,
     input_file: Annotated[
         Path | None, typer.Option("--input", help="inputs (.npy), (N, H, W, C); default: one random input")
     ] = None,
@@ -53,11 +55,10 @@ def run(
     backpressure: Annotated[int | None, typer.Option(help="seed of random stalls of the memory")] = None,
     seed: Annotated[int, typer.Option(help="seed of the random input")] = 1,
 ) -> None:
-    """Run a whole network in RTL, on one unit or shared by both, and compare it bit for bit.
+    """Run a whole network in RTL, on one unit or shared by several, and compare it bit for bit.
 
     One start and one interrupt per unit and input. With `--check layers` every tensor is stored for the
-    comparison, which the compiled network otherwise does not do. With --set, the parameters are those of the
-    unit, or of the low-bit unit beside npu8 where there is a mapping. Where the units have energy tables, the
+    comparison, which the compiled network otherwise does not do. Where the units have energy tables, the
     energy of the first input's commands, values and cycles is printed.
     Exit status: 0 if everything is equal, 1 if anything differs, 2 if the input is wrong.
     """
@@ -65,9 +66,10 @@ def run(
         raise UnsupportedError(f"--check {check!r}: choose one of {', '.join(CHECKS)}")
     if mapping and unit:
         raise UnsupportedError("give --mapping or --unit, not both: the mapping's `default` names a unit")
+    config = system_of(system, settings)
     network = load_model(model)
     inputs = read_inputs(network, input_file, seed)
-    config, assignment = system_and_assignment(mapping, unit, settings)
+    assignment = load_assignment(mapping) if mapping else Assignment(unit_of(config, unit), source="--unit")
     program = compile_network(network, config, assignment, observe=check == "layers")
     runs: list[NetworkRun] = []
     with Session(config) as session, progress() as bar:
@@ -108,15 +110,6 @@ def run(
     )
     if wrong:
         raise typer.Exit(FAILED)
-
-
-def system_and_assignment(
-    mapping: Path | None, unit: str | None, settings: list[str]
-) -> tuple[System, Assignment]:
-    """Return the system and the assignment that the options ask for."""
-    if mapping:
-        return pair_of(settings), load_assignment(mapping)
-    return system_of(unit or "npu8", settings), Assignment(unit or "npu8", source="--unit")
 
 
 def read_inputs(network: Network, path: Path | None, seed: int) -> npt.NDArray[Any]:
@@ -171,6 +164,7 @@ def quantize(
         list[str], typer.Option("--layer", help="LAYER=BITS, where it is not --bits; repeatable")
     ] = [],  # noqa: B006  # typer reads it, nobody writes it
     mapping: Annotated[Path | None, typer.Option(help="MAP.yaml: a channel gets its unit's width")] = None,
+    system: SystemName = SYSTEM,
     settings: Setting = [],  # noqa: B006  # as above
     calibration: Annotated[
         Path | None, typer.Option(help="inputs of the nn.Module (.npy, float32), (N, C, H, W)")
@@ -178,14 +172,15 @@ def quantize(
 ) -> None:
     """Make a network with narrower weights, without training, and print what each layer's weights lost.
 
-    Every channel gets the scale with the least squared error. With --mapping, the channels of the low-bit
-    unit become as narrow as its weights (--set W_BITS=4 for another width), the others stay as they are.
+    Every channel gets the scale with the least squared error. With --mapping, every channel becomes as narrow
+    as the weights of its unit (--set npu_lb.W_BITS=4 for another width).
     A float nn.Module is exported: batch norm folded, activations calibrated; its losses are against 8 bits.
     """
     if (bits is not None or bool(layers)) == (mapping is not None):
         raise UnsupportedError("give --bits or --layer, or else --mapping")
     if out.suffix != ".npz":
         raise UnsupportedError(f"{out}: a network file's name ends in .npz")
+    config = system_of(system, settings)
     if is_function(model):
         module, batches = load_module(model), read_calibration(calibration)
         name = model.partition(":")[2]
@@ -193,21 +188,21 @@ def quantize(
             network = export(module, batches, name=name)
         except RuntimeError as error:  # torch, on inputs that the module cannot take
             raise UnsupportedError(f"{model} on {calibration}: {first_line(error)}") from None
-        widths = asked_widths(network, bits, layers, mapping, settings)
+        widths = asked_widths(network, bits, layers, mapping, config)
         narrowed = export(module, batches, name=name, weight_bits=widths)
         lost = weight_errors(network, narrowed)
     else:
         if calibration:
             raise UnsupportedError("--calibration is for an nn.Module; a model file has its scales")
         network = load_model(Path(model))
-        narrowed, lost = quantize_weights(network, asked_widths(network, bits, layers, mapping, settings))
+        narrowed, lost = quantize_weights(network, asked_widths(network, bits, layers, mapping, config))
     save_network(narrowed, out)
     console.print(weight_error_table(lost, f"{network.name}: weights"))
     console.print(f"\nwrote {out}", markup=False, soft_wrap=True)
 
 
 def asked_widths(
-    network: Network, bits: int | None, layers: list[str], mapping: Path | None, settings: list[str]
+    network: Network, bits: int | None, layers: list[str], mapping: Path | None, config: System
 ) -> dict[str, Widths]:
     """Return the width of every layer's weights, or of each of its channels, that the options ask for."""
     weighted = [node.name for node in network.nodes if node.op in WEIGHTED_OPS]
@@ -218,7 +213,6 @@ def asked_widths(
             raise UnsupportedError(f"--layer {item!r}: write LAYER=BITS, as in conv2d_0=8")
         widths[name] = int(value)
     if mapping:
-        config = pair_of(settings)
         units = load_assignment(mapping).units(network, legalise_network(network), config.cores)
         core_bits = np.array([core.w_bits for core in config.cores])
         widths |= {name: core_bits[units[name]] for name in weighted}
@@ -231,10 +225,10 @@ def load_module(model: str) -> nn.Module:
     Raises:
         UnsupportedError: no such function, it fails, or it gives something else.
     """
-    made = user_function(model, UnsupportedError)()
-    if not isinstance(made, nn.Module):
-        raise UnsupportedError(f"{model} gives a {type(made).__name__}, not an nn.Module")
-    return made
+    module = user_function(model, UnsupportedError)()
+    if not isinstance(module, nn.Module):
+        raise UnsupportedError(f"{model} gives a {type(module).__name__}, not an nn.Module")
+    return module
 
 
 def read_calibration(path: Path | None) -> torch.Tensor:

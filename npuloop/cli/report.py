@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -16,22 +17,24 @@ from rich.table import Table
 from common.files import write_atomically
 from common.paths import build_root
 from hw.memory import MemoryModel
-from hw.system import System
+from hw.system import PRESETS, System
 from mapping.calibration.calibrate import EVERY, Bench
 from mapping.calibration.design import runs
 from mapping.calibration.farm import Farm
-from mapping.calibration.measurement import Measurement, Setup, unit_of
+from mapping.calibration.measurement import Measurement, Setup
 from mapping.calibration.store import Store, default_path
 from mapping.cost.baselines import zigzag_version
-from mapping.cost.model import PAIR, CostModel
+from mapping.cost.model import CostModel
 from mapping.cost.real_networks import real_networks
 from mapping.cost.shapes import Shape, load_shapes
 from mapping.cost.tables import FOLDER
-from mapping.report.cycle_plots import signed
-from mapping.report.cycles import GET_ZIGZAG, METHODS, OURS, Estimate, KnownEstimates, estimates, gather, page
-from mapping.report.energy import gather_energy
-from mapping.run.layers import pair_of
-from npuloop.cli.console import Setting, StoreFile, Tasks, Unit, Workers, console, progress
+from mapping.report.cycle_numbers import gather
+from mapping.report.cycles import page
+from mapping.report.energy_numbers import gather_energy
+from mapping.report.estimates import GET_ZIGZAG, METHODS, OURS, Estimate, KnownEstimates, estimates
+from mapping.report.style import signed
+from npuloop.cli.console import Tasks, console, progress
+from npuloop.cli.options import SYSTEM, Setting, StoreFile, SystemName, Unit, Workers, system_of, unit_of
 
 TINY = ("resnet8", "ds_cnn", "mobilenet_v1", "autoencoder")
 """MLPerf Tiny: what `compare` runs without --shapes."""
@@ -42,6 +45,7 @@ def _zigzag(show: Tasks) -> Estimate | None:
 
 
 def report(
+    system: SystemName = SYSTEM,
     settings: Setting = [],  # noqa: B006  # typer reads it, nobody writes it
     out: Annotated[Path | None, typer.Option(help="file for the page; default: beside the builds")] = None,
     workers: Workers = None,
@@ -50,27 +54,27 @@ def report(
 ) -> None:
     """Write one HTML page of how far the cost model is from cycles measured in RTL, with figures.
 
-    It shows npu8, npu_lb with 2 and with 4 bits, and the pair; with --set, npu8, that npu_lb and their pair.
-    Layers that the store lacks are measured. Area and energy are shown where their tables are beside the cost
-    tables; what is missing is said.
+    It shows npu8, npu_lb with 2 and with 4 bits, and both at the same time; with --system or --set, every
+    unit of that system, and all at the same time. Layers that the store lacks are measured. Area and energy
+    are shown where their tables are beside the cost tables; what is missing is said.
     """
-    wanted = tuple((unit, tuple(settings)) for unit in ("npu8", "npu_lb", PAIR)) if settings else EVERY
+    config = system_of(system, settings)
+    hardware = EVERY if config == PRESETS[SYSTEM] else _with_tables(config)
     path = out or build_root() / "report.html"
-    for unit, mine in wanted:  # a table that is missing is said before anything runs
-        config = pair_of(mine)
-        CostModel(config, tables).table(*([core.name for core in config.cores] if unit == PAIR else [unit]))
+    for shown, units in hardware:  # a table that is missing is said before anything runs
+        CostModel(shown, tables).table(*units)
     kept = Store(store or default_path())
     with Farm(workers) as farm, progress() as bar:
         show = Tasks(bar)
-        found = [
-            gather(Bench(Setup(pair_of(mine)), farm, kept, tables, show), unit, _zigzag(show))
-            for unit, mine in wanted
+        reports = [
+            gather(Bench(Setup(shown), farm, kept, tables, show), units, _zigzag(show))
+            for shown, units in hardware
         ]
-    cores = [core for unit, mine in wanted for core in pair_of(mine).cores if unit in (core.name, PAIR)]
-    energy = gather_energy(list(dict.fromkeys(cores)), pair_of(settings), tables)
-    text = page(found, energy)
+    cores = [shown.core(unit) for shown, units in hardware for unit in units]
+    energy = gather_energy(list(dict.fromkeys(cores)), config, tables)
+    text = page(reports, energy)
     write_atomically(path, lambda file: file.write(text.encode()))
-    for item in found:
+    for item in reports:
         for name, layers in item.sets.items():
             console.print(
                 f"{item.title}: {name.replace('_', ' ')}: {layers.errors.points} layers, mean absolute error "
@@ -80,6 +84,12 @@ def report(
     for line in energy.missing:
         console.print(line, markup=False, soft_wrap=True)
     console.print(f"wrote {path}", markup=False, soft_wrap=True)
+
+
+def _with_tables(config: System) -> Sequence[tuple[System, tuple[str, ...]]]:
+    """Return every unit of a system, and all together if there are several."""
+    together = [config.units] if len(config.units) > 1 else []
+    return [(config, units) for units in [*((unit,) for unit in config.units), *together]]
 
 
 # ------------------------------------------------------------------------------------------------ compare
@@ -108,7 +118,8 @@ def compare(
     shapes: Annotated[
         Path | None, typer.Option(help="file of shapes (.yaml); default: the layers of MLPerf Tiny")
     ] = None,
-    unit: Unit = "npu8",
+    system: SystemName = SYSTEM,
+    unit: Unit = None,
     settings: Setting = [],  # noqa: B006  # as above
     out: Annotated[Path | None, typer.Option(help="file for the table (.csv)")] = None,
     workers: Workers = None,
@@ -117,23 +128,23 @@ def compare(
 ) -> None:
     """Compare measured cycles with ours and with estimates that no measurement has gone into.
 
-    Those are MACs / peak, the roofline, and ZigZag where it is installed. Shapes with a split run on both
-    units. With --set, the parameters are the low-bit unit's beside npu8.
+    Those are MACs / peak, the roofline, and ZigZag where it is installed. Shapes with a split run on the
+    units that it names.
     """
-    config = pair_of(settings)
-    config.index(unit)  # refuses an unknown one
-    wanted = load_shapes(shapes) if shapes else tiny_layers(config, unit)
+    config = system_of(system, settings)
+    chosen = unit_of(config, unit)
+    layers = load_shapes(shapes) if shapes else tiny_layers(config, chosen)
     model = CostModel(config, tables, MemoryModel())
-    predicted = np.array([model.layer(shape, unit_of(shape, unit)).cycles for shape in wanted])
+    predicted = np.array([model.layer(shape, chosen).cycles for shape in layers])
     setup = Setup(config, MemoryModel())
     kept = Store(store or default_path())
-    jobs = [(shape, unit_of(shape, unit)) for shape in wanted]
+    jobs = [(shape, chosen) for shape in layers]
     with Farm(workers) as farm, progress() as bar:
         show = Tasks(bar)
         each = farm.measure(setup, jobs, kept, lambda done, total: show("shapes", done, total))
-        found = {item.shape.name: item for item in each}
-        guesses = estimates(wanted, unit, config, predicted, _zigzag(show))
-    comparison = Comparison(tuple(found[shape.name] for shape in wanted), guesses)
+        measurements = {item.shape.name: item for item in each}
+        guesses = estimates(layers, chosen, config, predicted, _zigzag(show))
+    comparison = Comparison(tuple(measurements[shape.name] for shape in layers), guesses)
     if out:
         text = csv_text(comparison)
         write_atomically(out, lambda file: file.write(text.encode()))
@@ -149,12 +160,12 @@ def compare(
 
 def tiny_layers(config: System, unit: str) -> list[Shape]:
     """Return the distinct layers of MLPerf Tiny's networks that a unit can run, named network/layer."""
-    found: dict[str, Shape] = {}
+    layers: dict[str, Shape] = {}
     networks = real_networks()
     for network in TINY:
         for shape in networks[network]:
-            found.setdefault(shape.key, replace(shape, name=f"{network}/{shape.name}"))
-    return [shape for shape in found.values() if runs(config, shape, unit)]
+            layers.setdefault(shape.key, replace(shape, name=f"{network}/{shape.name}"))
+    return [shape for shape in layers.values() if runs(config, shape, unit)]
 
 
 def _order(comparison: Comparison) -> list[str]:

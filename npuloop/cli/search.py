@@ -1,4 +1,4 @@
-"""The sub-command `npuloop map`: search for mappings, train and prove them, beside baselines."""
+"""The sub-command `npuloop map`: search for mappings, train and verify them, beside baselines."""
 
 from __future__ import annotations
 
@@ -18,11 +18,16 @@ from rich.table import Table
 
 from common.errors import UnsupportedError
 from common.workers import Workers as Pool
-from mapping.report import search as report
+from mapping.report.search import write_report
+from mapping.report.search_study import load_study
 from mapping.search.objectives import OBJECTIVES, PJ_PER_UJ, objective_of
-from mapping.search.study import HEURISTICS, LAYERWISE, RANDOM, Folder, Plan, Point, run_study
+from mapping.search.plan import HEURISTICS, LAYERWISE, RANDOM, Plan
+from mapping.search.points import Point
+from mapping.search.study import run_study
+from mapping.search.study_folder import Folder
 from mapping.search.training import Recipe
-from npuloop.cli.console import FAILED, Scheduler, Setting, Tasks, Workers, console, errors, progress
+from npuloop.cli.console import FAILED, Tasks, console, errors, progress
+from npuloop.cli.options import SYSTEM, Scheduler, Setting, SystemName, Workers, system_of
 
 RECIPES = {"digits": Recipe(warmup_epochs=40, search_epochs=20, finetune_epochs=20, integer_epochs=4)}
 """Recipes by model; others take the defaults of Recipe."""
@@ -52,14 +57,21 @@ def map_network(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="number of seeds, 1, 2, ...")] = 1,
     baselines: Annotated[
-        str, typer.Option(help="kinds of points to compare with, or none")
-    ] = f"npu8,npu_lb,{','.join(HEURISTICS)},{LAYERWISE},{RANDOM}",
+        str | None,
+        typer.Option(
+            help="kinds of points to compare with, or none; default: everything on one unit, for each unit, "
+            f"{', '.join(HEURISTICS)}, {LAYERWISE}, {RANDOM}"
+        ),
+    ] = None,
     pin: Annotated[list[str], typer.Option(help="LAYER=UNIT, a layer that is not free; repeatable")] = [],  # noqa: B006  # typer reads it, nobody writes it
     train: Annotated[
         list[str], typer.Option(help="of the recipe, such as search_epochs=10; repeatable")
     ] = [],  # noqa: B006  # as above
+    system: SystemName = SYSTEM,
     settings: Setting = [],  # noqa: B006  # as above
-    proof_images: Annotated[int, typer.Option(min=1, help="test images to run in RTL for each point")] = 2,
+    verification_images: Annotated[
+        int, typer.Option(min=1, help="test images to run in RTL for each point")
+    ] = 2,
     workers: Workers = None,
     scheduler: Scheduler = None,
     out: Annotated[Path, typer.Option(help="folder for everything that is made")] = Path("map"),
@@ -72,11 +84,15 @@ def map_network(
     Exit status: 0 if every point is exact in RTL, 1 if one is not, 2 if the input is wrong.
     """
     targets = {"--target-cycles": target_cycles, "--target-energy": target_energy}
-    wanted = objective_of(objective)
+    asked = objective_of(objective)
     for option, text in targets.items():
-        if text and option != wanted.option:
+        if text and option != asked.option:
             other = next(name for name, item in OBJECTIVES.items() if item.option == option)
             raise UnsupportedError(f"{option} needs --objective {other}, not {objective}")
+    config = system_of(system, settings)
+    kinds = (
+        (*config.units, *HEURISTICS, LAYERWISE, RANDOM) if baselines is None else tuple(baselines.split(","))
+    )
     plan = Plan(
         model=model,
         data=data,
@@ -86,9 +102,9 @@ def map_network(
         seeds=tuple(range(1, seeds + 1)),
         recipe=recipe_of(model, train),
         pins=dict(assignments("--pin", pin)),
-        settings=tuple(settings),
-        baselines=() if baselines == "none" else tuple(baselines.split(",")),
-        proof_images=proof_images,
+        system=config,
+        baselines=() if baselines == "none" else kinds,
+        verification_images=verification_images,
     )
     if not plan.strengths and not plan.targets:
         plan = replace(plan, strengths=STRENGTHS.get(model, DEFAULT_STRENGTHS))
@@ -96,8 +112,8 @@ def map_network(
     pool = Pool(workers, scheduler, preload=("mapping.search.study",))
     with progress() as bar, pool, following(Folder(out).log, bar):
         points = run_study(plan, out, pool.run, Tasks(bar), command)
-    document = report.load_study(out / "study.json")
-    report.write_report(document, out / "report.html")
+    document = load_study(out / "study.json")
+    write_report(document, out / "report.html")
     console.print(point_table(points, f"{model} on {data}"))
     exact = sum(point.exact_in_rtl for point in points)
     error = max(abs(point.predicted_cycles / point.measured_cycles - 1) for point in points)
@@ -186,7 +202,7 @@ def recipe_of(model: str, changes: list[str]) -> Recipe:
             raise UnsupportedError(
                 f"--train {name}={value}: give a number, as in {name}={known[name]}"
             ) from None
-        if values[name] < 0 or (name in ("batch", "looks") and values[name] < 1):
+        if values[name] < 0 or (name in ("batch", "cost_evaluations") and values[name] < 1):
             raise UnsupportedError(f"--train {name}={value}: it is too small")
     return replace(recipe, **values)
 
@@ -204,16 +220,16 @@ def point_table(points: list[Point], title: str) -> Table:
         table.add_column(name, justify="right")
     table.add_column("exact in RTL")
 
-    def mean(mine: list[Point], name: str) -> float:
-        return sum(float(getattr(point, name)) for point in mine) / len(mine)
+    def mean(seeds: list[Point], name: str) -> float:
+        return sum(float(getattr(point, name)) for point in seeds) / len(seeds)
 
-    for (kind, setting), mine in sorted(groups.items(), key=lambda item: mean(item[1], "measured_cycles")):
+    for (kind, setting), seeds in sorted(groups.items(), key=lambda item: mean(item[1], "measured_cycles")):
         table.add_row(
-            kind, setting, str(len(mine)), f"{mean(mine, 'predicted_cycles'):,.0f}",
-            f"{mean(mine, 'measured_cycles'):,.0f}",
-            *([f"{mean(mine, 'energy_pj') / PJ_PER_UJ:,.2f}"] if energies else []),
-            f"{mean(mine, 'accuracy_percent'):.2f}",
-            f"{mean(mine, 'float_accuracy_percent'):.2f}",
-            "yes" if all(point.exact_in_rtl for point in mine) else "[red]no[/]",
+            kind, setting, str(len(seeds)), f"{mean(seeds, 'predicted_cycles'):,.0f}",
+            f"{mean(seeds, 'measured_cycles'):,.0f}",
+            *([f"{mean(seeds, 'energy_pj') / PJ_PER_UJ:,.2f}"] if energies else []),
+            f"{mean(seeds, 'accuracy_percent'):.2f}",
+            f"{mean(seeds, 'float_accuracy_percent'):.2f}",
+            "yes" if all(point.exact_in_rtl for point in seeds) else "[red]no[/]",
         )  # fmt: skip
     return table

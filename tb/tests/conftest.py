@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from hw.system import System
-from mapping.run.layers import core_of
 from tb.session import Session
 from tb.testing import UNITS
 from tb.tests.faults import Bench, Reference, measure_reference
@@ -17,7 +16,7 @@ def references() -> dict[str, Reference]:
     measured = {}
     for name in UNITS:
         with Session(System()) as session:
-            measured[name] = measure_reference(session, core_of(session.config, name))
+            measured[name] = measure_reference(session, session.config.core(name))
     return measured
 
 
@@ -25,4 +24,4 @@ def references() -> dict[str, Reference]:
 def bench(request: pytest.FixtureRequest, pair: Session, references: dict[str, Reference]) -> Bench:
     """One unit of the pair, and what its reference layer must give."""
     name = str(request.param)
-    return Bench(pair, core_of(pair.config, name), references[name])
+    return Bench(pair, pair.config.core(name), references[name])

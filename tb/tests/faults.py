@@ -9,14 +9,16 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from common.arrays import Words
 from golden.arithmetic import weight_range
 from golden.layer import Layer, run_layer
-from hw.commands import Words, command_list, decode, encode
+from hw.commands import command_list, decode, encode
 from hw.core import CoreConfig
 from hw.interface import ENGINES
 from hw.memory import ErrorRange, MemoryModel
 from hw.system import NPU8, NPU_LB
-from mapping.compiler.compile import LayerProgram, compile_layer
+from mapping.compiler.compile import compile_layer
+from mapping.compiler.program import LayerProgram
 from mapping.run.layers import job_of
 from tb.job import Job, JobResult, UnitError
 from tb.session import Session

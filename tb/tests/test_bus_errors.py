@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from common.arrays import Words
 from golden.layer import run_layer
-from hw.commands import Words, command_list
+from hw.commands import command_list
 from hw.interface import ENGINES
 from hw.memory import MemoryModel
 from tb.job import Job

@@ -11,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from common.arrays import Words
 from golden.layer import Layer, run_layer
-from hw.commands import Words, command_list
+from hw.commands import command_list
 from hw.core import CoreConfig
 from hw.memory import MemoryModel
 from hw.system import NPU8
-from mapping.compiler.compile import LayerProgram, compile_layer
+from mapping.compiler.compile import compile_layer
+from mapping.compiler.program import LayerProgram
 from tb.testing import LIST
 from tb.tests.faults import Bench, commands_of, conv_layer, encoded, small
 

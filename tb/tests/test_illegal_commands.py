@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from hw.commands import Words, encode
+from common.arrays import Words
+from hw.commands import encode
 from hw.core import CoreConfig
 from hw.interface import COMMANDS, ENGINES
 from hw.system import NPU8

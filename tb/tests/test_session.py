@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from common.arrays import Words
 from common.errors import TestbenchError
-from hw.commands import Words, command_list, encode
+from hw.commands import command_list, encode
 from hw.core import CoreConfig
 from hw.interface import COMMAND_BYTES
 from hw.memory import ErrorRange, MemoryModel

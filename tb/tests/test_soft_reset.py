@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from common.arrays import Words
 from golden.layer import run_layer
-from hw.commands import Words, command_list, encode
+from hw.commands import command_list, encode
 from hw.interface import ENGINES
 from hw.memory import MemoryModel
-from mapping.run.layers import core_of, job_of
+from mapping.run.layers import job_of
 from tb.job import Job
 from tb.session import Session
 from tb.testing import SOURCE, UNITS
@@ -50,7 +51,7 @@ def test_a_soft_reset_in_any_cycle_of_a_layer_is_clean(bench: Bench, backpressur
 
 def test_a_soft_reset_of_both_units_at_once_is_clean(pair: Session, references: dict[str, Reference]) -> None:
     benches = [Bench(pair, CORES[name], references[name]) for name in UNITS]
-    programs = [reference_program(core_of(pair.config, name), OTHER * i // 2) for i, name in enumerate(UNITS)]
+    programs = [reference_program(pair.config.core(name), OTHER * i // 2) for i, name in enumerate(UNITS)]
     job = Job(
         segments=[segment for program in programs for segment in program.segments],
         starts={program.unit.name: program.commands for program in programs},

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from hw.core import CoreConfig
 from hw.sources import rtl_sources
 from hw.system import NPU8, NPU_LB, System
-from mapping.run.layers import core_of, failure_report, run_layers, system_of
+from mapping.run.layers import failure_report, run_layers
 from mapping.run.random_layers import OPERATORS, random_layer
 from tb.session import Session
 
 SYSTEMS = {
     "pair": System((NPU8, NPU_LB)),
-    "w5_a6": system_of("npu_lb", ("W_BITS=5", "A_BITS=6", "AXI_BITS=64", "DW_TAPS=3")),
+    "w5_a6": System((CoreConfig("npu_lb", w_bits=5, a_bits=6, dw_taps=3),), axi_bits=64),
 }
 
 
@@ -21,7 +22,7 @@ def test_the_structural_design_equals_the_behavioural_one_in_results_and_cycles(
     config = SYSTEMS[system]
     with Session(config, opt="-O1", structural=True) as structural, Session(config) as behavioural:
         for core in config.cores:
-            unit = core_of(config, core.name)
+            unit = config.core(core.name)
             layers = [random_layer(70_000 + 10 * i, unit, op) for op in OPERATORS for i in range(4)]
             structural_runs = run_layers(layers, core.name, session=structural)
             behavioural_runs = run_layers(layers, core.name, session=behavioural)

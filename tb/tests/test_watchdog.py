@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from hw.commands import Words, command_list, encode
+from common.arrays import Words
+from hw.commands import command_list, encode
 from hw.interface import ENGINES
 from hw.memory import MemoryModel
 from tb.job import Job

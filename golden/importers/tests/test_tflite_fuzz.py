@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import tflite
 
+from common.arrays import Array, Int64
 from common.errors import NpuloopError
 from common.testing import data_dir, require
 from golden.importers.tflite import load_tflite
@@ -32,7 +32,7 @@ HOSTILE_WORDS = (
 )  # fmt: skip
 
 
-def metadata_places(content: bytes) -> npt.NDArray[np.int64]:
+def metadata_places(content: bytes) -> Int64:
     """The positions outside the data of large buffers."""
     inside = np.zeros(len(content), bool)
     model = tflite.Model.GetRootAs(content, 0)
@@ -45,7 +45,7 @@ def metadata_places(content: bytes) -> npt.NDArray[np.int64]:
     return np.flatnonzero(~inside)
 
 
-def mutate(rng: np.random.Generator, content: bytes, places: npt.NDArray[np.int64]) -> bytes:
+def mutate(rng: np.random.Generator, content: bytes, places: Int64) -> bytes:
     """One to four random changes, nearly all of them to the metadata."""
     data = bytearray(content)
     for _ in range(int(rng.integers(1, 5))):
@@ -118,8 +118,8 @@ def differences(network: Network, interpreter: Any, rng: np.random.Generator) ->
     interpreter.set_tensor(detail["index"], batch.reshape(detail["shape"]))
     interpreter.invoke()
 
-    def value(index: int, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-        made: npt.NDArray[Any] = interpreter.get_tensor(int(index))
+    def value(index: int, shape: tuple[int, ...]) -> Array:
+        made: Array = interpreter.get_tensor(int(index))
         return made.reshape(1, *shape)
 
     def differs(node: Node, operator: Any) -> bool:

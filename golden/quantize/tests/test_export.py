@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from common.errors import ArithmeticRangeError, NetworkError, ShapeError, UnsupportedError
 from golden.layer import WEIGHTED_OPS
-from golden.network import Network, load_network, run_network, save_network
+from golden.network import Network, run_network
+from golden.network_file import load_network, save_network
 from golden.quantize.export import export
 from golden.quantize.qat import quantize_input
 from golden.quantize.ranges import METHODS, measure, scale_and_zero_point

@@ -6,16 +6,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from common.arrays import Array
 from common.errors import ArithmeticRangeError, NetworkError, ShapeError, UnsupportedError
 from golden.layer import WEIGHTED_OPS
-from golden.network import Network, load_network, run_network, save_network
-from golden.quantize.qat import QatNetwork, convert, prepare_qat, quantize_input, with_gradient
+from golden.network import Network, run_network
+from golden.network_file import load_network, save_network
+from golden.quantize.fake_quantize import with_gradient
+from golden.quantize.qat import QatNetwork, convert, prepare_qat, quantize_input
 from golden.quantize.testing import NAMES, conv_bn, images_for, model_for, random_model, settle, smooth_images
 from golden.zoo.digits import digits_images
 
@@ -114,7 +116,7 @@ def test_forward_with_reduced_activations_equals_the_network_with_the_same_width
     rng = np.random.default_rng(SEED)
     plain = convert(network)
     full = network.eval().integers(x)
-    widths: dict[str, npt.NDArray[Any] | int] = {}
+    widths: dict[str, Array | int] = {}
     for node in plain.nodes:
         if node.op in WEIGHTED_OPS:
             widths[node.name] = rng.integers(4, 9, node.channels)

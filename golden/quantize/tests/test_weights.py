@@ -6,21 +6,14 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from common.arrays import Floats
 from common.errors import ArithmeticRangeError, NetworkError, ShapeError, UnsupportedError
 from golden.arithmetic import quantize_multiplier, weight_range
 from golden.layer import WEIGHTED_OPS
-from golden.network import (
-    Network,
-    Node,
-    channel_weights,
-    load_network,
-    replace_nodes,
-    run_network,
-    save_network,
-)
+from golden.network import Network, Node, channel_weights, replace_nodes, run_network
+from golden.network_file import load_network, save_network
 from golden.quantize.export import export
 from golden.quantize.testing import images_for, model_for
 from golden.quantize.weights import (
@@ -44,17 +37,15 @@ def layer_of(node: Node) -> Any:
     return node.layer
 
 
-def real_weights(node: Node) -> npt.NDArray[np.float64]:
+def real_weights(node: Node) -> Floats:
     assert node.weight_scales is not None
     return channel_weights(layer_of(node)) * node.weight_scales[:, None]
 
 
-def squared_errors(
-    rows: npt.NDArray[np.float64], scales: npt.NDArray[np.float64], bits: int
-) -> npt.NDArray[np.float64]:
+def squared_errors(rows: Floats, scales: Floats, bits: int) -> Floats:
     high = weight_range(bits)[1]
     q = np.round(rows / scales[:, None]).clip(-high, high)
-    errors: npt.NDArray[np.float64] = ((rows - q * scales[:, None]) ** 2).sum(axis=1)
+    errors: Floats = ((rows - q * scales[:, None]) ** 2).sum(axis=1)
     return errors
 
 

@@ -2,16 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
+from common.arrays import Array
 from common.errors import LayerFileError, ShapeError, UnsupportedError
 from golden.layer import OPS, WEIGHTED_OPS, read_npz, write_npz
-from golden.network import load_network, run_network
+from golden.network import run_network
+from golden.network_file import load_network
 from golden.quantize.qat import quantize_input
 from golden.zoo import train_digits
 from golden.zoo.digits import (
@@ -109,6 +109,6 @@ def test_a_missing_or_damaged_file_is_one_clear_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "image", [np.zeros((8, 7)), np.full((8, 8), 17), np.full((8, 8), 0.5), np.full((8, 8), -1)]
 )
-def test_an_image_that_is_no_digit_is_refused(image: npt.NDArray[Any]) -> None:
+def test_an_image_that_is_no_digit_is_refused(image: Array) -> None:
     with pytest.raises(ShapeError, match="8 x 8"):
         quantize_image(image)

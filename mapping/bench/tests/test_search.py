@@ -18,8 +18,8 @@ def test_a_search_step_of_resnet8_takes_less_than_twice_a_plain_one(resnet8: Ste
     assert missed_step_times([resnet8]) == []
 
 
-def test_the_cost_is_looked_at_and_counted(resnet8: StepTime) -> None:
-    assert 0 < resnet8.look < resnet8.search
+def test_the_cost_is_evaluated_and_its_time_is_counted(resnet8: StepTime) -> None:
+    assert 0 < resnet8.evaluation < resnet8.search
 
 
 def test_a_slow_search_is_reported(resnet8: StepTime) -> None:

@@ -17,14 +17,13 @@ import pytest
 from common import workers as working
 from common.errors import NpuloopError
 from common.paths import ROOT
-from common.tests.test_workers import NOTES, alive, eventually
+from common.testing import NOTES, alive, eventually
 from common.workers import WorkersError
 from hw.system import System
 from mapping.calibration import farm as farming
 from mapping.calibration.farm import Farm, FarmError, Job, run_job
 from mapping.calibration.measurement import Measurement, Setup, commands_digest, compile_shape
 from mapping.calibration.store import Store
-from mapping.cost.model import PAIR
 from mapping.cost.shapes import Shape
 
 SETUP = Setup(System())
@@ -102,11 +101,11 @@ def facts(measurements: Iterable[Measurement]) -> list[str]:
 
 def names(farm: Farm, store: Store, message: str) -> set[str]:
     """Return the shapes measured before the error."""
-    found: set[str] = set()
+    labels: set[str] = set()
     with pytest.raises(FarmError, match=message):
-        found.update(item.shape.name for item in farm.measure(SETUP, JOBS[:5], store))
-    assert found == {item.shape.name for item in store}
-    return found
+        labels.update(item.shape.name for item in farm.measure(SETUP, JOBS[:5], store))
+    assert labels == {item.shape.name for item in store}
+    return labels
 
 
 def ran(notes: Path) -> list[str]:
@@ -124,6 +123,18 @@ def test_stored_measurements_do_not_run_again(notes: Path, tmp_path: Path) -> No
     assert len(ran(notes)) == len(JOBS)
     assert facts(again[:3]) == facts(first)
     assert places(again) == places(JOBS)
+
+
+def test_a_split_is_one_measurement_however_it_and_its_units_are_given(notes: Path, tmp_path: Path) -> None:
+    split = {"npu8": 16, "npu_lb": 32}
+    shared = Shape("shared", "conv2d", 16, 48, 4, 4, (1, 1), (1, 1), "valid", split)
+    turned = replace(shared, split=dict(reversed(split.items())))
+    store = Store(tmp_path / "m.jsonl")
+    with Farm(0, job=made_up) as farm:
+        list(farm.measure(SETUP, [(shared, "npu8")], store))
+        stored = [item.unit for item in farm.measure(SETUP, [(turned, "npu_lb"), (shared, "npu8")], store)]
+    assert stored == ["npu8+npu_lb"] * 2
+    assert len(ran(notes)) == 1
 
 
 @pytest.mark.parametrize("change", [{"setup": "of yesterday"}, {"commands": "of yesterday"}], ids=str)
@@ -165,7 +176,7 @@ def test_a_session_is_used_for_all_jobs_of_a_setup_and_closed(notes: Path, tmp_p
     shared = Shape("shared", "conv2d", 16, 48, 4, 4, (1, 1), (1, 1), "valid", {"npu8": 16, "npu_lb": 32})
     pids = set()
     with Farm(0) as farm:
-        for item in farm.measure(SETUP, [*JOBS[:3], (shared, PAIR)], Store(tmp_path / "m.jsonl")):
+        for item in farm.measure(SETUP, [*JOBS[:3], (shared, "npu8")], Store(tmp_path / "m.jsonl")):
             assert item.cycles > 0
             (session,) = farming._sessions.values()
             pids.add(session._process.pid)
@@ -214,9 +225,9 @@ def test_a_job_that_fails_is_named_at_the_end_and_the_others_are_stored(
 def test_a_worker_that_dies_costs_no_job(notes: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "m.jsonl")
     with Farm(1, job=dies_on_s2_once) as farm:
-        found = list(farm.measure(SETUP, JOBS, store))
+        measurements = list(farm.measure(SETUP, JOBS, store))
     assert (notes / "died").exists()
-    assert places(found) == places(JOBS)
+    assert places(measurements) == places(JOBS)
     assert list(Path.cwd().iterdir()) == []
 
 
@@ -228,8 +239,8 @@ def test_a_job_that_kills_every_worker_is_named_and_costs_no_other(notes: Path, 
 
 def test_simulators_end_with_their_worker_killed_or_closed(notes: Path, tmp_path: Path) -> None:
     with Farm(2, job=simulates_and_dies_on_s2_once) as farm:
-        found = list(farm.measure(SETUP, JOBS, Store(tmp_path / "m.jsonl")))
-    assert len(found) == len(JOBS)
+        measurements = list(farm.measure(SETUP, JOBS, Store(tmp_path / "m.jsonl")))
+    assert len(measurements) == len(JOBS)
     pids = {int(line) for line in (notes / "simulators").read_text().split()}
     assert len(pids) >= 2  # the killed worker's and its successor's, or the other's
     assert ended(pids)
@@ -239,8 +250,8 @@ def test_the_same_cycles_come_from_workers_and_from_this_process(notes: Path, tm
     cycles = []
     for workers in (0, 2):
         with Farm(workers) as farm:
-            found = farm.measure(SETUP, JOBS, Store(tmp_path / f"{workers}.jsonl"))
-            cycles.append({item.key: (item.cycles, item.counters) for item in found})
+            measurements = farm.measure(SETUP, JOBS, Store(tmp_path / f"{workers}.jsonl"))
+            cycles.append({item.key: (item.cycles, item.counters) for item in measurements})
     assert cycles[0] == cycles[1]
     assert len(cycles[0]) == len(JOBS)
 
@@ -266,8 +277,8 @@ def test_a_running_scheduler_is_used_and_left_running(notes: Path, tmp_path: Pat
     ) as cluster:  # fmt: skip
         for _ in range(2):
             with Farm(scheduler=cluster.scheduler_address) as farm:
-                found = list(farm.measure(SETUP, JOBS[:3], Store(tmp_path / "m.jsonl")))
-            assert len(found) == 3
+                measurements = list(farm.measure(SETUP, JOBS[:3], Store(tmp_path / "m.jsonl")))
+            assert len(measurements) == 3
         with Client(cluster) as client:
             assert client.submit(int, 7).result() == 7
             assert list(client.run(lambda: len(farming._sessions)).values()) == [0]
@@ -309,9 +320,9 @@ with Farm(0) as farm:
         held += appends
         assert len(Store(path)) == held
     with Farm(0) as farm:
-        found = list(farm.measure(SETUP, JOBS, Store(path)))
+        measurements = list(farm.measure(SETUP, JOBS, Store(path)))
         undisturbed = list(farm.measure(SETUP, JOBS, Store(tmp_path / "u.jsonl")))
-    assert facts(found) == facts(undisturbed) == facts(Store(path))
+    assert facts(measurements) == facts(undisturbed) == facts(Store(path))
 
 
 def ended(pids: set[int]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,9 @@ import pytest
 
 from hw.system import System
 from mapping.calibration.design import random_shapes
-from mapping.calibration.fit import Chains, Fit, Fitter, Point, errors_of, point_of
+from mapping.calibration.fit import Fit, Fitter, Paths, Point, errors_of, point_of
 from mapping.cost.coefficients import NAMES, TERM, Vector, starting_point
-from mapping.cost.model import PAIR, SHARED, WAITING, shape_program, waiting_cycles
+from mapping.cost.model import SHARED, WAITING, shape_program, waiting_cycles
 from mapping.cost.shapes import Shape
 from mapping.cost.tables import Spread
 from mapping.cost.timing import time_lists
@@ -23,10 +24,10 @@ UNITS = {core.name: starting_point() * factor for core, factor in zip(CONFIG.cor
 """Coefficients of two units whose pair is fitted."""
 
 
-def quick_shapes(unit: str, count: int, seed: int) -> list[Shape]:
+def quick_shapes(units: Sequence[str], count: int, seed: int) -> list[Shape]:
     """Random shapes that are quick to time."""
-    shapes = random_shapes(CONFIG, unit, 2 * count, seed, set(), f"s{seed}")
-    return [s for s in shapes if shape_program(s, unit, CONFIG).estimate < 20_000][:count]
+    shapes = random_shapes(CONFIG, units, 2 * count, seed, set(), f"s{seed}")
+    return [s for s in shapes if shape_program(s, units[0], CONFIG).estimate < 20_000][:count]
 
 
 def true_coefficients(seed: int = 1) -> Vector:
@@ -34,10 +35,10 @@ def true_coefficients(seed: int = 1) -> Vector:
     return starting_point() * rng.uniform(0.7, 1.3, len(NAMES))
 
 
-def points_of(fitter: Fitter, unit: str, count: int, seed: int, truth: Vector) -> list[Point]:
+def points_of(fitter: Fitter, units: Sequence[str], count: int, seed: int, truth: Vector) -> list[Point]:
     """Points that take what the true coefficients say, in whole cycles."""
-    blank = [point_of(shape, unit, CONFIG) for shape in quick_shapes(unit, count, seed)]
-    cycles = fitter.chains(blank, truth).cycles
+    blank = [point_of(shape, units[0], CONFIG) for shape in quick_shapes(units, count, seed)]
+    cycles = fitter.paths(blank, truth).cycles
     return [replace(point, cycles=round(value)) for point, value in zip(blank, cycles, strict=True)]
 
 
@@ -46,7 +47,7 @@ def measured(points: list[Point]) -> Vector:
 
 
 def mape(fitter: Fitter, points: list[Point], coefficients: Vector) -> float:
-    return float(100 * np.abs(fitter.chains(points, coefficients).cycles / measured(points) - 1).mean())
+    return float(100 * np.abs(fitter.paths(points, coefficients).cycles / measured(points) - 1).mean())
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +57,12 @@ def fitter() -> Fitter:
 
 @pytest.fixture(scope="module")
 def points(fitter: Fitter) -> list[Point]:
-    return points_of(fitter, "npu8", 45, 41, true_coefficients())
+    return points_of(fitter, ("npu8",), 45, 41, true_coefficients())
 
 
 @pytest.fixture(scope="module")
 def held_out(fitter: Fitter) -> list[Point]:
-    return points_of(fitter, "npu8", 20, 42, true_coefficients())
+    return points_of(fitter, ("npu8",), 20, 42, true_coefficients())
 
 
 @pytest.fixture(scope="module")
@@ -75,17 +76,17 @@ def test_the_coefficients_that_made_the_cycles_are_found(
 ) -> None:
     assert mape(fitter, held_out, starting_point()) > 1
     assert mape(fitter, held_out, fitted.coefficients) < 0.1
-    found = fitted.coefficients / true_coefficients()
+    ratios = fitted.coefficients / true_coefficients()
     for name in ("array_cycles", "load_word_cycles", "store_word_cycles", "drain_cycles"):
-        assert found[TERM[name]] == pytest.approx(1, abs=0.02), name
+        assert ratios[TERM[name]] == pytest.approx(1, abs=0.02), name
 
 
 def test_predictions_of_the_fit_set_are_those_of_the_command_lists(points: list[Point], fitted: Fit) -> None:
     for place in range(0, len(points), 7):
         values = dict.fromkeys(points[place].lists, fitted.coefficients)
         timing = time_lists(points[place].lists, CONFIG.cores, values)
-        assert fitted.chains.cycles[place] == timing.cycles
-        assert fitted.chains.waiting[place] == waiting_cycles(timing.counts, values)
+        assert fitted.paths.cycles[place] == timing.cycles
+        assert fitted.paths.waiting[place] == waiting_cycles(timing.counts, values)
 
 
 def test_what_is_not_fitted_stays_at_its_start(fitted: Fit) -> None:
@@ -96,8 +97,8 @@ def test_what_is_not_fitted_stays_at_its_start(fitted: Fit) -> None:
 
 def test_confidence_intervals_hold_the_coefficient_and_mostly_the_truth(fitted: Fit) -> None:
     low, high = fitted.confidence[FREE].T
-    mine = fitted.coefficients[FREE]
-    assert ((low <= mine) & (mine <= high)).all()
+    fitted_values = fitted.coefficients[FREE]
+    assert ((low <= fitted_values) & (fitted_values <= high)).all()
     assert (low >= 0).all()
     sure = ["array_cycles", "load_word_cycles", "store_word_cycles"]
     widths = {name: np.diff(fitted.confidence[TERM[name]]) / fitted.coefficients[TERM[name]] for name in sure}
@@ -123,7 +124,7 @@ def test_equal_points_give_an_equal_fit(fitter: Fitter, points: list[Point], fit
 def test_without_anything_to_learn_from_the_start_stays(fitter: Fitter, points: list[Point]) -> None:
     """One point moves little; what it does not count stays exactly."""
     fit = fitter.fit(points[:1])
-    unseen = [place for place in FREE if fit.chains.counts[0, place] == 0]
+    unseen = [place for place in FREE if fit.paths.counts[0, place] == 0]
     assert unseen
     np.testing.assert_allclose(fit.coefficients[unseen], starting_point()[unseen], rtol=1e-6)
 
@@ -133,7 +134,7 @@ def test_the_fit_of_a_pair_changes_what_both_share_and_nothing_else() -> None:
     truth = starting_point()
     truth[TERM["port_cycles"]] = 0.4
     truth[TERM["stagger_cycles"]] = 15.0
-    points = points_of(pair, PAIR, 25, 43, truth)
+    points = points_of(pair, CONFIG.units, 25, 43, truth)
     fit = pair.fit(points)
     others = [place for place in range(len(NAMES)) if place not in SHARED]
     assert (fit.coefficients[others] == starting_point()[others]).all()
@@ -144,15 +145,15 @@ def test_the_fit_of_a_pair_changes_what_both_share_and_nothing_else() -> None:
         assert (values[others] == UNITS[unit][others]).all()
         assert (values[list(SHARED)] == fit.coefficients[list(SHARED)]).all()
         assert (UNITS[unit] == starting_point() * (0.9 if unit == "npu8" else 1.2)).all()  # and not these
-    np.testing.assert_allclose(fit.chains.fixed + fit.chains.counts @ fit.coefficients, fit.chains.cycles)
-    assert (fit.chains.counts[:, others] == 0).all()
+    np.testing.assert_allclose(fit.paths.fixed + fit.paths.counts @ fit.coefficients, fit.paths.cycles)
+    assert (fit.paths.counts[:, others] == 0).all()
     assert np.isfinite(fit.confidence[list(SHARED)]).all()
     assert np.isnan(fit.confidence[others]).all()
 
 
 # ---------------------------------------------------------------------------------------- from made-up chains
-def made_up(count: int, seed: int, truth: Vector, noise: tuple[float, float, float]) -> tuple[Chains, Vector]:
-    """Chains with random counts, and cycles with normal noise: absolute, relative, and of waiting."""
+def made_up(count: int, seed: int, truth: Vector, noise: tuple[float, float, float]) -> tuple[Paths, Vector]:
+    """Paths with random counts, and cycles with normal noise: absolute, relative, and of waiting."""
     rng = np.random.default_rng(seed)
     scale = 10 ** rng.uniform(1.5, 4.5, (count, 1))
     counts = np.zeros((count, len(NAMES)))
@@ -161,11 +162,11 @@ def made_up(count: int, seed: int, truth: Vector, noise: tuple[float, float, flo
     waiting = (counts[:, list(WAITING)] * truth[list(WAITING)]).sum(axis=1)
     absolute, relative, share = noise
     size = np.sqrt(absolute**2 + (relative * cycles) ** 2 + (share * waiting) ** 2)
-    chains = Chains(truth, cycles, counts, waiting, fixed=np.zeros(count))
+    chains = Paths(truth, cycles, counts, waiting, fixed=np.zeros(count))
     return chains, cycles + size * rng.standard_normal(count)
 
 
-def picked(chains: Chains, places: npt.NDArray[np.int64]) -> Chains:
+def picked(chains: Paths, places: npt.NDArray[np.int64]) -> Paths:
     parts = {name: getattr(chains, name)[places] for name in ("cycles", "counts", "waiting", "fixed")}
     return replace(chains, **parts)
 
@@ -216,9 +217,9 @@ def test_no_coefficient_becomes_negative(fitter: Fitter) -> None:
     place = TERM["add_cycles"]
     less = cycles - 2 * chains.counts[:, place] * truth[place]  # as if it gave cycles back
     kept = less > 0
-    found = fitter.solve(picked(chains, np.flatnonzero(kept)), less[kept])
-    assert (found >= 0).all()
-    assert found[place] < 0.05 * truth[place]
+    solution = fitter.solve(picked(chains, np.flatnonzero(kept)), less[kept])
+    assert (solution >= 0).all()
+    assert solution[place] < 0.05 * truth[place]
 
 
 # ----------------------------------------------------------------------------------------------------- errors
@@ -227,7 +228,7 @@ def test_errors_are_those_counted_by_hand() -> None:
     points = [Point(shape, {}, cycles) for cycles in (100, 200, 400, 1000)]
     predicted = np.array([101.0, 196.0, 400.0, 1050.0])  # 1, -2, 0, 5 %
     waiting = np.array([0.0, 0.0, 0.0, 100.0])
-    chains = Chains(starting_point(), predicted, np.zeros((4, len(NAMES))), waiting, predicted)
+    chains = Paths(starting_point(), predicted, np.zeros((4, len(NAMES))), waiting, predicted)
     errors = errors_of(points, chains, Spread(1.0, 0.0, 0.45))
     assert errors.points == 4
     assert errors.mape_percent == pytest.approx(2.0)

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import TestbenchError, UnsupportedError
+from common.errors import ConfigError, UnsupportedError
 from golden.layer import run_layer
+from hw.core import CoreConfig
 from hw.memory import ErrorRange, MemoryModel
 from hw.sources import rtl_hash, rtl_sources
 from hw.system import NPU8, System
 from mapping.calibration.measurement import Measurement, Setup, commands_digest, compile_shape, measure
 from mapping.calibration.store import Store, StoreError, _checksum
-from mapping.cost.model import PAIR
 from mapping.cost.shapes import Shape
-from mapping.run.layers import RunError, pair_of
+from mapping.run.layers import RunError
 from tb.session import Session
 
 CONV = Shape("conv", "conv2d", 16, 32, 8, 8, (3, 3), (1, 1), "same")
@@ -45,8 +45,8 @@ def sample(number: int) -> Measurement:
         (Shape("dw", "depthwise_conv2d", 24, 24, 9, 9, (3, 3), (2, 2), "same"), "npu8"),
         (Shape("dwm", "depthwise_conv2d", 8, 16, 6, 6, (3, 3), (1, 1), "valid"), "npu_lb"),
         (Shape("fc", "fully_connected", 100, 40, 1, 1), "npu_lb"),
-        (Shape("fc2", "fully_connected", 100, 40, 1, 1, split={"npu8": 16, "npu_lb": 24}), PAIR),
-        (Shape("add", "add", 48, 48, 5, 5, split={"npu8": 16, "npu_lb": 32}), PAIR),
+        (Shape("fc2", "fully_connected", 100, 40, 1, 1, split={"npu8": 16, "npu_lb": 24}), "npu8"),
+        (Shape("add", "add", 48, 48, 5, 5, split={"npu8": 16, "npu_lb": 32}), "npu8"),
         (Shape("max", "max_pool", 16, 16, 7, 7, (2, 2), (2, 2), "same"), "npu8"),
         (Shape("mean", "average_pool", 16, 16, 7, 7, (7, 7), (1, 1), "valid"), "npu_lb"),
         (Shape("stem", "conv2d", 3, 16, 16, 16, (3, 3), (2, 2), "same"), "npu8"),
@@ -67,11 +67,12 @@ def test_every_operator_is_measured_and_equal_to_golden(pair: Session, shape: Sh
 
 
 def test_cycles_do_not_depend_on_what_ran_before(pair: Session) -> None:
-    jobs = [(SHARED, PAIR), (CONV, "npu_lb"), (replace(SHARED, split=None), "npu8")]
-    first = {unit: measure(pair, SETUP, shape, unit) for shape, unit in jobs}
-    for shape, unit in reversed(jobs):
-        assert replace(measure(pair, SETUP, shape, unit), seconds=first[unit].seconds) == first[unit]
-    assert first[PAIR].cycles == 12_558  # as in README.md
+    jobs = [(SHARED, "npu8"), (CONV, "npu_lb"), (replace(SHARED, split=None), "npu8")]
+    first = [measure(pair, SETUP, shape, unit) for shape, unit in jobs]
+    for (shape, unit), before in reversed(list(zip(jobs, first, strict=True))):
+        assert replace(measure(pair, SETUP, shape, unit), seconds=before.seconds) == before
+    assert first[0].unit == "npu8+npu_lb"
+    assert first[0].cycles == 12_558  # as in README.md
 
 
 def test_latency_costs_cycles_and_has_another_key(pair: Session) -> None:
@@ -97,9 +98,9 @@ def test_the_key_follows_all_that_decides_about_the_cycles() -> None:
 def test_the_setup_digest_follows_every_parameter_and_the_memory() -> None:
     setups = [
         SETUP,
-        Setup(pair_of(["W_BITS=4"])),
-        Setup(pair_of(["DW_TAPS=3"])),
-        Setup(pair_of(["AXI_BITS=64"])),
+        Setup(System((NPU8, CoreConfig("npu_lb", w_bits=4)))),
+        Setup(System((NPU8, CoreConfig("npu_lb", w_bits=2, dw_taps=3)))),
+        Setup(System(axi_bits=64)),
         Setup(System((NPU8,))),
         Setup(System(), MemoryModel(latency=21)),
         Setup(System(), MemoryModel(write_latency=21)),
@@ -159,11 +160,15 @@ def test_a_hardware_error_names_the_shape(pair: Session) -> None:
     assert measure(pair, SETUP, CONV, "npu8").cycles > 0  # the session goes on
 
 
-def test_a_split_runs_on_the_pair_only_and_back_pressure_is_refused() -> None:
-    for shape, unit in ((CONV, PAIR), (SHARED, "npu8")):
-        with pytest.raises(UnsupportedError, match=f"'{shape.name}' on {unit}"):
-            compile_shape(shape, unit, System())
-    with pytest.raises(TestbenchError, match="no unit 'gpu'"):
+def test_a_split_names_its_units_and_other_shapes_need_one() -> None:
+    digests = {commands_digest(compile_shape(SHARED, unit, System())) for unit in ("npu8", "npu_lb", None)}
+    assert len(digests) == 1
+    with pytest.raises(UnsupportedError, match=f"'{CONV.name}': has no split; give the unit"):
+        compile_shape(CONV, None, System())
+
+
+def test_unknown_units_and_back_pressure_are_refused() -> None:
+    with pytest.raises(ConfigError, match="shape 'conv': no unit 'gpu' in this system; it has npu8, npu_lb"):
         compile_shape(CONV, "gpu", System())
     with pytest.raises(UnsupportedError, match="without back-pressure"):
         Setup(System(), MemoryModel(backpressure_percent=5))
@@ -177,7 +182,7 @@ def test_what_is_added_is_read_back_equal(tmp_path: Path) -> None:
     assert not path.exists()
     for number in range(5):
         store.add(sample(number))
-    shared = replace(sample(0), shape=SHARED, unit=PAIR, utilisation=0.1 + 0.2)
+    shared = replace(sample(0), shape=SHARED, unit="npu8+npu_lb", utilisation=0.1 + 0.2)
     store.add(shared)
     again = Store(path)
     assert list(again) == list(store) == [*map(sample, range(5)), shared]

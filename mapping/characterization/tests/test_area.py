@@ -20,7 +20,7 @@ from hw.core import CoreConfig
 from hw.system import NPU8
 from mapping.characterization import area
 from mapping.characterization.area import (
-    CORES,
+    EVERY,
     AreaError,
     group_of,
     library_named,
@@ -81,7 +81,7 @@ def write_table(path: Path, **changed: Any) -> Path:
 
 # --------------------------------------------------------------------------------------------------- areas
 def test_groups_sum_up_to_cells_and_cells_with_memories_to_the_unit(quick: None) -> None:
-    units = [unit_area(core, LIBRARY) for core in (NPU8, CORES["w2"])]
+    units = [unit_area(core, LIBRARY) for core in (NPU8, EVERY.core("w2"))]
     osu = library_named(LIBRARY)
     for unit in units:
         blocks = {block.name: block for block in quick_blocks(unit.core)}
@@ -99,7 +99,7 @@ def test_groups_sum_up_to_cells_and_cells_with_memories_to_the_unit(quick: None)
     assert (flops["npu_tile_word.0"], flops["npu_acc_lane.0"]) == (256, 32)
 
     entries = area.table_of({LIBRARY: units})["units"][LIBRARY]
-    assert list(entries) == ["w8", "w2"]
+    assert list(entries) == ["w8a8_16x16", "w2a8_16x64"]
     for entry, unit in zip(entries.values(), units, strict=True):
         cells = entry["array_area_um2"] + entry["rest_area_um2"]
         assert cells == pytest.approx(unit.cells_um2, abs=2)
@@ -113,15 +113,12 @@ def test_groups_sum_up_to_cells_and_cells_with_memories_to_the_unit(quick: None)
         assert sum(item["count"] * item["area_um2"] for item in listed) == pytest.approx(cells, rel=1e-5)
         assert sum(item["count"] * item["flops"] for item in listed) == entry["flops"]
     npu8, lowbit = entries.values()
-    assert (npu8["array_per_npu8_array"], npu8["units_per_npu8_area"], npu8["cells_per_npu8_cells"]) == (
-        1,
-        1,
-        1,
-    )
-    assert lowbit["array_per_npu8_array"] == pytest.approx(
+    ratios = ("array_per_reference_array", "units_per_reference_area", "cells_per_reference_cells")
+    assert [npu8[name] for name in ratios] == [1, 1, 1]
+    assert lowbit["array_per_reference_array"] == pytest.approx(
         lowbit["array_area_um2"] / npu8["array_area_um2"], abs=1e-3
     )
-    assert lowbit["units_per_npu8_area"] == pytest.approx(
+    assert lowbit["units_per_reference_area"] == pytest.approx(
         npu8["unit_area_um2"] / lowbit["unit_area_um2"], abs=1e-3
     )
 
@@ -139,7 +136,7 @@ def test_a_block_in_two_groups_is_counted_in_each(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("unit", ["w8", "w2"])
 def test_every_block_belongs_to_a_group_and_only_the_core_itself_is_glue(unit: str) -> None:
     groups: dict[str, set[str]] = {}
-    for block in blocks_of(CORES[unit]):
+    for block in blocks_of(EVERY.core(unit)):
         for path in block.paths:
             groups.setdefault(group_of(path), set()).add(block.module)
     assert set(groups) == set(area.GROUPS.values())
@@ -157,8 +154,8 @@ def test_every_block_belongs_to_a_group_and_only_the_core_itself_is_glue(unit: s
 
 
 def test_units_are_of_their_names_widths() -> None:
-    for name, core in CORES.items():
-        width, _, shape = name.removeprefix("w").partition("_")
+    for core in EVERY.cores:
+        width, _, shape = core.name.removeprefix("w").partition("_")
         assert core.w_bits == int(width)
         assert shape in ("", f"{core.rows}x{core.columns}")
 
@@ -170,7 +167,7 @@ def test_what_synth_writes_is_read_and_up_to_date(quick: None, tmp_path: Path) -
     assert result.exit_code == 0, result.output
     assert f"wrote {out}" in " ".join(result.stdout.split())
     table = read_area(out)
-    units = [unit_area(CORES[name], LIBRARY) for name in ("w8", "w2")]
+    units = [unit_area(EVERY.core(name), LIBRARY) for name in ("w8", "w2")]
     assert table == yaml.safe_load(area.table_text(area.table_of({LIBRARY: units})))
     assert stale(table) == []
     assert [file.name for file in out.parent.iterdir()] == ["area.yaml"]
@@ -184,10 +181,12 @@ def test_some_units_are_printed_and_the_table_of_all_stays_as_it_is(quick: None)
     assert result.exit_code == 0, result.output
     assert "wrote" not in result.stdout
     lines = [line.split() for line in result.stdout.splitlines()]
-    shown = {words[0]: words for words in lines if words and words[0] in CORES}
+    shown = {words[0]: words for words in lines if words and words[0] in {core.key for core in EVERY.cores}}
     assert [" ".join(words[1:4]) for words in shown.values()] == ["16 x 16", "16 x 64"]
-    column = next(item for item in unit_area(CORES["w2"], LIBRARY).blocks if item.block == "npu_column.2")
-    assert float(shown["w2"][4]) > column.count * column.area_um2 / 1e6
+    column = next(
+        item for item in unit_area(EVERY.core("w2"), LIBRARY).blocks if item.block == "npu_column.2"
+    )
+    assert float(shown["w2a8_16x64"][4]) > column.count * column.area_um2 / 1e6
     assert area.FILE.read_bytes() == before
 
 
@@ -239,7 +238,7 @@ def test_a_file_that_is_no_table_is_refused(text: str | None, words: list[str], 
 
 # -------------------------------------------------------------------------------------------------- errors
 def test_unknown_units_and_libraries_are_refused_with_what_there_is() -> None:
-    assert_refused(synth("--unit", "w9", "--library", LIBRARY), "no unit 'w9'; there are w8, w7", "w2_32x32")
+    assert_refused(synth("--unit", "w9", "--library", LIBRARY), "no unit 'w9' in this system; it has w8, w7")
     assert_refused(synth("--library", "tsmc5"), "no library 'tsmc5'; there are sky130, osu018")
 
 
@@ -282,9 +281,9 @@ def test_the_table_of_the_repository_is_of_all_units_and_libraries() -> None:
     table = read_area()
     assert set(table["units"]) == set(table["libraries"]) == set(area.LIBRARIES)
     for units in table["units"].values():
-        assert set(units) == set(CORES)
-        for name, entry in units.items():
-            core = CORES[name]
+        assert set(units) == {core.key for core in EVERY.cores}
+        for core in EVERY.cores:
+            name, entry = core.name, units[core.key]
             assert (entry["w_bits"], entry["rows"], entry["cols"]) == (core.w_bits, core.rows, core.columns)
             if name in ("w8", "w2"):
                 counts = {block.name: block.count for block in blocks_of(core)}
@@ -297,13 +296,13 @@ def test_the_table_of_the_repository_is_what_synthesis_gives_today() -> None:
     units: Mapping[str, Any] = read_area()["units"][LIBRARY]
     osu = library_named(LIBRARY)
     for unit in ("w2", "w8"):
-        blocks = blocks_of(CORES[unit])
+        blocks = blocks_of(EVERY.core(unit))
         column = by_module(blocks, "npu_column")[0]
         for block in (column, *by_module(blocks, "npu_acc_lane"), *by_module(blocks, "npu_tile_word")):
-            made = block.synthesize(osu)
-            assert units[unit]["blocks"][block.name] == {
+            synthesis = block.synthesize(osu)
+            assert units[EVERY.core(unit).key]["blocks"][block.name] == {
                 "group": group_of(block.paths[0]),
                 "count": block.count,
-                "area_um2": round(made.area_um2, 1),
-                "flops": made.flops,
+                "area_um2": round(synthesis.area_um2, 1),
+                "flops": synthesis.flops,
             }

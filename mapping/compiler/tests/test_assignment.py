@@ -12,7 +12,7 @@ from golden.network import Network
 from hw.core import CoreConfig
 from hw.system import NPU8, NPU_LB
 from mapping.compiler.assignment import Assignment, MappingError, assignment_text, load_assignment
-from mapping.compiler.channels import order_channels, runs_of
+from mapping.compiler.channels import order_channels, ranges_of
 from mapping.compiler.graph import Graph
 from mapping.compiler.legalise import legalise_network
 from mapping.run.random_networks import random_network
@@ -135,8 +135,7 @@ def test_a_layer_of_the_host_cannot_be_mapped() -> None:
         Assignment("npu8", {reshape.name: "npu8"}).units(network, graph, CORES)
 
 
-# -------------------------------------------------------------------------------------------- order of
-# channels
+# -------------------------------------------------------------------------------------- order of channels
 def test_each_units_part_of_every_layer_is_whole_segments() -> None:
     cores = (NPU8, CoreConfig("npu_lb", w_bits=2, rows=32, cols=32))
     for seed in range(60):
@@ -150,12 +149,12 @@ def test_each_units_part_of_every_layer_is_whole_segments() -> None:
         for op in graph.ops:
             covered: list[int] = []
             for unit in range(len(cores)):
-                for run in runs_of(units[op.name], orders[op.name], unit):
-                    assert run.first % 32 == 0, f"seed {seed}, {op.name}"
-                    places = orders[op.name].channels[run.first : run.first + run.count]
-                    assert (units[op.name][places[places >= 0]] == unit).all()
-                    covered += range(run.first, run.first + run.count)
-            assert sorted(covered) == list(range(orders[op.name].places))
+                for item in ranges_of(units[op.name], orders[op.name], unit):
+                    assert item.first % 32 == 0, f"seed {seed}, {op.name}"
+                    channels = orders[op.name].channels[item.first : item.end]
+                    assert (units[op.name][channels[channels >= 0]] == unit).all()
+                    covered += range(item.first, item.end)
+            assert sorted(covered) == list(range(orders[op.name].physical_channels))
             if op.channelwise:
                 for source in op.sources:
                     assert orders[source] is orders[op.name], "channels correspond one to one"

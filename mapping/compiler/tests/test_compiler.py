@@ -15,8 +15,11 @@ from golden.operators import average_pool
 from hw.commands import decode
 from hw.core import CoreConfig
 from hw.system import NPU8, NPU_LB
-from mapping.compiler.compile import CapacityError, compile_layer
-from mapping.compiler.operators import MAX_POOL_COUNT, reciprocal, slides, spans
+from mapping.compiler.compile import compile_layer
+from mapping.compiler.cycle_law import slides
+from mapping.compiler.legalise import legalise
+from mapping.compiler.plan import CapacityError
+from mapping.compiler.pools import MAX_POOL_COUNT, reciprocal, spans
 from mapping.run.random_layers import OPERATORS, random_layer
 
 
@@ -133,8 +136,10 @@ def test_equal_padding_slides_and_dilation_does_not() -> None:
         dilation=(1, 1),
         padding=(1, 1, 1, 1),
     )
-    assert slides(base, NPU8)
-    assert not slides(replace(base, dilation=(1, 2), padding=(1, 1, 2, 2)), NPU8)
+    (op,) = legalise(base).ops
+    assert slides(op, NPU8)
+    (dilated,) = legalise(replace(base, dilation=(1, 2), padding=(1, 1, 2, 2))).ops
+    assert not slides(dilated, NPU8)
 
 
 def test_spans_cover_the_outputs_and_count_valid_inputs() -> None:

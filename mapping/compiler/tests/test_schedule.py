@@ -20,7 +20,7 @@ from hw.interface import ENGINES
 from hw.system import System
 from mapping.bench.networks import LIMITS
 from mapping.compiler.assignment import Assignment
-from mapping.compiler.schedule import MAX_AHEAD, thin
+from mapping.compiler.schedule import MAX_AHEAD, merge_waits
 from mapping.run.layers import RunError
 from mapping.run.networks import NetworkProgram, NetworkRun, compile_network, run_inputs
 from mapping.run.random_networks import random_network
@@ -144,14 +144,14 @@ def test_tensors_of_many_tiles_run() -> None:
 
 def test_waits_are_merged_until_few_enough_are_outstanding() -> None:
     late = [(i, 100 + i) for i in range(80)]
-    merged = thin(late, 10)
+    merged = merge_waits(late, 10)
     assert len(merged) <= 10
     for posting, waiting in merged:
         assert posting < waiting
     for posting, waiting in late:  # everything that was waited for is still waited for, and no later
         assert any(p >= posting and w <= waiting for p, w in merged)
     alternating = [(2 * i, 2 * i + 1) for i in range(80)]
-    assert thin(alternating, 10) == alternating
+    assert merge_waits(alternating, 10) == alternating
 
 
 def test_every_layer_of_a_unit_ends_with_a_mark_and_all_commands_come_before_the_interrupt() -> None:

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from common.errors import UnsupportedError
-from hw.system import System
+from hw.core import CoreConfig
+from hw.system import NPU8, System
 from mapping.cost.differentiable import LayerCosts
-from mapping.cost.model import PAIR, CostModel
+from mapping.cost.model import CostModel
 from mapping.cost.shapes import Shape
 from mapping.cost.tables import TableError
-from mapping.run.layers import pair_of
 
 UNITS = ("npu8", "npu_lb")
 CONV = Shape("conv", "conv2d", 16, 128, 6, 6, (3, 3), (1, 1), "same")
@@ -39,7 +39,7 @@ def value(shape: Shape, channels: Sequence[int]) -> float:
     sizes: dict[str, Any] = {"out_channels": sum(parts.values()), "split": parts if len(parts) > 1 else None}
     if shape.op in ("depthwise_conv2d", "add"):
         sizes["in_channels"] = sizes["out_channels"]
-    return MODEL.layer(replace(shape, **sizes), PAIR if len(parts) > 1 else next(iter(parts))).cycles
+    return MODEL.layer(replace(shape, **sizes), next(iter(parts))).cycles
 
 
 def tensor(*rows: Sequence[float]) -> torch.Tensor:
@@ -59,8 +59,8 @@ def slope(layer: int, channels: Sequence[float], unit: int) -> float:
 # ----------------------------------------------------------------------------------------------------- values
 @pytest.mark.parametrize("channels", [(16, 0), (0, 16), (64, 0), (0, 64), (16, 48), (32, 32), (48, 16)])
 def test_values_at_whole_blocks_are_those_of_the_model(channels: tuple[int, int]) -> None:
-    found = COSTS(tensor(*([channels] * len(SHAPES)))).tolist()
-    assert found == [value(shape, channels) for shape in SHAPES]
+    costs = COSTS(tensor(*([channels] * len(SHAPES)))).tolist()
+    assert costs == [value(shape, channels) for shape in SHAPES]
 
 
 def test_channels_within_a_block_cost_what_the_block_costs() -> None:
@@ -69,8 +69,8 @@ def test_channels_within_a_block_cost_what_the_block_costs() -> None:
         assert COSTS.at(tensor(*([channels] * 4))).tolist() == COSTS.at(tensor(*([whole] * 4))).tolist()
     # of a convolution that is the model's own view: 16 channels are stored and made together
     for channels in ((9, 0), (0, 24), (17, 40)):
-        found = float(COSTS.at(tensor(*([channels] * 4)))[0])
-        assert found == pytest.approx(value(CONV, channels), rel=0.01)
+        costs = float(COSTS.at(tensor(*([channels] * 4)))[0])
+        assert costs == pytest.approx(value(CONV, channels), rel=0.01)
 
 
 def test_no_channels_cost_nothing() -> None:
@@ -88,15 +88,15 @@ def test_a_batch_gives_what_its_parts_give() -> None:
     torch.manual_seed(0)
     channels = torch.randint(0, 4, (5, 3, 4, 2)).double() * 16
     channels.requires_grad_()
-    found = COSTS(channels)
-    assert found.shape == (5, 3, 4)
-    assert found.dtype == torch.float64
-    found.sum().backward()  # type: ignore[no-untyped-call]
+    costs = COSTS(channels)
+    assert costs.shape == (5, 3, 4)
+    assert costs.dtype == torch.float64
+    costs.sum().backward()  # type: ignore[no-untyped-call]
     assert channels.grad is not None
     for place in ((0, 0), (4, 2), (2, 1)):
         part = channels[place].detach().clone().requires_grad_()
         one = COSTS(part)
-        assert one.tolist() == found[place].tolist()
+        assert one.tolist() == costs[place].tolist()
         one.sum().backward()  # type: ignore[no-untyped-call]
         assert part.grad is not None
         torch.testing.assert_close(part.grad, channels.grad[place], rtol=0, atol=0)
@@ -109,8 +109,8 @@ def test_single_precision_and_integers_are_taken() -> None:
 
 def test_the_layers_own_channels_do_not_matter() -> None:
     others = [replace(CONV, out_channels=count) for count in (16, 128)]
-    found = LayerCosts(MODEL, others, UNITS)(tensor((16, 16), (16, 16)))
-    assert found[0] == found[1]
+    costs = LayerCosts(MODEL, others, UNITS)(tensor((16, 16), (16, 16)))
+    assert costs[0] == costs[1]
 
 
 # -------------------------------------------------------------------------------------------------- gradients
@@ -206,9 +206,9 @@ def test_every_channel_up_to_the_layers_most_is_taken_with_its_gradient() -> Non
 
 
 def test_a_missing_table_is_an_error() -> None:
-    costs = LayerCosts(CostModel(pair_of(("W_BITS=3",))), [CONV], UNITS)
+    costs = LayerCosts(CostModel(System((NPU8, CoreConfig("npu_lb", w_bits=3)))), [CONV], UNITS)
     assert costs(tensor((16, 0))).tolist() == [value(CONV, (16, 0))]
-    with pytest.raises(TableError, match="npu_lb_w3"):
+    with pytest.raises(TableError, match="w3a8_16x32"):
         costs(tensor((0, 16)))
 
 

@@ -16,14 +16,15 @@ from golden.importers.tflite import load_tflite
 from golden.network import Network
 from golden.quantize.weights import quantize_weights
 from golden.zoo.float_networks import resnet20_network
+from hw.core import CoreConfig
 from hw.memory import MemoryModel
 from hw.sources import rtl_sources
-from hw.system import System
+from hw.system import NPU8, System
 from mapping.calibration import calibrate as calibrating, design
 from mapping.calibration.calibrate import (
     EVERY,
     LIMITS,
-    PAIR_LIMITS,
+    LIMITS_TOGETHER,
     Bench,
     calibrate,
     check,
@@ -36,10 +37,9 @@ from mapping.compiler.assignment import Assignment
 from mapping.compiler.channels import ChannelAssignment
 from mapping.compiler.legalise import legalise_network
 from mapping.cost.coefficients import TERM, Vector
-from mapping.cost.model import PAIR, CostModel
+from mapping.cost.model import CostModel
 from mapping.cost.real_networks import real_networks
-from mapping.cost.tables import FOLDER, table_of
-from mapping.run.layers import pair_of
+from mapping.cost.tables import FOLDER, keys_of, table_of
 from mapping.run.networks import compile_network, run_inputs
 from mapping.run.random_networks import random_units
 from tb.session import Session
@@ -60,31 +60,31 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibrating, "CANDIDATES", 40)
     layers = [shape for shape in real_networks()["resnet8"] if shape.macs < 400_000]
     assert len(layers) >= 3
-    monkeypatch.setattr(calibrating, "held_out_layers", lambda bench, unit: layers)  # noqa: ARG005
+    monkeypatch.setattr(calibrating, "held_out_layers", lambda bench, units: layers)  # noqa: ARG005
     monkeypatch.setattr(design, "MOST_MACS", 2_000_000)
     monkeypatch.setattr(design, "MOST_VALUES", 50_000)
 
 
 # ----------------------------------------------------------------------------------------- tables in the tree
-@pytest.mark.parametrize(("unit", "settings"), EVERY)
+NAMES_OF_TABLES = [keys_of([system.core(unit) for unit in units]) for system, units in EVERY]
+
+
+@pytest.mark.parametrize(("system", "units"), EVERY, ids=NAMES_OF_TABLES)
 def test_a_table_in_the_tree_still_holds(
-    unit: str, settings: tuple[str, ...], farm: Farm, tmp_path: Path
+    system: System, units: tuple[str, ...], farm: Farm, tmp_path: Path
 ) -> None:
-    setup = Setup(pair_of(settings))
-    assert check(Bench(setup, farm, Store(tmp_path / "store.jsonl")), unit) == []
+    assert check(Bench(Setup(system), farm, Store(tmp_path / "store.jsonl")), units) == []
 
 
-@pytest.mark.parametrize(("unit", "settings"), EVERY)
-def test_the_errors_in_a_table_are_within_the_limits(unit: str, settings: tuple[str, ...]) -> None:
-    config = pair_of(settings)
-    cores = config.cores if unit == PAIR else (config.cores[config.index(unit)],)
-    table = table_of(cores, config)
+@pytest.mark.parametrize(("system", "units"), EVERY, ids=NAMES_OF_TABLES)
+def test_the_errors_in_a_table_are_within_the_limits(system: System, units: tuple[str, ...]) -> None:
+    table = table_of([system.core(unit) for unit in units], system)
     for name in ("held_out_random", "held_out_networks"):
         errors = table.errors[name]
-        for limit, most in (PAIR_LIMITS if unit == PAIR else LIMITS).items():
+        for limit, most in (LIMITS_TOGETHER if len(units) > 1 else LIMITS).items():
             assert getattr(errors, limit) <= most, f"{name}: {limit}"
         assert errors.kendall_tau >= 0.98
-    assert table.errors["held_out_random"].points >= (100 if unit == PAIR else 200)
+    assert table.errors["held_out_random"].points >= (100 if len(units) > 1 else 200)
     held_out = [table.errors[name] for name in ("held_out_random", "held_out_networks")]
     covered = sum(errors.points * errors.coverage_percent for errors in held_out)
     assert 85 <= covered / sum(errors.points for errors in held_out) <= 95
@@ -95,11 +95,11 @@ def test_the_errors_in_a_table_are_within_the_limits(unit: str, settings: tuple[
 
 def test_coefficients_are_what_the_hardware_does_by_construction() -> None:
     """A beat of the array, a word on the port, a pixel in the drain take one cycle."""
-    for unit, settings in EVERY:
-        if unit != PAIR:
-            values = CostModel(pair_of(settings)).table(unit).coefficients
+    for system, units in EVERY:
+        if len(units) == 1:
+            table = CostModel(system).table(*units)
             for name in ("array_cycles", "load_word_cycles", "store_word_cycles", "drain_cycles"):
-                assert values[TERM[name]] == pytest.approx(1.0, abs=0.02), (unit, settings, name)
+                assert table.coefficients[TERM[name]] == pytest.approx(1.0, abs=0.02), (table.cores, name)
 
 
 # --------------------------------------------------------------------------------------------- whole networks
@@ -136,7 +136,7 @@ def test_whole_networks_are_predicted_within_1_percent_on_either_unit(pair: Sess
 
 
 def test_whole_networks_at_4_bits_are_predicted_within_1_percent() -> None:
-    with Session(pair_of(["W_BITS=4"])) as session:
+    with Session(System((NPU8, CoreConfig("npu_lb", w_bits=4)))) as session:
         errors = {"resnet20": _error(session, resnet20_network(w_bits=4), Assignment("npu_lb"))}
         for network in _models():
             narrow, _ = quantize_weights(network, 4)
@@ -159,10 +159,10 @@ def test_networks_split_over_both_units_are_predicted_within_1_percent(pair: Ses
 # --------------------------------------------------------------------------------- hardware that has changed
 def _recalibrated(bench: Bench) -> Vector:
     """Check that the tree's table of npu8 is refused and another one made; return its coefficients."""
-    assert any("run `npuloop calibrate`" in line for line in check(replace(bench, folder=FOLDER), "npu8"))
-    table = calibrate(bench, "npu8", budget=40)
-    write_table(table, bench, "npu8")
-    assert check(bench, "npu8") == []
+    assert any("run `npuloop calibrate`" in line for line in check(replace(bench, folder=FOLDER), ("npu8",)))
+    table = calibrate(bench, ("npu8",), budget=40)
+    write_table(table, bench, ("npu8",))
+    assert check(bench, ("npu8",)) == []
     for limit, most in LIMITS.items():
         assert getattr(table.errors["held_out_random"], limit) <= most, limit
     return table.coefficients

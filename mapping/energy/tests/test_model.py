@@ -12,7 +12,7 @@ import pytest
 from common.testing import data_dir, require
 from golden.importers.models import load_model
 from hw.system import NPU8, NPU_LB, System
-from mapping.compiler.compile import Program
+from mapping.compiler.program import Program
 from mapping.cost.shapes import Shape
 from mapping.energy.events import NAMES as COUNTS, Events, events
 from mapping.energy.model import PRICED, EnergyModel, NetworkEnergy
@@ -24,7 +24,7 @@ from mapping.energy.tables import (
     energy_path,
     save_energy_table,
 )
-from mapping.energy.tests.test_tables import FEATURES, STATISTICS, synthetic, write_tables
+from mapping.energy.testing import FEATURES, STATISTICS, synthetic, write_tables
 from mapping.search.costs import NetworkCosts
 
 CONFIG = System()
@@ -52,7 +52,7 @@ def program() -> Program:
 
 # ------------------------------------------------------------------------------------------------ of one unit
 @pytest.mark.parametrize(
-    ("name", "found", "group", "pj"),
+    ("name", "counts", "group", "pj"),
     [
         ("column_beat", Events(column_beats=7), "array", 7),
         ("operand_word", Events(operand_words=7, array_beats=3), "array", 7),
@@ -78,9 +78,9 @@ def program() -> Program:
     ],
 )
 def test_each_event_takes_its_energy_in_its_part(
-    tmp_path: Path, name: str, found: Events, group: str, pj: float
+    tmp_path: Path, name: str, counts: Events, group: str, pj: float
 ) -> None:
-    breakdown = model_of(tmp_path, {name: 1.0}).energy("npu_lb", found)
+    breakdown = model_of(tmp_path, {name: 1.0}).energy("npu_lb", counts)
     assert breakdown.groups.keys() == set(GROUPS)
     for other, (lower, value, upper) in breakdown.groups.items():
         assert value == (pj if other == group else 0), other
@@ -109,15 +109,15 @@ def test_every_coefficient_and_every_count_has_a_place() -> None:
 
 
 def test_given_statistics_count_instead_of_the_tables(model: EnergyModel) -> None:
-    found = Events(macs_useful=100, accumulations=10)
+    counts = Events(macs_useful=100, accumulations=10)
     macs, others = dict.fromkeys(STATISTICS.zero, 0.0), dict.fromkeys(STATISTICS.others, 0.0)
     none = LayerStatistics(macs, macs, others)
-    assert model.energy("npu8", found, statistics=none).value_pj == 10 * ALL["accumulate"]
-    usual = model.energy("npu8", found).value_pj
+    assert model.energy("npu8", counts, statistics=none).value_pj == 10 * ALL["accumulate"]
+    usual = model.energy("npu8", counts).value_pj
     assert usual == 10 * ALL["accumulate"] + 0.5 * (100 * (0.875 + 3.0625) + 10 * 8)
-    assert model.energy("npu8", found, statistics=STATISTICS).value_pj == usual
-    zeros = model.energy("npu8", found, statistics=STATISTICS.at(1.0)).value_pj
-    dense = model.energy("npu8", found, statistics=STATISTICS.at(0.0)).value_pj
+    assert model.energy("npu8", counts, statistics=STATISTICS).value_pj == usual
+    zeros = model.energy("npu8", counts, statistics=STATISTICS.at(1.0)).value_pj
+    dense = model.energy("npu8", counts, statistics=STATISTICS.at(0.0)).value_pj
     assert usual == pytest.approx(0.75 * dense + 0.25 * zeros)
 
 
@@ -130,50 +130,50 @@ def close(parts: list[float], whole: float) -> None:
 def test_layers_and_units_sum_to_the_network(model: EnergyModel, program: Program, ends: bool) -> None:
     prediction = model.costs.program(program)
     cycles = prediction.cycles + 37  # the interrupt comes after the last layer's end
-    found = model.program_energy(program, cycles, prediction.ends if ends else None)
-    assert set(found.layers) == {part.layer for part in program.parts}
-    assert set(found.units) == {"npu8", "npu_lb"}
-    for parts in (found.layers.values(), found.units.values()):
+    energy_spent = model.program_energy(program, cycles, prediction.ends if ends else None)
+    assert set(energy_spent.layers) == {part.layer for part in program.parts}
+    assert set(energy_spent.units) == {"npu8", "npu_lb"}
+    for parts in (energy_spent.layers.values(), energy_spent.units.values()):
         for bound in ("lower_pj", "value_pj", "upper_pj"):
-            close([getattr(item, bound) for item in parts], getattr(found.total, bound))
+            close([getattr(item, bound) for item in parts], getattr(energy_spent.total, bound))
         for group in GROUPS:
-            close([item.groups[group][1] for item in parts], found.total.groups[group][1])
-    assert found.total.lower_pj < found.value_pj < found.total.upper_pj
+            close([item.groups[group][1] for item in parts], energy_spent.total.groups[group][1])
+    assert energy_spent.total.lower_pj < energy_spent.value_pj < energy_spent.total.upper_pj
 
 
 def test_a_network_is_its_events_and_the_clocks_of_all_units(model: EnergyModel, program: Program) -> None:
     cycles = 12_345.0
-    found = model.program_energy(program, cycles)
+    energy_spent = model.program_energy(program, cycles)
     moving = sum(model.energy(unit, item).value_pj for (_, unit), item in events(program, CONFIG).items())
     idle = sum(
         ALL["column_idle"] * core.columns + ALL["accumulator_idle"] * core.columns
         + ALL["requantiser_idle"] * core.lanes + ALL["operand_idle"] + ALL["control_idle"] + ALL["leakage"]
         for core in CONFIG.cores
     )  # fmt: skip
-    assert found.total.groups["idle"][1] == pytest.approx(cycles * idle)
-    assert found.value_pj == pytest.approx(moving + cycles * idle)
-    assert found.power_mw == pytest.approx(found.value_pj / (cycles * 10.0))
+    assert energy_spent.total.groups["idle"][1] == pytest.approx(cycles * idle)
+    assert energy_spent.value_pj == pytest.approx(moving + cycles * idle)
+    assert energy_spent.power_mw == pytest.approx(energy_spent.value_pj / (cycles * 10.0))
 
 
 def test_layers_bear_the_idle_energy_until_they_are_complete(tmp_path: Path, program: Program) -> None:
     model = model_of(tmp_path, {"control_idle": 1.0})
     prediction = model.costs.program(program)
-    found = model.program_energy(program, prediction.cycles, prediction.ends)
+    energy_spent = model.program_energy(program, prediction.cycles, prediction.ends)
     last: dict[str, float] = {}
     for (layer, _), end in prediction.ends.items():
         last[layer] = max(last.get(layer, 0.0), end)
     before = 0.0
-    for layer, breakdown in list(found.layers.items())[:-1]:
+    for layer, breakdown in list(energy_spent.layers.items())[:-1]:
         assert breakdown.value_pj == pytest.approx(2 * (last[layer] - before))
         before = last[layer]
-    assert list(found.layers.values())[-1].value_pj == pytest.approx(2 * (prediction.cycles - before))
+    assert list(energy_spent.layers.values())[-1].value_pj == pytest.approx(2 * (prediction.cycles - before))
 
 
 def test_units_without_work_idle_too(tmp_path: Path) -> None:
     model = model_of(tmp_path, {"leakage": 1.0})
-    found = model.layer(CONV, "npu8")
-    assert found.units["npu_lb"].value_pj == found.cycles == found.units["npu8"].value_pj
-    assert found.value_pj == 2 * found.cycles == 2 * model.costs.layer(CONV, "npu8").cycles
+    energy_spent = model.layer(CONV, "npu8")
+    assert energy_spent.units["npu_lb"].value_pj == energy_spent.cycles == energy_spent.units["npu8"].value_pj
+    assert energy_spent.value_pj == 2 * energy_spent.cycles == 2 * model.costs.layer(CONV, "npu8").cycles
 
 
 def test_statistics_belong_to_layers_on_units(model: EnergyModel, program: Program) -> None:
@@ -225,13 +225,15 @@ def test_tables_of_another_library_or_clock_are_refused(tmp_path: Path) -> None:
         write_tables(tmp_path, {})
         path = energy_path(NPU_LB, CONFIG, tmp_path)
         save_energy_table(replace(synthetic(NPU_LB, {}), **changed), path)
-        with pytest.raises(EnergyTableError, match=r"npu_lb\.energy\.yaml: is of another library or clock"):
+        with pytest.raises(
+            EnergyTableError, match=r"w2a8_16x64\.energy\.yaml: is of another library or clock"
+        ):
             EnergyModel(CONFIG, tmp_path)
 
 
 def test_every_unit_of_the_system_needs_a_table(tmp_path: Path) -> None:
     save_energy_table(synthetic(NPU8, {}), energy_path(NPU8, CONFIG, tmp_path))
-    with pytest.raises(EnergyTableError, match=r"npu_lb\.energy\.yaml: there is no energy table"):
+    with pytest.raises(EnergyTableError, match=r"w2a8_16x64\.energy\.yaml: there is no energy table"):
         EnergyModel(CONFIG, tmp_path)
     assert EnergyModel(System((NPU8,)), tmp_path).tables.keys() == {"npu8"}
 

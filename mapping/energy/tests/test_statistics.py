@@ -74,7 +74,7 @@ def test_a_convolution_equals_its_beats_written_out() -> None:
     x = rng.integers(-128, 128, (4, 5, 32)).astype(np.int8)
     weights = rng.integers(-3, 4, (2, 3, 3, 32))
     layer = layer_of("conv2d", weights, x.shape)
-    found = statistics_of(layer, x)
+    statistics = statistics_of(layer, x)
     macs = active = product = sums = value_bits = sum_bits = additions = crowded = 0.0
     for channel in range(2):
         stream = list(beats(layer, x, channel))
@@ -91,8 +91,8 @@ def test_a_convolution_equals_its_beats_written_out() -> None:
         sums += sum(bits(a, b, 20) for a, b in itertools.pairwise(column))
         value_bits += sum(bits(a, b, 32) for a, b in itertools.pairwise(column))
         sum_bits += sum(bits(a, b, 32) for a, b in itertools.pairwise(totals))
-    means = found.means
-    assert found.zero_share == (weights == 0).mean()
+    means = statistics.means
+    assert statistics.zero_share == (weights == 0).mean()
     assert means["mac.active_bits"] == pytest.approx(active / macs)
     assert means["mac.product_bits"] == pytest.approx(product / macs)
     assert means["mac.crowded_bits"] == pytest.approx(crowded / macs)
@@ -116,9 +116,9 @@ def test_results_toggle_from_pixel_to_pixel_with_their_bias() -> None:
         ]
         shifted += sum(bits(a, b, 32) for a, b in itertools.pairwise(values))
         product += sum(bits(a << 30, b << 30, 64) for a, b in itertools.pairwise(values))
-    found = statistics_of(layer, x).others
-    assert found["requantise.sum_bits"] == pytest.approx(shifted / 33)
-    assert found["requantise.product_bits"] == pytest.approx(product / 33)
+    statistics = statistics_of(layer, x).others
+    assert statistics["requantise.sum_bits"] == pytest.approx(shifted / 33)
+    assert statistics["requantise.product_bits"] == pytest.approx(product / 33)
 
 
 def test_nothing_toggles_where_nothing_changes() -> None:
@@ -131,9 +131,9 @@ def test_nothing_toggles_where_nothing_changes() -> None:
 
 def test_zero_weights_leave_the_operands_alone_to_toggle() -> None:
     x = np.random.default_rng(7).integers(-128, 128, (6, 6, 16)).astype(np.int8)
-    found = statistics_of(layer_of("conv2d", np.zeros((4, 3, 3, 16)), x.shape), x)
-    assert found.zero_share == 1
-    means = found.means
+    statistics = statistics_of(layer_of("conv2d", np.zeros((4, 3, 3, 16)), x.shape), x)
+    assert statistics.zero_share == 1
+    means = statistics.means
     assert means.pop("mac.operand_bits") > 1
     assert set(means.values()) == {0.0}
 
@@ -143,9 +143,9 @@ def test_a_depthwise_layer_multiplies_each_channel_by_its_taps() -> None:
     x = rng.integers(-128, 128, (5, 6, 16)).astype(np.int8)
     weights = rng.integers(-128, 128, (1, 3, 3, 16))
     weights[:, :, :, ::2] = 0
-    found = statistics_of(layer_of("depthwise_conv2d", weights, x.shape), x)
-    assert found.zero_share == pytest.approx(0.5, abs=0.02)
-    means = found.means
+    statistics = statistics_of(layer_of("depthwise_conv2d", weights, x.shape), x)
+    assert statistics.zero_share == pytest.approx(0.5, abs=0.02)
+    means = statistics.means
     assert means["mac.active_bits"] == pytest.approx(means["mac.operand_bits"] / 2, rel=0.1)
     assert 0 < means["mac.product_bits"] < 16
 
@@ -158,6 +158,6 @@ def test_a_split_layer_has_the_statistics_of_each_units_own_channels() -> None:
     layer = layer_of("conv2d", weights, x.shape)
     network = network_of(layer)
     program = compile_network(network, config, {"layer": np.repeat([0, 1], 16)})
-    found = network_statistics(program, x)
-    assert found["layer", "npu8"].zero_share < 0.05
-    assert found["layer", "npu_lb"].zero_share == 1
+    statistics = network_statistics(program, x)
+    assert statistics["layer", "npu8"].zero_share < 0.05
+    assert statistics["layer", "npu_lb"].zero_share == 1

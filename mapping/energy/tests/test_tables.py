@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,58 +11,19 @@ import pytest
 import yaml
 
 from hw.core import CoreConfig
-from hw.sources import rtl_hash
 from hw.system import NPU8, NPU_LB, System
-from mapping.cost.tables import core_parameters
 from mapping.energy.tables import (
     COEFFICIENTS,
     NAMES,
     SCHEMA,
-    Energy,
-    EnergyTable,
     EnergyTableError,
-    LayerStatistics,
     energy_path,
     energy_table_of,
     energy_text,
     load_energy_table,
     save_energy_table,
 )
-
-CONFIG = System()
-FEATURES = ("mac.one", "mac.toggles", "accumulate.toggles", "requantise.toggles")
-STATISTICS = LayerStatistics(
-    nonzero={"mac.one": 1.0, "mac.toggles": 4.0},
-    zero={"mac.one": 0.5, "mac.toggles": 0.25},
-    others={"accumulate.toggles": 8.0, "requantise.toggles": 2.0},
-    zero_share=0.25,
-)
-
-
-def energy(value: float, lower: float | None = None, upper: float | None = None) -> Energy:
-    return Energy(lower, value, upper, "gate-measured", "event", "a test")
-
-
-def synthetic(core: CoreConfig, values: Mapping[str, float], **changed: Any) -> EnergyTable:
-    """A table with given energies and nothing else; half and twice as much are its bounds."""
-    energies = {
-        name: energy(values.get(name, 0.0), values.get(name, 0.0) / 2, 2 * values.get(name, 0.0))
-        for name in (*NAMES, *FEATURES)
-    }
-    table = EnergyTable(
-        unit=core.name, library={"name": "made up", "sha256": "0" * 64}, rtl_sha256=rtl_hash(),
-        parameters=core_parameters(core, CONFIG), period_ns=10.0, tools={"yosys": "1"}, date="2026-11-21",
-        energies=energies, features=FEATURES, statistics=STATISTICS, errors={"tiles": {"mape_percent": 1.5}},
-        stimulus={"images": 3},
-    )  # fmt: skip
-    return replace(table, **changed)
-
-
-def write_tables(folder: Path, values: Mapping[str, float], config: System = CONFIG, **changed: Any) -> Path:
-    """Write a synthetic table with the same energies for each unit of a system."""
-    for core in config.cores:
-        save_energy_table(synthetic(core, values, **changed), energy_path(core, config, folder))
-    return folder
+from mapping.energy.testing import CONFIG, FEATURES, STATISTICS, energy, synthetic, write_tables
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -73,19 +33,19 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     table = replace(table, energies={**table.energies, "bus_beat": bounds})
     path = energy_path(NPU_LB, CONFIG, tmp_path)
     save_energy_table(table, path)
-    assert path.name == "npu_lb.energy.yaml"
-    found = load_energy_table(path)
+    assert path.name == "w2a8_16x64.energy.yaml"
+    loaded = load_energy_table(path)
     for name, item in table.energies.items():
-        assert found.energies[name].bounds == pytest.approx(item.bounds, rel=1e-5)
-    assert found.energies["bus_beat"] == bounds
-    assert replace(found, energies=table.energies) == table
+        assert loaded.energies[name].bounds == pytest.approx(item.bounds, rel=1e-5)
+    assert loaded.energies["bus_beat"] == bounds
+    assert replace(loaded, energies=table.energies) == table
     assert [item.name for item in path.parent.iterdir()] == [path.name]
-    assert energy_text(found) == path.read_text()
+    assert energy_text(loaded) == path.read_text()
 
 
 def test_units_with_other_parameters_have_tables_of_their_own(tmp_path: Path) -> None:
     other = System((NPU8, CoreConfig("npu_lb", w_bits=4)))
-    assert energy_path(other.cores[1], other, tmp_path).name == "npu_lb_w4.energy.yaml"
+    assert energy_path(other.cores[1], other, tmp_path).name == "w4a8_16x32.energy.yaml"
 
 
 def test_bounds_that_do_not_exist_are_the_value() -> None:
@@ -113,15 +73,17 @@ def test_every_energy_says_what_it_is() -> None:
 
 def test_a_table_is_taken_for_its_hardware_alone(tmp_path: Path) -> None:
     write_tables(tmp_path, {})
-    assert energy_table_of(NPU8, CONFIG, tmp_path).unit == "npu8"
+    assert energy_table_of(NPU8, CONFIG, tmp_path).core == "w8a8_16x16"
     write_tables(tmp_path, {}, parameters={"a_bits": 8})
-    with pytest.raises(EnergyTableError, match=r"npu8\.energy\.yaml: is of other parameters of npu8"):
+    with pytest.raises(
+        EnergyTableError, match=r"w8a8_16x16\.energy\.yaml: is of other parameters of w8a8_16x16"
+    ):
         energy_table_of(NPU8, CONFIG, tmp_path)
     write_tables(tmp_path, {}, rtl_sha256="x")
-    os.utime(tmp_path / "npu8.energy.yaml", ns=(1, 1))
+    os.utime(tmp_path / "w8a8_16x16.energy.yaml", ns=(1, 1))
     path = energy_path(NPU8, CONFIG, tmp_path)
     save_energy_table(synthetic(NPU8, {}, rtl_sha256="x"), path)
-    with pytest.raises(EnergyTableError, match=r"npu8\.energy\.yaml: stale: .*other RTL; make it with"):
+    with pytest.raises(EnergyTableError, match=r"w8a8_16x16\.energy\.yaml: stale: .*other RTL; make it with"):
         energy_table_of(NPU8, CONFIG, tmp_path)
     path.unlink()
     with pytest.raises(EnergyTableError, match="there is no energy table; make it with"):
@@ -173,11 +135,11 @@ NONSENSE = {"lower": None, "value": 1.0, "upper": None, "method": "guessed", "pe
     ],
 )
 def test_a_damaged_table_is_one_error_that_names_the_file(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "npu8.energy.yaml"
+    path = tmp_path / "w8a8_16x16.energy.yaml"
     path.write_text(text)
-    with pytest.raises(EnergyTableError, match=message) as found:
+    with pytest.raises(EnergyTableError, match=message) as refused:
         load_energy_table(path)
-    assert str(found.value).startswith(str(path))
+    assert str(refused.value).startswith(str(path))
 
 
 def test_slopes_of_features_may_be_negative() -> None:

@@ -14,14 +14,13 @@ from typer.testing import CliRunner, Result
 from hw.core import CoreConfig
 from mapping.calibration import farm as farming
 from mapping.calibration.farm import Farm
-from mapping.calibration.measurement import Measurement, Setup, commands_digest, compile_shape
+from mapping.calibration.measurement import Measurement
 from mapping.calibration.store import Store
-from mapping.cost.model import PAIR, CostModel
+from mapping.cost.model import CostModel
 from mapping.cost.real_networks import real_networks
 from mapping.cost.shapes import Shape, shapes_text
-from mapping.cost.tables import table_path, table_text
-from mapping.report import cycles as reporting
-from mapping.report.tests.test_cycles import CONFIG, table_for
+from mapping.report import estimates
+from mapping.report.testing import CONFIG, Runs, cost_tables, made_up_job
 from npuloop.cli import report as cli_report
 from npuloop.cli.console import reports_errors
 from npuloop.cli.report import Comparison, comparison_table, csv_text, summary, tiny_layers
@@ -95,24 +94,14 @@ def test_without_a_file_the_layers_are_those_of_mlperf_tiny() -> None:
 # -------------------------------------------------------------------------------------------------- command
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "tables"
-    path.mkdir()
-    for unit in ("npu8", "npu_lb", PAIR):
-        cores = CONFIG.cores if unit == PAIR else (CONFIG.cores[CONFIG.index(unit)],)
-        table_path(cores, CONFIG, path).write_text(table_text(table_for(unit)))
-    return path
+    return cost_tables(tmp_path)
 
 
 @pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     """What is measured: nothing in RTL; every layer takes 100,000 cycles."""
-    ran: list[tuple[str, str]] = []
-
-    def job(setup: Setup, shape: Shape, unit: str) -> Measurement:
-        ran.append((shape.name, unit))
-        commands = commands_digest(compile_shape(shape, unit, setup.config))
-        return Measurement(shape, unit, 100_000, {}, shape.macs, 0.5, setup.digest, commands, 1.0)
-
+    ran: Runs = []
+    job = made_up_job(ran, lambda *_: 100_000)
     monkeypatch.setattr(farming, "build", lambda *_, **__: None)
     monkeypatch.setattr(cli_report, "Farm", lambda _: Farm(0, job=job))
     monkeypatch.setattr(cli_report, "zigzag_version", lambda: None)
@@ -138,23 +127,23 @@ def rows(out: object) -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
 
-def test_shapes_are_compared_in_their_order_and_splits_run_on_the_pair(
-    runs: list[tuple[str, str]], options: tuple[object, ...], folder: Path
+def test_shapes_are_compared_in_their_order_and_splits_run_on_their_units(
+    runs: Runs, options: tuple[object, ...], folder: Path
 ) -> None:
     done = run(*options, "--unit", "npu_lb")
     assert done.exit_code == 0, done.output
-    found = rows(options[3])
-    assert ",".join(found[0]) == HEADER
-    assert [(row["name"], row["unit"]) for row in found] == [
-        ("conv", "npu_lb"), ("dense [red]", "npu_lb"), ("sum", "npu_lb"), ("wide", PAIR)
+    table = rows(options[3])
+    assert ",".join(table[0]) == HEADER
+    assert [(row["name"], row["unit"]) for row in table] == [
+        ("conv", "npu_lb"), ("dense [red]", "npu_lb"), ("sum", "npu_lb"), ("wide", "npu8+npu_lb")
     ]  # fmt: skip
-    assert sorted(runs) == sorted((row["name"], row["unit"]) for row in found)
+    assert sorted(runs) == sorted((row["name"], row["unit"]) for row in table)
     # MACs / peak, and the roofline, of npu_lb: 16 * 16 * 9 * 64 * 64 / 1024; (256 + 16384 + 2304) / 16
-    assert [row["ideal_cycles"] for row in found] == ["9216", "64", "1024", "9216"]
-    assert [row["roofline_cycles"] for row in found] == ["9216", "1184", "2048", "9216"]
-    assert [row["ideal_error_percent"] for row in found] == ["-90.78", "-99.94", "-98.98", "-90.78"]
+    assert [row["ideal_cycles"] for row in table] == ["9216", "64", "1024", "9216"]
+    assert [row["roofline_cycles"] for row in table] == ["9216", "1184", "2048", "9216"]
+    assert [row["ideal_error_percent"] for row in table] == ["-90.78", "-99.94", "-98.98", "-90.78"]
     model = CostModel(CONFIG, folder)
-    for row, shape in zip(found, SHAPES, strict=True):
+    for row, shape in zip(table, SHAPES, strict=True):
         predicted = model.layer(shape, row["unit"]).cycles
         assert row["npuloop_cycles"] == f"{predicted:.0f}"
         assert row["npuloop_error_percent"] == f"{predicted / 1000 - 100:.2f}"
@@ -164,23 +153,21 @@ def test_shapes_are_compared_in_their_order_and_splits_run_on_the_pair(
     assert len(runs) == 4  # the store has them
 
 
-def test_without_zigzag_the_command_says_how_to_get_it(
-    runs: list[tuple[str, str]], options: tuple[object, ...]
-) -> None:
+def test_without_zigzag_the_command_says_how_to_get_it(runs: Runs, options: tuple[object, ...]) -> None:
     done = run(*options)
     assert done.exit_code == 0, done.output
     assert "ZigZag is not installed; for its estimates: pip install 'npuloop[compare]'" in done.output
 
 
 def test_with_zigzag_its_estimates_of_whole_layers_with_weights_stand_beside_ours(
-    runs: list[tuple[str, str]], options: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runs: Runs, options: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def cycles(shapes: Sequence[Shape], core: CoreConfig) -> list[float | None]:
         assert core.name == "npu8"
         return [None if shape.op == "fully_connected" else 95_000.0 for shape in shapes]
 
-    monkeypatch.setattr(reporting, "zigzag_cycles", cycles)
-    monkeypatch.setattr(reporting, "zigzag_version", lambda: "0")
+    monkeypatch.setattr(estimates, "zigzag_cycles", cycles)
+    monkeypatch.setattr(estimates, "zigzag_version", lambda: "0")
     monkeypatch.setattr(cli_report, "zigzag_version", lambda: "0")
     monkeypatch.setattr(cli_report, "build_root", lambda: tmp_path)
     done = run(*options)
@@ -196,11 +183,11 @@ def test_with_zigzag_its_estimates_of_whole_layers_with_weights_stand_beside_our
         (("--unit", "gpu"), "no unit 'gpu' in this system; it has npu8, npu_lb"),
         (("--set", "COLOUR=1"), "no parameter 'COLOUR'"),
         (("--shapes", "none.yaml"), "none.yaml: cannot be read"),
-        (("--tables", "nowhere"), "nowhere/npu8.yaml: there is no cost table"),
+        (("--tables", "nowhere"), "nowhere/w8a8_16x16.yaml: there is no cost table"),
     ],
 )
 def test_bad_input_is_one_error_before_anything_is_measured(
-    changed: tuple[str, ...], text: str, runs: list[tuple[str, str]], options: tuple[object, ...]
+    changed: tuple[str, ...], text: str, runs: Runs, options: tuple[object, ...]
 ) -> None:
     done = run(*options, *changed)
     assert done.exit_code == 2, done.output

@@ -2,54 +2,32 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 import typer
-from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection
 from typer.testing import CliRunner, Result
 
-from hw.memory import MemoryModel
 from hw.system import NPU8, System
 from mapping.calibration import farm as farming
 from mapping.calibration.calibrate import EVERY, Bench
 from mapping.calibration.farm import Farm
-from mapping.calibration.measurement import Measurement, Setup, commands_digest, compile_shape
+from mapping.calibration.measurement import Setup
 from mapping.calibration.store import Store
-from mapping.cost.coefficients import NAMES, starting_point
-from mapping.cost.model import PAIR, CostModel
+from mapping.cost.coefficients import NAMES
+from mapping.cost.model import CostModel
 from mapping.cost.shapes import Shape
-from mapping.cost.tables import (
-    CostTable,
-    Errors,
-    Spread,
-    core_parameters,
-    memory_settings,
-    table_path,
-    table_text,
-)
-from mapping.report import cycle_plots as plots, cycles as reporting
-from mapping.report.cycles import (
-    GROUPS,
-    Compared,
-    KnownEstimates,
-    LayerPhases,
-    Staircase,
-    UnitReport,
-    block_slopes,
-    gather,
-    grouped,
-    layer_phases,
-    page,
-)
-from mapping.run.layers import pair_of
+from mapping.report import cycle_numbers, cycle_plots as plots, estimates
+from mapping.report.cycle_numbers import GROUPS, UnitReport, block_slopes, gather, grouped, layer_phases
+from mapping.report.cycles import figures, page
+from mapping.report.estimates import KnownEstimates
+from mapping.report.style import svg
+from mapping.report.testing import Runs, cells, cost_tables, dots, drawings, made_up_job, made_up_report
 from mapping.run.networks import compile_network
 from mapping.run.random_networks import random_network
 from npuloop.cli import report as cli_report
@@ -65,79 +43,6 @@ FIGURES = ("accuracy", "distribution", "staircase", "phases", "methods", "learni
 
 
 # ------------------------------------------------------------------------------------------------- material
-def table_for(unit: str, config: System = CONFIG) -> CostTable:
-    """Return a table with the values of the pipeline's drawings."""
-    cores = list(config.cores) if unit == PAIR else [config.cores[config.index(unit)]]
-    confidence = np.full((len(NAMES), 2), np.nan)
-    confidence[0] = 8.5, 9.5
-    return CostTable(
-        unit="+".join(core.name for core in cores),
-        date="2025-01-31",
-        rtl_sha256="of yesterday",
-        parameters={core.name: core_parameters(core, config) for core in cores},
-        memory=memory_settings(MemoryModel()),
-        tools={"verilator": "5.0"},
-        coefficients=starting_point(),
-        confidence=confidence,
-        spread=Spread(2.0, 0.01, 0.3),
-        validity={},
-        errors={"fit": Errors(40, 0.123, 0.4, 0.9, 0.01, 0.9991, 91.25)},
-        learning_curve=[(0, 12.0), (10, 3.0), (40, 0.75)],
-        sample=[],
-    )
-
-
-def made_up_report(title: str = "npu8 <W8>") -> UnitReport:
-    """Return what is shown of 4 layers, with numbers that can be checked by hand."""
-
-    def compared(measured: list[int], predicted: list[int], errors: Errors) -> Compared:
-        shapes = (CONV, ADD)[: len(measured)]
-        half = np.full(len(measured), 2.0)
-        return Compared(shapes, np.array(measured, float), np.array(predicted, float), half, errors)
-
-    model = np.array([0, 10, 10, 20, 20], float)
-    return UnitReport(
-        unit="npu8",
-        title=title,
-        table=table_for("npu8"),
-        sets={
-            # errors of +1 % and -1 %; of +10 % and 0 %
-            "held_out_random": compared([100, 200], [101, 198], Errors(2, 1.0, 1.0, 1.0, 0.0, 1.0, 100.0)),
-            "held_out_networks": compared([400, 50], [440, 50], Errors(2, 5.0, 9.5, 10.0, 5.0, 0.5, 50.0)),
-        },
-        staircase=Staircase(np.arange(5.0), model, block_slopes(model, 2), 2, {1: 10, 2: 11, 4: 20}),
-        phases=LayerPhases(
-            "two layers",
-            ("first", "second"),
-            {name: np.array([10.0, 1.0]) for name in GROUPS},
-            np.array([50.0, 6.0]),
-            66.0,
-            60.0,
-        ),
-        estimates={
-            "ideal": np.array([200.0, 25.0]),
-            "roofline": np.array([300.0, 40.0]),
-            "zigzag": np.array([380.0, np.nan]),
-            "npuloop": np.array([440.0, 50.0]),
-        },
-        current=False,
-    )
-
-
-def drawings(html: str) -> dict[str, ET.Element]:
-    """Return the figures of a page, by class and place."""
-    pattern = r'<figure class="(\w+)"><img alt="[^"]+" src="data:image/svg\+xml;base64,([^"]+)"'
-    texts = [(name, base64.b64decode(data)) for name, data in re.findall(pattern, html)]
-    return {f"{i} {name}": ET.fromstring(text) for i, (name, text) in enumerate(texts)}  # noqa: S314  # ours
-
-
-def cells(html: str, start: str) -> list[list[str]]:
-    """Return the rows of all tables whose first cell begins with `start`, without tags."""
-    rows = re.findall(r"<tr>(.*?)</tr>", html)
-    texts = [[re.sub("<[^>]+>", "", cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row)] for row in rows]
-    return [row for row in texts if row and row[0].startswith(start)]
-
-
 # ---------------------------------------------------------------------------------------------------- page
 @pytest.fixture(scope="module")
 def html() -> str:
@@ -226,14 +131,8 @@ def test_the_page_says_where_its_numbers_come_from(html: str) -> None:
 
 
 # -------------------------------------------------------------------------------------------------- figures
-def dots(axes: Axes) -> list[list[list[float]]]:
-    """Return the points of each scatter of a panel."""
-    scatters = [item for item in axes.collections if isinstance(item, PathCollection)]
-    return [np.asarray(item.get_offsets()).tolist() for item in scatters]
-
-
 def test_the_figures_draw_the_numbers_they_are_given() -> None:
-    drawn = {name: figure for name, (figure, _) in reporting.figures(made_up_report()).items()}
+    drawn = {name: figure for name, (figure, _) in figures(made_up_report()).items()}
     top, bottom = drawn["accuracy"].axes
     assert dots(top)[:2] == [[[100, 101], [200, 198]], [[400, 440], [50, 50]]]
     np.testing.assert_allclose([[y for _, y in item] for item in dots(bottom)[::2]], [[1, -1], [10, 0]])
@@ -251,7 +150,7 @@ def test_the_figures_draw_the_numbers_they_are_given() -> None:
 
 
 def test_equal_numbers_give_equal_drawings() -> None:
-    first, second = (plots.svg(plots.learning([(0, 3.0), (5, 1.0)], 1.0)) for _ in range(2))
+    first, second = (svg(plots.learning([(0, 3.0), (5, 1.0)], 1.0)) for _ in range(2))
     assert first == second
 
 
@@ -294,60 +193,50 @@ def test_the_phases_of_the_layers_sum_to_those_of_the_network(seed: int, folder:
 # ------------------------------------------------------------------------------------- gathering, in no RTL
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with tables of both units and the pair."""
-    path = tmp_path / "tables"
-    path.mkdir()
-    for unit in ("npu8", "npu_lb", PAIR):
-        cores = CONFIG.cores if unit == PAIR else (CONFIG.cores[CONFIG.index(unit)],)
-        table_path(cores, CONFIG, path).write_text(table_text(table_for(unit)))
-    return path
+    """A folder with tables of both units and of both together."""
+    return cost_tables(tmp_path)
 
 
-def made_up_job(ran: list[str], folder: Path) -> Callable[[Setup, Shape, str], Measurement]:
-    """Return what takes the place of a simulation: every layer takes 1 % more than predicted."""
-
-    def job(setup: Setup, shape: Shape, unit: str) -> Measurement:
-        ran.append(shape.name)
-        commands = commands_digest(compile_shape(shape, unit, setup.config))
-        cycles = round(1.01 * CostModel(setup.config, folder).layer(shape, unit).cycles)
-        return Measurement(shape, unit, cycles, {unit: {}}, shape.macs, 0.5, setup.digest, commands, 1.0)
-
-    return job
+def one_percent_more(folder: Path) -> Callable[[System, Shape, str], int]:
+    """Return cycles that are 1 % above what the tables of a folder predict."""
+    return lambda config, shape, unit: round(1.01 * CostModel(config, folder).layer(shape, unit).cycles)
 
 
 @pytest.fixture
-def runs(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+def runs(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Runs:
     """What is measured, and nothing of it in RTL."""
-    ran: list[str] = []
-    job = made_up_job(ran, folder)
+    ran: Runs = []
+    job = made_up_job(ran, one_percent_more(folder))
 
-    def held_out(_: Bench, unit: str) -> dict[str, list[Shape]]:
-        if unit == PAIR:
+    def held_out(_: Bench, units: Sequence[str]) -> dict[str, list[Shape]]:
+        if len(units) > 1:
             return {"held_out_random": [SHARED], "held_out_networks": [SHARED]}
         return {"held_out_random": [CONV, ADD], "held_out_networks": [DENSE]}
 
     monkeypatch.setattr(farming, "build", lambda *_, **__: None)
-    monkeypatch.setattr(reporting, "held_out", held_out)
-    monkeypatch.setattr(reporting, "STEPS", Shape("steps", "conv2d", 16, 1, 2, 2, (1, 1), (1, 1), "valid"))
+    monkeypatch.setattr(cycle_numbers, "held_out", held_out)
+    monkeypatch.setattr(
+        cycle_numbers, "STEPS", Shape("steps", "conv2d", 16, 1, 2, 2, (1, 1), (1, 1), "valid")
+    )
     monkeypatch.setattr(cli_report, "Farm", lambda _: Farm(0, job=job))
     monkeypatch.setattr(cli_report, "zigzag_version", lambda: None)
     monkeypatch.setenv("NPULOOP_DATA", str(tmp_path / "nothing"))
     return ran
 
 
-Gather = Callable[[str], UnitReport]
+Gather = Callable[..., UnitReport]
 
 
 @pytest.fixture
-def gathered(runs: list[str], folder: Path, tmp_path: Path) -> Iterator[Gather]:
-    with Farm(0, job=made_up_job(runs, folder)) as farm:
+def gathered(runs: Runs, folder: Path, tmp_path: Path) -> Iterator[Gather]:
+    with Farm(0, job=made_up_job(runs, one_percent_more(folder))) as farm:
         bench = Bench(Setup(CONFIG), farm, Store(tmp_path / "m.jsonl"), folder)
-        yield lambda unit: gather(bench, unit)
+        yield lambda *units: gather(bench, units)
 
 
-def test_only_what_the_store_lacks_is_measured(gathered: Gather, runs: list[str]) -> None:
+def test_only_what_the_store_lacks_is_measured(gathered: Gather, runs: Runs) -> None:
     first = gathered("npu8")
-    assert {CONV.name, ADD.name, DENSE.name, "staircase_1", "staircase_17"} <= set(runs)
+    assert {CONV.name, ADD.name, DENSE.name, "staircase_1", "staircase_17"} <= {name for name, _ in runs}
     assert len(set(runs)) == len(runs)
     count = len(runs)
     second = gathered("npu8")
@@ -355,31 +244,31 @@ def test_only_what_the_store_lacks_is_measured(gathered: Gather, runs: list[str]
     assert second.sets["held_out_random"].errors == first.sets["held_out_random"].errors
 
 
-@pytest.mark.parametrize("unit", ["npu_lb", PAIR])
+@pytest.mark.parametrize("units", [("npu_lb",), CONFIG.units], ids="+".join)
 def test_what_is_shown_is_what_the_model_says_beside_what_was_measured(
-    unit: str, gathered: Gather, folder: Path
+    units: tuple[str, ...], gathered: Gather, folder: Path
 ) -> None:
-    found, model = gathered(unit), CostModel(CONFIG, folder)
-    for item in found.sets.values():
-        predictions = [model.layer(shape, unit) for shape in item.shapes]
+    report, model = gathered(*units), CostModel(CONFIG, folder)
+    for item in report.sets.values():
+        predictions = [model.layer(shape, units[0]) for shape in item.shapes]
         np.testing.assert_allclose(item.predicted, [guess.cycles for guess in predictions])
         np.testing.assert_allclose(item.predicted + item.half, [guess.high for guess in predictions])
         np.testing.assert_array_equal(item.measured, [round(1.01 * guess.cycles) for guess in predictions])
         error = 100 * np.abs(item.predicted / item.measured - 1)
         assert item.errors.mape_percent == pytest.approx(error.mean())
-    for count, cycles in found.staircase.measured.items():
-        assert cycles == round(1.01 * found.staircase.model[count])
-    assert not found.current
-    np.testing.assert_array_equal(found.estimates["npuloop"], found.sets["held_out_networks"].predicted)
-    total = sum(values.sum() for values in found.phases.cycles.values())
-    assert total == pytest.approx(found.sets["held_out_networks"].predicted.sum())
-    assert set(reporting.figures(found)) == set(FIGURES)
+    for count, cycles in report.staircase.measured.items():
+        assert cycles == round(1.01 * report.staircase.model[count])
+    assert not report.current
+    np.testing.assert_array_equal(report.estimates["npuloop"], report.sets["held_out_networks"].predicted)
+    total = sum(values.sum() for values in report.phases.cycles.values())
+    assert total == pytest.approx(report.sets["held_out_networks"].predicted.sum())
+    assert set(figures(report)) == set(FIGURES)
 
 
 def test_the_shared_staircase_ends_at_each_unit_alone(gathered: Gather, folder: Path) -> None:
-    steps, model = gathered(PAIR).staircase, CostModel(CONFIG, folder)
-    most = reporting.SPLIT_CHANNELS
-    whole = reporting._steps(most)
+    steps, model = gathered(*CONFIG.units).staircase, CostModel(CONFIG, folder)
+    most = cycle_numbers.SPLIT_CHANNELS
+    whole = cycle_numbers._steps(most)
     assert steps.model[0] == model.layer(whole, "npu_lb").cycles
     assert steps.model[most] == model.layer(whole, "npu8").cycles
     assert len(steps.model) == most + 1
@@ -393,8 +282,8 @@ def test_estimates_of_zigzag_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path:
         asked.extend(shape.name for shape in shapes)
         return [None if shape.name == DENSE.name else 7.0 for shape in shapes]
 
-    monkeypatch.setattr(reporting, "zigzag_cycles", cycles)
-    monkeypatch.setattr(reporting, "zigzag_version", lambda: "1")
+    monkeypatch.setattr(estimates, "zigzag_cycles", cycles)
+    monkeypatch.setattr(estimates, "zigzag_version", lambda: "1")
     path = tmp_path / "z" / "zigzag.json"
     known = KnownEstimates(path)
     assert known([CONV, DENSE], NPU8) == [7.0, None]
@@ -403,7 +292,7 @@ def test_estimates_of_zigzag_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert len(json.loads(path.read_text())) == 2
     path.write_text("{damaged")
     assert known([CONV], NPU8) == [7.0]
-    monkeypatch.setattr(reporting, "zigzag_version", lambda: "2")
+    monkeypatch.setattr(estimates, "zigzag_version", lambda: "2")
     known([CONV], NPU8)
     assert asked == [CONV.name, DENSE.name, CONV.name, CONV.name]
 
@@ -416,9 +305,9 @@ def run(*arguments: object) -> Result:
 
 
 def test_the_command_writes_the_page_of_the_units_that_are_asked_for(
-    runs: list[str], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runs: Runs, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli_report, "EVERY", (("npu8", ()),))
+    monkeypatch.setattr(cli_report, "EVERY", ((CONFIG, ("npu8",)),))
     out = tmp_path / "deep" / "r.html"
     done = run("--out", out, "--tables", folder, "--store", tmp_path / "m.jsonl")
     assert done.exit_code == 0, done.output
@@ -430,13 +319,13 @@ def test_the_command_writes_the_page_of_the_units_that_are_asked_for(
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (("--tables", "nowhere"), "nowhere/npu8.yaml: there is no cost table; make it with `npuloop calib"),
-        (("--set", "W_BITS=9"), "w_bits = 9 must be 2 to 8"),
-        (("--set", "W_BITS=3"), "there is no cost table"),
+        (("--tables", "nowhere"), "nowhere/w8a8_16x16.yaml: there is no cost table; make it with `npuloop"),
+        (("--set", "npu_lb.W_BITS=9"), "w_bits = 9 must be 2 to 8"),
+        (("--set", "npu_lb.W_BITS=3"), "there is no cost table"),
     ],
 )
 def test_bad_input_is_one_error_before_anything_is_measured(
-    options: tuple[str, ...], text: str, runs: list[str], folder: Path, tmp_path: Path
+    options: tuple[str, ...], text: str, runs: Runs, folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "r.html"
     done = run("--tables", folder, "--out", out, "--store", tmp_path / "m.jsonl", *options)
@@ -449,6 +338,6 @@ def test_bad_input_is_one_error_before_anything_is_measured(
 
 
 def test_the_default_page_shows_both_widths_and_the_pair() -> None:
-    assert [(unit, pair_of(settings).cores[1].w_bits) for unit, settings in EVERY] == [
-        ("npu8", 2), ("npu_lb", 2), (PAIR, 2), ("npu_lb", 4), (PAIR, 4)
+    assert [(units, system.core("npu_lb").w_bits) for system, units in EVERY] == [
+        (("npu8",), 2), (("npu_lb",), 2), (("npu8", "npu_lb"), 2), (("npu_lb",), 4), (("npu8", "npu_lb"), 4)
     ]  # fmt: skip

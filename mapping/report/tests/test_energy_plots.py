@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,101 +12,41 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import typer
-import yaml
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from typer.testing import CliRunner
 
-from hw.core import CoreConfig
-from hw.sources import rtl_hash
 from hw.system import NPU8, NPU_LB, System
-from mapping.cost.tables import FOLDER, core_parameters
-from mapping.energy.features import FEATURES
-from mapping.energy.tables import (
-    GROUPS,
-    NAMES,
-    Energy,
-    EnergyTable,
-    EnergyTableError,
-    LayerStatistics,
-    energy_path,
-    load_energy_table,
-    save_energy_table,
-)
+from mapping.cost.tables import FOLDER
+from mapping.energy.tables import GROUPS, EnergyTableError, load_energy_table
 from mapping.report import energy as section, energy_plots as plots
-from mapping.report.cycle_plots import svg
 from mapping.report.cycles import page
-from mapping.report.energy import EnergyReport, core_title, gather_energy, mac_energy, network_energy
+from mapping.report.energy_numbers import (
+    EnergyReport,
+    core_title,
+    gather_energy,
+    mac_energy,
+    network_energy,
+    validation_of,
+)
 from mapping.report.energy_plots import VALUE, MacEnergy, NetworkBars, UnitBar
-from mapping.report.tests.test_cycles import drawings, made_up_report
+from mapping.report.style import svg
+from mapping.report.testing import (
+    CONFIG,
+    POINTS,
+    area_document,
+    drawings,
+    folder_of,
+    made_up_report,
+    table_of,
+    text_of,
+)
 from mapping.run.random_networks import random_network
 from npuloop.cli import report as cli_report
 
-CONFIG = System()
-MACS = [name for name in FEATURES if name.startswith("mac.")]
-OTHERS = [name for name in FEATURES if name not in MACS]
-POINTS = [
-    {"network": "one", "layer": "a", "column": 16, "cycles": 256, "zero_share": 0.25,
-     "measured": [60.0, 100.0, 150.0], "modelled": [50.0, 110.0, 160.0]},
-    {"network": "two", "layer": "b", "column": 17, "cycles": 256, "zero_share": 0.75,
-     "measured": [30.0, 50.0, 75.0], "modelled": [20.0, 40.0, 70.0]},
-]  # fmt: skip
-
-
-# ------------------------------------------------------------------------------------------------ material
-def table_of(core: CoreConfig, **changed: Any) -> EnergyTable:
-    """A table whose energies are 48 pJ of a column's beat, 16 of its clock, 4 for a bit of every feature."""
-    values = dict.fromkeys((*NAMES, *FEATURES), 0.0)
-    values |= {"column_beat": 48.0, "column_idle": 16.0, "activation_read": 160.0, "external_byte": 200.0}
-    values |= dict.fromkeys(MACS, 4 / len(MACS))
-    energies = {
-        name: Energy(value / 2, value, 2 * value, "gate-measured", "event", "a test")
-        for name, value in values.items()
-    }
-    table = EnergyTable(
-        unit=core.name, library={"name": "sky130", "sha256": "0" * 64}, rtl_sha256=rtl_hash(),
-        parameters=core_parameters(core, CONFIG), period_ns=30.0, tools={"iverilog": "11"}, date="2026-11-21",
-        energies=energies, features=FEATURES,
-        statistics=LayerStatistics(
-            nonzero=dict.fromkeys(MACS, 2.0),
-            zero=dict.fromkeys(MACS, 0.5),
-            others=dict.fromkeys(OTHERS, 1.0),
-            zero_share=0.4,
-        ),
-        errors={"tiles": 2, "points": POINTS}, stimulus={},
-    )  # fmt: skip
-    return replace(table, **changed)
-
-
-def area_document(**changed: Any) -> dict[str, Any]:
-    def unit(w_bits: int, cols: int, array: float) -> dict[str, Any]:
-        return {
-            "w_bits": w_bits, "rows": 16, "cols": cols,
-            "groups_um2": {"requantiser": 300_000, "array": array, "registers": 1_000, "unheard of": 99_000},
-            "memories_um2": {"activations": 1_000_000, "weights": 500_000},
-        }  # fmt: skip
-
-    return {
-        "schema": 1, "date": "2026-11-20", "rtl_sha256": rtl_hash(), "libraries": {},
-        "tools": {"yosys": "0.70"},
-        "units": {"sky130": {"w8": unit(8, 16, 600_000), "w2": unit(2, 64, 200_000)}},
-    } | changed  # fmt: skip
-
-
-def folder_of(path: Path, area: Mapping[str, Any] | None, tables: Sequence[EnergyTable]) -> Path:
-    """Write tables beside copies of the units' cost tables."""
-    for name in ("npu8", "npu_lb"):
-        shutil.copy(FOLDER / f"{name}.yaml", path)
-    if area:
-        (path / "area.yaml").write_text(yaml.safe_dump(dict(area), sort_keys=False))
-    for table, core in zip(tables, (NPU8, NPU_LB), strict=False):
-        save_energy_table(table, energy_path(core, CONFIG, path))
-    return path
-
-
-NO_ARRAY = area_document()["units"]["sky130"]["w8"] | {"groups_um2": {"requantiser": 1.0}}
+NO_ARRAY = area_document()["units"]["sky130"][NPU8.key] | {"groups_um2": {"requantiser": 1.0}}
 
 
 @pytest.fixture
@@ -173,10 +111,10 @@ def test_the_energy_of_a_mac_is_drawn_over_widths_and_zeros() -> None:
     assert widths.get_ylim()[0] == 0
 
 
-def test_tiles_are_drawn_with_the_errors_of_the_model() -> None:
-    found = section.tiles_of(table_of(NPU8), "npu8", Path("x"))
-    assert found is not None
-    figure = plots.tiles([found, replace(found, label="other")])
+def test_validation_windows_are_drawn_with_the_errors_of_the_model() -> None:
+    validation = validation_of(table_of(NPU8), "npu8", Path("x"))
+    assert validation is not None
+    figure = plots.validation([validation, replace(validation, label="other")])
     gates, _, errors, _ = figure.axes
     assert np.array(gates.collections[-1].get_offsets()).tolist() == [[25.0, 100.0], [75.0, 50.0]]
     np.testing.assert_allclose(np.array(errors.collections[-1].get_offsets()), [[25.0, 10.0], [75.0, -20.0]])
@@ -199,21 +137,21 @@ def test_the_parts_of_each_layer_are_stacked() -> None:
 
 
 def test_equal_figures_are_equal_bytes() -> None:
-    found = section.tiles_of(table_of(NPU8), "npu8", Path("x"))
-    assert found is not None
-    assert svg(plots.tiles([found])) == svg(plots.tiles([found]))
+    validation = validation_of(table_of(NPU8), "npu8", Path("x"))
+    assert validation is not None
+    assert svg(plots.validation([validation])) == svg(plots.validation([validation]))
 
 
 # -------------------------------------------------------------------------------------------------- numbers
 def test_a_mac_takes_its_share_of_the_column_and_its_features() -> None:
-    found = mac_energy(table_of(NPU8), "npu8")
+    mac_pj = mac_energy(table_of(NPU8), "npu8")
     fixed = (48 + 16) / 16
     for share in (0.0, 0.3, 1.0):
         value = fixed + 4 * (2.0 * (1 - share) + 0.5 * share)
-        assert found.at(share).tolist() == pytest.approx([value / 2, value, 2 * value])
-    assert (found.w_bits, found.usual, found.known) == (8, 0.4, (0.4, 0.4))
-    tiles = section.tiles_of(table_of(NPU8), "npu8", Path("x"))
-    assert mac_energy(table_of(NPU8), "npu8", tiles).known == (0.25, 0.75)
+        assert mac_pj.at(share).tolist() == pytest.approx([value / 2, value, 2 * value])
+    assert (mac_pj.w_bits, mac_pj.usual, mac_pj.known) == (8, 0.4, (0.4, 0.4))
+    validation = validation_of(table_of(NPU8), "npu8", Path("x"))
+    assert mac_energy(table_of(NPU8), "npu8", validation).known == (0.25, 0.75)
 
 
 @pytest.mark.parametrize(
@@ -226,20 +164,22 @@ def test_a_mac_takes_its_share_of_the_column_and_its_features() -> None:
         POINTS[0] | {"zero_share": None},
     ],
 )
-def test_damaged_tiles_are_one_error(point: Any) -> None:
+def test_damaged_validation_windows_are_one_error(point: Any) -> None:
     table = table_of(NPU8, errors={"points": [POINTS[0], point]})
-    with pytest.raises(EnergyTableError, match=r"here.yaml: the tiles in `errors` are damaged .*; make it"):
-        section.tiles_of(table, "npu8", Path("here.yaml"))
+    with pytest.raises(
+        EnergyTableError, match=r"here.yaml: the validation windows in `errors` are damaged .*; make it"
+    ):
+        validation_of(table, "npu8", Path("here.yaml"))
 
 
 def test_a_networks_energy_is_that_of_all_its_layers(tmp_path: Path) -> None:
     network, _, source = random_network(3, [NPU8])
     folder = folder_of(tmp_path, None, [table_of(NPU8)])
-    found = network_energy(network, source, NPU8, System((NPU8,)), folder)
-    assert found.units.keys() == {"npu8"}
-    assert found.value_pj == pytest.approx(sum(item.value_pj for item in found.layers.values()))
-    bars = section._network_bars("npu8", found)
-    assert sum(values.sum() for values in bars.parts_pj.values()) == pytest.approx(found.value_pj)
+    energy = network_energy(network, source, NPU8, System((NPU8,)), folder)
+    assert energy.units.keys() == {"npu8"}
+    assert energy.value_pj == pytest.approx(sum(item.value_pj for item in energy.layers.values()))
+    bars = section._network_bars("npu8", energy)
+    assert sum(values.sum() for values in bars.parts_pj.values()) == pytest.approx(energy.value_pj)
 
 
 def test_scaling_goes_with_feature_size_and_supply_squared() -> None:
@@ -249,37 +189,33 @@ def test_scaling_goes_with_feature_size_and_supply_squared() -> None:
 
 
 # ------------------------------------------------------------------------------------------------- section
-def text_of(html: str) -> str:
-    return " ".join(re.sub(r"<[^>]+>", " ", re.sub(r'src="[^"]+"', "", html)).split())
-
-
 def test_without_tables_each_thing_is_one_line(tmp_path: Path, no_data: None) -> None:
-    found = gather_energy([NPU8, NPU_LB], CONFIG, tmp_path)
-    no_area, *no_energy = found.missing
+    report = gather_energy([NPU8, NPU_LB], CONFIG, tmp_path)
+    no_area, *no_energy = report.missing
     assert no_area == f"No area: {tmp_path}/area.yaml: there is no area table; make it with `npuloop synth`."
     assert no_energy == [
         f"No energy of {title}: {tmp_path}/{unit}.energy.yaml: there is no energy table; "
         "make it with `npuloop characterize-energy`."
-        for title, unit in (("npu8 W8A8 16 x 16", "npu8"), ("npu_lb W2A8 16 x 64", "npu_lb"))
+        for title, unit in (("npu8 W8A8 16 x 16", "w8a8_16x16"), ("npu_lb W2A8 16 x 64", "w2a8_16x64"))
     ]
-    assert section.figures(found) == {}
-    html = section.section(found, "energy")
+    assert section.figures(report) == {}
+    html = section.section(report, "energy")
     assert html.count("<p") == 3
     assert "<table" not in html
-    for line in found.missing:
+    for line in report.missing:
         assert line in text_of(html)
 
 
 def test_what_the_tables_say_is_on_the_page(tmp_path: Path, no_data: None) -> None:
     folder = folder_of(tmp_path, area_document(), [table_of(NPU8), table_of(NPU_LB, errors={})])
-    found = gather_energy([NPU_LB, NPU8], CONFIG, folder)
-    assert [unit.title for unit in found.units] == [core_title(NPU8), core_title(NPU_LB)]
-    data, data_lb, tiles = found.missing
+    report = gather_energy([NPU_LB, NPU8], CONFIG, folder)
+    assert [unit.title for unit in report.units] == [core_title(NPU8), core_title(NPU_LB)]
+    data, data_lb, validation = report.missing
     assert data.startswith("No energy of ResNet8 on npu8 W8A8 16 x 16: ")
     assert data_lb.startswith("No energy of ResNet8 on npu_lb W2A8 16 x 64: ")
-    assert "npu_lb.energy.yaml keeps none; make it with `npuloop characterize-energy`." in tiles
-    html = section.section(found, "energy")
-    assert [name.split()[1] for name in drawings(html)] == ["area", "per_mac", "tiles"]
+    assert "w2a8_16x64.energy.yaml keeps none; make it with `npuloop characterize-energy`." in validation
+    html = section.section(report, "energy")
+    assert [name.split()[1] for name in drawings(html)] == ["area", "per_mac", "validation"]
     text = text_of(html)
     assert "W8, 16 x 16 in sky130 0.600 0.400 1.500 2.500 24.0 % 1.00" in text
     assert "W2, 16 x 64 in sky130 0.200 0.400 1.500 2.100 9.5 % 0.33" in text
@@ -294,10 +230,10 @@ def test_what_the_tables_say_is_on_the_page(tmp_path: Path, no_data: None) -> No
 
 def test_tables_of_other_rtl_are_marked(tmp_path: Path, no_data: None) -> None:
     folder = folder_of(tmp_path, area_document(rtl_sha256="old"), [table_of(NPU8, rtl_sha256="old")])
-    found = gather_energy([NPU8], CONFIG, folder)
-    assert not found.area_current
-    assert not found.units[0].current
-    text = text_of(section.section(found, "energy"))
+    report = gather_energy([NPU8], CONFIG, folder)
+    assert not report.area_current
+    assert not report.units[0].current
+    text = text_of(section.section(report, "energy"))
     assert "not the present RTL: run npuloop synth" in text
     assert "not the present RTL: run npuloop characterize-energy" in text
 
@@ -306,7 +242,7 @@ def test_tables_of_other_rtl_are_marked(tmp_path: Path, no_data: None) -> None:
     ("area", "message"),
     [
         ({"units": {"sky130": {"w8": {"w_bits": 8}}}}, "is damaged ('groups_um2')"),
-        ({"units": {"sky130": {"w8": NO_ARRAY}}}, "is damaged (w8 has no array)"),
+        ({"units": {"sky130": {NPU8.key: NO_ARRAY}}}, "is damaged (w8a8_16x16 has no array)"),
         ({"units": {"sky130": {}}}, "has no units"),
         ({"units": {"sky130": 7}}, "is damaged"),
         ({"schema": 9}, "is not an area table of schema 1"),
@@ -315,12 +251,12 @@ def test_tables_of_other_rtl_are_marked(tmp_path: Path, no_data: None) -> None:
 def test_a_damaged_area_table_is_one_line(
     area: Mapping[str, Any], message: str, tmp_path: Path, no_data: None
 ) -> None:
-    found = gather_energy([], CONFIG, folder_of(tmp_path, area_document() | dict(area), []))
-    (line,) = found.missing
+    report = gather_energy([], CONFIG, folder_of(tmp_path, area_document() | dict(area), []))
+    (line,) = report.missing
     assert line.startswith(f"No area: {tmp_path}/area.yaml: ")
     assert message in line
     assert "make it with `npuloop synth`" in line
-    assert (found.area, found.area_table) == ({}, None)
+    assert (report.area, report.area_table) == ({}, None)
 
 
 def test_an_unknown_library_is_not_scaled(tmp_path: Path, no_data: None) -> None:
@@ -344,7 +280,7 @@ def test_the_command_shows_energy_and_says_what_is_missing(
     tmp_path: Path, no_data: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = folder_of(tmp_path, area_document(), [])
-    monkeypatch.setattr(cli_report, "EVERY", (("npu8", ()),))
+    monkeypatch.setattr(cli_report, "EVERY", ((CONFIG, ("npu8",)),))
     monkeypatch.setattr(cli_report, "gather", lambda *_: made_up_report())
     monkeypatch.setattr(cli_report, "Farm", lambda _: nullcontext())
     app = typer.Typer()
@@ -353,7 +289,9 @@ def test_the_command_shows_energy_and_says_what_is_missing(
     options = ["--out", str(out), "--tables", str(folder), "--store", str(tmp_path / "store.jsonl")]
     done = CliRunner().invoke(app, options)
     assert done.exit_code == 0, done.output
-    missing = f"No energy of npu8 W8A8 16 x 16: {folder}/npu8.energy.yaml: there is no energy table; make it"
+    missing = (
+        f"No energy of npu8 W8A8 16 x 16: {folder}/w8a8_16x16.energy.yaml: there is no energy table; make it"
+    )
     said = " ".join(done.output.split())
     assert missing in said
     assert "npu_lb W2" not in said  # the page is not of that unit
@@ -365,10 +303,10 @@ def test_the_command_shows_energy_and_says_what_is_missing(
 def test_the_tables_of_the_tree_can_be_shown() -> None:
     for path in sorted(FOLDER.glob("*.energy.yaml")):
         table = load_energy_table(path)
-        tiles = section.tiles_of(table, table.unit, path)
-        assert tiles is not None, path
-        found = mac_energy(table, table.unit, tiles)
-        for share in found.known:
-            lower, value, upper = found.at(share).tolist()
+        validation = validation_of(table, table.core, path)
+        assert validation is not None, path
+        mac_pj = mac_energy(table, table.core, validation)
+        for share in mac_pj.known:
+            lower, value, upper = mac_pj.at(share).tolist()
             assert 0 < lower < value < upper, path
-        assert found.at(found.known[1])[VALUE] < found.at(found.known[0])[VALUE], path
+        assert mac_pj.at(mac_pj.known[1])[VALUE] < mac_pj.at(mac_pj.known[0])[VALUE], path

@@ -16,9 +16,10 @@ from golden.layer import load_layer, run_layer
 from hw.commands import command_list, encode
 from hw.core import CoreConfig
 from hw.memory import MemoryModel
-from hw.system import System
+from hw.system import NPU_LB, System
+from hw.system_file import with_settings
 from mapping.compiler.compile import compile_layer
-from mapping.run.layers import core_of, failure_report, job_of, run_layers, run_program, system_of
+from mapping.run.layers import failure_report, job_of, run_layers, run_program
 from mapping.run.random_layers import OPERATORS, random_layer
 from mapping.run.soak import soak
 from tb.job import Job
@@ -60,14 +61,14 @@ def test_every_clipped_convolution_vector_is_exact_on_npu_lb(
     w_bits: int, pair: Session, vectors: list[Path]
 ) -> None:
     layers = [layer for layer in map(load_layer, vectors) if layer.op in ("conv2d", "fully_connected")]
-    settings = () if w_bits == 2 else (f"W_BITS={w_bits}",)  # the pair's own unit has 2 bits
-    session = pair if w_bits == 2 else None
-    runs = list(run_layers(layers, "npu_lb", settings=settings, clip=True, session=session))
+    system = System((CoreConfig("npu_lb", w_bits=w_bits),))
+    session = pair if w_bits == 2 else None  # the pair's own unit has 2 bits
+    runs = list(run_layers(layers, "npu_lb", system=system, clip=True, session=session))
     assert len(runs) == len(layers) >= 30
     for run in runs:
         limit = 2 ** (w_bits - 1) - 1
         assert np.abs(run.layer.weights.astype(int)).max() <= limit
-        assert run.match, failure_report(system_of("npu_lb", settings), run)
+        assert run.match, failure_report(pair.config if session else system, run)
 
 
 @pytest.mark.parametrize("unit", ["npu8", "npu_lb"])
@@ -85,7 +86,8 @@ def test_random_layers_are_exact_from_random_initial_values() -> None:
 
 @pytest.mark.parametrize("settings", SWEEP, ids=" ".join)
 def test_every_parameter_builds_and_is_exact(settings: tuple[str, ...]) -> None:
-    result = soak("npu_lb", range(100, 130), settings, opt="-O1")
+    system = with_settings(System((NPU_LB,)), settings)
+    result = soak("npu_lb", range(100, 130), system, opt="-O1")
     assert not result.failures, "\n".join(result.failures)
     assert result.runs == 60
 
@@ -117,11 +119,11 @@ def test_the_smallest_layer_of_every_operator(op: str, pair: Session) -> None:
     """1 x 1 x 1, kernel 1: one word in, one out."""
     layer = next(
         layer
-        for layer in (random_layer(seed, core_of(pair.config, "npu8"), op) for seed in range(5000))
+        for layer in (random_layer(seed, pair.config.core("npu8"), op) for seed in range(5000))
         if layer.input.size <= 3
     )
     for unit in ("npu8",):
-        run = run_program(pair, compile_layer(layer, core_of(pair.config, unit)))
+        run = run_program(pair, compile_layer(layer, pair.config.core(unit)))
         assert run.match
 
 
@@ -209,7 +211,7 @@ def test_without_the_wait_the_reader_is_too_early(pair: Session) -> None:
 @pytest.mark.parametrize("backpressure", [None, 1])
 def test_the_states_of_every_engine_sum_to_the_cycles(pair: Session, backpressure: int | None) -> None:
     for seed in range(20):
-        core = core_of(pair.config, "npu8")
+        core = pair.config.core("npu8")
         run = run_program(pair, compile_layer(random_layer(seed, core), core), backpressure=backpressure)
         for engine in ("load", "compute", "store"):
             states = {k: v for k, v in run.counters.items() if k.startswith(f"{engine}_")}
@@ -228,7 +230,7 @@ def test_useful_macs_are_the_layers_macs(pair: Session) -> None:
 
 
 def test_slow_memory_changes_cycles_but_no_result(pair: Session) -> None:
-    core = core_of(pair.config, "npu8")
+    core = pair.config.core("npu8")
     program = compile_layer(random_layer(4, core, "conv2d"), core)
     fast = pair.run(job_of(program))
     slow = pair.run(replace(job_of(program), memory=MemoryModel(latency=200, beats=1, per_cycles=4)))
@@ -256,7 +258,7 @@ def test_a_list_begins_without_tokens(pair: Session) -> None:
 
 
 def test_the_mark_holds_the_cycle_of_the_layers_end(pair: Session) -> None:
-    core = core_of(pair.config, "npu8")
+    core = pair.config.core("npu8")
     program = compile_layer(random_layer(4, core, "conv2d"), core)
     result = pair.run(replace(job_of(program), reads=[(program.mark, 16)]))
     stamp = result.reads[0].view(np.uint32)

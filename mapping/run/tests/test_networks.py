@@ -23,9 +23,10 @@ from mapping.bench import networks as bench_networks
 from mapping.bench.utilisation import Case, bench_layer
 from mapping.compiler.assignment import Assignment
 from mapping.compiler.channels import ChannelAssignment
-from mapping.compiler.compile import CapacityError, compile_layer
+from mapping.compiler.compile import compile_layer
 from mapping.compiler.legalise import legalise_network
-from mapping.run.layers import core_of, run_program, system_of
+from mapping.compiler.plan import CapacityError
+from mapping.run.layers import run_program
 from mapping.run.networks import NetworkRun, compile_network, run_inputs
 from mapping.run.random_networks import random_network, random_units
 from mapping.run.soak import soak_networks
@@ -97,7 +98,7 @@ def test_what_is_not_observed_is_not_stored_and_the_output_stays_the_same(name: 
 
 @pytest.mark.parametrize("w_bits", [4, 2])
 def test_every_model_with_narrow_weights_is_exact_on_npu_lb(w_bits: int, pair: Session) -> None:
-    config = System() if w_bits == 2 else system_of("npu_lb", [f"W_BITS={w_bits}"])
+    config = System((CoreConfig("npu_lb", w_bits=w_bits),))
     session = pair if w_bits == 2 else Session(config)
     try:
         for name in MODELS:
@@ -280,7 +281,7 @@ def test_a_flattened_long_row_is_fully_connected(pair: Session) -> None:
 @pytest.mark.parametrize("case", LARGE, ids=lambda case: case.name)
 @pytest.mark.parametrize("unit", ["npu8", "npu_lb"])
 def test_a_layer_larger_than_the_scratchpads_is_exact(unit: str, case: Case, pair: Session) -> None:
-    core = core_of(pair.config, unit)
+    core = pair.config.core(unit)
     layer = bench_layer(case, core)
     if "stride 2" in case.name:
         layer = replace(layer, stride=(2, 2))

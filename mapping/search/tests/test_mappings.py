@@ -14,23 +14,13 @@ from golden.importers.tflite import load_tflite
 from golden.zoo.digits import load_digits_network
 from hw.core import CoreConfig
 from hw.system import NPU8, NPU_LB, System
-from mapping.compiler.compile import Program
+from mapping.compiler.program import Program
 from mapping.cost.model import CostModel
+from mapping.search.baselines import cheapest, feasible_range, first_last, most_precise, random_state
 from mapping.search.costs import Floats, MapError, NetworkCosts, State
-from mapping.search.mappings import (
-    Agreement,
-    channel_orders,
-    cheapest,
-    check_target,
-    feasible_range,
-    first_last,
-    fit,
-    most_precise,
-    moves_of,
-    nearest,
-    random_state,
-    upgrade,
-)
+from mapping.search.fitting import check_target, fit, upgrade
+from mapping.search.preferences import Agreement, channel_orders, nearest
+from mapping.search.states import moves_of
 
 MODEL = CostModel(System())
 THREE = System((NPU8, NPU_LB, CoreConfig("npu_four", w_bits=4)))
@@ -72,13 +62,13 @@ def resnet8() -> NetworkCosts:
 def drawn(costs: NetworkCosts, seed: int, lean: float = 0.0) -> list[Floats]:
     """Preferences in which layers differ, and channels within them; `lean` is for the first unit."""
     rng = np.random.default_rng(seed)
-    wanted = []
+    preferences = []
     for channels in costs.channels:
         logits = rng.normal(0, 1, len(costs.units)) + rng.normal(0, 1.5, (channels, len(costs.units)))
         logits[:, 0] += lean
         powers = np.exp(logits)
-        wanted.append(powers / powers.sum(axis=1, keepdims=True))
-    return wanted
+        preferences.append(powers / powers.sum(axis=1, keepdims=True))
+    return preferences
 
 
 def every_state(costs: NetworkCosts, whole: bool = False) -> list[State]:
@@ -97,11 +87,11 @@ def every_state(costs: NetworkCosts, whole: bool = False) -> list[State]:
     return list(itertools.product(*rows))
 
 
-def agreement_by_channel(costs: NetworkCosts, wanted: list[Floats], state: State) -> float:
-    units = costs.mapping(state, channel_orders(costs, wanted))
+def agreement_by_channel(costs: NetworkCosts, preferences: list[Floats], state: State) -> float:
+    units = costs.mapping(state, channel_orders(costs, preferences))
     total = sum(
         layer[np.arange(len(layer)), units[name]].sum()
-        for name, layer in zip(costs.layers, wanted, strict=True)
+        for name, layer in zip(costs.layers, preferences, strict=True)
     )
     return float(total / sum(costs.channels))
 
@@ -115,11 +105,11 @@ def is_allowed(costs: NetworkCosts, state: State) -> bool:
 
 # --------------------------------------------------------------------------------------- what channels prefer
 def test_a_group_of_layers_has_one_order_of_its_expected_units(resnet8: NetworkCosts) -> None:
-    wanted = drawn(resnet8, 1)
-    orders = channel_orders(resnet8, wanted)
+    preferences = drawn(resnet8, 1)
+    orders = channel_orders(resnet8, preferences)
     assert tuple(orders) == resnet8.layers
     for members in resnet8.shared:
-        lean = sum(wanted[layer][:, 1] for layer in members)
+        lean = sum(preferences[layer][:, 1] for layer in members)
         for layer in members:
             order = orders[resnet8.layers[layer]]
             assert sorted(order.tolist()) == list(range(resnet8.channels[layer]))
@@ -129,10 +119,10 @@ def test_a_group_of_layers_has_one_order_of_its_expected_units(resnet8: NetworkC
 
 
 def test_channels_that_expect_the_same_stay_in_order(three: NetworkCosts) -> None:
-    wanted = [np.full((channels, 3), 1 / 3) for channels in three.channels]
-    wanted[2][5:9] = (0, 0, 1)
-    wanted[2][20] = (1, 0, 0)
-    order = channel_orders(three, wanted)["conv3"]  # conv2 and conv3 share it
+    preferences = [np.full((channels, 3), 1 / 3) for channels in three.channels]
+    preferences[2][5:9] = (0, 0, 1)
+    preferences[2][20] = (1, 0, 0)
+    order = channel_orders(three, preferences)["conv3"]  # conv2 and conv3 share it
     rest = [channel for channel in range(32) if channel not in (5, 6, 7, 8, 20)]
     assert order.tolist() == [20, *rest, 5, 6, 7, 8]
 
@@ -142,25 +132,25 @@ def test_the_agreement_is_the_mean_preference_for_the_unit_of_each_channel(
     name: str, request: pytest.FixtureRequest
 ) -> None:
     costs: NetworkCosts = request.getfixturevalue(name)
-    wanted = drawn(costs, 2)
-    agreement = Agreement(costs, wanted)
+    preferences = drawn(costs, 2)
+    agreement = Agreement(costs, preferences)
     rng = np.random.default_rng(0)
     for _ in range(20):
         state = tuple(
             tuple(rng.multinomial(total, np.full(len(costs.units), 1 / len(costs.units))).tolist())
             for total in costs.totals
         )
-        assert agreement(state) == pytest.approx(agreement_by_channel(costs, wanted, state))
+        assert agreement(state) == pytest.approx(agreement_by_channel(costs, preferences, state))
     for unit in range(len(costs.units)):
         alone = costs.uniform(costs.units[unit])
-        assert agreement.layer(1, alone[1]) == pytest.approx(wanted[1][:, unit].sum())
+        assert agreement.layer(1, alone[1]) == pytest.approx(preferences[1][:, unit].sum())
 
 
 def test_the_nearest_mapping_has_the_expected_channels(digits: NetworkCosts, three: NetworkCosts) -> None:
     one_hot = [np.eye(3)[[2] * 16], np.eye(3)[[0] * 16], np.eye(3)[[1] * 16 + [2] * 16]]
-    wanted = [*one_hot, np.eye(3)[[0] * 17 + [1] * 15], np.eye(3)[[0] * 4 + [2] * 6]]
-    assert nearest(three, wanted) == ((0, 0, 1), (1, 0, 0), (0, 1, 1), (1, 1, 0), (0, 0, 1))
-    assert nearest(three, wanted, whole=True) == ((0, 0, 1), (1, 0, 0), (0, 2, 0), (2, 0, 0), (0, 0, 1))
+    preferences = [*one_hot, np.eye(3)[[0] * 17 + [1] * 15], np.eye(3)[[0] * 4 + [2] * 6]]
+    assert nearest(three, preferences) == ((0, 0, 1), (1, 0, 0), (0, 1, 1), (1, 1, 0), (0, 0, 1))
+    assert nearest(three, preferences, whole=True) == ((0, 0, 1), (1, 0, 0), (0, 2, 0), (2, 0, 0), (0, 0, 1))
     leaning = [np.tile((0.7, 0.3), (channels, 1)) for channels in digits.channels]
     assert nearest(digits, leaning) == ((1, 0), (1, 0), (1, 1), (1, 1), (1, 0))  # 1.4 and 0.6 of 2 blocks
     assert nearest(digits, leaning, whole=True) == digits.uniform("npu8")
@@ -175,8 +165,12 @@ def test_what_is_nearest_is_allowed(pinned: NetworkCosts) -> None:
 
 
 def test_preferences_of_another_shape_are_refused(digits: NetworkCosts) -> None:
-    wanted = drawn(digits, 0)
-    for bad in (wanted[:-1], [wanted[0][:-1], *wanted[1:]], [np.ones((k, 3)) for k in digits.channels]):
+    preferences = drawn(digits, 0)
+    for bad in (
+        preferences[:-1],
+        [preferences[0][:-1], *preferences[1:]],
+        [np.ones((k, 3)) for k in digits.channels],
+    ):
         for function in (channel_orders, nearest, Agreement):
             with pytest.raises(ShapeError, match="the layers of 'digits_ternary' need"):
                 function(digits, bad)
@@ -202,10 +196,10 @@ def test_steps_reach_every_mapping_that_is_allowed(digits: NetworkCosts, pinned:
         moves = moves_of(costs, whole)
         states = set(every_state(costs, whole))
         seen = {most_precise(costs)}
-        front = list(seen)
-        while front:
-            front = list({move(state) for state in front for move in moves} - seen)
-            seen |= set(front)
+        newest = list(seen)
+        while newest:
+            newest = list({move(state) for state in newest for move in moves} - seen)
+            seen |= set(newest)
         assert seen == states
 
 
@@ -218,9 +212,9 @@ def test_the_cheapest_mapping_of_a_small_network_is_that_of_brute_force(
     states = every_state(costs, whole)
     least = min(costs.cost(state) for state in states)
     for seed in range(3):
-        found = cheapest(costs, seed, whole)
-        assert costs.cost(found) == least
-        assert found in states
+        lowest = cheapest(costs, seed, whole)
+        assert costs.cost(lowest) == least
+        assert lowest in states
 
 
 def test_the_range_is_from_the_cheapest_to_the_most_precise(digits: NetworkCosts) -> None:
@@ -265,46 +259,46 @@ def test_upgrades_cost_nothing_and_lose_no_bits(name: str, request: pytest.Fixtu
     rng = np.random.default_rng(4)
     starts = [random_state(costs, rng, 0.0, budget=1) for _ in range(2 if name == "resnet8" else 6)]
     for state in [costs.uniform("npu_lb"), *starts]:
-        found = upgrade(costs, state, agreement)
-        assert is_allowed(costs, found)
-        assert costs.cost(found) <= costs.cost(state)
-        more = np.array(found) @ bits - np.array(state) @ bits
+        upgraded = upgrade(costs, state, agreement)
+        assert is_allowed(costs, upgraded)
+        assert costs.cost(upgraded) <= costs.cost(state)
+        more = np.array(upgraded) @ bits - np.array(state) @ bits
         assert (more >= 0).all()
         gained += int(more.sum())
         for move in moves_of(costs):
-            if bits[move.taker] > bits[move.giver] and move(found) != found:
-                assert costs.cost(move(found)) > costs.cost(state)
+            if bits[move.taker] > bits[move.giver] and move(upgraded) != upgraded:
+                assert costs.cost(move(upgraded)) > costs.cost(state)
     assert gained > 0
 
 
 def test_upgrades_go_up_to_a_limit_and_begin_with_what_channels_prefer(digits: NetworkCosts) -> None:
     state = digits.uniform("npu_lb")
-    wanted = [np.tile((0.1, 0.9), (channels, 1)) for channels in digits.channels]
-    wanted[3] = np.tile((0.9, 0.1), (32, 1))
-    agreement = Agreement(digits, wanted)
+    preferences = [np.tile((0.1, 0.9), (channels, 1)) for channels in digits.channels]
+    preferences[3] = np.tile((0.9, 0.1), (32, 1))
+    agreement = Agreement(digits, preferences)
     limit = digits.cost(((0, 1), (0, 1), (0, 2), (2, 0), (0, 1)))
-    found = upgrade(digits, state, agreement, limit)
-    assert found[3] == (2, 0)
-    assert digits.cost(state) < digits.cost(found) <= limit
+    upgraded = upgrade(digits, state, agreement, limit)
+    assert upgraded[3] == (2, 0)
+    assert digits.cost(state) < digits.cost(upgraded) <= limit
     assert upgrade(digits, state, agreement, 2 * feasible_range(digits)[1]) == digits.uniform("npu8")
     assert upgrade(digits, state, agreement, 1.0) == state
 
 
 # ------------------------------------------------------------------------------------------------ to a target
 def test_nine_of_ten_targets_of_resnet8_are_met_within_2_percent(resnet8: NetworkCosts) -> None:
-    wanted = drawn(resnet8, 0)
-    agreement = Agreement(resnet8, wanted)
-    start = nearest(resnet8, wanted)
+    preferences = drawn(resnet8, 0)
+    agreement = Agreement(resnet8, preferences)
+    start = nearest(resnet8, preferences)
     least, most = feasible_range(resnet8)
     before = resnet8.evaluations
     met, agreed = 0, []
     for target in np.linspace(least, most, 10).tolist():
-        found = fit(resnet8, start, agreement, target, budget=80)
-        assert is_allowed(resnet8, found)
-        cost = resnet8.cost(found)
+        fitted = fit(resnet8, start, agreement, target, budget=80)
+        assert is_allowed(resnet8, fitted)
+        cost = resnet8.cost(fitted)
         assert cost <= target
         met += cost >= 0.98 * target
-        agreed.append(agreement(found))
+        agreed.append(agreement(fitted))
     assert met >= 9
     assert resnet8.evaluations < before + 10 * 90
     # not just any mapping of that cost: random ones agree by chance
@@ -324,67 +318,67 @@ def test_in_a_small_network_a_target_gives_the_best_mapping_there_is(
     states = [state for state in every_state(costs, whole) if costs.cost(state) <= most]
     landed = 0
     for seed in range(3):
-        wanted = drawn(costs, seed)
-        agreement = Agreement(costs, wanted)
+        preferences = drawn(costs, seed)
+        agreement = Agreement(costs, preferences)
         for target in np.linspace(least, most, 6)[1:].tolist():
-            found = fit(costs, nearest(costs, wanted), agreement, target, whole=whole, budget=2000)
+            fitted = fit(costs, nearest(costs, preferences), agreement, target, whole=whole, budget=2000)
             below = [state for state in states if costs.cost(state) <= target]
             window = [state for state in below if costs.cost(state) >= 0.98 * target]
             if window:
                 landed += 1
-                assert agreement(found) == pytest.approx(max(agreement(state) for state in window))
-                assert found in window
+                assert agreement(fitted) == pytest.approx(max(agreement(state) for state in window))
+                assert fitted in window
             elif below:
-                assert costs.cost(found) == max(costs.cost(state) for state in below)
+                assert costs.cost(fitted) == max(costs.cost(state) for state in below)
     assert landed >= 3
 
 
 def test_the_local_search_lands_where_there_is_something(digits: NetworkCosts) -> None:
-    """With a budget below the number of mappings, so that they are not all looked at."""
+    """With a budget below the number of mappings, so that they are not all priced."""
     least, most = feasible_range(digits)
     states = every_state(digits)
     landed = possible = 0
     losses = []
     for seed in range(4):
-        wanted = drawn(digits, seed)
-        agreement = Agreement(digits, wanted)
+        preferences = drawn(digits, seed)
+        agreement = Agreement(digits, preferences)
         for target in np.linspace(least, most, 8).tolist():
-            found = fit(digits, nearest(digits, wanted), agreement, target, budget=len(states) - 1)
-            cost = digits.cost(found)
+            fitted = fit(digits, nearest(digits, preferences), agreement, target, budget=len(states) - 1)
+            cost = digits.cost(fitted)
             assert cost <= target
             window = [state for state in states if 0.98 * target <= digits.cost(state) <= target]
             possible += bool(window)
             if window and cost >= 0.98 * target:
                 landed += 1
-                losses.append(max(agreement(state) for state in window) - agreement(found))
+                losses.append(max(agreement(state) for state in window) - agreement(fitted))
     assert possible > 16
     assert landed >= 0.9 * possible
     assert np.mean(losses) < 0.01
 
 
 def test_a_fit_keeps_pins_and_does_not_depend_on_what_was_priced_before(pinned: NetworkCosts) -> None:
-    wanted = drawn(pinned, 5)
-    agreement = Agreement(pinned, wanted)
+    preferences = drawn(pinned, 5)
+    agreement = Agreement(pinned, preferences)
     least, most = feasible_range(pinned)
     target = (least + most) / 2
     for state in every_state(pinned):
         pinned.cost(state)
-    found = fit(pinned, nearest(pinned, wanted), agreement, target, budget=8)
-    assert is_allowed(pinned, found)
+    fitted = fit(pinned, nearest(pinned, preferences), agreement, target, budget=8)
+    assert is_allowed(pinned, fitted)
     fresh = digits_costs(PINS)
-    again = fit(fresh, nearest(fresh, wanted), Agreement(fresh, wanted), target, budget=8)
-    assert again == found
+    again = fit(fresh, nearest(fresh, preferences), Agreement(fresh, preferences), target, budget=8)
+    assert again == fitted
     assert fresh.evaluations < pinned.evaluations
 
 
 def test_a_fit_that_may_not_split_layers_does_not(resnet8: NetworkCosts) -> None:
-    wanted = drawn(resnet8, 6)
-    agreement = Agreement(resnet8, wanted)
-    start = nearest(resnet8, wanted)
+    preferences = drawn(resnet8, 6)
+    agreement = Agreement(resnet8, preferences)
+    start = nearest(resnet8, preferences)
     assert any(min(row) > 0 for row in start)
-    found = fit(resnet8, start, agreement, 45_000, whole=True)
-    assert all(min(row) == 0 for row in found)
-    assert 0.98 * 45_000 <= resnet8.cost(found) <= 45_000
+    fitted = fit(resnet8, start, agreement, 45_000, whole=True)
+    assert all(min(row) == 0 for row in fitted)
+    assert 0.98 * 45_000 <= resnet8.cost(fitted) <= 45_000
 
 
 def test_whole_layers_that_cannot_reach_a_target_give_their_cheapest() -> None:
@@ -393,9 +387,9 @@ def test_whole_layers_that_cannot_reach_a_target_give_their_cheapest() -> None:
         System(),
         lambda program: 1000.0 - 10 * len(program.parts) + ("npu_lb" in program.starts),
     )  # what is split costs less, and npu8 alone least of all that is not
-    wanted = drawn(costs, 0)
-    agreement = Agreement(costs, wanted)
-    start = nearest(costs, wanted)
+    preferences = drawn(costs, 0)
+    agreement = Agreement(costs, preferences)
+    start = nearest(costs, preferences)
     target = costs.cost(costs.uniform("npu8")) - 5
     assert fit(costs, start, agreement, target, whole=True) == costs.uniform("npu8")
     assert costs.cost(fit(costs, start, agreement, target)) <= target

@@ -11,7 +11,7 @@ from mapping.cost.model import shape_program
 from mapping.cost.shapes import Shape
 from mapping.cost.tables import TableError
 from mapping.energy.tables import COEFFICIENTS
-from mapping.energy.tests.test_tables import write_tables
+from mapping.energy.testing import write_tables
 from mapping.search import objectives
 from mapping.search.costs import MapError
 from mapping.search.objectives import OBJECTIVES, current_energy, energy_if_known, price_of, tables_digest

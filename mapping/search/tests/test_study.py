@@ -15,21 +15,27 @@ from golden.quantize.qat import quantize_input
 from hw.system import System
 from mapping.compiler.assignment import load_assignment
 from mapping.cost.tables import TableError
-from mapping.energy.tests.test_tables import write_tables
-from mapping.report import search as report
+from mapping.energy.testing import write_tables
+from mapping.report.search import write_report
+from mapping.report.search_study import load_study
 from mapping.run.networks import compile_network, run_inputs
-from mapping.search import mappings, objectives, study, training
+from mapping.search import objectives, training
+from mapping.search.baselines import cheapest
 from mapping.search.costs import MapError
 from mapping.search.data import load_data
+from mapping.search.jobs import costs_of, train_mapped, warmed_up
 from mapping.search.models import build_model
-from mapping.search.study import COLUMNS, Plan, Point, run_study
-from mapping.search.training import Recipe, Run
+from mapping.search.plan import Plan
+from mapping.search.points import COLUMNS, Point
+from mapping.search.study import run_study
+from mapping.search.study_folder import Folder
+from mapping.search.training import Recipe, TrainingRun
 from tb.session import Session
 
 RECIPE = Recipe(warmup_epochs=6, search_epochs=3, finetune_epochs=2, integer_epochs=1)
 PLAN = Plan(
     strengths=(0.3,), targets=(1500.0,), recipe=RECIPE, baselines=("npu8", "cheapest", "layerwise", "random"),
-    proof_images=1,
+    verification_images=1,
 )  # fmt: skip
 IMAGES = 20
 
@@ -51,13 +57,15 @@ def no_energies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, no_energies: None) -> tuple[Path, list[Point]]:
+def study(tmp_path_factory: pytest.TempPathFactory, no_energies: None) -> tuple[Path, list[Point]]:
     folder = tmp_path_factory.mktemp("study")
     return folder, run_study(PLAN, folder, in_this_process)
 
 
-def test_every_wish_becomes_a_point_that_is_exact_and_predicted(made: tuple[Path, list[Point]]) -> None:
-    _, points = made
+def test_every_specification_becomes_a_point_that_is_exact_and_predicted(
+    study: tuple[Path, list[Point]],
+) -> None:
+    _, points = study
     assert [point.name for point in points] == [
         "searched-0.3-s1", "searched-t1500-s1", "npu8-s1", "cheapest-s1", "layerwise-0.3-s1",
         "layerwise-t1500-s1", "random-0.3-s1", "random-t1500-s1",
@@ -74,18 +82,18 @@ def test_every_wish_becomes_a_point_that_is_exact_and_predicted(made: tuple[Path
     assert 0.98 * 1500 < named["searched-t1500-s1"].measured_cycles < 1.02 * 1500
 
 
-def test_whole_layer_mappings_do_not_split_layers(made: tuple[Path, list[Point]]) -> None:
-    whole = [point for point in made[1] if point.kind == "layerwise"]
+def test_whole_layer_mappings_do_not_split_layers(study: tuple[Path, list[Point]]) -> None:
+    whole = [point for point in study[1] if point.kind == "layerwise"]
     assert len(whole) == 2
     for point in whole:
         for layer in point.layers:
             assert min(layer["channels"].values()) == 0
 
 
-def test_the_table_of_points_has_the_columns_and_its_files_run_again(made: tuple[Path, list[Point]]) -> None:
-    from golden.network import load_network
+def test_the_table_of_points_has_the_columns_and_its_files_run_again(study: tuple[Path, list[Point]]) -> None:
+    from golden.network_file import load_network
 
-    folder, points = made
+    folder, points = study
     with (folder / "pareto.csv").open() as file:
         reader = csv.DictReader(file)
         rows = list(reader)
@@ -109,28 +117,30 @@ def test_the_table_of_points_has_the_columns_and_its_files_run_again(made: tuple
 
 
 def test_one_mapping_is_trained_once_and_is_one_network_under_all_its_names(
-    made: tuple[Path, list[Point]],
+    study: tuple[Path, list[Point]],
 ) -> None:
     mappings: dict[str, set[tuple[str, float]]] = {}
-    for point in made[1]:
-        units = json.dumps(json.loads((made[0] / "work" / f"{point.name}.mapping.json").read_text())["units"])
+    for point in study[1]:
+        units = json.dumps(
+            json.loads((study[0] / "work" / f"{point.name}.mapping.json").read_text())["units"]
+        )
         mappings.setdefault(units, set()).add((point.network, point.accuracy_percent))
     assert all(len(networks) == 1 for networks in mappings.values())
 
 
 def test_fake_quantised_forward_golden_and_rtl_agree_on_every_layer_of_a_split_network(
-    made: tuple[Path, list[Point]],
+    study: tuple[Path, list[Point]],
 ) -> None:
     data = load_data("digits")
     config = System()
-    costs = study.costs_of(PLAN, data)
+    costs = costs_of(PLAN, data)
     state = tuple((first, total - first) for first, total in zip((1, 0, 1, 1, 0), costs.totals, strict=True))
     units = costs.mapping(state)
     assert any(len(np.unique(owner)) == 2 for owner in units.values())
     with training.one_thread():
-        model = study.warmed_up(PLAN, study.Folder(made[0]), data, 1)
-        qat, network = study.train_mapped(
-            model, units, config, data, RECIPE, Run("tune", 1), Run("refine", 1), "digits"
+        model = warmed_up(PLAN, Folder(study[0]), data, 1)
+        qat, network = train_mapped(
+            model, units, config, data, RECIPE, TrainingRun("tune", 1), TrainingRun("refine", 1), "digits"
         )
         forward = qat.integers(data.test_images[:IMAGES])
     images = quantize_input(network, data.test_images[:IMAGES])
@@ -146,20 +156,20 @@ def test_fake_quantised_forward_golden_and_rtl_agree_on_every_layer_of_a_split_n
 
 
 def test_a_study_that_lost_its_end_is_picked_up_with_the_same_result(
-    made: tuple[Path, list[Point]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    study: tuple[Path, list[Point]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = replace(PLAN, targets=(), baselines=("npu8",))
     undisturbed = run_study(plan, tmp_path / "a", in_this_process)
-    save, epochs = Run.save, 0
+    save, epochs = TrainingRun.save, 0
 
-    def dying(self: Run, *arguments: Any) -> None:
+    def dying(self: TrainingRun, *arguments: Any) -> None:
         nonlocal epochs
         save(self, *arguments)
         epochs += 1
         if epochs in (2, 7, 10):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Run, "save", dying)
+    monkeypatch.setattr(TrainingRun, "save", dying)
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
             run_study(plan, tmp_path / "b", in_this_process)
@@ -173,9 +183,16 @@ def test_a_study_that_lost_its_end_is_picked_up_with_the_same_result(
         assert all(np.array_equal(one[key], other[key]) for key in one.files)
 
 
-def test_a_folder_with_another_study_is_refused(made: tuple[Path, list[Point]]) -> None:
+def test_the_plan_of_a_folder_keeps_the_names_that_files_have_always_had() -> None:
+    fingerprint = replace(PLAN, recipe=Recipe(cost_evaluations=7)).fingerprint
+    assert (fingerprint["proof_images"], fingerprint["recipe"]["looks"]) == (1, 7)
+    assert "verification_images" not in fingerprint
+    assert "cost_evaluations" not in fingerprint["recipe"]
+
+
+def test_a_folder_with_another_study_is_refused(study: tuple[Path, list[Point]]) -> None:
     with pytest.raises(MapError, match=r"holds a study with other seeds; choose another --out"):
-        run_study(replace(PLAN, seeds=(2,)), made[0], in_this_process)
+        run_study(replace(PLAN, seeds=(2,)), study[0], in_this_process)
 
 
 @pytest.mark.parametrize("target", [900.0, 9000.0])
@@ -227,8 +244,8 @@ def test_a_study_of_energy_meets_its_target_and_measures_it(
     monkeypatch.setattr(objectives, "ENERGY_FOLDER", write_tables(tmp_path / "tables", VALUES))
     with pytest.raises(MapError, match="target of 1e-05 µJ cannot be met"):
         run_study(replace(PLAN, objective="energy", targets=(1e-5,)), tmp_path / "out", in_this_process)
-    costs = study.costs_of(replace(PLAN, objective="energy"), load_data("digits"))
-    target = round(1.01 * costs.cost(mappings.cheapest(costs)), 3)
+    costs = costs_of(replace(PLAN, objective="energy"), load_data("digits"))
+    target = round(1.01 * costs.cost(cheapest(costs)), 3)
     plan = replace(PLAN, objective="energy", strengths=(), targets=(target,), baselines=("npu8",))
     points = run_study(plan, tmp_path / "out", in_this_process)
     searched, base = points
@@ -246,9 +263,9 @@ def test_a_study_of_energy_meets_its_target_and_measures_it(
     with (tmp_path / "out" / "pareto.csv").open() as file:
         (row, _) = csv.DictReader(file)
     assert row["energy_pj"] == f"{searched.energy_pj:.0f}"
-    document = report.load_study(tmp_path / "out")
+    document = load_study(tmp_path / "out")
     assert document["study"]["objective"] == "energy"
-    report.write_report(document, tmp_path / "report.html")
+    write_report(document, tmp_path / "report.html")
     assert "<h2>Energy</h2>" in (tmp_path / "report.html").read_text()
 
 
@@ -265,7 +282,7 @@ def test_jobs_that_fail_are_reported_by_name_after_the_others(
 ) -> None:
     warm_up = training.warm_up
 
-    def failing(model: torch.nn.Module, data: Any, recipe: Recipe, run: Run) -> None:
+    def failing(model: torch.nn.Module, data: Any, recipe: Recipe, run: TrainingRun) -> None:
         if run.seed == 2:
             raise ValueError("out of luck")
         warm_up(model, data, recipe, run)
@@ -276,10 +293,10 @@ def test_jobs_that_fail_are_reported_by_name_after_the_others(
     assert (tmp_path / "work" / "warm-up-s3.json").exists()
 
 
-def test_the_model_of_the_study_is_the_one_that_was_asked_for(made: tuple[Path, list[Point]]) -> None:
+def test_the_model_of_the_study_is_the_one_that_was_asked_for(study: tuple[Path, list[Point]]) -> None:
     data = load_data("digits")
     model = build_model("digits", data, 1)
-    trained = study.warmed_up(PLAN, study.Folder(made[0]), data, 1)
+    trained = warmed_up(PLAN, Folder(study[0]), data, 1)
     assert [name for name, _ in model.named_parameters()] == [name for name, _ in trained.named_parameters()]
-    accuracy = json.loads((made[0] / "work" / "warm-up-s1.json").read_text())["float_accuracy_percent"]
+    accuracy = json.loads((study[0] / "work" / "warm-up-s1.json").read_text())["float_accuracy_percent"]
     assert training.accuracy(trained, data) == accuracy

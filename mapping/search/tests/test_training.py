@@ -13,9 +13,9 @@ from mapping.cost.model import CostModel
 from mapping.search import training
 from mapping.search.costs import NetworkCosts, State
 from mapping.search.data import DataSet
-from mapping.search.mappings import nearest
 from mapping.search.mixing import Mixture
-from mapping.search.training import Pull, Recipe, Row, Run
+from mapping.search.preferences import nearest
+from mapping.search.training import CostWeight, Recipe, Row, TrainingRun
 
 CONFIG = System()
 MODEL = CostModel(CONFIG)
@@ -77,11 +77,11 @@ def no_task(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def searched(
-    data: DataSet, costs: NetworkCosts, pull: Pull, run: Run, recipe: Recipe = RECIPE
-) -> tuple[Mixture, Run]:
-    mixture = Mixture(small(data.classes), costs.layers, (8, 2), costs.allowed, tied=pull.whole)
+    data: DataSet, costs: NetworkCosts, cost_weight: CostWeight, run: TrainingRun, recipe: Recipe = RECIPE
+) -> tuple[Mixture, TrainingRun]:
+    mixture = Mixture(small(data.classes), costs.layers, (8, 2), costs.allowed, tied=cost_weight.whole)
     with training.one_thread():
-        training.search(mixture, costs, pull, data, recipe, run)
+        training.search(mixture, costs, cost_weight, data, recipe, run)
     return mixture, run
 
 
@@ -95,8 +95,8 @@ def test_the_search_alone_finds_the_cheapest_of_all_mappings(
     uniform = [costs.cost(costs.uniform(unit)) for unit in costs.units]
     assert len(prices) == 216
     assert prices[best] < 0.9 * min(uniform), "the best mapping uses both units"
-    recipe = replace(RECIPE, search_epochs=16, looks=256)
-    mixture, _ = searched(data, costs, Pull(1.0, uniform[0]), Run("search", seed), recipe)
+    recipe = replace(RECIPE, search_epochs=16, cost_evaluations=256)
+    mixture, _ = searched(data, costs, CostWeight(1.0, uniform[0]), TrainingRun("search", seed), recipe)
     assert nearest(costs, mixture.preferences()) == best
 
 
@@ -105,9 +105,9 @@ def test_every_layers_logits_move_where_the_true_cost_falls(small_case: tuple[Da
     for state in every_state(costs)[7::19]:
         mixture = Mixture(small(), costs.layers, (8, 2), costs.allowed)
         channels = np.array(costs.counts(state), float)
-        pull = Pull(1.0, costs.cost(state))
-        pull.look(costs, torch.from_numpy(channels), np.random.default_rng(2))
-        pull(mixture.expected()).backward()  # type: ignore[no-untyped-call]
+        cost_weight = CostWeight(1.0, costs.cost(state))
+        cost_weight.evaluate(costs, torch.from_numpy(channels), np.random.default_rng(2))
+        cost_weight(mixture.expected()).backward()  # type: ignore[no-untyped-call]
         for index, layer in enumerate(mixture.layers.values()):
             assert layer.logits is not None
             assert layer.logits.grad is not None
@@ -127,8 +127,8 @@ def test_a_strength_follows_its_target(small_case: tuple[DataSet, NetworkCosts])
     data, costs = small_case
     halves = costs.cost(tuple((total // 2, total - total // 2) for total in costs.totals))
     target = 0.65 * halves
-    pull = Pull(1e-3, costs.cost(costs.uniform("npu8")), target)
-    _, run = searched(data, costs, pull, Run("search", 1), replace(RECIPE, search_epochs=8))
+    cost_weight = CostWeight(1e-3, costs.cost(costs.uniform("npu8")), target)
+    _, run = searched(data, costs, cost_weight, TrainingRun("search", 1), replace(RECIPE, search_epochs=8))
     strengths = [row["strength"] for row in run.rows]
     assert max(strengths) > 0.1
     assert strengths[-1] < max(strengths), "it falls where the cost is below the target"
@@ -149,8 +149,8 @@ def test_a_search_that_was_killed_and_resumed_ends_as_an_undisturbed_one(tmp_pat
             raise KilledError
 
     def result(file: Path | None, stopping: bool = False) -> tuple[list[np.ndarray], list[Row]]:
-        run = Run("search", 5, file, report=stop if stopping else None)
-        mixture, run = searched(data, costs, Pull(0.3, 1e4, 2e4), run)
+        run = TrainingRun("search", 5, file, report=stop if stopping else None)
+        mixture, run = searched(data, costs, CostWeight(0.3, 1e4, 2e4), run)
         weights = [item.detach().numpy() for item in mixture.module.parameters()]
         return [*mixture.preferences(), *weights], run.rows
 
@@ -171,8 +171,10 @@ def test_fine_tuned_weights_are_those_of_the_integer_network_to_the_last_bit(tmp
         for name in ("first", "second", "third", "logits")
     }
     with training.one_thread():
-        training.fine_tune(model, bits, data, RECIPE, Run("tune", 1))
-        _, network = training.integer_network(model, bits, {}, data, RECIPE, Run("refine", 1), "small")
+        training.fine_tune(model, bits, data, RECIPE, TrainingRun("tune", 1))
+        _, network = training.integer_network(
+            model, bits, {}, data, RECIPE, TrainingRun("refine", 1), "small"
+        )
     for name, widths in bits.items():
         node = network.node(name)
         assert node.layer is not None
@@ -182,8 +184,8 @@ def test_fine_tuned_weights_are_those_of_the_integer_network_to_the_last_bit(tmp
         integers = node.layer.weights.reshape(len(widths), -1)
         weight = getattr(model, name).weight.detach()
         real = (weight.movedim(1, -1) if weight.ndim == 4 else weight).flatten(start_dim=1).numpy()
-        made = integers * node.weight_scales[:, None]
+        scaled = integers * node.weight_scales[:, None]
         ternary = widths == 2
-        assert np.allclose(made[ternary], real[ternary], rtol=1e-5, atol=1e-7)
-        assert np.abs(made - real).max() < 0.01 * np.abs(real).max()
+        assert np.allclose(scaled[ternary], real[ternary], rtol=1e-5, atol=1e-7)
+        assert np.abs(scaled - real).max() < 0.01 * np.abs(real).max()
         assert set(np.unique(integers[ternary])) <= {-1, 0, 1}

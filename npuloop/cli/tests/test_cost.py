@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from common.paths import ROOT
-from golden.network import load_network
+from golden.network_file import load_network
 from golden.zoo.digits import network_file
 from hw.system import System
 from mapping.calibration import calibrate as calibrating, design, farm as farming
@@ -35,7 +35,7 @@ from mapping.calibration.measurement import Measurement, Setup, commands_digest,
 from mapping.calibration.store import Store
 from mapping.compiler.assignment import Assignment
 from mapping.cost.coefficients import TERM, named, starting_point
-from mapping.cost.model import PAIR, CostModel
+from mapping.cost.model import CostModel, units_of
 from mapping.cost.shapes import Shape, shapes_text
 from mapping.cost.tables import TableError, load_table
 from mapping.cost.timing import time_lists
@@ -65,18 +65,19 @@ TRUTH[TERM["load_latency_cycles"]] = 30.0
 def made_up(setup: Setup, shape: Shape, unit: str) -> Measurement:
     """What a job gives, without a simulator; it notes that it ran."""
     with (Path(os.environ[NOTES]) / "ran").open("a") as file:
-        file.write(f"{unit} {shape.key}\n")
+        file.write(f"{shape.split or unit} {shape.key}\n")
     program = compile_shape(shape, unit, setup.config)
     values = {core.name: TRUTH for core in setup.config.cores}
     cycles = round(time_lists(program.lists, setup.config.cores, values).cycles)
     digest = commands_digest(program)
-    return Measurement(shape, unit, cycles, {unit: {}}, shape.macs, 0.5, setup.digest, digest, 1.0)
+    place = "+".join(units_of(shape, unit, setup.config))
+    return Measurement(shape, place, cycles, {place: {}}, shape.macs, 0.5, setup.digest, digest, 1.0)
 
 
 def make_small(put: Callable[[Any, str, Any], None]) -> None:
     """Make calibrations take a moment, and never build the RTL."""
     put(calibrating, "HELD_OUT", 8)
-    put(calibrating, "HELD_OUT_PAIR", 8)
+    put(calibrating, "HELD_OUT_TOGETHER", 8)
     put(calibrating, "CANDIDATES", 8)
     put(calibrating, "RESAMPLES", 10)
     put(calibrating, "real_networks", lambda: LAYERS)
@@ -101,17 +102,17 @@ def ran(notes: Path) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
-def calibrated(folder: Path, unit: str = "npu8", budget: int = BUDGET) -> Path:
+def calibrated(folder: Path, units: Sequence[str] = ("npu8",), budget: int = BUDGET) -> Path:
     """Calibrate in this process and write the table, of a day that does not end meanwhile."""
     with Farm(0, job=made_up) as farm:
         bench = Bench(SETUP, farm, Store(folder / "m.jsonl"), folder / "tables")
-        return write_table(replace(calibrate(bench, unit, budget), date="2026-01-02"), bench, unit)
+        return write_table(replace(calibrate(bench, units, budget), date="2026-01-02"), bench, units)
 
 
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from mapping.tests import test_cli_cost as tests
+from npuloop.cli.tests import test_cost as tests
 tests.make_small(setattr)
 folder, kills = Path(sys.argv[1]), [int(value) for value in sys.argv[2:]]
 write = os.write
@@ -151,7 +152,7 @@ def test_a_calibration_killed_five_times_ends_with_the_table_of_an_undisturbed_o
     assert lines[1:-1:2] == [sum(KILLS[: i + 1]) for i in range(len(KILLS))]  # nothing is lost
     assert lines[-1] > sum(KILLS)  # the last run has measured the rest
     tables = killed / "tables"
-    assert not (tables / "npu8.yaml").exists()  # never half a table
+    assert not (tables / "w8a8_16x16.yaml").exists()  # never half a table
     with pytest.raises(TableError, match="there is no cost table"):
         CostModel(SETUP.config, tables).table("npu8")
     again = calibrated(killed)
@@ -161,24 +162,24 @@ def test_a_calibration_killed_five_times_ends_with_the_table_of_an_undisturbed_o
     assert again.read_text() == text
     assert len(ran(notes)) == 2 * len(jobs)
     assert sorted(ran(notes)[len(jobs) :]) == sorted(jobs)
-    assert [path.name for path in tables.iterdir() if path.suffix == ".yaml"] == ["npu8.yaml"]
+    assert [path.name for path in tables.iterdir() if path.suffix == ".yaml"] == ["w8a8_16x16.yaml"]
     assert load_table(again).coefficients.shape == starting_point().shape
 
 
 @pytest.fixture(scope="module")
 def table_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with calibrations of npu8, npu_lb and the pair, and their store."""
+    """A folder with calibrations of npu8, npu_lb and both together, and their store."""
     folder = tmp_path_factory.mktemp("calibrated")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(NOTES, str(folder))
         make_small(patch.setattr)
-        for unit in ("npu8", "npu_lb", PAIR):
-            calibrated(folder, unit)
+        for units in (("npu8",), ("npu_lb",), SETUP.config.units):
+            calibrated(folder, units)
         yield folder
 
 
 def test_a_calibration_finds_what_the_cycles_were_made_of(table_folder: Path) -> None:
-    table = load_table(table_folder / "tables" / "npu8.yaml")
+    table = load_table(table_folder / "tables" / "w8a8_16x16.yaml")
     assert table.errors["fit"].points == BUDGET
     assert table.errors["held_out_random"].points == 8
     assert table.errors["held_out_networks"].points == len(LAYERS["small"])
@@ -195,23 +196,24 @@ def test_a_calibration_finds_what_the_cycles_were_made_of(table_folder: Path) ->
     assert sample == sorted(sample)
 
 
-def test_the_pair_is_calibrated_on_what_its_units_have(table_folder: Path) -> None:
-    table = load_table(table_folder / "tables" / "npu8+npu_lb.yaml")
-    assert table.unit == "npu8+npu_lb"
-    assert set(table.parameters) == {"npu8", "npu_lb"}
+def test_units_together_are_calibrated_on_what_each_has(table_folder: Path) -> None:
+    table = load_table(table_folder / "tables" / "w2a8_16x64+w8a8_16x16.yaml")
+    assert table.cores == "w2a8_16x64+w8a8_16x16"
+    assert set(table.parameters) == {"w8a8_16x16", "w2a8_16x64"}
     assert table.errors["held_out_random"].mape_percent < 1
-    assert all(shape.split for shape, _ in table.sample)
+    assert all(set(shape.split or ()) == set(table.parameters) for shape, _ in table.sample)
 
 
 def test_no_shape_of_the_fit_is_held_out(table_folder: Path) -> None:
     with Farm(0, job=made_up) as farm:
         bench = Bench(SETUP, farm, Store(table_folder / "m.jsonl"), table_folder / "tables")
-        for unit in ("npu8", PAIR):
-            tests = {shape.key for shapes in held_out(bench, unit).values() for shape in shapes}
-            measured = {item.shape.key for item in bench.store if item.unit == unit}
+        for units in (("npu8",), SETUP.config.units):
+            tests = {shape.key for shapes in held_out(bench, units).values() for shape in shapes}
+            measured = {item.shape.key for item in bench.store if item.unit == "+".join(units)}
             assert tests < measured
             assert len(measured - tests) == BUDGET
-        assert [shape.split for shape in held_out_layers(bench, PAIR)] == [{"npu8": 16, "npu_lb": 32}]
+        (layer,) = held_out_layers(bench, SETUP.config.units)
+        assert layer.split == {"npu8": 16, "npu_lb": 32}
 
 
 def test_a_table_that_was_just_made_holds_and_one_of_other_cycles_does_not(
@@ -223,21 +225,21 @@ def test_a_table_that_was_just_made_holds_and_one_of_other_cycles_does_not(
 
     tables = table_folder / "tables"
     with Farm(0, job=made_up) as farm:
-        for unit in ("npu8", PAIR):
-            assert check(Bench(SETUP, farm, Store(tmp_path / "m.jsonl"), tables), unit) == []
+        for units in (("npu8",), SETUP.config.units):
+            assert check(Bench(SETUP, farm, Store(tmp_path / "m.jsonl"), tables), units) == []
     with Farm(0, job=slower) as farm:
-        problems = check(Bench(SETUP, farm, Store(tmp_path / "s.jsonl"), tables), "npu8")
+        problems = check(Bench(SETUP, farm, Store(tmp_path / "s.jsonl"), tables), ("npu8",))
     assert problems
     for line in problems:
-        assert line.startswith(f"{tables / 'npu8.yaml'}: ")
+        assert line.startswith(f"{tables / 'w8a8_16x16.yaml'}: ")
         assert line.endswith("; run `npuloop calibrate`")
 
 
-def test_a_pair_without_its_units_tables_is_an_error_before_anything_is_measured(
+def test_units_together_without_their_tables_are_an_error_before_anything_is_measured(
     notes: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(TableError, match=r"npu8\.yaml: there is no cost table; make it with"):
-        calibrated(tmp_path, PAIR)
+    with pytest.raises(TableError, match=r"w8a8_16x16\.yaml: there is no cost table; make it with"):
+        calibrated(tmp_path, SETUP.config.units)
     assert ran(notes) == []
 
 
@@ -245,7 +247,7 @@ def test_a_budget_that_is_too_small_is_one_error(notes: Path, tmp_path: Path) ->
     for budget in (19, 0, -5):
         message = f"a budget of {budget} measurements is too small; give 20 or more"
         with pytest.raises(CalibrationError, match=message):
-            calibrated(tmp_path, "npu8", budget)
+            calibrated(tmp_path, ("npu8",), budget)
     assert ran(notes) == []
 
 
@@ -267,13 +269,17 @@ def message(done: Result) -> str:
     [
         (("--unit", "nosuch"), "no unit 'nosuch' in this system; it has npu8, npu_lb"),
         (("--all", "--unit", "npu8"), "--all makes all tables"),
-        (("--all", "--set", "W_BITS=4"), "--all makes all tables"),
+        (("--all", "--set", "npu_lb.W_BITS=4"), "--all makes all tables"),
+        (("--all", "--system", "npu8"), "--all makes all tables"),
         (("--budget", "19"), "a budget of 19 measurements is too small"),
-        (("--set", "W_BITS=9"), "w_bits = 9 must be 2 to 8"),
+        (("--set", "npu_lb.W_BITS=9"), "w_bits = 9 must be 2 to 8"),
         (("--set", "COLOUR=1"), "no parameter 'COLOUR'"),
         (("--latency", "1"), "memory latency = 1 must be 2 to 1000000 cycles"),
         (("--workers", "2", "--scheduler", "tcp://x:1"), "give a number of workers or a scheduler"),
-        (("--unit", "npu_lb", "--set", "W_BITS=3", "--check"), "npu_lb_w3.yaml: there is no cost table"),
+        (
+            ("--unit", "npu_lb", "--set", "npu_lb.W_BITS=3", "--check"),
+            "w3a8_16x32.yaml: there is no cost table",
+        ),
     ],
     ids=str,
 )
@@ -295,7 +301,7 @@ def test_calibrate_writes_the_table_and_prints_what_is_in_it(
     options = ("calibrate", "--store", tmp_path / "m.jsonl", "--budget", BUDGET)
     done = npuloop(*options)
     assert done.exit_code == 0, done.output
-    path = tmp_path / "tables" / "npu8.yaml"
+    path = tmp_path / "tables" / "w8a8_16x16.yaml"
     assert f"wrote {path}" in done.output
     table = load_table(path)
     for name in ("array_cycles", "load_latency_cycles"):
@@ -306,7 +312,7 @@ def test_calibrate_writes_the_table_and_prints_what_is_in_it(
     count = len(ran(notes))
     done = npuloop(*options, "--check")
     assert done.exit_code == 0, done.output
-    assert "npu8 : holds" in done.output
+    assert "w8a8_16x16: holds" in done.output
     assert len(ran(notes)) == count  # all of it is stored
     path.write_text(path.read_text().replace(table.rtl_sha256, "0" * 64))
     before = path.read_bytes()
@@ -315,6 +321,24 @@ def test_calibrate_writes_the_table_and_prints_what_is_in_it(
     assert "stale" in done.stdout
     assert f"{path}: the RTL has changed since {table.date}; run `npuloop calibrate`" in done.stderr
     assert path.read_bytes() == before
+
+
+def test_several_units_are_checked_together_in_any_order(
+    table_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bench(*arguments: Any, **options: Any) -> Bench:
+        return replace(Bench(*arguments, **options), folder=table_folder / "tables")
+
+    monkeypatch.setenv(NOTES, str(tmp_path))
+    make_small(monkeypatch.setattr)
+    monkeypatch.setattr(cli_cost, "Bench", bench)
+    monkeypatch.setattr(cli_cost, "Farm", lambda *_: Farm(0, job=made_up))
+    options = ("calibrate", "--check", "--store", tmp_path / "m.jsonl")
+    for units in (("npu8", "npu_lb"), ("npu_lb", "npu8")):
+        done = npuloop(*options, *(item for unit in units for item in ("--unit", unit)))
+        assert done.exit_code == 0, done.output
+        assert "w2a8_16x64+w8a8_16x16: holds" in done.stdout
+    assert {item.unit for item in Store(tmp_path / "m.jsonl")} == {"npu8+npu_lb"}
 
 
 # -------------------------------------------------------------------------------------------- npuloop predict
@@ -338,8 +362,8 @@ def test_predict_lists_every_shape_with_its_numbers(unit: str | None, shapes_fil
     assert done.exit_code == 0, done.output
     model = CostModel(SETUP.config)
     for shape in SHAPES:
-        where = PAIR if shape.split else unit or "npu8"
-        expected = model.layer(shape, where)
+        where = "npu8+npu_lb" if shape.split else unit or "npu8"
+        expected = model.layer(shape, unit or "npu8")
         (line,) = (line for line in done.stdout.splitlines() if line.startswith(shape.name))
         cells = re.split(r" {2,}", line[len(shape.name) :].strip())
         assert cells[:2] == ["conv2d", where]
@@ -405,9 +429,15 @@ def test_another_unit_is_predicted_with_its_own_table() -> None:
         (("--shapes", "none.yaml"), "none.yaml: cannot be read"),
         (("none.npz",), "none.npz"),
         (("NET", "--mapping", "none.yaml"), "none.yaml"),
-        (("NET", "--set", "W_BITS=9"), "w_bits = 9 must be 2 to 8"),
-        (("NET", "--unit", "npu_lb", "--set", "W_BITS=3"), "npu_lb_w3.yaml: there is no cost table; make it"),
-        (("--shapes", "SHAPES", "--unit", "npu_lb", "--set", "W_BITS=3"), "npu_lb_w3.yaml: there is no cost"),
+        (("NET", "--set", "npu_lb.W_BITS=9"), "w_bits = 9 must be 2 to 8"),
+        (
+            ("NET", "--unit", "npu_lb", "--set", "npu_lb.W_BITS=3"),
+            "w3a8_16x32.yaml: there is no cost table; make it",
+        ),
+        (
+            ("--shapes", "SHAPES", "--unit", "npu_lb", "--set", "npu_lb.W_BITS=3"),
+            "w3a8_16x32.yaml: there is no cost",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

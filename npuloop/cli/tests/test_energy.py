@@ -10,12 +10,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from golden.network import save_network
+from golden.network_file import save_network
 from hw.system import NPU8, System
 from mapping.cost.shapes import Shape
 from mapping.energy.model import EnergyModel
 from mapping.energy.tables import COEFFICIENTS, GROUPS
-from mapping.energy.tests.test_tables import write_tables
+from mapping.energy.testing import write_tables
 from mapping.report.energy_console import energy_model, energy_report, energy_table, scale_of, summary
 from mapping.run.random_networks import random_network
 from npuloop.cli import cost as cli_cost, networks as cli_networks
@@ -81,7 +81,9 @@ def test_without_tables_one_line_says_how_to_make_them(
         code, output = npuloop(tmp_path, monkeypatch, *arguments)
         assert code == 0, output
         (line,) = (line for line in output.splitlines() if "energy" in line)
-        assert line.startswith(f"no energy: {tmp_path / 'npu8.energy.yaml'}: there is no energy table; make")
+        assert line.startswith(
+            f"no energy: {tmp_path / 'w8a8_16x16.energy.yaml'}: there is no energy table; make"
+        )
         assert "cycles" in output
     assert "energy" not in json.loads(file.read_text())
 
@@ -90,7 +92,7 @@ def test_a_stale_table_is_no_table(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     write_tables(tmp_path, VALUES, rtl_sha256="old")
     code, output = npuloop(tmp_path, monkeypatch, "predict", str(network))
     assert code == 0
-    assert "npu8.energy.yaml: stale: it was measured on other RTL; make it with" in output
+    assert "w8a8_16x16.energy.yaml: stale: it was measured on other RTL; make it with" in output
 
 
 def test_shapes_are_printed_with_their_energies(
@@ -103,8 +105,8 @@ def test_shapes_are_printed_with_their_energies(
     assert code == 0, output
     heading, row = output.splitlines()[:2]
     assert "energy, nJ" in heading
-    wanted = EnergyModel(CONFIG, tables).layer(given, "npu_lb").value_pj
-    assert f" {wanted / 1e3:,.1f} " in row
+    expected_pj = EnergyModel(CONFIG, tables).layer(given, "npu_lb").value_pj
+    assert f" {expected_pj / 1e3:,.1f} " in row
     code, output = npuloop(tmp_path, monkeypatch, "predict", "--shapes", str(file))
     assert code == 0
     assert "no energy: " in output
@@ -118,15 +120,17 @@ def test_units_of_energies_leave_two_digits() -> None:
 
 def test_layers_parts_and_bounds_have_their_rows(tables: Path) -> None:
     model = EnergyModel(CONFIG, tables)
-    found = model.layer(CONV, "npu8")
-    table = energy_table(found, "conv")
+    energy_spent = model.layer(CONV, "npu8")
+    table = energy_table(energy_spent, "conv")
     cells = [list(column.cells) for column in table.columns]
     assert cells[0] == ["conv", "on npu8", "on npu_lb", "all", "share", "lower bound", "upper bound"]
     assert len(cells) == 2 + len(GROUPS)
-    size, _ = scale_of(found.value_pj)
-    assert cells[1][3] == f"{found.value_pj / size:,.1f}"
-    assert cells[1][5:] == [f"{pj / size:,.1f}" for pj in (found.total.lower_pj, found.total.upper_pj)]
+    size, _ = scale_of(energy_spent.value_pj)
+    assert cells[1][3] == f"{energy_spent.value_pj / size:,.1f}"
+    assert cells[1][5:] == [
+        f"{pj / size:,.1f}" for pj in (energy_spent.total.lower_pj, energy_spent.total.upper_pj)
+    ]
     shares = [int(str(column[4]).rstrip("%")) for column in cells[2:]]
     assert sum(shares) == pytest.approx(100, abs=4)
-    assert f"{found.power_mw:,.1f} mW" in summary(model, found)
-    assert energy_report(found)["units"].keys() == {"npu8", "npu_lb"}
+    assert f"{energy_spent.power_mw:,.1f} mW" in summary(model, energy_spent)
+    assert energy_report(energy_spent)["units"].keys() == {"npu8", "npu_lb"}

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,17 +12,7 @@ import pytest
 from golden.layer import Layer, layer_to_arrays, load_layer, run_layer, save_layer, write_npz
 from hw.system import NPU8, NPU_LB
 from mapping.run.random_layers import random_layer
-
-COMMAND = Path(sys.executable).parent / "npuloop"
-
-
-def npuloop(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the installed command from an environment without an activated shell."""
-    env = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
-    env["PATH"] = "/usr/local/bin:/usr/bin:/bin"
-    return subprocess.run(
-        [str(COMMAND), *map(str, arguments)], capture_output=True, text=True, env=env, cwd=cwd, check=False
-    )
+from npuloop.cli.testing import npuloop
 
 
 @pytest.fixture
@@ -152,11 +139,12 @@ def test_bad_layers_give_one_error_that_says_what_and_write_nothing(
     ("arguments", "says"),
     [
         (("--unit", "npu9"), "npu9"),
-        (("--set", "X_BITS=4"), "X_BITS"),
-        (("--set", "W_BITS"), "W_BITS"),
-        (("--set", "W_BITS=four"), "W_BITS"),
-        (("--set", "W_BITS=9"), "2 to 8"),
-        (("--set", "ROWS=24"), "multiple of 16"),
+        (("--set", "npu8.X_BITS=4"), "X_BITS"),
+        (("--set", "npu8.W_BITS"), "W_BITS"),
+        (("--set", "npu8.W_BITS=four"), "W_BITS"),
+        (("--set", "npu8.W_BITS=9"), "2 to 8"),
+        (("--set", "npu8.ROWS=24"), "multiple of 16"),
+        (("--set", "LANES=8"), "does not say of which unit"),
         (("--set", "AXI_BITS=32"), "64 or 128"),
     ],
 )

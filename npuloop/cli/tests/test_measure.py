@@ -14,12 +14,13 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from hw.core import CoreConfig
 from hw.memory import MemoryModel
+from hw.system import NPU8, System
 from mapping.calibration.measurement import Measurement, Setup
 from mapping.calibration.store import Store
-from mapping.cost.model import Prediction
+from mapping.cost.model import Prediction, units_of
 from mapping.cost.shapes import Shape, shapes_text
-from mapping.run.layers import pair_of
 from npuloop.cli import measure as cli_measure
 from npuloop.cli.console import reports_errors
 from npuloop.cli.measure import csv_text, rows_of, rows_table, summary
@@ -62,7 +63,7 @@ def test_shapes_are_measured_in_their_order_and_kept(shapes_file: Path, tmp_path
     assert text.splitlines()[0] == HEADER
     rows = list(csv.DictReader(text.splitlines()))
     assert [(row["name"], row["unit"]) for row in rows] == [
-        ("conv", "npu_lb"), ("shared", "pair"), ("sum [red]", "npu_lb")
+        ("conv", "npu_lb"), ("shared", "npu8+npu_lb"), ("sum [red]", "npu_lb")
     ]  # fmt: skip
     kept = {item.shape.name: item for item in Store(store)}
     for row in rows:
@@ -81,7 +82,7 @@ def test_shapes_are_measured_in_their_order_and_kept(shapes_file: Path, tmp_path
     assert "no predictions: the cost table was calibrated with other settings of the memory" in slow.output
     for row in csv.DictReader(out.read_text().splitlines()):
         assert row["predicted_cycles"] == row["error_percent"] == row["inside_calibrated_range"] == ""
-    assert len(Store(store)) == 6  # the pair's too: another latency
+    assert len(Store(store)) == 6  # the shared one too: another latency
 
 
 def test_predictions_fill_the_table(tmp_path: Path) -> None:
@@ -104,13 +105,13 @@ def test_predictions_fill_the_table(tmp_path: Path) -> None:
     assert rows_table(rows).row_count == 2
 
 
-def test_the_settings_change_the_low_bit_unit_beside_npu8(
+def test_the_settings_change_the_unit_that_they_name(
     shapes_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, Any] = {}
 
     def measure(setup: Setup, jobs: list[tuple[Shape, str]], *_: object) -> list[Measurement]:
-        seen.update(setup=setup, units=[unit for _, unit in jobs])
+        seen.update(setup=setup, places=[units_of(shape, unit, setup.config) for shape, unit in jobs])
         return [Measurement(shape, unit, 9, {}, 1, 0.5, "s", "c", 0.1) for shape, unit in jobs]
 
     @contextmanager
@@ -120,20 +121,20 @@ def test_the_settings_change_the_low_bit_unit_beside_npu8(
 
     monkeypatch.setattr(cli_measure, "Farm", farm)
     done = run(
-        "--shapes", shapes_file, "--out", tmp_path / "m.csv", "--set", "W_BITS=4", "--latency", 50,
+        "--shapes", shapes_file, "--out", tmp_path / "m.csv", "--set", "npu_lb.W_BITS=4", "--latency", 50,
         "--scheduler", "tcp://x:1", "--store", tmp_path / "s.jsonl"
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    assert seen["setup"] == Setup(pair_of(["W_BITS=4"]), MemoryModel(latency=50))
+    assert seen["setup"] == Setup(System((NPU8, CoreConfig("npu_lb", w_bits=4))), MemoryModel(latency=50))
     assert (seen["workers"], seen["scheduler"]) == (None, "tcp://x:1")
-    assert seen["units"] == ["npu8", "pair", "npu8"]
+    assert seen["places"] == [("npu8",), ("npu8", "npu_lb"), ("npu8",)]
 
 
 @pytest.mark.parametrize(
     ("options", "text"),
     [
         (("--unit", "gpu"), "no unit 'gpu' in this system; it has npu8, npu_lb"),
-        (("--set", "W_BITS=9"), "w_bits = 9 must be 2 to 8"),
+        (("--set", "npu_lb.W_BITS=9"), "w_bits = 9 must be 2 to 8"),
         (("--set", "COLOUR=1"), "no parameter 'COLOUR'"),
         (("--latency", "1"), "memory latency = 1 must be 2 to 1000000 cycles"),
         (("--shapes", "none.yaml"), "none.yaml: cannot be read"),

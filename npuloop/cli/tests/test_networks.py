@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from common.testing import data_dir, require
-from golden.network import Network, load_network, run_network, save_network
+from golden.network import Network, run_network
+from golden.network_file import load_network, save_network
 from hw.system import NPU8, NPU_LB
 from mapping.compiler.assignment import assignment_text
 from mapping.run.random_networks import random_network
-from npuloop.cli.tests.test_main import npuloop
+from npuloop.cli.testing import npuloop
 
 CORES = (NPU8, NPU_LB)
 

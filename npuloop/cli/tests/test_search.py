@@ -14,7 +14,7 @@ from npuloop.cli.main import app
 
 SHORT = [
     "--train", "warmup_epochs=4", "--train", "search_epochs=3", "--train", "finetune_epochs=2", "--train",
-    "integer_epochs=0", "--proof-images", "1",
+    "integer_epochs=0", "--verification-images", "1",
 ]  # fmt: skip
 CLEAN_SECONDS = 240
 
@@ -71,8 +71,8 @@ def test_a_study_that_is_killed_in_its_workers_ends_as_an_undisturbed_one(tmp_pa
         (["--train", "epochs=3"], "a recipe has warmup_epochs"),
         (["--train", "batch=0"], "it is too small"),
         (["--train", "rate=fast"], "give a number"),
-        (["--set", "ROWS=17"], "rows = 17"),
-        (["--set", "W_BITS=3"], "npu_lb_w3.yaml"),
+        (["--set", "npu_lb.ROWS=17"], "rows = 17"),
+        (["--set", "npu_lb.W_BITS=3"], "w3a8_16x32.yaml"),
     ],
 )
 def test_bad_input_gives_one_message_and_leaves_nothing(

@@ -1,0 +1,87 @@
+"""The sub-command `npuloop bench`: utilisation beside the cycle law, and speed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from common.paths import data_dir
+from hw.system import PRESETS
+from mapping.bench import (
+    cost_model as bench_costs,
+    networks as bench_networks,
+    search as bench_search,
+    utilisation as benchmarks,
+)
+from mapping.report import networks as network_report
+from npuloop.cli.console import FAILED, console, errors
+from npuloop.cli.options import SYSTEM, Setting, SystemName, system_of
+from tb.session import Session
+
+
+def bench(
+    system: SystemName = SYSTEM,
+    settings: Setting = [],  # noqa: B006  # typer reads it, nobody writes it
+    speed: Annotated[
+        bool, typer.Option(help="compare the simulation's speed with a plain C++ harness")
+    ] = True,
+    layers: Annotated[bool, typer.Option(help="print every layer of the networks")] = True,
+) -> None:
+    """Measure how busy the arrays are, beside the cycle law, and how fast the simulation is.
+
+    Single layers on every unit, a wide layer on one unit and on both, and whole networks where the reference
+    data are. With --system or --set only single layers are measured, and no speed.
+    """
+    missed: list[str] = []
+    config = system_of(system, settings)
+    default = config == PRESETS[SYSTEM]
+    with Session(config) as session:
+        rows = benchmarks.efficiency(session)
+        console.print(benchmarks.efficiency_table(rows))
+        for note in benchmarks.gap_notes():
+            console.print(f"  {note}", style="dim", soft_wrap=True)
+        missed += benchmarks.missed_targets(rows)
+        if default:
+            missed += _bench_networks(session, layers, speed)
+    if speed and default:
+        measured = benchmarks.simulation_speed()
+        console.print()
+        console.print(benchmarks.speed_table(measured, "both units at work"))
+        missed += benchmarks.missed_speed(measured)
+        costs = bench_costs.cost_speed()
+        console.print()
+        console.print(bench_costs.cost_speed_table(costs))
+        missed += bench_costs.missed_cost_speed(costs)
+        steps = [bench_search.step_time(name) for name in bench_search.NETWORKS]
+        console.print()
+        console.print(bench_search.step_table(steps))
+        missed += bench_search.missed_step_times(steps)
+    for line in missed:
+        errors.print(f"target missed: {line}", markup=False)
+    if missed:
+        raise typer.Exit(FAILED)
+
+
+def _bench_networks(session: Session, layers: bool, speed: bool) -> list[str]:
+    """Print what whole networks take; return a line for every target that is missed."""
+    split = bench_networks.split_case(session)
+    console.print()
+    console.print(bench_networks.split_table(split))
+    missed = bench_networks.missed_split(split)
+    runs = bench_networks.network_runs(session)
+    console.print()
+    if not runs:
+        console.print(f"no networks in {data_dir() / 'models'}: see NPULOOP_DATA", soft_wrap=True)
+        return missed
+    for run in runs if layers else ():
+        console.print(network_report.layer_table([run]))
+        console.print()
+    console.print(bench_networks.network_table(runs))
+    missed += bench_networks.missed_network_targets(runs)
+    if speed:
+        measured = bench_networks.network_speed(runs[0].program.network, session)
+        console.print()
+        console.print(benchmarks.speed_table(measured, runs[0].program.network.name))
+        missed += benchmarks.missed_speed(measured)
+    return missed

@@ -1,0 +1,68 @@
+"""Options that mean the same in every sub-command, and the system that they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hw.system import PRESETS, System
+from hw.system_file import load_system, with_settings
+
+SYSTEM = "pair"
+"""The system of commands that are not told another."""
+
+SystemName = Annotated[
+    str, typer.Option("--system", help=f"the hardware: {', '.join(PRESETS)}, or a file (system.yaml)")
+]
+Setting = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        help="parameter of a unit, UNIT.PARAM=VALUE, such as npu_lb.W_BITS=4 (without UNIT. if the system "
+        "has one unit), or AXI_BITS=64; repeatable",
+    ),
+]
+Unit = Annotated[str | None, typer.Option(help="unit of the system; default: its first")]
+Units = Annotated[
+    list[str] | None, typer.Option("--unit", help="unit of the system; repeatable; default: all")
+]
+Workers = Annotated[int | None, typer.Option(min=0, help="worker processes; default: one per core; 0: none")]
+Scheduler = Annotated[str | None, typer.Option(help="address of a running Dask scheduler, for its workers")]
+Latency = Annotated[int, typer.Option(help="memory latency, cycles")]
+StoreFile = Annotated[Path | None, typer.Option(help="file of all measurements; default: beside the builds")]
+
+
+def system_of(name: str | System, settings: Sequence[str]) -> System:
+    """Return the system that --system and --set ask for.
+
+    Raises:
+        ConfigError: see `load_system`, `with_settings`.
+    """
+    return with_settings(name if isinstance(name, System) else load_system(name), settings)
+
+
+def unit_of(system: System, unit: str | None) -> str:
+    """Return the unit that --unit asks for.
+
+    Raises:
+        ConfigError: the system has no such unit.
+    """
+    return system.cores[0].name if unit is None else system.core(unit).name
+
+
+def units_of(system: System, units: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the units that a repeatable --unit asks for, in the order of the system.
+
+    Raises:
+        ConfigError: the system has no such unit.
+    """
+    return tuple(sorted(set(units), key=system.index)) if units else system.units
+
+
+def system_options(name: str, settings: Sequence[str]) -> str:
+    """Return --system and --set as a command line has them; nothing for the default system."""
+    words = [] if name == SYSTEM else [f"--system {name}"]
+    return " ".join([*words, *(f"--set {setting}" for setting in settings)])

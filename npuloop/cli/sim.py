@@ -1,0 +1,35 @@
+"""The sub-command `npuloop sim`: the embedded networks on the default system."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from common.files import write_json
+from mapping.report import digits as digits_report
+from mapping.run import digits as demo
+from npuloop.cli.console import FAILED, console, progress
+
+
+def sim(
+    images: Annotated[int, typer.Option(min=1, help="test digits to run")] = demo.DEFAULT_IMAGES,
+    waves: Annotated[bool, typer.Option(help="one digit, with waves into sim_build/waves")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="file for the table")] = None,
+) -> None:
+    """Run a trained network's layers on both units, compare every value, and print cycles and accuracy."""
+    if waves:
+        for path in demo.trace_digit():
+            console.print(f"waves: {path}", markup=False)
+        return
+    with progress() as bar:
+        task = bar.add_task("digits", total=None)
+        report = demo.run_digits(images, lambda done, total: bar.update(task, completed=done, total=total))
+    for variant in report:
+        console.print(digits_report.table(variant))
+        console.print(f"{digits_report.verdict(variant)}\n")
+    if json_file:
+        write_json(json_file, [digits_report.as_json(variant) for variant in report])
+    if any(variant.mismatches for variant in report):
+        raise typer.Exit(FAILED)
