@@ -8,7 +8,7 @@
       - {name: little, w_bits: 2, rows: 32, cols: 32, act_kib: 64, count: 2}    # little_0 and little_1
       - {name: spare, type: npu_lb, lanes: 8}    # the parameters of a preset core are the defaults
 
-docs/systems.md says more.
+docs/reference/systems.md says more.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def load_system(name_or_path: str | Path) -> System:
     path = Path(name_or_path)
     if not path.exists():
         raise ConfigError(
-            f"{path}: no such file, and no preset; presets are {', '.join(PRESETS)}; docs/systems.md "
-            "says how to write a file"
+            f"{path}: no such file, and no preset; presets are {', '.join(PRESETS)}; "
+            "docs/reference/systems.md says how to write a file"
         )
     document = read_yaml(path, ConfigError, "system file")
     if not isinstance(document, dict) or document.get("npuloop_system") != FORMAT_VERSION:

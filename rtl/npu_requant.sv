@@ -4,7 +4,7 @@
 ///   + bias, << --> x multiplier -> rounding high half -->   rounding right shift -->  + zero point, clamp
 ///
 /// With `single_i` the high half is not rounded: cycle 4 rounds once, with what the high half has left behind.
-/// Follows golden.arithmetic.requantize bit for bit (see docs/arithmetic.md): sums and left shifts wrap modulo 2^32. `wide_o` is
+/// Follows golden.arithmetic.requantize bit for bit (see docs/reference/arithmetic.md): sums and left shifts wrap modulo 2^32. `wide_o` is
 /// the result before the zero point, valid one cycle before the int8 result. No back-pressure: the caller takes every result.
 /// The tag travels with its data; `wide_tag_o` and `tag_o` belong to `wide_o` and `data_o`.
 module npu_requant #(

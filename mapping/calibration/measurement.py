@@ -99,7 +99,9 @@ class Measurement:
     def from_entry(cls, entry: Mapping[str, Any]) -> Measurement:
         """Return the measurement of plain data.
 
-        Raises: ShapeError; ValueError for a field that is missing, unknown or no number.
+        Raises:
+            ShapeError: the shape is none.
+            ValueError: a field that is missing, unknown or no number.
         """
         names = [field.name for field in fields(cls)]
         if sorted(entry) != sorted(names):

@@ -58,7 +58,9 @@ class _NewerError(ValueError):
 def _parse(line: bytes) -> Measurement:
     """Return a line's measurement.
 
-    Raises: ValueError, ShapeError.
+    Raises:
+        ValueError: the line is no measurement.
+        ShapeError: its shape is none.
     """
     entry = json.loads(line)
     schema = entry.pop("schema", None) if isinstance(entry, dict) else None

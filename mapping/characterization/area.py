@@ -232,7 +232,7 @@ def _entry(area: UnitArea, reference: UnitArea) -> dict[str, Any]:
 
 def table_text(table: Mapping[str, Any]) -> str:
     """Return the table's file."""
-    head = "# Written by `npuloop synth`; docs/energy.md says what the fields mean.\n"
+    head = "# Written by `npuloop synth`; docs/reference/cost-tables.md says what the fields mean.\n"
     return head + yaml.safe_dump(table, sort_keys=False, width=120, default_flow_style=None)
 
 

@@ -10,7 +10,7 @@
         npu8: [0, 3, 8-15]
         npu_lb: [1, 2, 4-7]
 
-docs/networks.md says more.
+docs/reference/mapping-file.md says more.
 """
 
 from __future__ import annotations

@@ -106,7 +106,8 @@ def fold(
     Afterwards every operator has the outputs that it had, if the host writes the folded inputs with
     `Fold.input`; a folded input has one reader and is no output.
 
-    Returns: the graph, and for each folded input how it is written.
+    Returns:
+        The graph, and for each folded input how it is written.
     """
     folds: dict[str, Fold] = {}
     for value in graph.inputs:

@@ -180,7 +180,8 @@ def _overlap(a: _Request, b: _Request) -> bool:
 def _addresses(requests: list[_Request], capacity: int) -> tuple[dict[str, int], str | None]:
     """Place tensors, the largest first, each as low as those allow that are alive with it.
 
-    Returns: the first word of each, and the tensor that found no room.
+    Returns:
+        The first word of each, and the tensor that found no room.
     """
     addresses: dict[str, int] = {}
     done: list[_Request] = []

@@ -8,7 +8,7 @@ for.
 The lists are ordered by the time at which each command can start, estimated with the engines running side by
 side: a prefetch stands in the list as early as its place is free. It is an order in which the commands could
 run one by one, and no more than MAX_AHEAD tokens of a pair of engines are outstanding in it, so the lists
-cannot dead-lock (docs/hardware.md).
+cannot dead-lock (docs/explanation/hardware.md).
 """
 
 from __future__ import annotations

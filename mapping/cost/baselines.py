@@ -1,7 +1,7 @@
 """Uncalibrated estimates of a layer's cycles, to stand beside the calibrated model: peak, roofline, ZigZag.
 
 None of them has seen a measurement. They know the array's size, the scratchpads and the memory port of
-docs/hardware.md, and the layer; the memory's latency and the commands they know nothing of.
+docs/explanation/hardware.md, and the layer; the memory's latency and the commands they know nothing of.
 
 Sources: Williams, Waterman, Patterson, "Roofline: An Insightful Visual Performance Model", CACM 2009; Mei et
     al., "ZigZag: Enlarging Joint Architecture-Mapping Design Space Exploration for DNN Accelerators", IEEE
@@ -174,10 +174,10 @@ def zigzag_cycles(shapes: Sequence[Shape], core: CoreConfig) -> list[float | Non
 def zigzag_accelerator(
     core: CoreConfig, depthwise: bool = False, port_bytes: int = PORT_BYTES
 ) -> dict[str, Any]:
-    """Return a unit in ZigZag's description of accelerators, with the memories and ports of docs/hardware.md.
+    """Return a unit in ZigZag's description of accelerators.
 
-    Memories from the array outwards; sizes and port widths in bits (per cycle). A port is named by what it
-    serves: an operand (I1 activations, I2 weights, O results) and fh, tl, fl, th: from or to the memory
+    Memories and ports are those of docs/explanation/hardware.md, from the array outwards; sizes and port
+    widths in bits (per cycle). A port is named by what it serves: an operand (I1 activations, I2 weights, O results) and fh, tl, fl, th: from or to the memory
     above (high) or below (low). Energies are all 1: they decide between loop orders of equal latency. No
     dimension is systolic: a word reaches all columns in the same cycle, and the sums leave them together.
 

@@ -67,9 +67,14 @@ class LayerCosts:
             channels: (..., L, U) output channels of each layer on each unit, 0 or more, integers or not. A
                 layer with all channels on one unit runs there alone; without any it costs nothing.
 
-        Returns: (..., L) float64.
-        Raises: ValueError for negative channels, or more than the layers' most and a block; UnsupportedError,
-            CapacityError, TableError: see `CostModel.layer`.
+        Returns:
+            (..., L) float64.
+
+        Raises:
+            ValueError: negative channels, or more than the layers' most and a block.
+            UnsupportedError: a layer cannot run on its unit; see `CostModel.layer`.
+            CapacityError: a layer does not fit; see `CostModel.layer`.
+            TableError: there is no table; see `CostModel.layer`.
         """
         if channels.shape[-2:] != (len(self.shapes), len(self.units)):
             expected = f"(..., {len(self.shapes)}, {len(self.units)})"

@@ -6,7 +6,7 @@
        kernel: [3, 3], stride: [1, 1], padding: same, split: {npu8: 16, npu_lb: 64}}
     - {name: dense, op: fully_connected, in_channels: 256, out_channels: 10, in_height: 1, in_width: 1}
 
-docs/measuring.md says more.
+docs/how-to/measuring.md says more.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class Shape:
         split: output channels that each unit makes, by its name, where several share the layer. The units'
             channels lie in the order that the units have in the system, however they stand here.
 
-    Raises: ShapeError, with the remedy, but without the name.
+    Raises:
+        ShapeError: the shape is none; the message has the remedy, but not the name.
     """
 
     name: str
@@ -135,7 +136,8 @@ class Shape:
     def from_entry(cls, entry: Any) -> Shape:
         """Return the shape of an entry of the file.
 
-        Raises: ShapeError, with the remedy, but without file and name.
+        Raises:
+            ShapeError: the entry is no shape; the message has the remedy, but neither file nor name.
         """
         if not isinstance(entry, dict):
             raise ShapeError(f"is {entry!r}; write {{name: ..., op: ..., in_channels: ...}}")

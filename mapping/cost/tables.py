@@ -3,7 +3,7 @@
 A table is a YAML file in mapping/cost_tables that is called by the parameters of its core (`CoreConfig.key`),
 such as `w2a8_16x64.yaml`; whatever a unit is called, it finds the table of its parameters. Units that run at
 the same time have a table called by the keys of all, in alphabetical order.
-docs/cost-model.md describes the format.
+docs/reference/cost-tables.md describes the format.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ def table_text(table: CostTable) -> str:
         ],
         "sample": [{"cycles": cycles} | shape.entry() for shape, cycles in table.sample],
     }
-    head = "# Written by `npuloop calibrate`; docs/cost-model.md says what the fields mean.\n"
+    head = "# Written by `npuloop calibrate`; docs/reference/cost-tables.md says what the fields mean.\n"
     return head + yaml.safe_dump(document, sort_keys=False, width=120, default_flow_style=None)
 
 

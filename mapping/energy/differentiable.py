@@ -53,8 +53,11 @@ class LayerEnergies:
             zero_share: (..., L, U), or what broadcasts to it: the share of zeros among the layer's weights
                 on the unit, 0 to 1; by default that of the unit's table.
 
-        Returns: (..., L) float64, differentiable in both.
-        Raises: ValueError for shares outside 0 to 1; and as `LayerCosts`.
+        Returns:
+            (..., L) float64, differentiable in both.
+
+        Raises:
+            ValueError: shares outside 0 to 1; and as `LayerCosts`.
         """
         shares = self.usual if zero_share is None else zero_share.to(torch.float64)
         if not bool(((shares >= 0) & (shares <= 1)).all()):

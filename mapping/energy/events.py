@@ -103,7 +103,8 @@ def events(program: Program, config: System) -> dict[tuple[str, str], Events]:
         program: command lists.
         config: the system that they are for.
 
-    Returns: by (layer, unit), in the order of the lists.
+    Returns:
+        By (layer, unit), in the order of the lists.
     """
     counted: dict[tuple[str, str], list[tuple[int, ...]]] = defaultdict(list)
     ops = program.graph.ops

@@ -35,7 +35,8 @@ def network_statistics(program: NetworkProgram, source: Array) -> dict[tuple[str
         program: the compiled network.
         source: the input, without batch axis.
 
-    Returns: by layer and unit. Pools and additions have none: the tables' default counts for them.
+    Returns:
+        By layer and unit. Pools and additions have none: the tables' default counts for them.
     """
     compiled = program.program
     values = run_network(program.network, source, program.a_bits)

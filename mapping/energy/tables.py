@@ -210,7 +210,10 @@ def energy_text(table: EnergyTable) -> str:
         "errors": dict(table.errors),
         "stimulus": dict(table.stimulus),
     }
-    head = "# Written by `npuloop characterize-energy`, in pJ; docs/energy.md says what the fields mean.\n"
+    head = (
+        "# Written by `npuloop characterize-energy`, in pJ; docs/reference/cost-tables.md says what the "
+        "fields mean.\n"
+    )
     return head + yaml.safe_dump(document, sort_keys=False, width=120, default_flow_style=None)
 
 

@@ -292,7 +292,8 @@ def run(block: Block, module: str, needs: Sequence[str] = ()) -> list[str]:
         module: the Python module of the tests.
         needs: names that must be among the tests' names (each as a part), unless NPULOOP_CASE picks some.
 
-    Returns: the names of the tests that ran.
+    Returns:
+        The names of the tests that ran.
 
     Raises:
         BenchError: a test or an assertion failed; its first failure has run again with waves.

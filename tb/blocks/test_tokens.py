@@ -33,7 +33,8 @@ class TB(Bench):
     async def step(self, posts: dict[int, int], takes: dict[int, int]) -> set[int]:
         """One cycle: posts by posting engine (mask of targets), takes by taking engine (mask of sources).
 
-        Returns: the engines whose post was taken.
+        Returns:
+            The engines whose post was taken.
         """
         dut = self.dut
         dut.post_valid_i.value = sum(1 << engine for engine in posts)

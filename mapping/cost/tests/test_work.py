@@ -148,7 +148,7 @@ def test_the_beats_of_the_stripes_are_at_least_the_cycle_law_and_exact_where_it_
 
 
 def test_sliding_depthwise_layers_take_the_law_and_their_lead_words() -> None:
-    """docs/hardware.md: (kx - 1 - left padding) words more for each stripe and kernel row, at stride 1."""
+    """As docs/explanation/hardware.md says: (kx - 1 - left padding) words more per stripe and kernel row."""
     for kernel, padding, height, width in ((3, "same", 8, 8), (3, "valid", 10, 10), (5, "same", 8, 16)):
         window = ((kernel, kernel), (1, 1), padding)
         shape = Shape("s", "depthwise_conv2d", 48, 48, height, width, *window)
