@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from common.arrays import Array
 from golden.arithmetic import folded_bias, reduce_activation
 from golden.layer import Layer, output_shape
 from golden.network import run_network
@@ -19,7 +20,7 @@ from hw.layout import CHANNEL_BLOCK
 from mapping.compiler.graph import Op
 from mapping.energy.features import ACC_BITS, MAC, PRODUCT_BITS, Ints, mac_totals, steps
 from mapping.energy.tables import LayerStatistics
-from mapping.run.networks import Array, NetworkProgram
+from mapping.run.networks import NetworkProgram
 
 CHANNELS = 16
 """Output channels of a layer that are looked at, of each unit."""
