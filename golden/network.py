@@ -365,7 +365,8 @@ def run_network(
         name: np.empty((len(batch), *tensor.shape), tensor.dtype) for name, tensor in network.tensors.items()
     }
     for start in range(0, len(batch), step):
-        for name, value in _run_batch(network, batch[start : start + step], a_bits or {}).items():
+        inputs_of_step = {network.input_name: batch[start : start + step]}
+        for name, value in run_nodes(network, network.nodes, inputs_of_step, a_bits).items():
             results[name][start : start + step] = value
     return results
 
@@ -385,14 +386,31 @@ def _working_values(network: Network) -> int:
     return most
 
 
-def _run_batch(network: Network, batch: Array, widths: Mapping[str, Array | int]) -> dict[str, Array]:
-    """Run a network on a few inputs; see `run_network`."""
-    tensors = network.tensors
-    values = {network.input_name: batch}
-    for node in network.nodes:
-        sources = [values[name] for name in node.inputs]
+def run_nodes(
+    network: Network,
+    nodes: Iterable[Node],
+    values: Mapping[str, Array],
+    a_bits: Mapping[str, Array | int] | None = None,
+) -> dict[str, Array]:
+    """Run some of a network's operators on a batch.
+
+    Args:
+        network: the network.
+        nodes: the operators, in an order in which they can run.
+        values: what they read and do not make, by name, (N, ...).
+        a_bits: as in `run_network`.
+
+    Returns:
+        The values and the outputs of the operators, by name.
+
+    Raises:
+        ArithmeticRangeError: an accumulator could leave int32.
+    """
+    tensors, widths, results = network.tensors, a_bits or {}, dict(values)
+    for node in nodes:
+        sources = [results[name] for name in node.inputs]
         try:
-            values[node.name] = run_node(node, sources, tensors[node.inputs[0]], widths.get(node.name, 8))
+            results[node.name] = run_node(node, sources, tensors[node.inputs[0]], widths.get(node.name, 8))
         except NpuloopError as error:
             raise type(error)(f"network {network.name!r}, node {node.name!r}: {error}") from None
-    return values
+    return results

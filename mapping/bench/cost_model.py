@@ -12,6 +12,7 @@ from hw.system import System
 from mapping.cost.differentiable import LayerCosts
 from mapping.cost.model import CostModel
 from mapping.cost.real_networks import real_networks
+from mapping.report.console import console_table
 
 MIN_EVALUATIONS = 100_000
 """Look-ups of a layer's cost that one core must reach in a second."""
@@ -55,9 +56,8 @@ def cost_speed(network: str = "resnet20") -> CostSpeed:
 
 def cost_speed_table(speed: CostSpeed) -> Table:
     """Return the table of the cost model's speed."""
-    table = Table(title="Cost model, layers of ResNet20", title_justify="left", box=None, pad_edge=False)
-    table.add_column("what")
-    table.add_column("layers per second", justify="right")
+    title = "Cost model, layers of ResNet20"
+    table = console_table(title, ("what",), ("layers per second",), no_wrap=False)
     table.add_row("new: compiled, engines run side by side", f"{speed.new:,.0f}")
     table.add_row("known: looked up in the staircase, both units", f"{speed.known:,.0f}")
     table.add_row("known, with gradients", f"{speed.gradients:,.0f}")

@@ -14,6 +14,7 @@ from golden.layer import Layer
 from golden.network import Network, Node, Tensor, placeholder
 from hw.system import System
 from mapping.compiler.assignment import Assignment
+from mapping.report.console import console_table
 from mapping.report.networks import bound_cycles
 from mapping.run.networks import NetworkRun, compile_network, network_job, run_inputs
 from tb.session import Session
@@ -69,15 +70,11 @@ def missed_network_targets(runs: Sequence[NetworkRun]) -> list[str]:
 
 def network_table(runs: Sequence[NetworkRun]) -> Table:
     """Return the table of the networks: cycles, bound, and where the compute engine's cycles went."""
-    table = Table(
-        title=f"Networks on {BIG}, end to end; compute engine: share of cycles that it runs, or waits for",
-        title_justify="left", box=None, pad_edge=False,
-    )  # fmt: skip
-    table.add_column("network", no_wrap=True)
-    for name in (
+    title = f"Networks on {BIG}, end to end; compute engine: share of cycles that it runs, or waits for"
+    numbers = (
         "MACs", "cycles", "bound", "ratio", "limit", "array busy", "run", "token", "weights", "drain",
-    ):  # fmt: skip
-        table.add_column(name, justify="right", no_wrap=True)
+    )  # fmt: skip
+    table = console_table(title, ("network",), numbers)
     for run in runs:
         network, counters = run.program.network, run.counters[BIG]
         bound, cycles = bound_cycles(run.program), counters["cycles"]
@@ -127,9 +124,8 @@ def split_case(session: Session, channels: int = 80, shared: tuple[int, int] = (
 def split_table(case: SplitCase) -> Table:
     """Return the table of a split layer."""
     title = f"conv 3x3 64-{case.channels}, 16x16, ternary weights: on one unit and on both"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, min_width=len(title))
-    for name in (f"channels on {BIG}", f"channels on {LITTLE}", "cycles"):
-        table.add_column(name, justify="right")
+    numbers = (f"channels on {BIG}", f"channels on {LITTLE}", "cycles")
+    table = console_table(title, (), numbers, no_wrap=False, min_width=len(title))
     rows = {BIG: (case.channels, 0), LITTLE: (0, case.channels), "both": case.shared}
     for name, (first, second) in rows.items():
         table.add_row(str(first), str(second), f"{case.cycles[name]:,}")

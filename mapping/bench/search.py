@@ -16,6 +16,7 @@ from golden.quantize.export import export
 from golden.zoo.float_networks import ResNet
 from golden.zoo.train_digits import DigitsNet
 from hw.system import System
+from mapping.report.console import console_table
 from mapping.search import training
 from mapping.search.costs import Floats, NetworkCosts, Sample
 from mapping.search.data import DataSet
@@ -104,15 +105,9 @@ class _TimedCosts(NetworkCosts):
 
 def step_table(times: list[StepTime]) -> Table:
     """Return the table of steps."""
-    table = Table(
-        title="Mapping search: a step of 64 images, one thread",
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-    )
-    table.add_column("network")
-    for name in ("plain float ms", "search ms", "of that cost ms", "search / plain"):
-        table.add_column(name, justify="right")
+    numbers = ("plain float ms", "search ms", "of that cost ms", "search / plain")
+    title = "Mapping search: a step of 64 images, one thread"
+    table = console_table(title, ("network",), numbers, no_wrap=False)
     for item in times:
         table.add_row(
             item.network, f"{1e3 * item.plain:.1f}", f"{1e3 * item.search:.1f}",

@@ -15,6 +15,7 @@ from hw.system import System
 from mapping.compiler.compile import compile_layer
 from mapping.compiler.program import Bytes, LayerProgram
 from mapping.compiler.regions import ceil_div
+from mapping.report.console import console_table
 from mapping.run.layers import LayerRun, job_of, run_program
 from tb.session import Session
 from tb.speed import Speed, compare_speed
@@ -159,16 +160,9 @@ def missed_targets(rows: Sequence[Efficiency]) -> list[str]:
 
 def efficiency_table(rows: Sequence[Efficiency]) -> Table:
     """Return the table of `npuloop bench`: the array on data in the scratchpads, the layer from memory."""
-    table = Table(
-        title="Efficiency (memory: latency 20 cycles, 16 bytes per cycle)",
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-    )
-    table.add_column("layer", no_wrap=True)
-    table.add_column("unit", no_wrap=True)
-    for name in ("cycle law", "array cycles", "array / law", "busy", "all cycles", "end to end"):
-        table.add_column(name, justify="right", no_wrap=True)
+    numbers = ("cycle law", "array cycles", "array / law", "busy", "all cycles", "end to end")
+    title = "Efficiency (memory: latency 20 cycles, 16 bytes per cycle)"
+    table = console_table(title, ("layer", "unit"), numbers)
     for row in rows:
         table.add_row(
             row.case.name, row.core.name, f"{row.law:,}", f"{row.array:,}", f"{row.array / row.law:.3f}",
@@ -219,12 +213,8 @@ def missed_speed(speed: Speed) -> list[str]:
 
 def speed_table(speed: Speed, what: str) -> Table:
     """Return the table of the simulation's speed."""
-    table = Table(
-        title=f"Simulation speed, {what}, {speed.cycles:,} cycles", title_justify="left",
-        box=None, pad_edge=False,
-    )  # fmt: skip
-    table.add_column("how")
-    table.add_column("cycles per second", justify="right")
+    title = f"Simulation speed, {what}, {speed.cycles:,} cycles"
+    table = console_table(title, ("how",), ("cycles per second",), no_wrap=False)
     table.add_row("session (cocotb)", f"{speed.session_hz:,.0f}")
     table.add_row("plain C++ harness", f"{speed.raw_hz:,.0f}")
     table.add_row("ratio", f"{speed.ratio:.2f}")

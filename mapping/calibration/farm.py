@@ -26,7 +26,7 @@ from mapping.calibration.measurement import (
     measurement_key,
 )
 from mapping.calibration.store import Store
-from mapping.cost.model import cores_of
+from mapping.cost.model import cores_of, units_of
 from mapping.cost.shapes import Shape
 from tb.build import build
 from tb.session import Session
@@ -139,7 +139,7 @@ class Farm(Workers):
                 todo.setdefault(place, []).append((shape, unit))
             else:
                 count()
-                yield replace(stored, shape=shape)
+                yield replace(stored, shape=shape, unit="+".join(units_of(shape, unit, setup.config)))
         if not todo:
             return
         build(setup.config, rtl=setup.rtl)

@@ -12,6 +12,7 @@ from golden.network import Network
 from golden.quantize.weights import WeightError
 from hw.interface import ENGINES
 from mapping.compiler.program import PartReport
+from mapping.report.console import console_table
 from mapping.run.networks import LayerCycles, NetworkProgram, NetworkRun
 
 
@@ -49,20 +50,11 @@ def bound_cycles(program: NetworkProgram) -> int:
     return sum(worst.values())
 
 
-def _table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in words:
-        table.add_column(name, no_wrap=True)
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
-
-
 def layer_table(runs: Sequence[NetworkRun]) -> Table:
     """Return the table of `npuloop run`: cycles of the first input, mismatches of all."""
     run = runs[0]
     title = f"{run.program.network.name}, {len(runs)} input{'s' if len(runs) > 1 else ''}"
-    table = _table(
+    table = console_table(
         title, ("layer", "unit"),
         ("channels", "MACs", "cycles", "bound", "cycles / bound", "array busy", "KiB moved", "mismatches"),
     )  # fmt: skip
@@ -101,7 +93,7 @@ STATES = ("run", "wait_token", "wait_memory", "wait_drain", "idle")
 
 def engine_table(run: NetworkRun) -> Table:
     """Return the table of what each engine did: share of cycles by state."""
-    table = _table("engines", ("unit", "engine"), [state.replace("_", " ") for state in STATES])
+    table = console_table("engines", ("unit", "engine"), [state.replace("_", " ") for state in STATES])
     for unit, counters in run.counters.items():
         for engine in ENGINES:
             shares = [counters.get(f"{engine}_{state}") for state in STATES]
@@ -174,7 +166,7 @@ def run_report(runs: Sequence[NetworkRun], model: str, check: str) -> dict[str, 
 
 def show_table(network: Network) -> Table:
     """Return the table of `npuloop show`: layers, shapes, MACs, weights."""
-    table = _table(
+    table = console_table(
         network.name, ("layer", "reads", "output", "kernel", "stride"), ("MACs", "weights", "bits", "scale")
     )
     table.add_row(
@@ -214,7 +206,9 @@ def _widths(bits: Any) -> Iterator[str]:
 
 def weight_error_table(errors: Sequence[WeightError], title: str) -> Table:
     """Return the table of `npuloop quantize`: what each layer's weights lost."""
-    table = _table(title, ("layer", "channels by width"), ("relative RMS error", "largest error", "SQNR, dB"))
+    table = console_table(
+        title, ("layer", "channels by width"), ("relative RMS error", "largest error", "SQNR, dB")
+    )
     for error in errors:
         widths = ", ".join(f"{count} x {width} bits" for width, count in sorted(error.channels.items()))
         table.add_row(

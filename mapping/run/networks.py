@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from golden.network import Network, check_input, run_network, run_node
+from golden.network import Network, check_input, run_network, run_nodes
 from hw.memory import MemoryModel
 from hw.system import System
 from mapping.compiler.assignment import Assignment, check_units
@@ -130,11 +130,8 @@ def compile_network(
 def network_job(program: NetworkProgram, source: Array, backpressure: int | None = None) -> Job:
     """Return the job that runs one input, without batch axis, in the network's element type."""
     compiled, network = program.program, program.network
-    values = {network.input_name: source[None]}
-    tensors = network.tensors
-    for node in compiled.graph.host_before:
-        values[node.name] = run_node(node, [values[node.inputs[0]]], tensors[node.inputs[0]])
     name = compiled.graph.inputs[0].name
+    values = run_nodes(network, compiled.graph.host_before, {network.input_name: source[None]})
     memory = MemoryModel()
     if backpressure is not None:
         memory = MemoryModel(backpressure_percent=BACKPRESSURE_PERCENT, backpressure_seed=backpressure)
@@ -178,10 +175,14 @@ def run_inputs(
                 f"network {program.network.name!r}: {result.diagnosis or 'did not finish'}\n"
                 f"{reproduction(session.config, job)}"
             )
+        layers = _layer_cycles(compiled, result)
         raw = {
             name: compiled.decode(name, data)
             for name, data in zip(compiled.observed, result.reads, strict=False)
         }
+        last = compiled.graph.outputs[0]
+        on_device = {last: raw[last].reshape(1, *program.network.tensors[last].shape)}
+        outputs = run_nodes(program.network, compiled.graph.host_after, on_device)
         mismatches: dict[str, int] = {}
         if check != "none":
             golden = run_network(program.network, batch[i], program.a_bits)
@@ -191,25 +192,13 @@ def run_inputs(
         yield NetworkRun(
             program=program,
             job=job,
-            layers=_layer_cycles(compiled, result),
-            output=_output(program, raw),
+            output=outputs[program.network.output_name][0],
             mismatches=mismatches,
+            layers=layers,
             cycles=result.cycles,
             counters={name: dict(unit.counters) for name, unit in result.units.items()},
             seconds=result.seconds,
         )
-
-
-def _output(program: NetworkProgram, raw: Mapping[str, Array]) -> Array:
-    """Return the network's output: the last operators run on the host."""
-    graph, network = program.program.graph, program.network
-    name = graph.outputs[0]
-    tensors = network.tensors
-    values = {name: raw[name].reshape(1, *tensors[name].shape)}
-    for node in graph.host_after:
-        values[node.name] = run_node(node, [values[node.inputs[0]]], tensors[node.inputs[0]])
-    output: Array = values[network.output_name][0]
-    return output
 
 
 def _layer_cycles(program: Program, result: JobResult) -> tuple[LayerCycles, ...]:

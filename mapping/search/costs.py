@@ -155,8 +155,8 @@ class NetworkCosts:
 
     def _follow(self, op: Op, units: Mapping[str, ChannelAssignment]) -> ChannelAssignment:
         """Return the units of an operator without weights: those of the source that is made last."""
-        made = [name for name in units if name in op.sources]
-        return units[made[-1]] if made else np.zeros(op.shape[2], np.int64)
+        sources = [name for name in units if name in op.sources]
+        return units[sources[-1]] if sources else np.zeros(op.shape[2], np.int64)
 
     @property
     def shared(self) -> tuple[tuple[int, ...], ...]:
@@ -177,9 +177,9 @@ class NetworkCosts:
 
     def uniform(self, unit: str) -> State:
         """Return the mapping of everything to a unit, but for layers that must be elsewhere."""
-        wanted = self.units.index(unit)
-        columns = [wanted if free[wanted] else int(free.argmax()) for free in self.allowed]
-        return tuple(self.whole(layer, column) for layer, column in enumerate(columns))
+        column = self.units.index(unit)
+        columns = [column if free[column] else int(free.argmax()) for free in self.allowed]
+        return tuple(self.whole(layer, chosen) for layer, chosen in enumerate(columns))
 
     def whole(self, layer: int, unit: int) -> tuple[int, ...]:
         """Return a layer's blocks with all of them on one unit."""

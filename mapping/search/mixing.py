@@ -55,8 +55,8 @@ class QuantizedWeight(nn.Module):
     ) -> None:
         super().__init__()
         rows = weight.detach().flatten(start_dim=1).double().numpy()
-        scales = np.stack([best_scales(rows, mine) for mine in bits])
-        limits = [[weight_range(int(width))[1] for width in mine] for mine in bits]
+        scales = np.stack([best_scales(rows, widths) for widths in bits])
+        limits = [[weight_range(int(width))[1] for width in widths] for widths in bits]
         self.register_buffer("initial_scales", torch.from_numpy(scales).float())
         self.register_buffer("limits", torch.tensor(limits, dtype=torch.float32))
         choices = list(allowed) if allowed is not None else [True] * len(bits)
@@ -180,7 +180,7 @@ class Mixture:
         return torch.stack([layer.expected() for layer in self.layers.values()])
 
     def preferences(self) -> list[npt.NDArray[np.float64]]:
-        """Return how much each channel wants each unit: for each layer (K, U), rows sum to 1."""
+        """Return how much each channel prefers each unit: for each layer (K, U), rows sum to 1."""
         with torch.no_grad():
             return [
                 layer.probabilities().expand(layer.limits.shape[1], -1).double().numpy()

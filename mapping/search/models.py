@@ -112,10 +112,10 @@ def check_model(spec: str, model: nn.Module, data: DataSet) -> None:
                 logits: Any = copy.deepcopy(model).eval()(batch)
         except Exception as error:  # the user's own code may raise anything
             raise _misfit(spec, data, first_line(error)) from error
-        wanted = (len(batch), data.classes)
-        if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != wanted:
-            found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-            raise _misfit(spec, data, f"it makes {found} of {len(batch)} images, not {wanted}")
+        expected = (len(batch), data.classes)
+        if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != expected:
+            output = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+            raise _misfit(spec, data, f"it makes {output} of {len(batch)} images, not {expected}")
         try:
             trace(model, batch[:1])
         except NpuloopError as error:

@@ -98,8 +98,8 @@ def energy_delay(config: System) -> Price:
     model = current_energy(config)
 
     def price(program: Program) -> float:
-        found = model.predicted(program)
-        return found.value_pj / PJ_PER_UJ * found.cycles * found.period_ns * 1e-6
+        predicted = model.predicted(program)
+        return predicted.value_pj / PJ_PER_UJ * predicted.cycles * predicted.period_ns * 1e-6
 
     return price
 

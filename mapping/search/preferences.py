@@ -17,7 +17,7 @@ class Agreement:
 
     Args:
         costs: the network.
-        preferences: for each layer (K, U): how much each channel wants each unit; rows sum to 1.
+        preferences: for each layer (K, U): how much each channel prefers each unit; rows sum to 1.
 
     Attributes:
         orders: see `channel_orders`.
@@ -97,7 +97,7 @@ def nearest(costs: NetworkCosts, preferences: Sequence[Floats], whole: bool = Fa
     rows = []
     for layer, preferred in enumerate(preferences):
         expected = np.where(costs.allowed[layer], preferred, 0.0).sum(axis=0)
-        if not expected.any():  # no channel wants what it may have
+        if not expected.any():  # no channel prefers what it may have
             expected = costs.allowed[layer].astype(np.float64)
         rows.append(
             costs.whole(layer, int(expected.argmax())) if whole else share_out(expected, costs.totals[layer])

@@ -125,6 +125,18 @@ def test_stored_measurements_do_not_run_again(notes: Path, tmp_path: Path) -> No
     assert places(again) == places(JOBS)
 
 
+def test_a_split_is_one_measurement_however_it_and_its_units_are_given(notes: Path, tmp_path: Path) -> None:
+    split = {"npu8": 16, "npu_lb": 32}
+    shared = Shape("shared", "conv2d", 16, 48, 4, 4, (1, 1), (1, 1), "valid", split)
+    turned = replace(shared, split=dict(reversed(split.items())))
+    store = Store(tmp_path / "m.jsonl")
+    with Farm(0, job=made_up) as farm:
+        list(farm.measure(SETUP, [(shared, "npu8")], store))
+        stored = [item.unit for item in farm.measure(SETUP, [(turned, "npu_lb"), (shared, "npu8")], store)]
+    assert stored == ["npu8+npu_lb"] * 2
+    assert len(ran(notes)) == 1
+
+
 @pytest.mark.parametrize("change", [{"setup": "of yesterday"}, {"commands": "of yesterday"}], ids=str)
 def test_stale_measurements_run_again(change: dict[str, Any], notes: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "m.jsonl")

@@ -132,18 +132,18 @@ def test_shapes_are_compared_in_their_order_and_splits_run_on_their_units(
 ) -> None:
     done = run(*options, "--unit", "npu_lb")
     assert done.exit_code == 0, done.output
-    found = rows(options[3])
-    assert ",".join(found[0]) == HEADER
-    assert [(row["name"], row["unit"]) for row in found] == [
+    table = rows(options[3])
+    assert ",".join(table[0]) == HEADER
+    assert [(row["name"], row["unit"]) for row in table] == [
         ("conv", "npu_lb"), ("dense [red]", "npu_lb"), ("sum", "npu_lb"), ("wide", "npu8+npu_lb")
     ]  # fmt: skip
-    assert sorted(runs) == sorted((row["name"], row["unit"]) for row in found)
+    assert sorted(runs) == sorted((row["name"], row["unit"]) for row in table)
     # MACs / peak, and the roofline, of npu_lb: 16 * 16 * 9 * 64 * 64 / 1024; (256 + 16384 + 2304) / 16
-    assert [row["ideal_cycles"] for row in found] == ["9216", "64", "1024", "9216"]
-    assert [row["roofline_cycles"] for row in found] == ["9216", "1184", "2048", "9216"]
-    assert [row["ideal_error_percent"] for row in found] == ["-90.78", "-99.94", "-98.98", "-90.78"]
+    assert [row["ideal_cycles"] for row in table] == ["9216", "64", "1024", "9216"]
+    assert [row["roofline_cycles"] for row in table] == ["9216", "1184", "2048", "9216"]
+    assert [row["ideal_error_percent"] for row in table] == ["-90.78", "-99.94", "-98.98", "-90.78"]
     model = CostModel(CONFIG, folder)
-    for row, shape in zip(found, SHAPES, strict=True):
+    for row, shape in zip(table, SHAPES, strict=True):
         predicted = model.layer(shape, row["unit"]).cycles
         assert row["npuloop_cycles"] == f"{predicted:.0f}"
         assert row["npuloop_error_percent"] == f"{predicted / 1000 - 100:.2f}"

@@ -248,21 +248,21 @@ def test_only_what_the_store_lacks_is_measured(gathered: Gather, runs: Runs) -> 
 def test_what_is_shown_is_what_the_model_says_beside_what_was_measured(
     units: tuple[str, ...], gathered: Gather, folder: Path
 ) -> None:
-    found, model = gathered(*units), CostModel(CONFIG, folder)
-    for item in found.sets.values():
+    report, model = gathered(*units), CostModel(CONFIG, folder)
+    for item in report.sets.values():
         predictions = [model.layer(shape, units[0]) for shape in item.shapes]
         np.testing.assert_allclose(item.predicted, [guess.cycles for guess in predictions])
         np.testing.assert_allclose(item.predicted + item.half, [guess.high for guess in predictions])
         np.testing.assert_array_equal(item.measured, [round(1.01 * guess.cycles) for guess in predictions])
         error = 100 * np.abs(item.predicted / item.measured - 1)
         assert item.errors.mape_percent == pytest.approx(error.mean())
-    for count, cycles in found.staircase.measured.items():
-        assert cycles == round(1.01 * found.staircase.model[count])
-    assert not found.current
-    np.testing.assert_array_equal(found.estimates["npuloop"], found.sets["held_out_networks"].predicted)
-    total = sum(values.sum() for values in found.phases.cycles.values())
-    assert total == pytest.approx(found.sets["held_out_networks"].predicted.sum())
-    assert set(figures(found)) == set(FIGURES)
+    for count, cycles in report.staircase.measured.items():
+        assert cycles == round(1.01 * report.staircase.model[count])
+    assert not report.current
+    np.testing.assert_array_equal(report.estimates["npuloop"], report.sets["held_out_networks"].predicted)
+    total = sum(values.sum() for values in report.phases.cycles.values())
+    assert total == pytest.approx(report.sets["held_out_networks"].predicted.sum())
+    assert set(figures(report)) == set(FIGURES)
 
 
 def test_the_shared_staircase_ends_at_each_unit_alone(gathered: Gather, folder: Path) -> None:

@@ -105,9 +105,9 @@ def test_the_energy_of_a_mac_is_drawn_over_widths_and_zeros() -> None:
 
 
 def test_validation_windows_are_drawn_with_the_errors_of_the_model() -> None:
-    found = section.validation_of(table_of(NPU8), "npu8", Path("x"))
-    assert found is not None
-    figure = plots.validation([found, replace(found, label="other")])
+    validation = section.validation_of(table_of(NPU8), "npu8", Path("x"))
+    assert validation is not None
+    figure = plots.validation([validation, replace(validation, label="other")])
     gates, _, errors, _ = figure.axes
     assert np.array(gates.collections[-1].get_offsets()).tolist() == [[25.0, 100.0], [75.0, 50.0]]
     np.testing.assert_allclose(np.array(errors.collections[-1].get_offsets()), [[25.0, 10.0], [75.0, -20.0]])
@@ -130,19 +130,19 @@ def test_the_parts_of_each_layer_are_stacked() -> None:
 
 
 def test_equal_figures_are_equal_bytes() -> None:
-    found = section.validation_of(table_of(NPU8), "npu8", Path("x"))
-    assert found is not None
-    assert svg(plots.validation([found])) == svg(plots.validation([found]))
+    validation = section.validation_of(table_of(NPU8), "npu8", Path("x"))
+    assert validation is not None
+    assert svg(plots.validation([validation])) == svg(plots.validation([validation]))
 
 
 # -------------------------------------------------------------------------------------------------- numbers
 def test_a_mac_takes_its_share_of_the_column_and_its_features() -> None:
-    found = mac_energy(table_of(NPU8), "npu8")
+    mac_pj = mac_energy(table_of(NPU8), "npu8")
     fixed = (48 + 16) / 16
     for share in (0.0, 0.3, 1.0):
         value = fixed + 4 * (2.0 * (1 - share) + 0.5 * share)
-        assert found.at(share).tolist() == pytest.approx([value / 2, value, 2 * value])
-    assert (found.w_bits, found.usual, found.known) == (8, 0.4, (0.4, 0.4))
+        assert mac_pj.at(share).tolist() == pytest.approx([value / 2, value, 2 * value])
+    assert (mac_pj.w_bits, mac_pj.usual, mac_pj.known) == (8, 0.4, (0.4, 0.4))
     validation = section.validation_of(table_of(NPU8), "npu8", Path("x"))
     assert mac_energy(table_of(NPU8), "npu8", validation).known == (0.25, 0.75)
 
@@ -168,11 +168,11 @@ def test_damaged_validation_windows_are_one_error(point: Any) -> None:
 def test_a_networks_energy_is_that_of_all_its_layers(tmp_path: Path) -> None:
     network, _, source = random_network(3, [NPU8])
     folder = folder_of(tmp_path, None, [table_of(NPU8)])
-    found = network_energy(network, source, NPU8, System((NPU8,)), folder)
-    assert found.units.keys() == {"npu8"}
-    assert found.value_pj == pytest.approx(sum(item.value_pj for item in found.layers.values()))
-    bars = section._network_bars("npu8", found)
-    assert sum(values.sum() for values in bars.parts_pj.values()) == pytest.approx(found.value_pj)
+    energy = network_energy(network, source, NPU8, System((NPU8,)), folder)
+    assert energy.units.keys() == {"npu8"}
+    assert energy.value_pj == pytest.approx(sum(item.value_pj for item in energy.layers.values()))
+    bars = section._network_bars("npu8", energy)
+    assert sum(values.sum() for values in bars.parts_pj.values()) == pytest.approx(energy.value_pj)
 
 
 def test_scaling_goes_with_feature_size_and_supply_squared() -> None:
@@ -183,31 +183,31 @@ def test_scaling_goes_with_feature_size_and_supply_squared() -> None:
 
 # ------------------------------------------------------------------------------------------------- section
 def test_without_tables_each_thing_is_one_line(tmp_path: Path, no_data: None) -> None:
-    found = gather_energy([NPU8, NPU_LB], CONFIG, tmp_path)
-    no_area, *no_energy = found.missing
+    report = gather_energy([NPU8, NPU_LB], CONFIG, tmp_path)
+    no_area, *no_energy = report.missing
     assert no_area == f"No area: {tmp_path}/area.yaml: there is no area table; make it with `npuloop synth`."
     assert no_energy == [
         f"No energy of {title}: {tmp_path}/{unit}.energy.yaml: there is no energy table; "
         "make it with `npuloop characterize-energy`."
         for title, unit in (("npu8 W8A8 16 x 16", "w8a8_16x16"), ("npu_lb W2A8 16 x 64", "w2a8_16x64"))
     ]
-    assert section.figures(found) == {}
-    html = section.section(found, "energy")
+    assert section.figures(report) == {}
+    html = section.section(report, "energy")
     assert html.count("<p") == 3
     assert "<table" not in html
-    for line in found.missing:
+    for line in report.missing:
         assert line in text_of(html)
 
 
 def test_what_the_tables_say_is_on_the_page(tmp_path: Path, no_data: None) -> None:
     folder = folder_of(tmp_path, area_document(), [table_of(NPU8), table_of(NPU_LB, errors={})])
-    found = gather_energy([NPU_LB, NPU8], CONFIG, folder)
-    assert [unit.title for unit in found.units] == [core_title(NPU8), core_title(NPU_LB)]
-    data, data_lb, validation = found.missing
+    report = gather_energy([NPU_LB, NPU8], CONFIG, folder)
+    assert [unit.title for unit in report.units] == [core_title(NPU8), core_title(NPU_LB)]
+    data, data_lb, validation = report.missing
     assert data.startswith("No energy of ResNet8 on npu8 W8A8 16 x 16: ")
     assert data_lb.startswith("No energy of ResNet8 on npu_lb W2A8 16 x 64: ")
     assert "w2a8_16x64.energy.yaml keeps none; make it with `npuloop characterize-energy`." in validation
-    html = section.section(found, "energy")
+    html = section.section(report, "energy")
     assert [name.split()[1] for name in drawings(html)] == ["area", "per_mac", "validation"]
     text = text_of(html)
     assert "W8, 16 x 16 in sky130 0.600 0.400 1.500 2.500 24.0 % 1.00" in text
@@ -223,10 +223,10 @@ def test_what_the_tables_say_is_on_the_page(tmp_path: Path, no_data: None) -> No
 
 def test_tables_of_other_rtl_are_marked(tmp_path: Path, no_data: None) -> None:
     folder = folder_of(tmp_path, area_document(rtl_sha256="old"), [table_of(NPU8, rtl_sha256="old")])
-    found = gather_energy([NPU8], CONFIG, folder)
-    assert not found.area_current
-    assert not found.units[0].current
-    text = text_of(section.section(found, "energy"))
+    report = gather_energy([NPU8], CONFIG, folder)
+    assert not report.area_current
+    assert not report.units[0].current
+    text = text_of(section.section(report, "energy"))
     assert "not the present RTL: run npuloop synth" in text
     assert "not the present RTL: run npuloop characterize-energy" in text
 
@@ -244,12 +244,12 @@ def test_tables_of_other_rtl_are_marked(tmp_path: Path, no_data: None) -> None:
 def test_a_damaged_area_table_is_one_line(
     area: Mapping[str, Any], message: str, tmp_path: Path, no_data: None
 ) -> None:
-    found = gather_energy([], CONFIG, folder_of(tmp_path, area_document() | dict(area), []))
-    (line,) = found.missing
+    report = gather_energy([], CONFIG, folder_of(tmp_path, area_document() | dict(area), []))
+    (line,) = report.missing
     assert line.startswith(f"No area: {tmp_path}/area.yaml: ")
     assert message in line
     assert "make it with `npuloop synth`" in line
-    assert (found.area, found.area_table) == ({}, None)
+    assert (report.area, report.area_table) == ({}, None)
 
 
 def test_an_unknown_library_is_not_scaled(tmp_path: Path, no_data: None) -> None:
@@ -298,8 +298,8 @@ def test_the_tables_of_the_tree_can_be_shown() -> None:
         table = load_energy_table(path)
         validation = section.validation_of(table, table.core, path)
         assert validation is not None, path
-        found = mac_energy(table, table.core, validation)
-        for share in found.known:
-            lower, value, upper = found.at(share).tolist()
+        mac_pj = mac_energy(table, table.core, validation)
+        for share in mac_pj.known:
+            lower, value, upper = mac_pj.at(share).tolist()
             assert 0 < lower < value < upper, path
-        assert found.at(found.known[1])[VALUE] < found.at(found.known[0])[VALUE], path
+        assert mac_pj.at(mac_pj.known[1])[VALUE] < mac_pj.at(mac_pj.known[0])[VALUE], path

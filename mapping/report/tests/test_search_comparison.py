@@ -29,8 +29,8 @@ def test_the_interval_over_seeds_is_students(values: list[float]) -> None:
 @pytest.mark.parametrize(("right", "images"), [(0, 10), (1, 10), (443, 450), (450, 450), (7200, 10000)])
 def test_the_interval_of_one_network_is_wilsons(right: int, images: int) -> None:
     expected = stats.binomtest(right, images).proportion_ci(0.95, method="wilson")
-    found = wilson_interval(100 * right / images, images)
-    np.testing.assert_allclose(found, [100 * expected.low, 100 * expected.high], rtol=1e-9, atol=1e-9)
+    interval = wilson_interval(100 * right / images, images)
+    np.testing.assert_allclose(interval, [100 * expected.low, 100 * expected.high], rtol=1e-9, atol=1e-9)
 
 
 def test_an_entry_is_the_mean_of_its_seeds() -> None:
@@ -45,8 +45,8 @@ def test_an_entry_is_the_mean_of_its_seeds() -> None:
 
 def test_kinds_and_settings_are_kept_apart_in_the_order_of_the_points() -> None:
     entries = aggregate(made_up_study()["points"], IMAGES)
-    found = [(entry.kind, entry.setting) for entry in entries]
-    assert found == [
+    groups = [(entry.kind, entry.setting) for entry in entries]
+    assert groups == [
         ("npu8", ""), ("npu_lb", ""), ("first_last", ""), ("searched", "0.5"), ("searched", "2"),
         ("searched", "1.5"), ("random", "0.5"), ("cheapest", ""),
     ]  # fmt: skip
@@ -107,8 +107,8 @@ def test_the_front_by_energy_goes_by_energy() -> None:
 def against(cycles: float, accuracy: float, searched: list[tuple[float, float]], images: int = 400) -> Any:
     """Return the verdict of searched (cycles, accuracy) against a baseline, all of one seed."""
     points = [point("searched", str(i), 1, *item) for i, item in enumerate(searched)]
-    (found,) = verdicts(aggregate([*points, point("npu8", "", 1, cycles, accuracy)], images))
-    return found
+    (verdict,) = verdicts(aggregate([*points, point("npu8", "", 1, cycles, accuracy)], images))
+    return verdict
 
 
 @pytest.mark.parametrize(
@@ -128,14 +128,14 @@ def against(cycles: float, accuracy: float, searched: list[tuple[float, float]],
 def test_a_verdict_says_what_search_does_at_no_more_cycles(
     searched: list[tuple[float, float]], result: str, setting: str, points: float, saving: float | None
 ) -> None:
-    found = against(100, 90.0, searched)
-    assert found.result == result
-    assert found.rival.setting == setting
-    assert found.points == pytest.approx(points)
-    assert found.saving_percent == (None if saving is None else pytest.approx(saving))
-    assert found.cost_percent == pytest.approx(searched[int(setting)][0] - 100)
-    assert found.nowhere_below == (result in ("wins", "ties"))
-    assert found.strictly_above == (result == "wins")
+    verdict = against(100, 90.0, searched)
+    assert verdict.result == result
+    assert verdict.rival.setting == setting
+    assert verdict.points == pytest.approx(points)
+    assert verdict.saving_percent == (None if saving is None else pytest.approx(saving))
+    assert verdict.cost_percent == pytest.approx(searched[int(setting)][0] - 100)
+    assert verdict.nowhere_below == (result in ("wins", "ties"))
+    assert verdict.strictly_above == (result == "wins")
 
 
 def test_the_intervals_decide_between_a_win_and_a_tie() -> None:
@@ -152,9 +152,9 @@ def test_the_intervals_decide_between_a_win_and_a_tie() -> None:
 
 def test_rounding_of_a_mean_decides_nothing() -> None:
     points = [*several("searched", "", [9, 9, 9], [95.5556] * 3), point("npu8", "", 1, 9, 95.5556)]
-    (found,) = verdicts(aggregate(points, IMAGES))
-    assert found.rival.accuracy < found.baseline.accuracy
-    assert found.result == "ties"
+    (verdict,) = verdicts(aggregate(points, IMAGES))
+    assert verdict.rival.accuracy < verdict.baseline.accuracy
+    assert verdict.result == "ties"
 
 
 def test_verdicts_can_go_by_energy() -> None:

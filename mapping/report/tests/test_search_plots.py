@@ -74,10 +74,10 @@ def test_a_network_of_several_points_is_one_prediction(tmp_path: Path) -> None:
 
 def test_every_kind_has_a_colour_and_a_marker_of_its_own() -> None:
     kinds = ["searched", "npu8", "npu_lb", "first_last", "cheapest", "layerwise", "random", "new", "newer"]
-    found = plots.appearances_of(kinds, ["npu8", "npu_lb"])
-    assert list(found) == kinds
+    appearances = plots.appearances_of(kinds, ["npu8", "npu_lb"])
+    assert list(appearances) == kinds
     for attribute in plots.Appearance._fields:
-        assert len({getattr(look, attribute) for look in found.values()}) == len(kinds)
+        assert len({getattr(item, attribute) for item in appearances.values()}) == len(kinds)
 
 
 def test_a_wide_range_of_accuracies_gets_a_scale_that_shows_high_ones() -> None:
@@ -122,8 +122,8 @@ def test_the_split_of_every_layer_is_drawn_to_scale() -> None:
     teal, orange = plots.UNIT_COLOURS[:2]
 
     def shares(row: int, column: int) -> dict[str, float]:
-        mine = [(box, colour) for box, colour in boxes if round(box.y0 + box.y1) == 2 * row]
-        return {colour: box.width for box, colour in mine if round((box.x0 + box.x1) / 2) == column}
+        in_row = [(box, colour) for box, colour in boxes if round(box.y0 + box.y1) == 2 * row]
+        return {colour: box.width for box, colour in in_row if round((box.x0 + box.x1) / 2) == column}
 
     place = rows.index("0.5, seed 1: 1,180 cycles")
     wide = sum(shares(place, 1).values())

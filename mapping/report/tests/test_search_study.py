@@ -72,11 +72,11 @@ def test_a_damaged_study_is_one_error_and_leaves_the_page_alone(
     file, page = tmp_path / "study.json", tmp_path / "report.html"
     file.write_text(json.dumps(study))
     page.write_text("of yesterday")
-    with pytest.raises(StudyError, match=r"run `npuloop map` again$") as found:
+    with pytest.raises(StudyError, match=r"run `npuloop map` again$") as caught:
         load_study(file)
-    assert str(found.value).startswith(f"{file}: ")
-    assert text in str(found.value)
-    assert len(str(found.value).splitlines()) == 1
+    assert str(caught.value).startswith(f"{file}: ")
+    assert text in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(StudyError, match="the study: "):
         write_report(study, page)
     assert page.read_text() == "of yesterday"
@@ -97,11 +97,11 @@ def test_a_file_that_is_no_study_is_one_error(content: bytes | None, text: str, 
     file = tmp_path / "study.json"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(StudyError) as found:
+    with pytest.raises(StudyError) as caught:
         load_study(file)
-    assert str(found.value).startswith(f"{file}")
-    assert text in str(found.value)
-    assert "npuloop map" in str(found.value)
+    assert str(caught.value).startswith(f"{file}")
+    assert text in str(caught.value)
+    assert "npuloop map" in str(caught.value)
 
 
 def test_a_page_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:

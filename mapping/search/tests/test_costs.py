@@ -43,12 +43,12 @@ def expected_cycles(program: Program) -> float:
 @pytest.fixture(scope="module")
 def networks() -> dict[str, Network]:
     """Networks with weights of 2 bits, by name; without those that need data that is not there."""
-    found = {"digits": load_digits_network("ternary").network, "resnet20": resnet20_network(w_bits=2)}
+    networks = {"digits": load_digits_network("ternary").network, "resnet20": resnet20_network(w_bits=2)}
     for name, file in TFLITE.items():
         path = data_dir() / "models" / f"{file}.tflite"
         if path.exists():
-            found[name], _ = quantize_weights(load_tflite(path), 2)
-    return found
+            networks[name], _ = quantize_weights(load_tflite(path), 2)
+    return networks
 
 
 def network_of(name: str, networks: dict[str, Network]) -> Network:
@@ -152,7 +152,7 @@ def test_a_mapping_is_priced_once(networks: dict[str, Network]) -> None:
 # -------------------------------------------------------------------------------------------------- gradients
 def slopes_at(costs: NetworkCosts, state: State) -> dict[tuple[int, int, int], float]:
     """Slope of every block that `sample` moves from a state: (layer, giver, taker), cost for a channel."""
-    found: dict[tuple[int, int, int], float] = {}
+    slopes: dict[tuple[int, int, int], float] = {}
     expected = np.array(costs.counts(state), np.float64)
     for seed in range(12):
         sample = costs.sample(expected, np.random.default_rng(seed))
@@ -161,8 +161,8 @@ def slopes_at(costs: NetworkCosts, state: State) -> dict[tuple[int, int, int], f
         for layer, row in enumerate(sample.slopes):
             (giver,) = np.flatnonzero(row == 0)
             for taker in set(range(len(row))) - {int(giver)}:
-                found[layer, int(giver), taker] = float(row[taker])
-    return found
+                slopes[layer, int(giver), taker] = float(row[taker])
+    return slopes
 
 
 def test_slopes_of_resnet20_are_finite_differences_of_the_whole_networks_cycles(

@@ -16,14 +16,14 @@ def layer(weight: torch.Tensor, **options: Any) -> QuantizedWeight:
     return QuantizedWeight(weight, widths, **options)
 
 
-def graph_mixture(weight: torch.Tensor, mine: QuantizedWeight) -> torch.Tensor:
+def graph_mixture(weight: torch.Tensor, quantized: QuantizedWeight) -> torch.Tensor:
     """The mixture as a graph of plain operations, with Esser's gradients as golden.quantize.qat has them."""
     rows = weight.flatten(start_dim=1)
-    scales = mine.initial_scales * mine.log_scales.exp()
-    shares = mine.probabilities().expand(len(weight), -1)
+    scales = quantized.initial_scales * quantized.log_scales.exp()
+    shares = quantized.probabilities().expand(len(weight), -1)
     total = torch.zeros_like(rows)
     for unit in range(len(BITS)):
-        limit, scale = mine.limits[unit][:, None], scales[unit][:, None]
+        limit, scale = quantized.limits[unit][:, None], scales[unit][:, None]
         slow = scale * (limit * rows.shape[1]).rsqrt()
         scale = scale.detach() + slow - slow.detach()
         inside = torch.minimum(torch.maximum(rows / scale, -limit), limit)
@@ -37,46 +37,46 @@ def graph_mixture(weight: torch.Tensor, mine: QuantizedWeight) -> torch.Tensor:
 def test_the_mixture_and_its_gradients_equal_a_graph_of_plain_operations(tied: bool) -> None:
     torch.manual_seed(3)
     weight = torch.randn(6, 3, 3, 3, requires_grad=True)
-    mine = layer(weight, tied=tied)
+    quantized = layer(weight, tied=tied)
     with torch.no_grad():
-        for parameter in (mine.logits, mine.log_scales):
+        for parameter in (quantized.logits, quantized.log_scales):
             assert parameter is not None
             parameter.normal_(0, 0.2)
-    mine.temperature = 0.7
-    assert mine.logits is not None
-    parameters = (weight, mine.log_scales, mine.logits)
+    quantized.temperature = 0.7
+    assert quantized.logits is not None
+    parameters = (weight, quantized.log_scales, quantized.logits)
     direction = torch.randn_like(weight)
-    value, wanted = mine(weight), graph_mixture(weight, mine)
-    assert torch.allclose(value, wanted, atol=1e-6)
-    found = torch.autograd.grad((value * direction).sum(), parameters)
-    expected = torch.autograd.grad((wanted * direction).sum(), parameters)
-    for mine_gradient, gradient in zip(found, expected, strict=True):
+    value, by_graph = quantized(weight), graph_mixture(weight, quantized)
+    assert torch.allclose(value, by_graph, atol=1e-6)
+    gradients = torch.autograd.grad((value * direction).sum(), parameters)
+    expected = torch.autograd.grad((by_graph * direction).sum(), parameters)
+    for own_gradient, gradient in zip(gradients, expected, strict=True):
         assert float(gradient.abs().max()) > 0.05
-        assert torch.allclose(mine_gradient, gradient, atol=2e-6)
+        assert torch.allclose(own_gradient, gradient, atol=2e-6)
 
 
 def test_a_channel_that_wants_one_unit_has_exactly_its_quantised_weights() -> None:
     torch.manual_seed(4)
     weight = torch.randn(4, 2, 3, 3)
-    mine = layer(weight)
-    assert mine.logits is not None
+    quantized = layer(weight)
+    assert quantized.logits is not None
     with torch.no_grad():
-        mine.logits[:2, 0] += 200
-        mine.logits[2:, 1] += 200
+        quantized.logits[:2, 0] += 200
+        quantized.logits[2:, 1] += 200
     rows = weight.flatten(start_dim=1).double().numpy()
     bits = np.array([8, 8, 2, 2], np.int8)
     scales = best_scales(rows, bits)
-    wanted = nearest_weights(rows, scales, bits) * scales[:, None]
-    assert np.allclose(mine(weight).detach().flatten(start_dim=1).numpy(), wanted, atol=1e-6)
+    expected = nearest_weights(rows, scales, bits) * scales[:, None]
+    assert np.allclose(quantized(weight).detach().flatten(start_dim=1).numpy(), expected, atol=1e-6)
 
 
 def test_two_bit_weights_are_ternary_however_far_scales_have_moved() -> None:
     torch.manual_seed(5)
     weight = torch.randn(8, 40)
-    mine = QuantizedWeight(weight, [np.full(8, 2, np.int8)])
+    quantized = QuantizedWeight(weight, [np.full(8, 2, np.int8)])
     with torch.no_grad():
-        mine.log_scales.uniform_(-3, 1)
-    integers = mine(weight) / (mine.initial_scales * mine.log_scales.exp()).t()
+        quantized.log_scales.uniform_(-3, 1)
+    integers = quantized(weight) / (quantized.initial_scales * quantized.log_scales.exp()).t()
     values = torch.unique(integers.round())
     assert torch.allclose(integers, integers.round(), atol=1e-4)
     assert values.tolist() == [-1, 0, 1]
@@ -84,12 +84,12 @@ def test_two_bit_weights_are_ternary_however_far_scales_have_moved() -> None:
 
 def test_a_unit_that_a_layer_may_not_have_gets_nothing_and_no_gradient() -> None:
     weight = torch.randn(4, 9, requires_grad=True)
-    mine = layer(weight, allowed=[False, True])
-    assert mine.expected().tolist() == [0, 4]
-    mine(weight).sum().backward()
-    assert mine.logits is not None
-    assert mine.logits.grad is not None
-    assert torch.equal(mine.logits.grad, torch.zeros(4, 2))
+    quantized = layer(weight, allowed=[False, True])
+    assert quantized.expected().tolist() == [0, 4]
+    quantized(weight).sum().backward()
+    assert quantized.logits is not None
+    assert quantized.logits.grad is not None
+    assert torch.equal(quantized.logits.grad, torch.zeros(4, 2))
 
 
 def test_expected_channels_are_the_sums_of_probabilities() -> None:
@@ -99,10 +99,10 @@ def test_expected_channels_are_the_sums_of_probabilities() -> None:
     assert first.logits is not None
     with torch.no_grad():
         first.logits[:3, 1] += 4
-    wanted = [preference.sum(axis=0) for preference in mixture.preferences()]
-    assert np.allclose(mixture.expected().detach().numpy(), wanted, atol=1e-5)
-    assert wanted[0][1] > 9
-    assert wanted[1].tolist() == [4, 4]
+    expected = [preference.sum(axis=0) for preference in mixture.preferences()]
+    assert np.allclose(mixture.expected().detach().numpy(), expected, atol=1e-5)
+    assert expected[0][1] > 9
+    assert expected[1].tolist() == [4, 4]
 
 
 def test_the_channels_of_a_tied_layer_share_one_choice() -> None:

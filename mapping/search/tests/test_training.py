@@ -184,8 +184,8 @@ def test_fine_tuned_weights_are_those_of_the_integer_network_to_the_last_bit(tmp
         integers = node.layer.weights.reshape(len(widths), -1)
         weight = getattr(model, name).weight.detach()
         real = (weight.movedim(1, -1) if weight.ndim == 4 else weight).flatten(start_dim=1).numpy()
-        made = integers * node.weight_scales[:, None]
+        scaled = integers * node.weight_scales[:, None]
         ternary = widths == 2
-        assert np.allclose(made[ternary], real[ternary], rtol=1e-5, atol=1e-7)
-        assert np.abs(made - real).max() < 0.01 * np.abs(real).max()
+        assert np.allclose(scaled[ternary], real[ternary], rtol=1e-5, atol=1e-7)
+        assert np.abs(scaled - real).max() < 0.01 * np.abs(real).max()
         assert set(np.unique(integers[ternary])) <= {-1, 0, 1}
