@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from common.arrays import Array
 from common.errors import NpuloopError
 from golden.network import Network
 from hw.core import CoreConfig
@@ -35,7 +36,7 @@ from mapping.report import energy_plots as plots, html
 from mapping.report.energy_console import scale_of
 from mapping.report.energy_plots import VALUE, MacEnergy, NetworkBars, UnitBar, Validation
 from mapping.report.style import Vector, svg
-from mapping.run.networks import Array, compile_network
+from mapping.run.networks import compile_network
 
 NETWORK, NETWORK_TITLE = "resnet8", "ResNet8"
 """The network whose layers are shown, as in `mapping.characterization.recording.MODELS`."""
