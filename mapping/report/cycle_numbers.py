@@ -32,7 +32,7 @@ from mapping.cost.model import CostModel
 from mapping.cost.shapes import Shape
 from mapping.cost.tables import CostTable, Errors
 from mapping.cost.timing import time_lists
-from mapping.report.energy import core_title
+from mapping.report.energy_numbers import core_title
 from mapping.report.estimates import Estimate, estimates
 from mapping.run.networks import NetworkProgram, compile_network, run_inputs
 from tb.session import Session

@@ -17,7 +17,8 @@ from mapping.cost.coefficients import PHASES
 from mapping.cost.tables import CostTable, Errors
 from mapping.report import cycle_plots as plots, html
 from mapping.report.cycle_numbers import SPLIT_CHANNELS, Staircase, UnitReport
-from mapping.report.energy import EnergyReport, section
+from mapping.report.energy import section
+from mapping.report.energy_numbers import EnergyReport
 from mapping.report.estimates import GET_ZIGZAG, METHODS
 from mapping.report.style import signed, svg
 

@@ -30,7 +30,7 @@ from mapping.cost.shapes import Shape, load_shapes
 from mapping.cost.tables import FOLDER
 from mapping.report.cycle_numbers import gather
 from mapping.report.cycles import page
-from mapping.report.energy import gather_energy
+from mapping.report.energy_numbers import gather_energy
 from mapping.report.estimates import GET_ZIGZAG, METHODS, OURS, Estimate, KnownEstimates, estimates
 from mapping.report.style import signed
 from npuloop.cli.console import Tasks, console, progress

@@ -23,7 +23,14 @@ from mapping.cost.tables import FOLDER
 from mapping.energy.tables import GROUPS, EnergyTableError, load_energy_table
 from mapping.report import energy as section, energy_plots as plots
 from mapping.report.cycles import page
-from mapping.report.energy import EnergyReport, core_title, gather_energy, mac_energy, network_energy
+from mapping.report.energy_numbers import (
+    EnergyReport,
+    core_title,
+    gather_energy,
+    mac_energy,
+    network_energy,
+    validation_of,
+)
 from mapping.report.energy_plots import VALUE, MacEnergy, NetworkBars, UnitBar
 from mapping.report.style import svg
 from mapping.report.testing import (
@@ -105,7 +112,7 @@ def test_the_energy_of_a_mac_is_drawn_over_widths_and_zeros() -> None:
 
 
 def test_validation_windows_are_drawn_with_the_errors_of_the_model() -> None:
-    validation = section.validation_of(table_of(NPU8), "npu8", Path("x"))
+    validation = validation_of(table_of(NPU8), "npu8", Path("x"))
     assert validation is not None
     figure = plots.validation([validation, replace(validation, label="other")])
     gates, _, errors, _ = figure.axes
@@ -130,7 +137,7 @@ def test_the_parts_of_each_layer_are_stacked() -> None:
 
 
 def test_equal_figures_are_equal_bytes() -> None:
-    validation = section.validation_of(table_of(NPU8), "npu8", Path("x"))
+    validation = validation_of(table_of(NPU8), "npu8", Path("x"))
     assert validation is not None
     assert svg(plots.validation([validation])) == svg(plots.validation([validation]))
 
@@ -143,7 +150,7 @@ def test_a_mac_takes_its_share_of_the_column_and_its_features() -> None:
         value = fixed + 4 * (2.0 * (1 - share) + 0.5 * share)
         assert mac_pj.at(share).tolist() == pytest.approx([value / 2, value, 2 * value])
     assert (mac_pj.w_bits, mac_pj.usual, mac_pj.known) == (8, 0.4, (0.4, 0.4))
-    validation = section.validation_of(table_of(NPU8), "npu8", Path("x"))
+    validation = validation_of(table_of(NPU8), "npu8", Path("x"))
     assert mac_energy(table_of(NPU8), "npu8", validation).known == (0.25, 0.75)
 
 
@@ -162,7 +169,7 @@ def test_damaged_validation_windows_are_one_error(point: Any) -> None:
     with pytest.raises(
         EnergyTableError, match=r"here.yaml: the validation windows in `errors` are damaged .*; make it"
     ):
-        section.validation_of(table, "npu8", Path("here.yaml"))
+        validation_of(table, "npu8", Path("here.yaml"))
 
 
 def test_a_networks_energy_is_that_of_all_its_layers(tmp_path: Path) -> None:
@@ -296,7 +303,7 @@ def test_the_command_shows_energy_and_says_what_is_missing(
 def test_the_tables_of_the_tree_can_be_shown() -> None:
     for path in sorted(FOLDER.glob("*.energy.yaml")):
         table = load_energy_table(path)
-        validation = section.validation_of(table, table.core, path)
+        validation = validation_of(table, table.core, path)
         assert validation is not None, path
         mac_pj = mac_energy(table, table.core, validation)
         for share in mac_pj.known:
