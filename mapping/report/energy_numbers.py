@@ -13,7 +13,7 @@ from common.arrays import Array
 from common.errors import NpuloopError
 from golden.network import Network
 from hw.core import CoreConfig
-from hw.sources import rtl_hash, structural_sources
+from hw.sources import rtl_hash
 from hw.system import System
 from mapping.characterization.area import FILE as AREA_FILE, AreaError, read_area
 from mapping.characterization.recording import real_input, real_network
@@ -104,7 +104,7 @@ def gather_energy(cores: Sequence[CoreConfig], config: System, folder: Path = FO
     return EnergyReport(
         area=area,
         area_table=table,
-        area_current=table is not None and table["rtl_sha256"] == rtl_hash(structural_sources()),
+        area_current=table is not None and table["rtl_sha256"] == rtl_hash(),
         units=tuple(units),
         missing=tuple(missing),
     )

@@ -196,7 +196,7 @@ DEEPER = (
 @pytest.mark.usefixtures("quick")
 def test_a_deeper_pipeline_turns_the_check_red_and_calibration_mends_it(farm: Farm, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "rtl", tmp_path / "rtl")
-    file = tmp_path / "rtl" / "npu_requant.sv"
+    file = tmp_path / "rtl" / "npu_requant_behavioural.sv"
     text = file.read_text()
     for old, new in DEEPER:
         assert text.count(old) == 1, old
