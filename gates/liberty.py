@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from common.errors import GatesError
+from gates.liberty_syntax import Group, parse
 
 Floats = npt.NDArray[np.float64]
 
@@ -173,85 +173,6 @@ class Library:
             raise GatesError(f"{self.path}: library {self.name} has no cell {name!r}") from None
 
 
-# --- the format's syntax
-
-
-@dataclass
-class _Group:
-    """A group statement: `kind (name) { ... }`."""
-
-    kind: str
-    arguments: tuple[str, ...]
-    simple: dict[str, str] = field(default_factory=dict)
-    complexes: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
-    groups: list[_Group] = field(default_factory=list)
-
-    def all(self, kind: str) -> list[_Group]:
-        """Return the groups of a kind."""
-        return [group for group in self.groups if group.kind == kind]
-
-    def first(self, kind: str) -> _Group | None:
-        """Return the first group of a kind, if any."""
-        return next((group for group in self.groups if group.kind == kind), None)
-
-    def arguments_of(self, name: str) -> tuple[str, ...] | None:
-        """Return the arguments of a complex attribute, if it is there."""
-        return next((arguments for kind, arguments in self.complexes if kind == name), None)
-
-
-_COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|/\*.*?\*/|//[^\n]*|\\[ \t]*\n', re.DOTALL)
-_STATEMENT = re.compile(r"[\s;]*(?:(\})|([A-Za-z_][\w.\[\]]*)\s*(?:\(((?:\"[^\"]*\"|[^()\"])*)\)|:))")
-_VALUE = re.compile(r'\s*(?:"([^"]*)"|([^;\n}]*))')
-_OPEN = re.compile(r"\s*\{")
-_ARGUMENT = re.compile(r'"([^"]*)"|([^\s,"]+)')
-
-
-def _parse(text: str, path: Path) -> _Group:
-    """Return the library group of a Liberty file's text."""
-    text = _COMMENT.sub(lambda match: match[1] or " ", text)
-
-    def fail(position: int) -> GatesError:
-        line = text.count("\n", 0, position) + 1
-        return GatesError(f"{path} is not a Liberty file: cannot read line {line} (comments not counted)")
-
-    root = _Group("", ())
-    stack = [root]
-    position = 0
-    while True:
-        match = _STATEMENT.match(text, position)
-        if match is None:
-            if text[position:].strip(" \t\r\n;") or len(stack) != 1:
-                raise fail(position)
-            break
-        position = match.end()
-        close, name, arguments = match.groups()
-        if close:
-            if len(stack) == 1:
-                raise fail(position)
-            stack.pop()
-        elif arguments is None:
-            value = _VALUE.match(text, position)
-            assert value is not None  # it matches anything
-            position = value.end()
-            stack[-1].simple[name] = value[1] if value[1] is not None else value[2].strip()
-        else:
-            words = tuple(quoted or plain for quoted, plain in _ARGUMENT.findall(arguments))
-            brace = _OPEN.match(text, position)
-            if brace is None:
-                stack[-1].complexes.append((name, words))
-            else:
-                position = brace.end()
-                group = _Group(name, words)
-                stack[-1].groups.append(group)
-                stack.append(group)
-    library = root.first("library")
-    if library is None:
-        raise GatesError(f"{path} is not a Liberty file: it has no `library (...) {{ ... }}`")
-    return library
-
-
-# --- what the groups mean
-
 _PREFIXES = {"": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15}
 _UNIT = re.compile(r"([\d.]+)\s*([munpf]?)[a-z]+", re.IGNORECASE)
 
@@ -271,7 +192,7 @@ def _floats(text: str) -> list[float]:
 class _Reader:
     """Converts the groups of one library; holds its units and table templates."""
 
-    def __init__(self, library: _Group, path: Path) -> None:
+    def __init__(self, library: Group, path: Path) -> None:
         self.path = path
         self.library = library
         self.time_ns = _unit(library.simple.get("time_unit", "1ns"), path) / 1e-9
@@ -287,7 +208,7 @@ class _Reader:
             for group in library.all(kind)
         }
 
-    def table(self, owner: _Group, kind: str, unit: float, where: str) -> Table | None:
+    def table(self, owner: Group, kind: str, unit: float, where: str) -> Table | None:
         """Return the table of a kind in a timing or power group; None if it has none."""
         group = owner.first(kind)
         if group is None:
@@ -329,11 +250,11 @@ class _Reader:
         values = values.transpose([number for _, number in sorted(order)])
         return Table(slews, others, np.ascontiguousarray(values.reshape(len(slews), len(others))))
 
-    def arcs(self, pin: _Group, where: str) -> Iterator[Arc]:
+    def arcs(self, pin: Group, where: str) -> Iterator[Arc]:
         """Yield the arcs that end in a pin."""
         for group in pin.all("timing"):
 
-            def table(name: str, group: _Group = group) -> Table | None:
+            def table(name: str, group: Group = group) -> Table | None:
                 return self.table(group, name, self.time_ns, where)
 
             for related in group.simple.get("related_pin", "").split():
@@ -347,7 +268,7 @@ class _Reader:
                     fall_slew=table("fall_transition"),
                 )
 
-    def powers(self, pin: _Group, where: str) -> Iterator[Power]:
+    def powers(self, pin: Group, where: str) -> Iterator[Power]:
         """Yield the internal energies of a pin; `power` stands for both edges."""
         for group in pin.all("internal_power"):
             both = self.table(group, "power", self.energy_pj, where)
@@ -358,7 +279,7 @@ class _Reader:
             for related in related_pins or [None]:
                 yield Power(related, when, rise, fall)
 
-    def pin(self, group: _Group, cell: str) -> Pin:
+    def pin(self, group: Group, cell: str) -> Pin:
         """Return a pin."""
         name = group.arguments[0]
         where = f"{cell}/{name}"
@@ -374,7 +295,7 @@ class _Reader:
             three_state="three_state" in group.simple,
         )
 
-    def cell(self, group: _Group) -> Cell:
+    def cell(self, group: Group) -> Cell:
         """Return a cell."""
         name = group.arguments[0]
         pins = {pin.arguments[0]: self.pin(pin, name) for pin in group.all("pin")}
@@ -424,7 +345,7 @@ def read_liberty(path: Path) -> Library:
         text = data.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise GatesError(f"cannot read the cell library {path}: {error}") from None
-    group = _parse(text, path)
+    group = parse(text, path)
     try:
         reader = _Reader(group, path)
         cells = {cell.name: cell for cell in map(reader.cell, group.all("cell"))}
@@ -436,140 +357,3 @@ def read_liberty(path: Path) -> Library:
     library = Library(name, path, hashlib.sha256(data).hexdigest(), reader.voltage_v, cells)
     _check_powers(library)
     return library
-
-
-# --- Boolean functions
-
-_TOKEN = re.compile(r"\s*([A-Za-z_]\w*|[01]|[!'&*|+^()])")
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class _Algebra(Generic[_T]):
-    """What a function is folded into; `combine` gets one of `^`, `&`, `|` and two operands or more."""
-
-    name: Callable[[str], _T]
-    constant: Callable[[str], _T]
-    invert: Callable[[_T], _T]
-    combine: Callable[[str, list[_T]], _T]
-
-
-def _fold(function: str, algebra: _Algebra[_T]) -> _T:
-    """Fold a Liberty function.
-
-    Liberty binds `'` and `!` strongest, then `^`, then AND (`&`, `*` or nothing between two terms), then OR
-    (`|`, `+`).
-    """
-    signs: list[str] = []
-    position = 0
-    stripped = function.strip()
-    while position < len(stripped):
-        match = _TOKEN.match(stripped, position)
-        if match is None:
-            raise GatesError(f"Liberty function {function!r} is not understood at {stripped[position:]!r}")
-        signs.append(match[1])
-        position = match.end()
-    signs.reverse()
-
-    def primary() -> _T:
-        sign = signs.pop() if signs else ""
-        if sign == "!":
-            return algebra.invert(primary())
-        if sign == "(":
-            result = disjunction()
-            if not signs or signs.pop() != ")":
-                raise GatesError(f"Liberty function {function!r} lacks a bracket")
-        elif sign in ("0", "1"):
-            result = algebra.constant(sign)
-        elif sign and (sign[0].isalpha() or sign[0] == "_"):
-            result = algebra.name(sign)
-        else:
-            raise GatesError(f"Liberty function {function!r} is not understood at {sign!r}")
-        while signs and signs[-1] == "'":
-            signs.pop()
-            result = algebra.invert(result)
-        return result
-
-    def chain(operator: str, part: Callable[[], _T], own: str, *, implied: bool = False) -> _T:
-        parts = [part()]
-        while signs and (signs[-1] in own or (implied and signs[-1] not in "|+^)'")):
-            if signs[-1] in own:
-                signs.pop()
-            parts.append(part())
-        return parts[0] if len(parts) == 1 else algebra.combine(operator, parts)
-
-    def exclusive() -> _T:
-        return chain("^", primary, "^")
-
-    def conjunction() -> _T:
-        return chain("&", exclusive, "&*", implied=True)
-
-    def disjunction() -> _T:
-        return chain("|", conjunction, "|+")
-
-    result = disjunction()
-    if signs:
-        raise GatesError(f"Liberty function {function!r} is not understood at {signs[-1]!r}")
-    return result
-
-
-def verilog_expression(function: str, name: Callable[[str], str] = str) -> str:
-    """Return a Liberty function as a Verilog expression with all its brackets.
-
-    Args:
-        function: Liberty's text.
-        name: gives a pin's name in Verilog.
-
-    Raises:
-        GatesError: the text is not a function.
-    """
-    algebra = _Algebra[str](
-        name=name,
-        constant=lambda sign: f"1'b{sign}",
-        invert=lambda operand: f"~{operand}",
-        combine=lambda operator, operands: f"({f' {operator} '.join(operands)})",
-    )
-    return _fold(function, algebra)
-
-
-def function_names(function: str) -> tuple[str, ...]:
-    """Return the names that a Liberty function uses, in the order of their appearance.
-
-    Raises:
-        GatesError: the text is not a function.
-    """
-    found: dict[str, None] = {}
-
-    def note(name: str) -> str:
-        found[name] = None
-        return name
-
-    verilog_expression(function, note)
-    return tuple(found)
-
-
-def truth_table(function: str, names: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Return a Liberty function's value for every combination of its inputs.
-
-    Args:
-        function: Liberty's text.
-        names: the inputs; combination i has bit j of i at names[j].
-
-    Raises:
-        GatesError: the text is not a function, or uses other names.
-    """
-    combinations = np.arange(1 << len(names))
-
-    def column(name: str) -> npt.NDArray[np.bool_]:
-        if name not in names:
-            raise GatesError(f"Liberty function {function!r} uses {name!r}, which is no input pin")
-        return (combinations >> names.index(name) & 1).astype(np.bool_)
-
-    ufuncs = {"^": np.logical_xor, "&": np.logical_and, "|": np.logical_or}
-    algebra = _Algebra[npt.NDArray[np.bool_]](
-        name=column,
-        constant=lambda sign: np.full(len(combinations), sign == "1"),
-        invert=np.logical_not,
-        combine=lambda operator, operands: ufuncs[operator].reduce(operands),
-    )
-    return _fold(function, algebra)

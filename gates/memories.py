@@ -178,14 +178,14 @@ def memory(words: int, width_bits: int, ports: Ports = "1r1w", technology_nm: fl
     key = hashlib.sha256(json.dumps([arguments, _OPTIONS]).encode()).hexdigest()[:20]
     kept = build_root() / "memories" / f"{key}.json"
     try:
-        found = {name: float(value) for name, value in json.loads(kept.read_text())["result"].items()}
+        figures = {name: float(value) for name, value in json.loads(kept.read_text())["result"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        found = _run(program, max(words, FEWEST_WORDS), width_bits, ports, technology_nm)
-        document = json.dumps({"arguments": arguments, "result": found}, indent=1)
+        figures = _run(program, max(words, FEWEST_WORDS), width_bits, ports, technology_nm)
+        document = json.dumps({"arguments": arguments, "result": figures}, indent=1)
         write_atomically(kept, lambda file: file.write(document.encode()), GatesError)
     supply = SUPPLIES_V[0] + (technology_nm - low) / (high - low) * (SUPPLIES_V[1] - SUPPLIES_V[0])
     label = f"modelled (CACTI 7, {technology_nm:g} nm)"
-    return Memory(label, words, width_bits, supply, **found)
+    return Memory(label, words, width_bits, supply, **figures)
 
 
 def side_by_side(macro: Memory, macros: int, written: int) -> Memory:
@@ -277,20 +277,20 @@ def cacti() -> Path:
         return program
     build_root().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".cacti.", dir=build_root()) as name:
-        made = Path(name) / "made"
-        (made / "tech_params").mkdir(parents=True)
+        copy = Path(name) / "made"
+        (copy / "tech_params").mkdir(parents=True)
         for file in files:
-            shutil.copyfile(file, made / file.relative_to(source))
-        checked = made / "io.cc"
+            shutil.copyfile(file, copy / file.relative_to(source))
+        checked = copy / "io.cc"
         text = checked.read_text(errors="surrogateescape")
         if text.count(_REFUSED) != 1:
             raise GatesError(f"{source / 'io.cc'}: is not the CACTI that is expected; remove the folder")
         checked.write_text(text.replace(_REFUSED, _ALLOWED), errors="surrogateescape")
-        _compile(made)
-        for file in (*made.glob("*.cc"), *made.glob("*.h")):
+        _compile(copy)
+        for file in (*copy.glob("*.cc"), *copy.glob("*.h")):
             file.unlink()
         try:
-            keep_folder(made, folder)
+            keep_folder(copy, folder)
         except OSError:
             raise GatesError(f"{folder}: cannot be made; check the folder's permissions") from None
     return program

@@ -24,7 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import GatesError
-from gates.liberty import Cell, Floats, Flop, Library, function_names, truth_table, verilog_expression
+from gates.functions import function_names, truth_table, verilog_expression
+from gates.liberty import Cell, Floats, Flop, Library
 from gates.netlist import Bit, Instance, Netlist, Port
 from gates.timing import Timing, analyse
 from gates.tools import find_tool

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import GatesError
-from gates.liberty import Library, verilog_expression
+from gates.functions import verilog_expression
+from gates.liberty import Library
 from gates.netlist import Instance, Netlist, read_netlist
 from gates.tools import find_tool, keep_folder, tool_version
 

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import GatesError
-from gates.liberty import Arc, Cell, Floats, Library, Power, function_names
+from gates.functions import function_names
+from gates.liberty import Arc, Cell, Floats, Library, Power
 from gates.netlist import Bit, Instance, Netlist
 
 INPUT_SLEW_NS = 0.05

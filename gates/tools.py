@@ -83,10 +83,10 @@ def find_tool(name: str) -> str:
     beside = Path(sys.executable).parent / name
     if beside.exists():
         return str(beside)
-    found = shutil.which(name)
-    if found is None:
+    executable = shutil.which(name)
+    if executable is None:
         raise GatesError(f"the program {name!r} is not installed: {REMEDY}")
-    return found
+    return executable
 
 
 @functools.cache
@@ -121,16 +121,19 @@ def tool_versions(*names: str) -> dict[str, str]:
 
 def _download(name: str, wheel: _Wheel, folder: Path) -> Path:
     """Fetch a wheel with pip into a folder and return its file."""
-    wanted = f"{name}=={wheel.version}"
+    requirement = f"{name}=={wheel.version}"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     done = subprocess.run(
-        [*command, *wheel.options, "--dest", str(folder), wanted], capture_output=True, text=True, check=False
+        [*command, *wheel.options, "--dest", str(folder), requirement],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     files = list(folder.glob("*.whl"))
     if done.returncode != 0 or len(files) != 1:
         lines = [line for line in done.stderr.splitlines() if "error" in line.lower()]
         raise GatesError(
-            f"`pip download {wanted}` failed ({lines[-1] if lines else done.stderr[-200:]!r}): "
+            f"`pip download {requirement}` failed ({lines[-1] if lines else done.stderr[-200:]!r}): "
             "it needs a package index that has this version"
         )
     return files[0]

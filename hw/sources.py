@@ -17,16 +17,11 @@ _COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
 
 def rtl_sources(root: Path = ROOT) -> list[Path]:
     """Return the design's SystemVerilog files in compile order: packages, generated files, then modules."""
-    files = sorted((root / "rtl" / "generated").glob("*.sv")) + sorted((root / "rtl").glob("*.sv"))
+    rtl = root / "rtl"
+    files = [*sorted((rtl / "generated").glob("*.sv")), *sorted(rtl.glob("*.sv"))]
+    files += sorted((rtl / "structural").glob("*.sv"))
     packages = [file for file in files if file.stem.endswith("_pkg")]
     return packages + [file for file in files if file not in packages]
-
-
-def structural_sources() -> list[Path]:
-    """Return the design's files, those composed of synthesised blocks in place of their namesakes."""
-    files = {file.name: file for file in rtl_sources()}
-    files |= {file.name: file for file in sorted((ROOT / "rtl" / "structural").glob("*.sv"))}
-    return list(files.values())
 
 
 def rtl_hash(rtl: Sequence[Path] | None = None) -> str:

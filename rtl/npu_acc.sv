@@ -1,81 +1,65 @@
-/// Accumulators of 16 columns: two banks of `Depth` pixels; one bank is summed into while the other is drained.
-///
-/// A sum takes two cycles: the pixel's address in the first (`read_i`), its contribution in the second (`add_i`), one pixel per cycle;
-/// the same pixel may come in consecutive cycles. `first_i` replaces what is there, `max_i` takes the maximum instead of the
-/// sum. Drain data comes one cycle after `drain_i`. The caller never drains the bank that is being summed into.
-module npu_acc #(
-  parameter int unsigned Depth = 64,  // pixels, up to 256
-  localparam int unsigned AddrBits = Depth > 1 ? $clog2(Depth) : 1
+/// Accumulators of 16 columns in one of their two forms, equal in every cycle: npu_acc_behavioural simulates faster,
+/// npu_acc_structural is what is synthesised.
+module npu_acc
+  import npu_pkg::*;
+  import npu_compute_pkg::*;
+#(
+  parameter  bit          Structural = 1'b0,  // the form that is synthesised
+  parameter  int unsigned Depth      = 64,    // pixels, up to 256
+  localparam int unsigned AddrBits   = Depth > 1 ? $clog2(Depth) : 1
 ) (
-  input  logic                clk_i,
-  input  logic                rst_ni,
+  input  logic                                 clk_i,
+  input  logic                                 rst_ni,
   // first cycle
-  input  logic                read_i,
-  input  logic                bank_i,
-  input  logic [AddrBits-1:0] pixel_i,
-  input  logic                first_i,
+  input  logic                                 read_i,
+  input  logic                                 bank_i,
+  input  logic [AddrBits-1:0]                  pixel_i,
+  input  logic                                 first_i,
   // second cycle
-  input  logic                add_i,
-  input  logic                max_i,
-  input  logic [15:0][31:0]   value_i,
+  input  logic                                 add_i,
+  input  logic                                 max_i,
+  input  logic [ChannelBlock-1:0][AccBits-1:0] value_i,
   // drain
-  input  logic                drain_i,
-  input  logic                drain_bank_i,
-  input  logic [AddrBits-1:0] drain_pixel_i,
-  output logic [15:0][31:0]   drain_o
+  input  logic                                 drain_i,
+  input  logic                                 drain_bank_i,
+  input  logic [AddrBits-1:0]                  drain_pixel_i,
+  output logic [ChannelBlock-1:0][AccBits-1:0] drain_o
 );
-  logic bank_q, first_q, forward_q, drain_bank_q;
-  logic [AddrBits-1:0] pixel_q;
-  logic [1:0][511:0] rdata;
-  logic [15:0][31:0] old, sum, sum_q;
-
-  always_comb begin
-    old = forward_q ? sum_q : rdata[bank_q];
-    sum = value_i;
-    if (!first_q) begin
-      for (int unsigned i = 0; i < 16; i++) begin
-        if (max_i) sum[i] = signed'(value_i[i]) > signed'(old[i]) ? value_i[i] : old[i];
-        else sum[i] = value_i[i] + old[i];
-      end
-    end
-  end
-
-  always_ff @(posedge clk_i) begin
-    if (read_i) begin
-      bank_q    <= bank_i;
-      pixel_q   <= pixel_i;
-      first_q   <= first_i;
-      // what is written in this cycle is not in the memory yet
-      forward_q <= add_i && bank_q == bank_i && pixel_q == pixel_i;
-    end
-    if (add_i) sum_q <= sum;
-    if (drain_i) drain_bank_q <= drain_bank_i;
-  end
-
-  for (genvar b = 0; b < 2; b++) begin : gen_bank
-    logic drain;
-    assign drain = drain_i && drain_bank_i == 1'(b);
-    npu_sram #(
-      .WordBits(512),
-      .Depth   (Depth),
-      .LaneBits(512)
-    ) i_sram (
+  if (Structural) begin : gen_structural
+    npu_acc_structural #(
+      .Depth(Depth)
+    ) i_form (
       .clk_i,
-      .re_i   (drain || (read_i && !first_i && bank_i == 1'(b))),
-      .raddr_i(drain ? drain_pixel_i : pixel_i),
-      .rdata_o(rdata[b]),
-      .we_i   (add_i && bank_q == 1'(b)),
-      .waddr_i(pixel_q),
-      .wdata_i(sum)
+      .rst_ni,
+      .read_i,
+      .bank_i,
+      .pixel_i,
+      .first_i,
+      .add_i,
+      .max_i,
+      .value_i,
+      .drain_i,
+      .drain_bank_i,
+      .drain_pixel_i,
+      .drain_o
+    );
+  end else begin : gen_behavioural
+    npu_acc_behavioural #(
+      .Depth(Depth)
+    ) i_form (
+      .clk_i,
+      .rst_ni,
+      .read_i,
+      .bank_i,
+      .pixel_i,
+      .first_i,
+      .add_i,
+      .max_i,
+      .value_i,
+      .drain_i,
+      .drain_bank_i,
+      .drain_pixel_i,
+      .drain_o
     );
   end
-
-  assign drain_o = rdata[drain_bank_q];
-
-  if (Depth > 256) begin : gen_check
-    $fatal(1, "npu_acc: Depth must be at most 256");
-  end
-
-  // One bank is drained while the other is summed into: each has one read port.
-  assert property (@(posedge clk_i) disable iff (!rst_ni) drain_i && read_i |-> drain_bank_i != bank_i);
 endmodule

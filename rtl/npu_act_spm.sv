@@ -5,10 +5,12 @@
 /// engines get the banks that it leaves free (`*_ready_o`). Banks are interleaved by word with a folded address, so that
 /// rows, columns and strided streams spread over all four. Read data comes one cycle after the request. Addresses must
 /// lie inside (the requesters check).
-module npu_act_spm #(
-  parameter  int unsigned Rows     = 16,             // bytes in a word, a multiple of 16
-  parameter  int unsigned Words    = 8192,           // a multiple of 4, 64 or more
-  localparam int unsigned Parts    = Rows / 16,      // 16-byte parts of a word
+module npu_act_spm
+  import npu_pkg::*;
+#(
+  parameter  int unsigned Rows     = 16,                   // bytes in a word, a multiple of 16
+  parameter  int unsigned Words    = 8192,                 // a multiple of 4, 64 or more
+  localparam int unsigned Parts    = Rows / ChannelBlock,  // 16-byte parts of a word
   localparam int unsigned PartBits = Parts > 1 ? $clog2(Parts) : 1,
   localparam int unsigned AddrBits = $clog2(Words)
 ) (
@@ -17,24 +19,24 @@ module npu_act_spm #(
   // compute: operand read
   input  logic                op_re_i,
   input  logic [AddrBits-1:0] op_addr_i,
-  output logic [  Rows*8-1:0] op_data_o,
+  output logic [Rows*8-1:0]   op_data_o,
   // compute: result write
   input  logic                res_we_i,
   input  logic [AddrBits-1:0] res_addr_i,
   input  logic [PartBits-1:0] res_part_i,
-  input  logic [       127:0] res_data_i,
+  input  logic [WordBits-1:0] res_data_i,
   // load: write
   input  logic                load_valid_i,
   output logic                load_ready_o,
   input  logic [AddrBits-1:0] load_addr_i,
   input  logic [PartBits-1:0] load_part_i,
-  input  logic [       127:0] load_data_i,
+  input  logic [WordBits-1:0] load_data_i,
   // store: read
   input  logic                store_valid_i,
   output logic                store_ready_o,
   input  logic [AddrBits-1:0] store_addr_i,
   input  logic [PartBits-1:0] store_part_i,
-  output logic [       127:0] store_data_o
+  output logic [WordBits-1:0] store_data_o
 );
   localparam int unsigned Banks = 4;
 
@@ -73,7 +75,7 @@ module npu_act_spm #(
     npu_sram #(
       .WordBits(Rows * 8),
       .Depth   (Words / Banks),
-      .LaneBits(128)
+      .LaneBits(WordBits)
     ) i_sram (
       .clk_i,
       .re_i   (op || store),
@@ -98,17 +100,24 @@ module npu_act_spm #(
   always_comb begin
     store_data_o = '0;
     for (int unsigned part = 0; part < Parts; part++) begin
-      if (store_part_q == PartBits'(part)) store_data_o = rdata[store_bank_q][part*128+:128];
+      if (store_part_q == PartBits'(part)) store_data_o = rdata[store_bank_q][part*WordBits+:WordBits];
     end
   end
 
-  if (Rows % 16 != 0 || Words % Banks != 0 || Words < 64) begin : gen_check
+  if (Rows % ChannelBlock != 0 || Words % Banks != 0 || Words < 64) begin : gen_WordsFillTheBanks
     $fatal(1, "npu_act_spm: Rows must be a multiple of 16, Words of 4 and at least 64");
   end
 
-  // Requesters check their addresses: none may leave the scratchpad.
-  assert property (@(posedge clk_i) disable iff (!rst_ni) op_re_i |-> 32'(op_addr_i) < Words);
-  assert property (@(posedge clk_i) disable iff (!rst_ni) res_we_i |-> 32'(res_addr_i) < Words);
-  assert property (@(posedge clk_i) disable iff (!rst_ni) load_valid_i |-> 32'(load_addr_i) < Words);
-  assert property (@(posedge clk_i) disable iff (!rst_ni) store_valid_i |-> 32'(store_addr_i) < Words);
+  OperandReadInside : assert property (@(posedge clk_i) disable iff (!rst_ni) op_re_i |-> 32'(op_addr_i) < Words)
+  else $error("An operand read lies inside the scratchpad: the compute engine checks its address.");
+
+  ResultWriteInside : assert property (@(posedge clk_i) disable iff (!rst_ni) res_we_i |-> 32'(res_addr_i) < Words)
+  else $error("A result is written inside the scratchpad: the drain checks its address.");
+
+  LoadWriteInside : assert property (@(posedge clk_i) disable iff (!rst_ni) load_valid_i |-> 32'(load_addr_i) < Words)
+  else $error("A loaded word is written inside the scratchpad: the load engine checks its address.");
+
+  StoreReadInside : assert property (@(posedge clk_i) disable iff (!rst_ni)
+      store_valid_i |-> 32'(store_addr_i) < Words)
+  else $error("A stored word is read inside the scratchpad: the store engine checks its address.");
 endmodule

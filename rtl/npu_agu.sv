@@ -18,34 +18,35 @@ module npu_agu
   parameter int unsigned WBits  = 8,
   parameter int unsigned DwTaps = 5
 ) (
-  input  logic               clk_i,
-  input  logic               rst_ni,
-  input  logic               clear_i,
+  input  logic                     clk_i,
+  input  logic                     rst_ni,
+  input  logic                     clear_i,
   // command
-  input  logic               start_i,
-  input  logic [CmdBits-1:0] cmd_i,
-  output logic               busy_o,
-  output opcode_e            opcode_o,
+  input  logic                     start_i,
+  input  logic [CmdBits-1:0]       cmd_i,
+  output logic                     busy_o,
+  output opcode_e                  opcode_o,
   // beats
-  output logic               valid_o,
-  input  logic               ready_i,
-  output beat_t              beat_o,
-  output stripe_t            stripe_o,        // with stripe_first
+  output logic                     valid_o,
+  input  logic                     ready_i,
+  output beat_t                    beat_o,
+  output stripe_t                  stripe_o,      // with stripe_first
   // weight tiles
-  output logic               tile_valid_o,    // there is a next tile
-  output logic [19:0]        tile_addr_o,     // 32-byte words
-  output logic [ 7:0]        tile_words_o,
-  output logic [19:0]        first_tile_addr_o,
-  output logic [ 7:0]        first_tile_words_o
+  output logic                     tile_valid_o,  // there is a next tile
+  output logic [LocalAddrBits-1:0] tile_addr_o,   // 32-byte words
+  output logic [7:0]               tile_words_o,
+  output logic [LocalAddrBits-1:0] first_tile_addr_o,
+  output logic [7:0]               first_tile_words_o
 );
-  localparam int unsigned Parts = Rows / 16;
+  localparam int unsigned Parts = Rows / ChannelBlock;
+  localparam int unsigned CoordBits = 20;  // an input row or column, signed: beyond the image where the kernel is
 
   // 32-byte words of a tile of `taps` columns
   function automatic logic [7:0] words_of(int unsigned taps);
-    return 8'((taps * Rows * WBits + 255) / 256);
+    return 8'((taps * Rows * WBits + WeightWordBits - 1) / WeightWordBits);
   endfunction
 
-  function automatic logic [15:0] least(logic [15:0] a, logic [15:0] b);
+  function automatic logic [SizeBits-1:0] least(logic [SizeBits-1:0] a, logic [SizeBits-1:0] b);
     return a < b ? a : b;
   endfunction
 
@@ -65,13 +66,13 @@ module npu_agu
   assign opcode_o     = opcode_e'(c.opcode);
 
   // an addition is a scan over one long row, twice
-  logic [15:0] in_height, in_width, out_width, in_row_step;
+  logic [SizeBits-1:0] in_height, in_width, out_width, in_row_step;
   logic [7:0] kernel_h, kernel_w, stride_h, stride_w, dilation_w;
   logic signed [31:0] second_input;
-  assign in_height    = is_add ? 16'd1 : c.in_height;
+  assign in_height    = is_add ? SizeBits'(1) : c.in_height;
   assign in_width     = is_add ? c.out_pixels : c.in_width;
   assign out_width    = is_add ? c.out_pixels : c.out_width;
-  assign in_row_step  = is_add ? 16'd0 : c.in_row_step;
+  assign in_row_step  = is_add ? SizeBits'(0) : c.in_row_step;
   assign kernel_h     = is_add ? 8'd1 : c.kernel_h;
   assign kernel_w     = is_add ? 8'd1 : c.kernel_w;
   assign stride_h     = is_add ? 8'd1 : c.stride_h;
@@ -81,23 +82,23 @@ module npu_agu
 
   // ---------------------------------------------------------------- loops
   logic busy_q;
-  logic [15:0] out_left_q;   // output channels from this block on
-  logic [15:0] in_left_q;    // input channels from this block on
-  logic [15:0] pix_left_q;   // output pixels from this stripe on
+  logic [SizeBits-1:0] out_left_q;   // output channels from this block on
+  logic [SizeBits-1:0] in_left_q;    // input channels from this block on
+  logic [SizeBits-1:0] pix_left_q;   // output pixels from this stripe on
   logic [7:0] ky_q, kx_q, pixel_q;
   logic phase_q, bank_q, pass_first_q, block_first_q;
-  logic [3:0] part_q;
+  logic [MaxPartBits-1:0] part_q;
   logic signed [31:0] cb_addr_q, ky_addr_q;         // address offset of the input block, of the kernel row
-  logic signed [19:0] ky_row_q, kx_col_q;           // input rows and columns of the tap
+  logic signed [CoordBits-1:0] ky_row_q, kx_col_q;           // input rows and columns of the tap
   logic signed [31:0] block_addr_q;                 // first pixel, tap (0, 0), this output block
-  logic [19:0] out_block_q, out_pix_q, param_q;     // where this block's and stripe's results go
-  logic [19:0] tile_q, tile_block_q;                // tile of this pass, first tile of this block
+  logic [LocalAddrBits-1:0] out_block_q, out_pix_q, param_q;     // where this block's and stripe's results go
+  logic [LocalAddrBits-1:0] tile_q, tile_block_q;                // tile of this pass, first tile of this block
 
   // pixel position: output column; input column, row and address of the tap; address at the row's first output
   typedef struct packed {
-    logic [15:0]        ox;
-    logic signed [19:0] ix;
-    logic signed [19:0] iy;
+    logic [SizeBits-1:0]        ox;
+    logic signed [CoordBits-1:0] ix;
+    logic signed [CoordBits-1:0] iy;
     logic signed [31:0] addr;
     logic signed [31:0] row;
   } position_t;
@@ -108,55 +109,56 @@ module npu_agu
 
   logic last_kx, last_ky, last_cb, last_pass, first_pass, last_stripe, last_block, last_pixel;
   logic [7:0] kx_step, taps, taps_next, kx_next;
-  logic [15:0] stripe_pixels, block_channels, valid_out, valid_in;
+  logic [SizeBits-1:0] stripe_pixels, block_channels, valid_out, valid_in;
 
   assign kx_step        = sliding ? 8'(DwTaps) : 8'd1;
   assign kx_next        = kx_q + kx_step;
-  assign last_kx        = 16'(kx_q) + 16'(kx_step) >= 16'(kernel_w);
+  assign last_kx        = SizeBits'(kx_q) + SizeBits'(kx_step) >= SizeBits'(kernel_w);
   assign last_ky        = ky_q == kernel_h - 8'd1;
-  assign last_cb        = is_conv ? in_left_q <= 16'(Rows) : (!is_add || phase_q);
+  assign last_cb        = is_conv ? in_left_q <= SizeBits'(Rows) : (!is_add || phase_q);
   assign last_pass      = last_kx && last_ky && last_cb;
   assign first_pass     = kx_q == '0 && ky_q == '0 && !phase_q && in_left_q == c.in_channels;
-  assign stripe_pixels  = least(16'(c.stripe_pixels), pix_left_q);
-  assign last_stripe    = pix_left_q <= 16'(c.stripe_pixels);
-  assign block_channels = is_conv ? 16'(Cols) : is_depthwise ? 16'(Rows) : 16'd16;
+  assign stripe_pixels  = least(SizeBits'(c.stripe_pixels), pix_left_q);
+  assign last_stripe    = pix_left_q <= SizeBits'(c.stripe_pixels);
+  assign block_channels = is_conv ? SizeBits'(Cols) : is_depthwise ? SizeBits'(Rows) : SizeBits'(ChannelBlock);
   assign last_block     = out_left_q <= block_channels;
-  assign last_pixel     = 16'(pixel_q) == stripe_pixels - 16'd1;
+  assign last_pixel     = SizeBits'(pixel_q) == stripe_pixels - SizeBits'(1);
   assign valid_out      = least(out_left_q, block_channels);
-  assign valid_in       = least(in_left_q, 16'(Rows));
-  assign taps           = sliding ? 8'(least(16'(DwTaps), 16'(kernel_w - kx_q))) : 8'd1;
-  assign taps_next      = !sliding ? 8'd1 : 8'(least(16'(DwTaps), 16'(kernel_w) - (last_kx ? 16'd0 : 16'(kx_next))));
+  assign valid_in       = least(in_left_q, SizeBits'(Rows));
+  assign taps           = sliding ? 8'(least(SizeBits'(DwTaps), SizeBits'(kernel_w - kx_q))) : 8'd1;
+  assign taps_next      = !sliding ? 8'd1
+      : 8'(least(SizeBits'(DwTaps), SizeBits'(kernel_w) - (last_kx ? SizeBits'(0) : SizeBits'(kx_next))));
 
   // ---------------------------------------------------------------- position of the next pixel, stripe, pass
   always_comb begin
     step = pos_q;
-    if (pos_q.ox == out_width - 16'd1) begin
+    if (pos_q.ox == out_width - SizeBits'(1)) begin
       step.ox   = '0;
-      step.ix   = (is_add ? 20'sd0 : 20'(signed'(c.in_column))) + kx_col_q;
-      step.iy   = pos_q.iy + 20'(stride_h);
+      step.ix   = (is_add ? CoordBits'(0) : CoordBits'(signed'(c.in_column))) + kx_col_q;
+      step.iy   = pos_q.iy + CoordBits'(stride_h);
       step.addr = pos_q.row + 32'(in_row_step);
       step.row  = step.addr;
     end else begin
-      step.ox   = pos_q.ox + 16'd1;
-      step.ix   = pos_q.ix + 20'(stride_w);
+      step.ox   = pos_q.ox + SizeBits'(1);
+      step.ix   = pos_q.ix + CoordBits'(stride_w);
       step.addr = pos_q.addr + 32'(stride_w);
     end
   end
 
   logic signed [31:0] cb_addr_d, ky_addr_d, block_addr_d;
-  logic signed [19:0] ky_row_d, kx_col_d;
+  logic signed [CoordBits-1:0] ky_row_d, kx_col_d;
   always_comb begin
     cb_addr_d = cb_addr_q;
     ky_addr_d = ky_addr_q;
     ky_row_d  = ky_row_q;
     kx_col_d  = kx_col_q;
     if (!last_kx) begin
-      kx_col_d = kx_col_q + (sliding ? 20'(DwTaps) : 20'(dilation_w));
+      kx_col_d = kx_col_q + (sliding ? CoordBits'(DwTaps) : CoordBits'(dilation_w));
     end else begin
       kx_col_d = '0;
       if (!last_ky) begin
         ky_addr_d = ky_addr_q + 32'(c.tap_row_step);
-        ky_row_d  = ky_row_q + 20'(c.dilation_h);
+        ky_row_d  = ky_row_q + CoordBits'(c.dilation_h);
       end else begin
         ky_addr_d = '0;
         ky_row_d  = '0;
@@ -167,12 +169,12 @@ module npu_agu
 
   // the next output block starts a plane further, except for convolutions, and for parts of the same word
   assign block_addr_d = block_addr_q
-      + ((is_depthwise || (is_vector && part_q == 4'(Parts - 1))) ? 32'(c.in_plane) : 32'sd0);
+      + ((is_depthwise || (is_vector && part_q == MaxPartBits'(Parts - 1))) ? 32'(c.in_plane) : 32'sd0);
 
   always_comb begin
     origin      = '0;
-    origin.ix   = is_add ? 20'sd0 : 20'(signed'(c.in_column));
-    origin.iy   = is_add ? 20'sd0 : 20'(signed'(c.in_row));
+    origin.ix   = is_add ? CoordBits'(0) : CoordBits'(signed'(c.in_column));
+    origin.iy   = is_add ? CoordBits'(0) : CoordBits'(signed'(c.in_row));
     origin.addr = block_addr_d;
     origin.row  = block_addr_d;
     stripe_d    = stripe_q;
@@ -188,28 +190,28 @@ module npu_agu
   end
 
   // ---------------------------------------------------------------- sliding: the stream of input words
-  logic [15:0] word_ix_q;
-  logic signed [19:0] word_iy_q;
+  logic [SizeBits-1:0] word_ix_q;
+  logic signed [CoordBits-1:0] word_iy_q;
   logic signed [31:0] word_addr_q, word_row_q;  // this word; the row's word 0
-  logic [15:0] need_q;                          // words until the next output, this one included
+  logic [SizeBits-1:0] need_q;                          // words until the next output, this one included
 
   // first word of a pass from column `ix` on: those before the input's first column are left out
-  function automatic logic signed [19:0] first_word(logic signed [19:0] ix);
-    return ix < 0 ? 20'sd0 : ix;
+  function automatic logic signed [CoordBits-1:0] first_word(logic signed [CoordBits-1:0] ix);
+    return ix < 0 ? CoordBits'(0) : ix;
   endfunction
 
   // ---------------------------------------------------------------- the beat
   logic in_row, in_column, fire, go, end_of_pass;
-  assign in_row      = pos_q.iy >= 0 && pos_q.iy < 20'(in_height);
-  assign in_column   = pos_q.ix >= 0 && pos_q.ix < 20'(in_width);
-  assign fire        = !sliding || need_q == 16'd1;
+  assign in_row      = pos_q.iy >= 0 && pos_q.iy < CoordBits'(in_height);
+  assign in_column   = pos_q.ix >= 0 && pos_q.ix < CoordBits'(in_width);
+  assign fire        = !sliding || need_q == SizeBits'(1);
   assign valid_o     = busy_q;
   assign go          = busy_q && ready_i;
   assign end_of_pass = fire && last_pixel;
 
   always_comb begin
     beat_o              = '0;
-    beat_o.read         = sliding ? word_iy_q >= 0 && word_iy_q < 20'(in_height) : in_row && in_column;
+    beat_o.read         = sliding ? word_iy_q >= 0 && word_iy_q < CoordBits'(in_height) : in_row && in_column;
     beat_o.addr         = sliding ? word_addr_q : pos_q.addr;
     beat_o.pad          = !sliding && !(in_row && in_column);
     beat_o.fire         = fire;
@@ -222,14 +224,14 @@ module npu_agu
     beat_o.bank         = bank_q;
     beat_o.part         = part_q;
     beat_o.phase        = phase_q;
-    beat_o.useful_rows  = is_conv ? valid_in : is_depthwise ? valid_out : 16'd0;
-    beat_o.useful_cols  = is_conv ? valid_out : 16'(taps);
+    beat_o.useful_rows  = is_conv ? valid_in : is_depthwise ? valid_out : SizeBits'(0);
+    beat_o.useful_cols  = is_conv ? valid_out : SizeBits'(taps);
     // column i holds the tap `taps - 1 - i`: the newest word is in column 0
     for (int unsigned i = 0; i < DwTaps; i++) begin
-      automatic logic signed [19:0] column;
-      column = pos_q.ix + 20'(taps) - 20'sd1 - 20'(i);
+      automatic logic signed [CoordBits-1:0] column;
+      column = pos_q.ix + CoordBits'(taps) - CoordBits'(1) - CoordBits'(i);
       beat_o.tap_mask[i] = i < 32'(taps);
-      beat_o.tap_pad[i]  = sliding && !(in_row && column >= 0 && column < 20'(in_width));
+      beat_o.tap_pad[i]  = sliding && !(in_row && column >= 0 && column < CoordBits'(in_width));
     end
   end
 
@@ -238,9 +240,9 @@ module npu_agu
     stripe_o.out_addr   = out_block_q + out_pix_q;
     stripe_o.out_part   = part_q;
     stripe_o.out_plane  = c.out_plane;
-    stripe_o.groups     = 8'((valid_out + 16'd15) >> 4);
+    stripe_o.groups     = 8'((valid_out + SizeBits'(ChannelBlock - 1)) >> $clog2(ChannelBlock));
     stripe_o.param_addr = param_q;
-    stripe_o.reuse      = !block_first_q && valid_out <= 16'd16;
+    stripe_o.reuse      = !block_first_q && valid_out <= SizeBits'(ChannelBlock);
     stripe_o.pixels     = 8'(stripe_pixels);
     stripe_o.bank       = bank_q;
     stripe_o.keep       = is_conv && c.keep;
@@ -264,30 +266,30 @@ module npu_agu
   endfunction
   assign words        = tile_words(is_depthwise, taps);
   assign tile_valid_o = !is_vector && !(last_pass && last_stripe && last_block);
-  assign tile_addr_o  = last_pass && !last_stripe ? tile_block_q : tile_q + 20'(words);
+  assign tile_addr_o  = last_pass && !last_stripe ? tile_block_q : tile_q + LocalAddrBits'(words);
   assign tile_words_o = tile_words(is_depthwise, taps_next);
-  assign first_tile_addr_o  = 20'(start_cmd.weight_base);
+  assign first_tile_addr_o  = LocalAddrBits'(start_cmd.weight_base);
   assign first_tile_words_o = tile_words(start_cmd.opcode == OP_DEPTHWISE,
-      start_cmd.slide ? 8'(least(16'(DwTaps), 16'(start_cmd.kernel_w))) : 8'd1);
+      start_cmd.slide ? 8'(least(SizeBits'(DwTaps), SizeBits'(start_cmd.kernel_w))) : 8'd1);
 
   // ---------------------------------------------------------------- state
   position_t start_pos;
   always_comb begin
     start_pos      = '0;
-    start_pos.ix   = start_cmd.opcode == OP_ADD ? 20'sd0 : 20'(signed'(start_cmd.in_column));
-    start_pos.iy   = start_cmd.opcode == OP_ADD ? 20'sd0 : 20'(signed'(start_cmd.in_row));
+    start_pos.ix   = start_cmd.opcode == OP_ADD ? CoordBits'(0) : CoordBits'(signed'(start_cmd.in_column));
+    start_pos.iy   = start_cmd.opcode == OP_ADD ? CoordBits'(0) : CoordBits'(signed'(start_cmd.in_row));
     start_pos.addr = start_add.in_base;
     start_pos.row  = start_add.in_base;
   end
 
   // where the next pass starts
-  logic signed [19:0] load_ix, load_iy;
+  logic signed [CoordBits-1:0] load_ix, load_iy;
   logic signed [31:0] load_addr;
   logic [7:0] load_taps;
   assign load_ix   = start_i ? start_pos.ix : pass_d.ix;
   assign load_iy   = start_i ? start_pos.iy : pass_d.iy;
   assign load_addr = start_i ? start_pos.addr : pass_d.addr;
-  assign load_taps = start_i ? 8'(least(16'(DwTaps), 16'(start_cmd.kernel_w))) : taps_next;
+  assign load_taps = start_i ? 8'(least(SizeBits'(DwTaps), SizeBits'(start_cmd.kernel_w))) : taps_next;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
@@ -338,11 +340,11 @@ module npu_agu
       ky_row_q      <= '0;
       kx_col_q      <= '0;
       block_addr_q  <= start_add.in_base;
-      out_block_q   <= 20'(start_cmd.out_base);
+      out_block_q   <= LocalAddrBits'(start_cmd.out_base);
       out_pix_q     <= '0;
-      param_q       <= 20'(start_cmd.param_base);
-      tile_q        <= 20'(start_cmd.weight_base);
-      tile_block_q  <= 20'(start_cmd.weight_base);
+      param_q       <= LocalAddrBits'(start_cmd.param_base);
+      tile_q        <= LocalAddrBits'(start_cmd.weight_base);
+      tile_block_q  <= LocalAddrBits'(start_cmd.weight_base);
       pos_q         <= start_pos;
       stripe_q      <= start_pos;
       after_q       <= start_pos;
@@ -363,25 +365,28 @@ module npu_agu
         stripe_q  <= stripe_d;
         tile_q    <= tile_addr_o;
         if (last_kx && last_ky) begin
-          in_left_q <= last_cb ? c.in_channels : in_left_q - 16'(Rows);
+          in_left_q <= last_cb ? c.in_channels : in_left_q - SizeBits'(Rows);
           phase_q   <= is_add && !phase_q;
         end
         if (last_pass) begin
           if (!(is_conv && c.keep)) bank_q <= !bank_q;
           block_first_q <= last_stripe;
           pix_left_q    <= last_stripe ? c.out_pixels : pix_left_q - stripe_pixels;
-          out_pix_q     <= last_stripe ? '0 : out_pix_q + 20'(stripe_pixels);
+          out_pix_q     <= last_stripe ? '0 : out_pix_q + LocalAddrBits'(stripe_pixels);
           if (last_stripe) begin
             busy_q       <= !last_block;
             out_left_q   <= out_left_q - block_channels;
             tile_block_q <= tile_addr_o;
             block_addr_q <= block_addr_d;
-            param_q      <= param_q + (is_conv ? 20'(Cols / 16) : is_depthwise ? 20'(Parts) : 20'd1) * 20'(ParamGroupWords);
+            param_q      <= param_q
+                + (is_conv ? LocalAddrBits'(Cols / ChannelBlock) : is_depthwise ? LocalAddrBits'(Parts) : LocalAddrBits'(1))
+                    * LocalAddrBits'(ParamGroupWords);
             if (is_vector) begin
-              part_q <= part_q == 4'(Parts - 1) ? '0 : part_q + 4'd1;
-              if (part_q == 4'(Parts - 1)) out_block_q <= out_block_q + 20'(c.out_plane);
+              part_q <= part_q == MaxPartBits'(Parts - 1) ? '0 : part_q + MaxPartBits'(1);
+              if (part_q == MaxPartBits'(Parts - 1)) out_block_q <= out_block_q + LocalAddrBits'(c.out_plane);
             end else begin
-              out_block_q <= out_block_q + 20'(c.out_plane) * (is_conv ? 20'(Cols / Rows) : 20'd1);
+              out_block_q <= out_block_q
+                  + LocalAddrBits'(c.out_plane) * (is_conv ? LocalAddrBits'(Cols / Rows) : LocalAddrBits'(1));
             end
           end
         end
@@ -398,20 +403,20 @@ module npu_agu
       word_row_q  <= '0;
       need_q      <= '0;
     end else if (start_i || (go && end_of_pass)) begin
-      word_ix_q   <= 16'(first_word(load_ix));
+      word_ix_q   <= SizeBits'(first_word(load_ix));
       word_iy_q   <= load_iy;
       word_row_q  <= load_addr - 32'(load_ix);
       word_addr_q <= load_addr - 32'(load_ix) + 32'(first_word(load_ix));
-      need_q      <= 16'(20'(load_taps) - (first_word(load_ix) - load_ix));
+      need_q      <= SizeBits'(CoordBits'(load_taps) - (first_word(load_ix) - load_ix));
     end else if (go) begin
-      need_q <= !fire ? need_q - 16'd1 : pos_q.ox == out_width - 16'd1 ? c.row_advance : 16'(stride_w);
-      if (word_ix_q == in_width - 16'd1) begin
+      need_q <= !fire ? need_q - SizeBits'(1) : pos_q.ox == out_width - SizeBits'(1) ? c.row_advance : SizeBits'(stride_w);
+      if (word_ix_q == in_width - SizeBits'(1)) begin
         word_ix_q   <= '0;
-        word_iy_q   <= word_iy_q + 20'(stride_h);
+        word_iy_q   <= word_iy_q + CoordBits'(stride_h);
         word_addr_q <= word_row_q + 32'(in_row_step);
         word_row_q  <= word_row_q + 32'(in_row_step);
       end else begin
-        word_ix_q   <= word_ix_q + 16'd1;
+        word_ix_q   <= word_ix_q + SizeBits'(1);
         word_addr_q <= word_addr_q + 32'd1;
       end
     end
@@ -419,12 +424,16 @@ module npu_agu
 
   assign busy_o = busy_q;
 
-  if (Rows % 16 != 0 || Cols % Rows != 0 || DwTaps < 1 || DwTaps > 16 || DwTaps > Cols) begin : gen_check
-    $fatal(1, "npu_agu: Rows must be a multiple of 16, Cols a multiple of Rows, DwTaps 1 to min(16, Cols)");
+  if (Rows % ChannelBlock != 0 || Cols % Rows != 0) begin : gen_ShapeIsWholeBlocks
+    $fatal(1, "npu_agu: Rows must be a multiple of 16, Cols a multiple of Rows");
+  end
+  if (DwTaps < 1 || DwTaps > MaxTaps || DwTaps > Cols) begin : gen_TapsFitTheColumns
+    $fatal(1, "npu_agu: DwTaps must be 1 to min(16, Cols)");
   end
 
-  // A sliding pass always needs at least one word before its next output.
-  assert property (@(posedge clk_i) disable iff (!rst_ni) busy_q && sliding |-> need_q != '0);
-  // A pass works on at least one pixel.
-  assert property (@(posedge clk_i) disable iff (!rst_ni) busy_q |-> stripe_pixels != '0);
+  SlidingPassNeedsAWord : assert property (@(posedge clk_i) disable iff (!rst_ni) busy_q && sliding |-> need_q != '0)
+  else $error("A sliding pass always needs at least one word before its next output.");
+
+  PassHasPixels : assert property (@(posedge clk_i) disable iff (!rst_ni) busy_q |-> stripe_pixels != '0)
+  else $error("A pass works on at least one pixel.");
 endmodule

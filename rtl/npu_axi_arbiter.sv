@@ -3,67 +3,46 @@
 /// Requests carry the core's index above its own ID bits; answers are routed by it. Write data follows the order of the write
 /// addresses, from one core at a time. A request on the port stays until it is taken. Nothing is buffered: no latency is added.
 /// Read data is taken when every core could take it; a core's ready must not wait for its valid.
-module npu_axi_arbiter #(
+module npu_axi_arbiter
+  import npu_axi_pkg::*;
+#(
   parameter  int unsigned Ports    = 2,
-  parameter  int unsigned DataBits = 128,
-  parameter  int unsigned IdBits   = 2,     // of a core
-  parameter  int unsigned Writes   = 16,    // write bursts in flight, all cores
+  parameter  int unsigned DataBits = 128,  // of the memory port
+  parameter  int unsigned Writes   = 16,   // write bursts in flight, all cores
   localparam int unsigned SelBits  = Ports > 1 ? $clog2(Ports) : 1,
-  localparam int unsigned OutBits  = IdBits + SelBits
+  localparam int unsigned OutBits  = AxiCoreIdBits + SelBits
 ) (
-  input  logic                              clk_i,
-  input  logic                              rst_ni,
+  input  logic                       clk_i,
+  input  logic                       rst_ni,
   // cores
-  input  logic [Ports-1:0][     IdBits-1:0] s_axi_awid,
-  input  logic [Ports-1:0][           31:0] s_axi_awaddr,
-  input  logic [Ports-1:0][            7:0] s_axi_awlen,
-  input  logic [Ports-1:0]                  s_axi_awvalid,
-  output logic [Ports-1:0]                  s_axi_awready,
-  input  logic [Ports-1:0][   DataBits-1:0] s_axi_wdata,
-  input  logic [Ports-1:0][ DataBits/8-1:0] s_axi_wstrb,
-  input  logic [Ports-1:0]                  s_axi_wlast,
-  input  logic [Ports-1:0]                  s_axi_wvalid,
-  output logic [Ports-1:0]                  s_axi_wready,
-  output logic [      1:0]                  s_axi_bresp,
-  output logic [Ports-1:0]                  s_axi_bvalid,
-  input  logic [Ports-1:0]                  s_axi_bready,
-  input  logic [Ports-1:0][     IdBits-1:0] s_axi_arid,
-  input  logic [Ports-1:0][           31:0] s_axi_araddr,
-  input  logic [Ports-1:0][            7:0] s_axi_arlen,
-  input  logic [Ports-1:0]                  s_axi_arvalid,
-  output logic [Ports-1:0]                  s_axi_arready,
-  output logic [   IdBits-1:0]              s_axi_rid,
-  output logic [ DataBits-1:0]              s_axi_rdata,
-  output logic [          1:0]              s_axi_rresp,
-  output logic                              s_axi_rlast,
-  output logic [Ports-1:0]                  s_axi_rvalid,
-  input  logic [Ports-1:0]                  s_axi_rready,
+  input  axi_req_t [Ports-1:0]       core_req_i,
+  output axi_rsp_t [Ports-1:0]       core_rsp_o,
   // memory
-  output logic [  OutBits-1:0]              m_axi_awid,
-  output logic [         31:0]              m_axi_awaddr,
-  output logic [          7:0]              m_axi_awlen,
-  output logic                              m_axi_awvalid,
-  input  logic                              m_axi_awready,
-  output logic [ DataBits-1:0]              m_axi_wdata,
-  output logic [DataBits/8-1:0]             m_axi_wstrb,
-  output logic                              m_axi_wlast,
-  output logic                              m_axi_wvalid,
-  input  logic                              m_axi_wready,
-  input  logic [  OutBits-1:0]              m_axi_bid,
-  input  logic [          1:0]              m_axi_bresp,
-  input  logic                              m_axi_bvalid,
-  output logic                              m_axi_bready,
-  output logic [  OutBits-1:0]              m_axi_arid,
-  output logic [         31:0]              m_axi_araddr,
-  output logic [          7:0]              m_axi_arlen,
-  output logic                              m_axi_arvalid,
-  input  logic                              m_axi_arready,
-  input  logic [  OutBits-1:0]              m_axi_rid,
-  input  logic [ DataBits-1:0]              m_axi_rdata,
-  input  logic [          1:0]              m_axi_rresp,
-  input  logic                              m_axi_rlast,
-  input  logic                              m_axi_rvalid,
-  output logic                              m_axi_rready
+  output logic     [OutBits-1:0]     m_axi_awid,
+  output logic     [AxiAddrBits-1:0] m_axi_awaddr,
+  output logic     [AxiLenBits-1:0]  m_axi_awlen,
+  output logic                       m_axi_awvalid,
+  input  logic                       m_axi_awready,
+  output logic     [DataBits-1:0]    m_axi_wdata,
+  output logic     [DataBits/8-1:0]  m_axi_wstrb,
+  output logic                       m_axi_wlast,
+  output logic                       m_axi_wvalid,
+  input  logic                       m_axi_wready,
+  input  logic     [OutBits-1:0]     m_axi_bid,
+  input  logic     [AxiRespBits-1:0] m_axi_bresp,
+  input  logic                       m_axi_bvalid,
+  output logic                       m_axi_bready,
+  output logic     [OutBits-1:0]     m_axi_arid,
+  output logic     [AxiAddrBits-1:0] m_axi_araddr,
+  output logic     [AxiLenBits-1:0]  m_axi_arlen,
+  output logic                       m_axi_arvalid,
+  input  logic                       m_axi_arready,
+  input  logic     [OutBits-1:0]     m_axi_rid,
+  input  logic     [DataBits-1:0]    m_axi_rdata,
+  input  logic     [AxiRespBits-1:0] m_axi_rresp,
+  input  logic                       m_axi_rlast,
+  input  logic                       m_axi_rvalid,
+  output logic                       m_axi_rready
 );
   // the requester after `last`, in turn; a held request keeps its place
   function automatic logic [SelBits-1:0] next_of(logic [Ports-1:0] valid, logic [SelBits-1:0] last);
@@ -84,9 +63,21 @@ module npu_axi_arbiter #(
 
   logic [SelBits-1:0] ar_sel, ar_last_q, aw_sel, aw_last_q, w_sel, b_sel, r_sel;
   logic ar_held_q, aw_held_q, order_ready, order_valid, w_done;
+  logic [Ports-1:0] ar_valid, aw_valid, w_valid, r_ready;
+  axi_address_t ar, aw;
+  axi_write_data_t w;
 
-  assign ar_sel = ar_held_q ? ar_last_q : next_of(s_axi_arvalid, ar_last_q);
-  assign aw_sel = aw_held_q ? aw_last_q : next_of(s_axi_awvalid, aw_last_q);
+  always_comb begin
+    for (int unsigned p = 0; p < Ports; p++) begin
+      ar_valid[p] = core_req_i[p].read.ar_valid;
+      aw_valid[p] = core_req_i[p].write.aw_valid;
+      w_valid[p]  = core_req_i[p].write.w_valid;
+      r_ready[p]  = core_req_i[p].read.r_ready;
+    end
+  end
+
+  assign ar_sel = ar_held_q ? ar_last_q : next_of(ar_valid, ar_last_q);
+  assign aw_sel = aw_held_q ? aw_last_q : next_of(aw_valid, aw_last_q);
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
@@ -103,17 +94,19 @@ module npu_axi_arbiter #(
   end
 
   // read requests
-  assign m_axi_arvalid = s_axi_arvalid[ar_sel];
-  assign m_axi_arid    = {ar_sel, s_axi_arid[ar_sel]};
-  assign m_axi_araddr  = s_axi_araddr[ar_sel];
-  assign m_axi_arlen   = s_axi_arlen[ar_sel];
+  assign ar            = core_req_i[ar_sel].read.ar;
+  assign m_axi_arvalid = ar_valid[ar_sel];
+  assign m_axi_arid    = {ar_sel, ar.id};
+  assign m_axi_araddr  = ar.addr;
+  assign m_axi_arlen   = ar.len;
 
   // write requests: the order of their data is kept from the moment they are offered, as data may come before the address
   // is taken
-  assign m_axi_awvalid = s_axi_awvalid[aw_sel] && (order_ready || aw_held_q);
-  assign m_axi_awid    = {aw_sel, s_axi_awid[aw_sel]};
-  assign m_axi_awaddr  = s_axi_awaddr[aw_sel];
-  assign m_axi_awlen   = s_axi_awlen[aw_sel];
+  assign aw            = core_req_i[aw_sel].write.aw;
+  assign m_axi_awvalid = aw_valid[aw_sel] && (order_ready || aw_held_q);
+  assign m_axi_awid    = {aw_sel, aw.id};
+  assign m_axi_awaddr  = aw.addr;
+  assign m_axi_awlen   = aw.len;
 
   npu_fifo #(
     .Width(SelBits),
@@ -131,36 +124,38 @@ module npu_axi_arbiter #(
   );
 
   // write data
-  assign m_axi_wvalid = order_valid && s_axi_wvalid[w_sel];
-  assign m_axi_wdata  = s_axi_wdata[w_sel];
-  assign m_axi_wstrb  = s_axi_wstrb[w_sel];
-  assign m_axi_wlast  = s_axi_wlast[w_sel];
+  assign w            = core_req_i[w_sel].write.w;
+  assign m_axi_wvalid = order_valid && w_valid[w_sel];
+  assign m_axi_wdata  = w.data[DataBits-1:0];
+  assign m_axi_wstrb  = w.strb[DataBits/8-1:0];
+  assign m_axi_wlast  = w.last;
   assign w_done       = m_axi_wvalid && m_axi_wready && m_axi_wlast;
 
   // answers
-  assign b_sel        = m_axi_bid[IdBits+:SelBits];
-  assign r_sel        = m_axi_rid[IdBits+:SelBits];
-  assign m_axi_bready = s_axi_bready[b_sel];
-  assign m_axi_rready = s_axi_rready == '1;  // not by ID: no path from the port's inputs to its outputs
-  assign s_axi_bresp  = m_axi_bresp;
-  assign s_axi_rid    = m_axi_rid[IdBits-1:0];
-  assign s_axi_rdata  = m_axi_rdata;
-  assign s_axi_rresp  = m_axi_rresp;
-  assign s_axi_rlast  = m_axi_rlast;
+  assign b_sel        = m_axi_bid[AxiCoreIdBits+:SelBits];
+  assign r_sel        = m_axi_rid[AxiCoreIdBits+:SelBits];
+  assign m_axi_bready = core_req_i[b_sel].write.b_ready;
+  assign m_axi_rready = r_ready == '1;  // not by ID: no path from the port's inputs to its outputs
 
   always_comb begin
     for (int unsigned p = 0; p < Ports; p++) begin
-      s_axi_arready[p] = m_axi_arready && ar_sel == SelBits'(p);
-      s_axi_awready[p] = m_axi_awready && (order_ready || aw_held_q) && aw_sel == SelBits'(p);
-      s_axi_wready[p]  = m_axi_wready && order_valid && w_sel == SelBits'(p);
-      s_axi_bvalid[p]  = m_axi_bvalid && b_sel == SelBits'(p);
-      s_axi_rvalid[p]  = m_axi_rvalid && m_axi_rready && r_sel == SelBits'(p);
+      core_rsp_o[p].read.ar_ready  = m_axi_arready && ar_sel == SelBits'(p);
+      core_rsp_o[p].read.r         = '{
+        id: m_axi_rid[AxiCoreIdBits-1:0], data: AxiMaxDataBits'(m_axi_rdata), resp: m_axi_rresp, last: m_axi_rlast
+      };
+      core_rsp_o[p].read.r_valid   = m_axi_rvalid && m_axi_rready && r_sel == SelBits'(p);
+      core_rsp_o[p].write.aw_ready = m_axi_awready && (order_ready || aw_held_q) && aw_sel == SelBits'(p);
+      core_rsp_o[p].write.w_ready  = m_axi_wready && order_valid && w_sel == SelBits'(p);
+      core_rsp_o[p].write.b_resp   = m_axi_bresp;
+      core_rsp_o[p].write.b_valid  = m_axi_bvalid && b_sel == SelBits'(p);
     end
   end
 
-  // Requests on the port stay as they are until they are taken.
-  assert property (@(posedge clk_i) disable iff (!rst_ni)
-      m_axi_arvalid && !m_axi_arready |=> m_axi_arvalid && $stable(m_axi_araddr) && $stable(m_axi_arid) && $stable(m_axi_arlen));
-  assert property (@(posedge clk_i) disable iff (!rst_ni)
-      m_axi_awvalid && !m_axi_awready |=> m_axi_awvalid && $stable(m_axi_awaddr) && $stable(m_axi_awid) && $stable(m_axi_awlen));
+  ReadRequestStaysUntilTaken : assert property (@(posedge clk_i) disable iff (!rst_ni)
+      m_axi_arvalid && !m_axi_arready |=> m_axi_arvalid && $stable(m_axi_araddr) && $stable(m_axi_arid) && $stable(m_axi_arlen))
+  else $error("A read request on the port stays as it is until it is taken.");
+
+  WriteRequestStaysUntilTaken : assert property (@(posedge clk_i) disable iff (!rst_ni)
+      m_axi_awvalid && !m_axi_awready |=> m_axi_awvalid && $stable(m_axi_awaddr) && $stable(m_axi_awid) && $stable(m_axi_awlen))
+  else $error("A write request on the port stays as it is until it is taken.");
 endmodule

@@ -3,46 +3,46 @@
 /// One read and one write at a time, a few cycles each. An address beyond the last window, or
 /// beyond the registers of its window, is answered with DECERR.
 module npu_axil_demux #(
-  parameter int unsigned Ports      = 2,
-  parameter int unsigned WindowBits = 10,
+  parameter int unsigned Ports        = 2,
+  parameter int unsigned WindowBits   = 10,
   parameter int unsigned RegisterBits = 8  // registers fill the first 2^RegisterBits bytes of a window
 ) (
   input  logic                   clk_i,
   input  logic                   rst_ni,
   // host
-  input  logic [     15:0]       s_axil_awaddr,
+  input  logic [15:0]            s_axil_awaddr,
   input  logic                   s_axil_awvalid,
   output logic                   s_axil_awready,
-  input  logic [     31:0]       s_axil_wdata,
-  input  logic [      3:0]       s_axil_wstrb,
+  input  logic [31:0]            s_axil_wdata,
+  input  logic [3:0]             s_axil_wstrb,
   input  logic                   s_axil_wvalid,
   output logic                   s_axil_wready,
-  output logic [      1:0]       s_axil_bresp,
+  output logic [1:0]             s_axil_bresp,
   output logic                   s_axil_bvalid,
   input  logic                   s_axil_bready,
-  input  logic [     15:0]       s_axil_araddr,
+  input  logic [15:0]            s_axil_araddr,
   input  logic                   s_axil_arvalid,
   output logic                   s_axil_arready,
-  output logic [     31:0]       s_axil_rdata,
-  output logic [      1:0]       s_axil_rresp,
+  output logic [31:0]            s_axil_rdata,
+  output logic [1:0]             s_axil_rresp,
   output logic                   s_axil_rvalid,
   input  logic                   s_axil_rready,
   // cores: address and data are shared
-  output logic [     15:0]       m_axil_awaddr,
+  output logic [15:0]            m_axil_awaddr,
   output logic [Ports-1:0]       m_axil_awvalid,
   input  logic [Ports-1:0]       m_axil_awready,
-  output logic [     31:0]       m_axil_wdata,
-  output logic [      3:0]       m_axil_wstrb,
+  output logic [31:0]            m_axil_wdata,
+  output logic [3:0]             m_axil_wstrb,
   output logic [Ports-1:0]       m_axil_wvalid,
   input  logic [Ports-1:0]       m_axil_wready,
-  input  logic [Ports-1:0][ 1:0] m_axil_bresp,
+  input  logic [Ports-1:0][1:0]  m_axil_bresp,
   input  logic [Ports-1:0]       m_axil_bvalid,
   output logic [Ports-1:0]       m_axil_bready,
-  output logic [     15:0]       m_axil_araddr,
+  output logic [15:0]            m_axil_araddr,
   output logic [Ports-1:0]       m_axil_arvalid,
   input  logic [Ports-1:0]       m_axil_arready,
   input  logic [Ports-1:0][31:0] m_axil_rdata,
-  input  logic [Ports-1:0][ 1:0] m_axil_rresp,
+  input  logic [Ports-1:0][1:0]  m_axil_rresp,
   input  logic [Ports-1:0]       m_axil_rvalid,
   output logic [Ports-1:0]       m_axil_rready
 );
@@ -144,7 +144,7 @@ module npu_axil_demux #(
     end
   end
 
-  if (Ports < 1 || Ports > (1 << SelBits) || RegisterBits >= WindowBits) begin : gen_check
+  if (Ports < 1 || Ports > (1 << SelBits) || RegisterBits >= WindowBits) begin : gen_PortsFitTheWindows
     $fatal(1, "npu_axil_demux: 1 to 2^(16 - WindowBits) ports, and registers smaller than the window");
   end
 endmodule

@@ -2,47 +2,53 @@
 ///
 /// Gives one burst per `ready_i`, from the cycle after `start_i` until the last. A burst stays in its line, in its 4 KiB page
 /// and within 16 beats. `stop_i` withdraws everything but the burst that is already offered.
-module npu_bursts #(
+module npu_bursts
+  import npu_pkg::*;
+  import npu_axi_pkg::*;
+#(
   parameter int unsigned AxiDataBits = 128  // 64 or 128
 ) (
-  input  logic        clk_i,
-  input  logic        rst_ni,
-  input  logic        clear_i,
-  input  logic        stop_i,
+  input  logic                   clk_i,
+  input  logic                   rst_ni,
+  input  logic                   clear_i,
+  input  logic                   stop_i,
   // transfer
-  input  logic        start_i,        // while idle
-  input  logic [31:0] address_i,      // bytes, multiple of 16
-  input  logic [15:0] line_words_i,   // 1 or more
-  input  logic [15:0] lines_i,        // 1 or more
-  input  logic [31:0] line_stride_i,  // bytes, multiple of 16
-  input  logic [15:0] planes_i,       // 1 or more
-  input  logic [31:0] plane_stride_i, // bytes, multiple of 16
-  output logic        idle_o,
+  input  logic                   start_i,         // while idle
+  input  logic [AxiAddrBits-1:0] address_i,       // bytes, multiple of 16
+  input  logic [SizeBits-1:0]    line_words_i,    // 1 or more
+  input  logic [SizeBits-1:0]    lines_i,         // 1 or more
+  input  logic [AxiAddrBits-1:0] line_stride_i,   // bytes, multiple of 16
+  input  logic [SizeBits-1:0]    planes_i,        // 1 or more
+  input  logic [AxiAddrBits-1:0] plane_stride_i,  // bytes, multiple of 16
+  output logic                   idle_o,
   // bursts
-  output logic        valid_o,
-  input  logic        ready_i,
-  output logic [31:0] addr_o,
-  output logic [ 7:0] len_o           // beats - 1
+  output logic                   valid_o,
+  input  logic                   ready_i,
+  output logic [AxiAddrBits-1:0] addr_o,
+  output logic [AxiLenBits-1:0]  len_o            // beats - 1
 );
-  localparam int unsigned BeatsPerWord = 128 / AxiDataBits;
-  localparam int unsigned MaxWords = 16 / BeatsPerWord;  // words in the longest burst
+  localparam int unsigned BeatsPerWord = WordBits / AxiDataBits;
+  localparam int unsigned MaxWords = AxiMaxBeats / BeatsPerWord;  // words in the longest burst
+  localparam int unsigned WordShift = $clog2(WordBytes);
+  localparam int unsigned PageWords = AxiPageBytes / WordBytes;
+  localparam int unsigned PageBits = $clog2(PageWords);
 
   logic active_q, valid_q;
-  logic [31:0] addr_q, line_q, plane_q, line_stride_q, plane_stride_q;
-  logic [15:0] words_q, lines_q, planes_q, line_words_q, lines_all_q;
-  logic [8:0] in_page;
-  logic [15:0] take;
+  logic [AxiAddrBits-1:0] addr_q, line_q, plane_q, line_stride_q, plane_stride_q;
+  logic [SizeBits-1:0] words_q, lines_q, planes_q, line_words_q, lines_all_q;
+  logic [PageBits:0] in_page;  // words up to the end of the page
+  logic [SizeBits-1:0] take;
 
-  assign in_page = 9'd256 - {1'b0, addr_q[11:4]};
+  assign in_page = (PageBits + 1)'(PageWords) - {1'b0, addr_q[WordShift+:PageBits]};
   always_comb begin
     take = words_q;
-    if (take > 16'(MaxWords)) take = 16'(MaxWords);
-    if (take > 16'(in_page)) take = 16'(in_page);
+    if (take > SizeBits'(MaxWords)) take = SizeBits'(MaxWords);
+    if (take > SizeBits'(in_page)) take = SizeBits'(in_page);
   end
 
   assign valid_o = valid_q;
   assign addr_o  = addr_q;
-  assign len_o   = 8'(take * 16'(BeatsPerWord) - 16'd1);
+  assign len_o   = AxiLenBits'(take * SizeBits'(BeatsPerWord) - SizeBits'(1));
   assign idle_o  = !active_q;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
@@ -79,20 +85,20 @@ module npu_bursts #(
       end
     end else if (valid_q && ready_i) begin
       if (words_q != take) begin
-        addr_q  <= addr_q + {12'd0, take, 4'd0};
+        addr_q  <= addr_q + (AxiAddrBits'(take) << WordShift);
         words_q <= words_q - take;
-      end else if (lines_q != 16'd1) begin
+      end else if (lines_q != SizeBits'(1)) begin
         addr_q  <= line_q + line_stride_q;
         line_q  <= line_q + line_stride_q;
         words_q <= line_words_q;
-        lines_q <= lines_q - 16'd1;
-      end else if (planes_q != 16'd1) begin
+        lines_q <= lines_q - SizeBits'(1);
+      end else if (planes_q != SizeBits'(1)) begin
         addr_q   <= plane_q + plane_stride_q;
         line_q   <= plane_q + plane_stride_q;
         plane_q  <= plane_q + plane_stride_q;
         words_q  <= line_words_q;
         lines_q  <= lines_all_q;
-        planes_q <= planes_q - 16'd1;
+        planes_q <= planes_q - SizeBits'(1);
       end else begin
         active_q <= 1'b0;
         valid_q  <= 1'b0;
@@ -104,10 +110,11 @@ module npu_bursts #(
     end
   end
 
-  // A burst never leaves its 4 KiB page (AXI4, A3.4.1).
-  assert property (@(posedge clk_i) disable iff (!rst_ni)
-      valid_o |-> 32'(addr_o[11:0]) + (32'(len_o) + 1) * (AxiDataBits / 8) <= 32'd4096);
-  // An offered burst stays as it is until it is taken.
-  assert property (@(posedge clk_i) disable iff (!rst_ni || clear_i)
-      valid_o && !ready_i |=> valid_o && $stable(addr_o) && $stable(len_o));
+  BurstStaysInItsPage : assert property (@(posedge clk_i) disable iff (!rst_ni)
+      valid_o |-> 32'(addr_o) % AxiPageBytes + (32'(len_o) + 1) * (AxiDataBits / 8) <= AxiPageBytes)
+  else $error("A burst never leaves its 4 KiB page (AXI4, A3.4.1).");
+
+  BurstStaysUntilTaken : assert property (@(posedge clk_i) disable iff (!rst_ni || clear_i)
+      valid_o && !ready_i |=> valid_o && $stable(addr_o) && $stable(len_o))
+  else $error("An offered burst stays as it is until it is taken.");
 endmodule

@@ -23,83 +23,65 @@ module npu_compute
   parameter  int unsigned ActWords    = 8192,  // words of ROWS bytes
   parameter  int unsigned WeightWords = 2048,  // 32-byte words
   parameter  int unsigned ParamWords  = 1024,  // 16-byte words
-  localparam int unsigned Parts       = Rows / 16,
+  parameter  bit          Structural  = 1'b0,  // array, accumulators and requantiser in the form that is synthesised
+  localparam int unsigned Parts       = Rows / ChannelBlock,
   localparam int unsigned PartBits    = Parts > 1 ? $clog2(Parts) : 1,
   localparam int unsigned ActBits     = $clog2(ActWords),
   localparam int unsigned WeightBits  = $clog2(WeightWords),
   localparam int unsigned ParamBits   = $clog2(ParamWords)
 ) (
-  input  logic                  clk_i,
-  input  logic                  rst_ni,
-  input  logic                  clear_i,
-  input  logic                  stop_i,
+  input  logic                      clk_i,
+  input  logic                      rst_ni,
+  input  logic                      clear_i,
+  input  logic                      stop_i,
   // command
-  input  logic                  start_valid_i,
-  output logic                  start_ready_o,
-  input  logic [   CmdBits-1:0] start_cmd_i,
-  output logic                  start_illegal_o,
-  output logic                  done_o,
-  output state_e                work_o,
-  output logic                  error_o,
-  output error_e                error_cause_o,
+  input  logic                      start_valid_i,
+  output logic                      start_ready_o,
+  input  logic [CmdBits-1:0]        start_cmd_i,
+  output logic                      start_illegal_o,
+  output logic                      done_o,
+  output state_e                    work_o,
+  output logic                      error_o,
+  output error_e                    error_cause_o,
   // activation scratchpad, data one cycle after the read
-  output logic                  op_re_o,
-  output logic [   ActBits-1:0] op_addr_o,
-  input  logic [    Rows*8-1:0] op_data_i,
-  output logic                  res_we_o,
-  output logic [   ActBits-1:0] res_addr_o,
-  output logic [  PartBits-1:0] res_part_o,
-  output logic [         127:0] res_data_o,
+  output logic                      op_re_o,
+  output logic [ActBits-1:0]        op_addr_o,
+  input  logic [Rows*8-1:0]         op_data_i,
+  output logic                      res_we_o,
+  output logic [ActBits-1:0]        res_addr_o,
+  output logic [PartBits-1:0]       res_part_o,
+  output logic [WordBits-1:0]       res_data_o,
   // weight scratchpad, data one cycle after the read
-  output logic                  weight_re_o,
-  output logic [WeightBits-1:0] weight_addr_o,
-  input  logic [         255:0] weight_data_i,
+  output logic                      weight_re_o,
+  output logic [WeightBits-1:0]     weight_addr_o,
+  input  logic [WeightWordBits-1:0] weight_data_i,
   // parameter scratchpad, data one cycle after the read
-  output logic                  param_re_o,
-  output logic [ ParamBits-1:0] param_addr_o,
-  input  logic [         127:0] param_data_i,
+  output logic                      param_re_o,
+  output logic [ParamBits-1:0]      param_addr_o,
+  input  logic [WordBits-1:0]       param_data_i,
   // activity
-  output logic                  mac_cycle_o,   // a multiplying command is in the engine
-  output logic                  mac_beat_o,    // the array multiplies
-  output logic [          31:0] useful_macs_o  // of this beat
+  output logic                      mac_cycle_o,   // a multiplying command is in the engine
+  output logic                      mac_beat_o,    // the array multiplies
+  output logic [31:0]               useful_macs_o  // of this beat
 );
-  localparam int unsigned PixelBits = StripeDepth > 1 ? $clog2(StripeDepth) : 1;
-  localparam int unsigned Slices = Cols / 16;
+  localparam int unsigned DepthBits = StripeDepth > 1 ? $clog2(StripeDepth) : 1;
+  localparam int unsigned Slices = Cols / ChannelBlock;
   localparam int unsigned SliceBits = Slices > 1 ? $clog2(Slices) : 1;
-  localparam int unsigned Subs = 16 / Lanes;
-  localparam int unsigned SubBits = Subs > 1 ? $clog2(Subs) : 1;
 
-  // ---------------------------------------------------------------- command check
+  // ---------------------------------------------------------------- command
   cmd_operator_t cmd;
-  logic cmd_vector, cmd_add;
+  logic cmd_vector;
   assign cmd        = cmd_operator_t'(start_cmd_i);
-  assign cmd_add    = cmd.opcode == OP_ADD;
   assign cmd_vector = cmd.opcode != OP_CONV && cmd.opcode != OP_DEPTHWISE;
 
-  always_comb begin
-    start_illegal_o = cmd.out_channels == '0 || cmd.out_pixels == '0
-        || cmd.stripe_pixels == '0 || 32'(cmd.stripe_pixels) > StripeDepth;
-    if (!cmd_add) begin
-      if (cmd.in_height == '0 || cmd.in_width == '0 || cmd.in_channels == '0 || cmd.kernel_h == '0
-          || cmd.kernel_w == '0 || cmd.stride_h == '0 || cmd.stride_w == '0 || cmd.dilation_h == '0
-          || cmd.dilation_w == '0 || cmd.out_width == '0) begin
-        start_illegal_o = 1'b1;
-      end
-      // sliding: the first output of a row needs at least one word of the row
-      if (cmd.slide && (cmd.opcode != OP_DEPTHWISE || cmd.dilation_w != 8'd1 || cmd.row_advance == '0
-          || 32'(signed'(cmd.in_column)) + signed'(32'(cmd.kernel_w)) <= 0
-          || 32'(signed'(cmd.in_column)) + signed'(32'(DwTaps)) <= 0
-          // ... and the first tap of every pass lies in its row
-          || 32'(signed'(cmd.in_column)) + signed'((32'(cmd.kernel_w) - 32'd1) / DwTaps * DwTaps)
-              >= signed'(32'(cmd.row_advance)))) begin
-        start_illegal_o = 1'b1;
-      end
-      if ((cmd.accumulate || cmd.keep) && (cmd.opcode != OP_CONV || cmd.out_pixels > 16'(cmd.stripe_pixels)
-          || 32'(cmd.out_channels) > Cols)) begin
-        start_illegal_o = 1'b1;
-      end
-    end
-  end
+  npu_operator_check #(
+    .Cols       (Cols),
+    .StripeDepth(StripeDepth),
+    .DwTaps     (DwTaps)
+  ) i_check (
+    .cmd_i    (start_cmd_i),
+    .illegal_o(start_illegal_o)
+  );
 
   // ---------------------------------------------------------------- cycle 0: beats
   logic agu_busy, agu_valid, agu_start, tile_valid, beat_go;
@@ -107,7 +89,7 @@ module npu_compute
   beat_t beat, beat1_q, beat2_q;
   logic fire3_q, stripe_last3_q, bank3_q;
   stripe_t stripe;
-  logic [19:0] tile_addr, first_tile_addr;
+  logic [LocalAddrBits-1:0] tile_addr, first_tile_addr;
   logic [7:0] tile_words, first_tile_words;
   logic is_mac, is_add;
   logic valid1_q, valid2_q, valid3_q;
@@ -221,11 +203,12 @@ module npu_compute
 
   logic [Cols-1:0][31:0] sums;
   npu_array #(
-    .ABits (ABits),
-    .WBits (WBits),
-    .Rows  (Rows),
-    .Cols  (Cols),
-    .DwTaps(DwTaps)
+    .Structural(Structural),
+    .ABits     (ABits),
+    .WBits     (WBits),
+    .Rows      (Rows),
+    .Cols      (Cols),
+    .DwTaps    (DwTaps)
   ) i_array (
     .clk_i,
     .word_valid_i(word_valid),
@@ -248,22 +231,22 @@ module npu_compute
   assign useful_macs_o = beat_go && is_mac && beat.fire ? 32'(beat.useful_rows) * 32'(beat.useful_cols) : '0;
 
   // vector operators: 16 channels of the word
-  logic [15:0][7:0] lane_word;
-  logic [15:0][31:0] vector_q, vector3_q;
+  logic [ChannelBlock-1:0][7:0] lane_word;
+  logic [ChannelBlock-1:0][AccBits-1:0] vector_q, vector3_q;
   logic [7:0] lane_zero_point;
   always_comb begin
-    lane_word = op_data_i[127:0];
+    lane_word = op_data_i[WordBits-1:0];
     for (int unsigned part = 1; part < Parts; part++) begin
-      if (beat1_q.part == 4'(part)) lane_word = op_data_i[part*128+:128];
+      if (beat1_q.part == MaxPartBits'(part)) lane_word = op_data_i[part*WordBits+:WordBits];
     end
-    if (beat1_q.pad) lane_word = {16{c_q.pad_value}};
+    if (beat1_q.pad) lane_word = {ChannelBlock{c_q.pad_value}};
     lane_zero_point = !is_add ? 8'd0 : beat1_q.phase ? a_q.zero_point2 : a_q.zero_point1;
   end
 
   always_ff @(posedge clk_i) begin
     if (valid1_q && !is_mac) begin
-      for (int unsigned l = 0; l < 16; l++) begin
-        vector_q[l] <= (32'(signed'(lane_word[l])) - 32'(signed'(lane_zero_point)))
+      for (int unsigned l = 0; l < ChannelBlock; l++) begin
+        vector_q[l] <= (AccBits'(signed'(lane_word[l])) - AccBits'(signed'(lane_zero_point)))
             << (opcode == OP_MAX_POOL ? 5'd0 : c_q.left_shift);
       end
     end
@@ -271,73 +254,52 @@ module npu_compute
   end
 
   // ---------------------------------------------------------------- addition: operands through the requantiser
-  localparam int unsigned TagBits = 1 + 1 + 1 + 20 + PartBits;  // addition; store, last, address, part (addition: first, pixel)
-  logic [SubBits-1:0] add_sub_q;
-  logic add_feeding_q;                // the operand register holds sums that are not in the requantiser yet
-  logic add_feed, add_last_sub;
-  logic [3:0] add_flight_q;           // pixels between the operand register and the accumulators
-  logic wide_valid, wide_add, wide_store, wide_go;
-  logic add3_q;
-  logic [15:0][31:0] add_sum_q;
+  // a value's tag: of an addition; store, last, address, part (addition: stripe_last, bank, first, pixel)
+  localparam int unsigned TagBits = 1 + 1 + 1 + LocalAddrBits + PartBits;
+  logic add_feed, add_last_sub, wide_valid, wide_add, wide_store, wide_go, add_valid;
+  logic [ChannelBlock-1:0][AccBits-1:0] add_sum;
+  logic [Lanes-1:0][AccBits-1:0] feed_sum, wide;
   logic [TagBits-1:0] wide_tag;
 
-  assign add_feed     = is_add && (valid2_q || add_feeding_q);
-  assign add_last_sub = add_sub_q == SubBits'(Subs - 1);
-  // the operand register is free again when the beat that goes now will arrive: two cycles ahead
-  logic [SubBits:0] add_gap_q;
-  assign add_busy    = add_gap_q != '0;
-  assign add_pending = add_flight_q != '0;
-
-  always_ff @(posedge clk_i or negedge rst_ni) begin
-    if (!rst_ni) begin
-      add_sub_q     <= '0;
-      add_feeding_q <= 1'b0;
-      add_gap_q     <= '0;
-      add_flight_q  <= '0;
-      add3_q        <= 1'b0;
-    end else if (clear_i) begin
-      add_sub_q     <= '0;
-      add_feeding_q <= 1'b0;
-      add_gap_q     <= '0;
-      add_flight_q  <= '0;
-      add3_q        <= 1'b0;
-    end else begin
-      if (beat_go && is_add) add_gap_q <= (SubBits + 1)'(Subs - 1);
-      else if (add_busy) add_gap_q <= add_gap_q - 1'b1;
-      if (add_feed) begin
-        add_sub_q     <= add_last_sub ? '0 : add_sub_q + 1'b1;
-        add_feeding_q <= !add_last_sub;
-      end
-      add_flight_q <= add_flight_q + 4'(is_add && valid2_q) - 4'(add3_q);
-      add3_q       <= wide_go;
-    end
-  end
+  npu_addition #(
+    .Lanes(Lanes)
+  ) i_addition (
+    .clk_i,
+    .rst_ni,
+    .clear_i,
+    .issue_i     (beat_go && is_add),
+    .busy_o      (add_busy),
+    .pending_o   (add_pending),
+    .valid_i     (valid2_q && is_add),
+    .operand_i   (vector_q),
+    .feed_o      (add_feed),
+    .feed_last_o (add_last_sub),
+    .feed_sum_o  (feed_sum),
+    .wide_valid_i(wide_valid && wide_add),
+    .wide_last_i (wide_store),
+    .wide_i      (wide),
+    .go_o        (wide_go),
+    .sum_valid_o (add_valid),
+    .sum_o       (add_sum)
+  );
 
   // ---------------------------------------------------------------- requantiser: shared by drain and addition
   logic drain_valid, drain_store, drain_last, result_valid, result_add, result_store, result_last;
-  logic [19:0] drain_addr, result_addr;
+  logic [LocalAddrBits-1:0] drain_addr, result_addr;
   logic [PartBits-1:0] drain_part, result_part;
-  logic [Lanes-1:0][31:0] drain_sum, drain_bias, drain_multiplier, feed_sum, wide;
+  logic [Lanes-1:0][AccBits-1:0] drain_sum, drain_bias, drain_multiplier;
   logic [Lanes-1:0][7:0] drain_shift, result;
   logic drain_single;
   logic [7:0] drain_zero_point, drain_act_min, drain_act_max;
 
-  always_comb begin
-    for (int unsigned l = 0; l < Lanes; l++) begin
-      feed_sum[l] = '0;
-      for (int unsigned s = 0; s < Subs; s++) begin
-        if (add_sub_q == SubBits'(s)) feed_sum[l] = vector_q[s*Lanes+l];
-      end
-    end
-  end
-
   // the pixel that is being fed: its beat is in cycle 2 when feeding starts, and later beats are at least Subs cycles behind
-  logic [19:0] feed_tag;
-  assign feed_tag = 20'({beat2_q.stripe_last, beat2_q.bank, beat2_q.first, beat2_q.pixel});
+  logic [LocalAddrBits-1:0] feed_tag;
+  assign feed_tag = LocalAddrBits'({beat2_q.stripe_last, beat2_q.bank, beat2_q.first, beat2_q.pixel});
 
   npu_requant #(
-    .Lanes  (Lanes),
-    .TagBits(TagBits)
+    .Structural(Structural),
+    .Lanes     (Lanes),
+    .TagBits   (TagBits)
   ) i_requant (
     .clk_i,
     .rst_ni,
@@ -361,63 +323,52 @@ module npu_compute
     .data_o      (result)
   );
 
-  // addition: collect 16 channels, then accumulate
-  logic [10:0] wide_pixel;  // stripe_last, bank, first, pixel
+  logic [PixelBits+2:0] wide_pixel;  // addition: stripe_last, bank, first, pixel
   assign wide_add   = wide_tag[TagBits-1];
   assign wide_store = wide_tag[TagBits-2];
-  assign wide_pixel = wide_tag[PartBits+:11];
-  assign wide_go    = wide_valid && wide_add && wide_store;
-
-  if (Subs == 1) begin : gen_add_whole
-    always_ff @(posedge clk_i) begin
-      if (wide_go) add_sum_q <= wide;
-    end
-  end else begin : gen_add_collect
-    always_ff @(posedge clk_i) begin
-      if (wide_valid && wide_add) add_sum_q <= 512'({wide, add_sum_q} >> (Lanes * 32));
-    end
-  end
+  assign wide_pixel = wide_tag[PartBits+:PixelBits+3];
 
   // ---------------------------------------------------------------- cycles 2 and 3: accumulate
   logic acc_read, acc_bank, acc_first, acc_add;
-  logic [7:0] acc_pixel;
+  logic [PixelBits-1:0] acc_pixel;
   logic add_handover_q, add_bank_q;
   assign acc_read  = is_add ? wide_go : valid2_q && beat2_q.fire;
-  assign acc_bank  = is_add ? wide_pixel[9] : beat2_q.bank;
-  assign acc_first = is_add ? wide_pixel[8] : beat2_q.first;
-  assign acc_pixel = is_add ? wide_pixel[7:0] : beat2_q.pixel;
-  assign acc_add   = is_add ? add3_q : valid3_q && fire3_q;
+  assign acc_bank  = is_add ? wide_pixel[PixelBits+1] : beat2_q.bank;
+  assign acc_first = is_add ? wide_pixel[PixelBits] : beat2_q.first;
+  assign acc_pixel = is_add ? wide_pixel[PixelBits-1:0] : beat2_q.pixel;
+  assign acc_add   = is_add ? add_valid : valid3_q && fire3_q;
 
   logic drain_re, drain_bank;
-  logic [7:0] drain_pixel;
+  logic [PixelBits-1:0] drain_pixel;
   logic [SliceBits-1:0] drain_group;
-  logic [Slices-1:0][15:0][31:0] slice_data;
+  logic [Slices-1:0][ChannelBlock-1:0][AccBits-1:0] slice_data;
 
   for (genvar s = 0; s < Slices; s++) begin : gen_acc
-    logic [15:0][31:0] value;
+    logic [ChannelBlock-1:0][AccBits-1:0] value;
     // a vector operator's channels are in slice 0, a depthwise word's in the first ROWS columns
     if (s == 0) begin : gen_first
-      assign value = is_add ? add_sum_q : is_mac ? sums[15:0] : vector3_q;
+      assign value = is_add ? add_sum : is_mac ? sums[ChannelBlock-1:0] : vector3_q;
     end else begin : gen_other
-      assign value = sums[s*16+:16];
+      assign value = sums[s*ChannelBlock+:ChannelBlock];
     end
     logic used;
     assign used = s == 0 || opcode == OP_CONV || (opcode == OP_DEPTHWISE && s < Parts);
     npu_acc #(
-      .Depth(StripeDepth)
+      .Structural(Structural),
+      .Depth     (StripeDepth)
     ) i_acc (
       .clk_i,
       .rst_ni,
       .read_i       (acc_read && used),
       .bank_i       (acc_bank),
-      .pixel_i      (acc_pixel[PixelBits-1:0]),
+      .pixel_i      (acc_pixel[DepthBits-1:0]),
       .first_i      (acc_first),
       .add_i        (acc_add && used),
       .max_i        (opcode == OP_MAX_POOL),
       .value_i      (value),
       .drain_i      (drain_re),
       .drain_bank_i (drain_bank),
-      .drain_pixel_i(drain_pixel[PixelBits-1:0]),
+      .drain_pixel_i(drain_pixel[DepthBits-1:0]),
       .drain_o      (slice_data[s])
     );
   end
@@ -429,11 +380,11 @@ module npu_compute
       add_handover_q <= 1'b0;
       add_bank_q     <= 1'b0;
     end else begin
-      add_handover_q <= wide_go && wide_pixel[10];
-      add_bank_q     <= wide_pixel[9];
+      add_handover_q <= wide_go && wide_pixel[PixelBits+2];
+      add_bank_q     <= wide_pixel[PixelBits+1];
     end
   end
-  assign handover      = is_add ? add3_q && add_handover_q : valid3_q && stripe_last3_q;
+  assign handover      = is_add ? add_valid && add_handover_q : valid3_q && stripe_last3_q;
   assign handover_bank = is_add ? add_bank_q : bank3_q;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
@@ -527,12 +478,14 @@ module npu_compute
     else work_o = STATE_WAIT_DRAIN;
   end
 
-  if (StripeDepth < 1 || StripeDepth > 255) begin : gen_check
+  if (StripeDepth < 1 || StripeDepth > 255) begin : gen_StripeFitsItsField
     $fatal(1, "npu_compute: StripeDepth must be 1 to 255");
   end
 
-  // Drain and addition never meet at the requantiser.
-  assert property (@(posedge clk_i) disable iff (!rst_ni) !(drain_valid && add_feed));
-  // A bank is handed over empty-handed only once.
-  assert property (@(posedge clk_i) disable iff (!rst_ni) handover |-> !bank_full_q[handover_bank]);
+  DrainAndAdditionNeverMeet : assert property (@(posedge clk_i) disable iff (!rst_ni) !(drain_valid && add_feed))
+  else $error("Drain and addition never meet at the requantiser.");
+
+  BankHandedOverIsEmpty : assert property (@(posedge clk_i) disable iff (!rst_ni)
+      handover |-> !bank_full_q[handover_bank])
+  else $error("A bank is handed over only when the drain has emptied it.");
 endmodule

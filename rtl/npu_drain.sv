@@ -15,77 +15,79 @@ module npu_drain
   parameter  int unsigned Lanes      = 16,    // divides 16
   parameter  int unsigned ActWords   = 8192,  // words of ROWS bytes
   parameter  int unsigned ParamWords = 1024,  // 16-byte words
-  localparam int unsigned Parts      = Rows / 16,
+  localparam int unsigned Parts      = Rows / ChannelBlock,
   localparam int unsigned PartBits   = Parts > 1 ? $clog2(Parts) : 1,
-  localparam int unsigned Groups     = Cols / 16,
+  localparam int unsigned Groups     = Cols / ChannelBlock,
   localparam int unsigned GroupBits  = Groups > 1 ? $clog2(Groups) : 1,
   localparam int unsigned ActBits    = $clog2(ActWords),
   localparam int unsigned ParamBits  = $clog2(ParamWords)
 ) (
-  input  logic                   clk_i,
-  input  logic                   rst_ni,
-  input  logic                   clear_i,
-  input  logic                   stop_i,
+  input  logic                                 clk_i,
+  input  logic                                 rst_ni,
+  input  logic                                 clear_i,
+  input  logic                                 stop_i,
   // stripes
-  input  logic                   stripe_valid_i,
-  output logic                   stripe_ready_o,
-  input  stripe_t                stripe_i,
-  input  logic [            1:0] bank_full_i,
-  output logic [            1:0] bank_free_o,     // pulse: the bank has been read
-  output logic                   empty_o,         // nothing announced, nothing in the pipeline
-  output logic                   done_o,
-  output logic                   error_o,
+  input  logic                                 stripe_valid_i,
+  output logic                                 stripe_ready_o,
+  input  stripe_t                              stripe_i,
+  input  logic [1:0]                           bank_full_i,
+  output logic [1:0]                           bank_free_o,      // pulse: the bank has been read
+  output logic                                 empty_o,          // nothing announced, nothing in the pipeline
+  output logic                                 done_o,
+  output logic                                 error_o,
   // parameters, data one cycle after the request
-  output logic                   param_re_o,
-  output logic [  ParamBits-1:0] param_addr_o,
-  input  logic [          127:0] param_data_i,
+  output logic                                 param_re_o,
+  output logic [ParamBits-1:0]                 param_addr_o,
+  input  logic [WordBits-1:0]                  param_data_i,
   // accumulators, data one cycle after the request
-  output logic                   acc_re_o,
-  output logic                   acc_bank_o,
-  output logic [            7:0] acc_pixel_o,
-  output logic [  GroupBits-1:0] acc_group_o,     // with the data
-  input  logic [     15:0][31:0] acc_data_i,
+  output logic                                 acc_re_o,
+  output logic                                 acc_bank_o,
+  output logic [7:0]                           acc_pixel_o,
+  output logic [GroupBits-1:0]                 acc_group_o,      // with the data
+  input  logic [ChannelBlock-1:0][AccBits-1:0] acc_data_i,
   // requantiser
-  output logic                   requant_valid_o,
-  output logic                   requant_store_o, // tag: ends a 16-byte word
-  output logic                   requant_last_o,  // tag: ends a command
-  output logic [        19:0]    requant_addr_o,  // tag
-  output logic [ PartBits-1:0]   requant_part_o,  // tag
-  output logic [Lanes-1:0][31:0] requant_sum_o,
-  output logic [Lanes-1:0][31:0] requant_bias_o,
-  output logic [Lanes-1:0][31:0] requant_multiplier_o,
-  output logic [Lanes-1:0][ 7:0] requant_shift_o,
-  output logic                   requant_single_o,
-  output logic [            7:0] requant_zero_point_o,
-  output logic [            7:0] requant_act_min_o,
-  output logic [            7:0] requant_act_max_o,
+  output logic                                 requant_valid_o,
+  output logic                                 requant_store_o,  // tag: ends a 16-byte word
+  output logic                                 requant_last_o,   // tag: ends a command
+  output logic [LocalAddrBits-1:0]             requant_addr_o,   // tag
+  output logic [PartBits-1:0]                  requant_part_o,   // tag
+  output logic [Lanes-1:0][AccBits-1:0]        requant_sum_o,
+  output logic [Lanes-1:0][AccBits-1:0]        requant_bias_o,
+  output logic [Lanes-1:0][AccBits-1:0]        requant_multiplier_o,
+  output logic [Lanes-1:0][7:0]                requant_shift_o,
+  output logic                                 requant_single_o,
+  output logic [7:0]                           requant_zero_point_o,
+  output logic [7:0]                           requant_act_min_o,
+  output logic [7:0]                           requant_act_max_o,
   // results, with their tags
-  input  logic                   result_valid_i,
-  input  logic                   result_store_i,
-  input  logic                   result_last_i,
-  input  logic [           19:0] result_addr_i,
-  input  logic [   PartBits-1:0] result_part_i,
-  input  logic [Lanes-1:0][ 7:0] result_i,
+  input  logic                                 result_valid_i,
+  input  logic                                 result_store_i,
+  input  logic                                 result_last_i,
+  input  logic [LocalAddrBits-1:0]             result_addr_i,
+  input  logic [PartBits-1:0]                  result_part_i,
+  input  logic [Lanes-1:0][7:0]                result_i,
   // activation scratchpad
-  output logic                   write_o,
-  output logic [    ActBits-1:0] write_addr_o,
-  output logic [   PartBits-1:0] write_part_o,
-  output logic [          127:0] write_data_o
+  output logic                                 write_o,
+  output logic [ActBits-1:0]                   write_addr_o,
+  output logic [PartBits-1:0]                  write_part_o,
+  output logic [WordBits-1:0]                  write_data_o
 );
-  localparam int unsigned Subs = 16 / Lanes;  // cycles for 16 channels
+  localparam int unsigned Subs = ChannelBlock / Lanes;  // cycles for a channel block
   localparam int unsigned SubBits = Subs > 1 ? $clog2(Subs) : 1;
+  localparam int unsigned MultiplierBase = ChannelBlock * AccBits;  // bits of a group's parameters: biases, multipliers, shifts
+  localparam int unsigned ShiftBase = 2 * ChannelBlock * AccBits;
 
   // ---------------------------------------------------------------- stripes, for the parameter loader and the reader
   logic ahead_ready, ahead_valid, ahead_pop, now_ready, now_valid, now_pop;
   stripe_t now;
-  logic [19:0] ahead_param;
+  logic [LocalAddrBits-1:0] ahead_param;
   logic [7:0] ahead_groups;
   logic ahead_skip;
 
   assign stripe_ready_o = ahead_ready && now_ready;
 
   npu_fifo #(
-    .Width(29),
+    .Width(1 + 8 + LocalAddrBits),
     .Depth(2)
   ) i_ahead (
     .clk_i,
@@ -115,14 +117,14 @@ module npu_drain
   );
 
   // ---------------------------------------------------------------- parameters: two sets, filled in turn
-  logic [1:0][ParamGroupWords*128-1:0] set_q;
+  logic [1:0][ParamGroupWords*WordBits-1:0] set_q;
   logic [1:0] set_full_q;          // filled, or in use: the current set always is
   logic fill_q;                    // set to fill next
   logic [3:0] word_q, arrive_q;    // word to read next; word that arrives
   logic [7:0] group_ahead_q;
-  logic [19:0] param_addr_q;       // offset from the stripe's first word
+  logic [LocalAddrBits-1:0] param_addr_q;       // offset from the stripe's first word
   logic reading, arrive_valid_q, arrive_set_q, param_range;
-  logic [19:0] param_addr;
+  logic [LocalAddrBits-1:0] param_addr;
   logic take;                      // the reader goes on to the next set
   logic current_q;
 
@@ -162,7 +164,7 @@ module npu_drain
         current_q             <= !current_q;
       end
       if (param_re_o) begin
-        param_addr_q <= ahead_pop ? '0 : param_addr_q + 20'd1;
+        param_addr_q <= ahead_pop ? '0 : param_addr_q + LocalAddrBits'(1);
         if (word_q == 4'(ParamGroupWords - 1)) begin
           word_q             <= '0;
           fill_q             <= !fill_q;
@@ -178,7 +180,7 @@ module npu_drain
   always_ff @(posedge clk_i) begin
     if (arrive_valid_q) begin
       for (int unsigned w = 0; w < ParamGroupWords; w++) begin
-        if (arrive_q == 4'(w)) set_q[arrive_set_q][w*128+:128] <= param_data_i;
+        if (arrive_q == 4'(w)) set_q[arrive_set_q][w*WordBits+:WordBits] <= param_data_i;
       end
     end
   end
@@ -186,8 +188,8 @@ module npu_drain
   // ---------------------------------------------------------------- read the sums
   logic [7:0] group_q, pixel_q;
   logic [SubBits-1:0] sub_q;
-  logic [19:0] group_addr_q, out_addr;
-  logic [3:0] group_part_q, part;
+  logic [LocalAddrBits-1:0] group_addr_q, out_addr;
+  logic [MaxPartBits-1:0] group_part_q, part;
   logic issue, first_of_group, set_ready, last_sub, last_pixel, last_group, out_range, keep_done;
   logic [3:0] in_pipe_q;  // words between the accumulators and the scratchpad
 
@@ -196,7 +198,7 @@ module npu_drain
   assign last_group     = group_q == now.groups - 8'd1;
   assign first_of_group = pixel_q == '0 && sub_q == '0;
   assign set_ready      = !first_of_group || (group_q == '0 && now.reuse) || set_full_q[!current_q];
-  assign out_addr       = now.out_addr + group_addr_q + 20'(pixel_q);
+  assign out_addr       = now.out_addr + group_addr_q + LocalAddrBits'(pixel_q);
   assign part           = group_part_q + now.out_part;
   assign out_range      = 32'(out_addr) < ActWords;
   assign issue          = now_valid && !now.keep && bank_full_i[now.bank] && set_ready && out_range && !stop_i;
@@ -220,7 +222,7 @@ module npu_drain
   logic sum_valid_q, sum_store_q, sum_last_q, sum_set_q, sum_single_q;
   logic [SubBits-1:0] sum_sub_q;
   logic [GroupBits-1:0] sum_group_q;
-  logic [19:0] sum_addr_q;
+  logic [LocalAddrBits-1:0] sum_addr_q;
   logic [PartBits-1:0] sum_part_q;
   logic [7:0] sum_zero_point_q, sum_act_min_q, sum_act_max_q;
 
@@ -275,11 +277,11 @@ module npu_drain
             if (last_group) begin
               group_addr_q <= '0;
               group_part_q <= '0;
-            end else if (part == 4'(Parts - 1)) begin
-              group_addr_q <= group_addr_q + 20'(now.out_plane);
-              group_part_q <= 4'd0 - now.out_part;
+            end else if (part == MaxPartBits'(Parts - 1)) begin
+              group_addr_q <= group_addr_q + LocalAddrBits'(now.out_plane);
+              group_part_q <= MaxPartBits'(0) - now.out_part;
             end else begin
-              group_part_q <= group_part_q + 4'd1;
+              group_part_q <= group_part_q + MaxPartBits'(1);
             end
           end
         end
@@ -307,9 +309,9 @@ module npu_drain
       for (int unsigned s = 0; s < Subs; s++) begin
         if (sum_sub_q == SubBits'(s)) begin
           requant_sum_o[l]        = acc_data_i[s*Lanes+l];
-          requant_bias_o[l]       = set_q[sum_set_q][32*(s*Lanes+l)+:32];
-          requant_multiplier_o[l] = set_q[sum_set_q][512+32*(s*Lanes+l)+:32];
-          requant_shift_o[l]      = set_q[sum_set_q][1024+8*(s*Lanes+l)+:8];
+          requant_bias_o[l]       = set_q[sum_set_q][AccBits*(s*Lanes+l)+:AccBits];
+          requant_multiplier_o[l] = set_q[sum_set_q][MultiplierBase+AccBits*(s*Lanes+l)+:AccBits];
+          requant_shift_o[l]      = set_q[sum_set_q][ShiftBase+8*(s*Lanes+l)+:8];
         end
       end
     end
@@ -319,9 +321,9 @@ module npu_drain
   if (Subs == 1) begin : gen_whole
     assign write_data_o = result_i;
   end else begin : gen_collect
-    logic [127-Lanes*8:0] earlier_q;
+    logic [WordBits-Lanes*8-1:0] earlier_q;
     always_ff @(posedge clk_i) begin
-      if (result_valid_i) earlier_q <= (128 - Lanes * 8)'({result_i, earlier_q} >> (Lanes * 8));
+      if (result_valid_i) earlier_q <= (WordBits - Lanes * 8)'({result_i, earlier_q} >> (Lanes * 8));
     end
     assign write_data_o = {result_i, earlier_q};
   end
@@ -332,12 +334,13 @@ module npu_drain
   assign done_o       = (write_o && result_last_i) || (keep_done && now.last);
   assign empty_o      = !now_valid && in_pipe_q == '0;
 
-  if (16 % Lanes != 0 || Cols % 16 != 0) begin : gen_check
+  if (ChannelBlock % Lanes != 0 || Cols % ChannelBlock != 0) begin : gen_LanesDivideABlock
     $fatal(1, "npu_drain: Lanes must divide 16, and 16 divide Cols");
   end
 
-  // The current set stays as it is while it is in use.
-  assert property (@(posedge clk_i) disable iff (!rst_ni) set_full_q[current_q]);
-  // Parameters are read only into a set that nobody uses.
-  assert property (@(posedge clk_i) disable iff (!rst_ni) take |-> set_full_q[!current_q]);
+  CurrentSetStaysFull : assert property (@(posedge clk_i) disable iff (!rst_ni) set_full_q[current_q])
+  else $error("The current set stays as it is while it is in use.");
+
+  SetTakenIsFull : assert property (@(posedge clk_i) disable iff (!rst_ni) take |-> set_full_q[!current_q])
+  else $error("The reader goes on only to a set of parameters that is filled.");
 endmodule

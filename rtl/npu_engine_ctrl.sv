@@ -10,48 +10,48 @@ module npu_engine_ctrl
 #(
   parameter engine_e     Engine     = ENGINE_LOAD,
   parameter int unsigned QueueDepth = 4,
-  parameter int unsigned InFlight   = 4,            // commands in the datapath
-  parameter int unsigned Events     = 16            // events in the SoC
+  parameter int unsigned InFlight   = 4,  // commands in the datapath
+  parameter int unsigned Events     = 16  // events in the SoC
 ) (
-  input  logic                clk_i,
-  input  logic                rst_ni,
-  input  logic                clear_i,
-  input  logic                stop_i,
+  input  logic                   clk_i,
+  input  logic                   rst_ni,
+  input  logic                   clear_i,
+  input  logic                   stop_i,
   // dispatch
-  input  logic                cmd_valid_i,
-  output logic                cmd_ready_o,
-  input  logic [CmdBits-1:0]  cmd_i,
-  input  logic [31:0]         cmd_index_i,
+  input  logic                   cmd_valid_i,
+  output logic                   cmd_ready_o,
+  input  logic [CmdBits-1:0]     cmd_i,
+  input  logic [31:0]            cmd_index_i,
   // tokens
-  input  logic [2:0]          token_available_i,
-  output logic [2:0]          token_take_o,
-  output logic                post_valid_o,
-  output logic [2:0]          post_mask_o,
-  input  logic                post_ready_i,
+  input  logic [NumEngines-1:0]  token_available_i,
+  output logic [NumEngines-1:0]  token_take_o,
+  output logic                   post_valid_o,
+  output logic [NumEngines-1:0]  post_mask_o,
+  input  logic                   post_ready_i,
   // events
-  output logic                signal_valid_o,
-  output logic [7:0]          signal_event_o,
-  input  logic                signal_ready_i,
-  output logic                wait_valid_o,
-  output logic [7:0]          wait_event_o,
-  output logic [7:0]          wait_amount_o,
-  input  logic                wait_grant_i,
+  output logic                   signal_valid_o,
+  output logic [EventIdBits-1:0] signal_event_o,
+  input  logic                   signal_ready_i,
+  output logic                   wait_valid_o,
+  output logic [EventIdBits-1:0] wait_event_o,
+  output logic [EventIdBits-1:0] wait_amount_o,
+  input  logic                   wait_grant_i,
   // datapath
-  output logic                start_valid_o,
-  input  logic                start_ready_i,
-  output logic [CmdBits-1:0]  start_cmd_o,
-  input  logic                start_illegal_i,      // fields of start_cmd_o are out of range
-  input  logic                done_i,
-  input  state_e              work_i,               // what the datapath does, while something is in it
+  output logic                   start_valid_o,
+  input  logic                   start_ready_i,
+  output logic [CmdBits-1:0]     start_cmd_o,
+  input  logic                   start_illegal_i,  // fields of start_cmd_o are out of range
+  input  logic                   done_i,
+  input  state_e                 work_i,           // what the datapath does, while something is in it
   // status
-  output logic                idle_o,
-  output logic                illegal_o,
-  output logic [31:0]         oldest_index_o,       // of the oldest command that has not ended: it may wait to post
-  output logic [31:0]         error_index_o,        // of the oldest command that is not complete: a datapath's error is its
-  output state_e              state_o,
-  output logic [2:0]          diag_tokens_o,
-  output logic                diag_on_event_o,
-  output logic [7:0]          diag_event_o
+  output logic                   idle_o,
+  output logic                   illegal_o,
+  output logic [31:0]            oldest_index_o,   // of the oldest command that has not ended: it may wait to post
+  output logic [31:0]            error_index_o,    // of the oldest command that is not complete: a datapath's error is its
+  output state_e                 state_o,
+  output logic [NumEngines-1:0]  diag_tokens_o,
+  output logic                   diag_on_event_o,
+  output logic [EventIdBits-1:0] diag_event_o
 );
   localparam int unsigned CountBits = $clog2(InFlight + 1);
 
@@ -81,12 +81,12 @@ module npu_engine_ctrl
 
   // Commands in the datapath: what to post, and their index.
   logic flight_valid, flight_ready, flight_push, flight_pop;
-  logic [2:0] flight_mask;
+  logic [NumEngines-1:0] flight_mask;
   logic [31:0] flight_index;
   logic [CountBits-1:0] flight_q, finished_q;  // in the datapath or waiting to post; of these, finished
 
   npu_fifo #(
-    .Width(35),
+    .Width(NumEngines + 32),
     .Depth(InFlight)
   ) i_flight (
     .clk_i,
@@ -117,7 +117,7 @@ module npu_engine_ctrl
     .data_o (work_index)
   );
 
-  logic [2:0] wait_mask, post_mask;
+  logic [NumEngines-1:0] wait_mask, post_mask;
   logic is_control, opcode_ok, legal, tokens_ok, may_start, control_go, start_go;
 
   assign wait_mask = {header.wait_store, header.wait_compute, header.wait_load};
@@ -203,6 +203,7 @@ module npu_engine_ctrl
     end
   end
 
-  // A completion belongs to a command in the datapath.
-  assert property (@(posedge clk_i) disable iff (!rst_ni) done_i && !clear_i |-> finished_q < flight_q);
+  CompletionBelongsToACommandInFlight : assert property (@(posedge clk_i) disable iff (!rst_ni)
+      done_i && !clear_i |-> finished_q < flight_q)
+  else $error("A completion belongs to a command in the datapath.");
 endmodule

@@ -3,21 +3,23 @@
 /// Every requester (one per engine and core) may signal one event and wait for one event at a time. Signals are served
 /// one per cycle, lowest index first; a wait is granted in a cycle in which its counter has reached the amount, which is then
 /// subtracted. Waits are served one per cycle too, so two waiters cannot take the same count.
-module npu_events #(
+module npu_events
+  import npu_pkg::*;
+#(
   parameter int unsigned Requesters = 6,
   parameter int unsigned Events     = 16,  // a power of two
-  parameter int unsigned CountBits  = 8
+  parameter int unsigned CountBits  = EventIdBits
 ) (
-  input  logic                       clk_i,
-  input  logic                       rst_ni,
-  input  logic [Requesters-1:0]      signal_valid_i,
-  input  logic [Requesters-1:0][7:0] signal_event_i,
-  output logic [Requesters-1:0]      signal_ready_o,
-  input  logic [Requesters-1:0]      wait_valid_i,
-  input  logic [Requesters-1:0][7:0] wait_event_i,
-  input  logic [Requesters-1:0][7:0] wait_amount_i,
-  output logic [Requesters-1:0]      wait_grant_o,
-  input  logic                       clear_i
+  input  logic                                   clk_i,
+  input  logic                                   rst_ni,
+  input  logic [Requesters-1:0]                  signal_valid_i,
+  input  logic [Requesters-1:0][EventIdBits-1:0] signal_event_i,
+  output logic [Requesters-1:0]                  signal_ready_o,
+  input  logic [Requesters-1:0]                  wait_valid_i,
+  input  logic [Requesters-1:0][EventIdBits-1:0] wait_event_i,
+  input  logic [Requesters-1:0][EventIdBits-1:0] wait_amount_i,
+  output logic [Requesters-1:0]                  wait_grant_o,
+  input  logic                                   clear_i
 );
   localparam int unsigned EventBits = $clog2(Events);
 
@@ -58,7 +60,10 @@ module npu_events #(
     end
   end
 
-  if (CountBits != 8 || Events < 2 || Events > 256 || (1 << EventBits) != Events) begin : gen_check
-    $fatal(1, "npu_events: CountBits must be 8 (the commands' amount) and Events a power of two, 2 to 256");
+  if (CountBits != EventIdBits) begin : gen_CounterHoldsAnAmount
+    $fatal(1, "npu_events: CountBits must be 8, the bits of the commands' amount");
+  end
+  if (Events < 2 || Events > (1 << EventIdBits) || (1 << EventBits) != Events) begin : gen_CountersFitTheCommands
+    $fatal(1, "npu_events: Events must be a power of two, 2 to 256");
   end
 endmodule

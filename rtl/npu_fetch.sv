@@ -4,41 +4,35 @@
 /// queue is full holds the ones behind it. `stop_i` asks for nothing more; `quiet_o` says that no read is in flight.
 module npu_fetch
   import npu_pkg::*;
+  import npu_axi_pkg::*;
 #(
-  parameter  int unsigned AxiDataBits = 128,             // 64 or 128
-  parameter  int unsigned Depth       = 4,               // commands fetched ahead
+  parameter  int unsigned AxiDataBits = 128,  // 64 or 128
+  parameter  int unsigned Depth       = 4,    // commands fetched ahead
   localparam int unsigned Beats       = CmdBits / AxiDataBits
 ) (
-  input  logic                   clk_i,
-  input  logic                   rst_ni,
-  input  logic                   clear_i,
-  input  logic                   stop_i,
+  input  logic                  clk_i,
+  input  logic                  rst_ni,
+  input  logic                  clear_i,
+  input  logic                  stop_i,
   // control
-  input  logic                   start_i,               // pulse
-  input  logic [           31:0] address_i,
-  input  logic [           31:0] count_i,
-  output logic                   idle_o,                // all commands of the list are dispatched
-  output logic                   quiet_o,
-  output logic                   error_o,
-  output error_e                 error_cause_o,
-  output logic [           31:0] error_index_o,
-  output logic [           31:0] dispatched_o,
-  output logic                   blocked_o,
+  input  logic                  start_i,  // pulse
+  input  logic [31:0]           address_i,
+  input  logic [31:0]           count_i,
+  output logic                  idle_o,   // all commands of the list are dispatched
+  output logic                  quiet_o,
+  output logic                  error_o,
+  output error_e                error_cause_o,
+  output logic [31:0]           error_index_o,
+  output logic [31:0]           dispatched_o,
+  output logic                  blocked_o,
   // memory reads
-  output logic                   ar_valid_o,
-  input  logic                   ar_ready_i,
-  output logic [           31:0] ar_addr_o,
-  output logic [            7:0] ar_len_o,
-  input  logic                   r_valid_i,
-  output logic                   r_ready_o,
-  input  logic [AxiDataBits-1:0] r_data_i,
-  input  logic [            1:0] r_resp_i,
-  input  logic                   r_last_i,
+  output axi_read_req_t         axi_req_o,
+  input  axi_read_rsp_t         axi_rsp_i,
   // dispatch: by engine
-  output logic [            2:0] cmd_valid_o,
-  input  logic [            2:0] cmd_ready_i,
-  output logic [    CmdBits-1:0] cmd_o,
-  output logic [           31:0] cmd_index_o
+  output logic [NumEngines-1:0] cmd_valid_o,
+  input  logic [NumEngines-1:0] cmd_ready_i,
+  output logic [CmdBits-1:0]    cmd_o,
+  output logic [31:0]           cmd_index_o
 );
   localparam int unsigned CountBits = $clog2(Depth + 1);
 
@@ -48,16 +42,21 @@ module npu_fetch
   logic ar_valid_q, misaligned_q;
   logic [CmdBits-AxiDataBits-1:0] partial_q;
   logic ar_go, r_go, burst_done, dispatch_go;
+  logic [AxiDataBits-1:0] r_data;
   logic fifo_valid, fifo_pop;
   cmd_header_t header;
 
-  assign ar_valid_o = ar_valid_q;
-  assign ar_addr_o  = address_q;
-  assign ar_len_o   = 8'(Beats - 1);
-  assign ar_go      = ar_valid_q && ar_ready_i;
-  assign r_ready_o  = 1'b1;  // room is reserved before the request
-  assign r_go       = r_valid_i;
-  assign burst_done = r_go && r_last_i;
+  always_comb begin
+    axi_req_o          = '0;
+    axi_req_o.ar_valid = ar_valid_q;
+    axi_req_o.ar.addr  = address_q;
+    axi_req_o.ar.len   = AxiLenBits'(Beats - 1);
+    axi_req_o.r_ready  = 1'b1;  // room is reserved before the request
+  end
+  assign ar_go      = ar_valid_q && axi_rsp_i.ar_ready;
+  assign r_go       = axi_rsp_i.r_valid;
+  assign r_data     = axi_rsp_i.r.data[AxiDataBits-1:0];
+  assign burst_done = r_go && axi_rsp_i.r.last;
 
   npu_fifo #(
     .Width(CmdBits),
@@ -68,7 +67,7 @@ module npu_fetch
     .clear_i,
     .valid_i(burst_done && !stop_i),
     .ready_o(),
-    .data_i ({r_data_i, partial_q}),
+    .data_i ({r_data, partial_q}),
     .valid_o(fifo_valid),
     .ready_i(fifo_pop),
     .data_o (cmd_o)
@@ -78,7 +77,7 @@ module npu_fetch
   assign cmd_index_o = dispatched_q;
   always_comb begin
     cmd_valid_o = '0;
-    for (int e = 0; e < 3; e++) cmd_valid_o[e] = fifo_valid && !stop_i && header.engine == 2'(e);
+    for (int e = 0; e < NumEngines; e++) cmd_valid_o[e] = fifo_valid && !stop_i && header.engine == 2'(e);
   end
   assign dispatch_go  = (cmd_valid_o & cmd_ready_i) != '0;
   assign fifo_pop     = dispatch_go;
@@ -91,9 +90,9 @@ module npu_fetch
     error_o       = 1'b0;
     error_cause_o = ERROR_NONE;
     error_index_o = received_q;
-    if (r_go && r_resp_i[1]) begin
+    if (r_go && axi_rsp_i.r.resp[1]) begin
       error_o       = 1'b1;
-      error_cause_o = r_resp_i[0] ? ERROR_FETCH_DECERR : ERROR_FETCH_SLVERR;
+      error_cause_o = axi_rsp_i.r.resp[0] ? ERROR_FETCH_DECERR : ERROR_FETCH_SLVERR;
     end else if (misaligned_q) begin
       error_o       = 1'b1;
       error_cause_o = ERROR_ILLEGAL_COMMAND;
@@ -143,7 +142,7 @@ module npu_fetch
       end
       reserved_q <= reserved_q + CountBits'(ar_go) - CountBits'(dispatch_go);
       reading_q  <= reading_q + CountBits'(ar_go) - CountBits'(burst_done);
-      if (r_go && !r_last_i) partial_q <= (CmdBits - AxiDataBits)'({r_data_i, partial_q} >> AxiDataBits);
+      if (r_go && !axi_rsp_i.r.last) partial_q <= (CmdBits - AxiDataBits)'({r_data, partial_q} >> AxiDataBits);
       if (burst_done) received_q <= received_q + 1'b1;
       if (dispatch_go) begin
         to_dispatch_q <= to_dispatch_q - 1'b1;
@@ -152,12 +151,14 @@ module npu_fetch
     end
   end
 
-  if (AxiDataBits != 64 && AxiDataBits != 128) begin : gen_check
+  if (AxiDataBits != AxiMaxDataBits / 2 && AxiDataBits != AxiMaxDataBits) begin : gen_AxiWidthIsSupported
     $fatal(1, "npu_fetch: AxiDataBits must be 64 or 128");
   end
 
-  // Room is reserved for every command before it is requested.
-  assert property (@(posedge clk_i) disable iff (!rst_ni) 32'(reserved_q) <= Depth);
-  // A request stays as it is until it is taken.
-  assert property (@(posedge clk_i) disable iff (!rst_ni) ar_valid_o && !ar_ready_i |=> ar_valid_o && $stable(ar_addr_o));
+  CommandsWithinReservedRoom : assert property (@(posedge clk_i) disable iff (!rst_ni) 32'(reserved_q) <= Depth)
+  else $error("Room is reserved for every command before it is requested.");
+
+  RequestStaysUntilTaken : assert property (@(posedge clk_i) disable iff (!rst_ni)
+      ar_valid_q && !axi_rsp_i.ar_ready |=> ar_valid_q && $stable(axi_req_o.ar))
+  else $error("A request stays as it is until it is taken.");
 endmodule

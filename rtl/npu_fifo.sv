@@ -53,10 +53,10 @@ module npu_fifo #(
     if (push) mem_q[write_q] <= data_i;
   end
 
-  if (Depth < 1) begin : gen_check
+  if (Depth < 1) begin : gen_DepthIsPositive
     $fatal(1, "npu_fifo: Depth must be at least 1");
   end
 
-  // The count stays within the storage: pointers and count agree.
-  assert property (@(posedge clk_i) disable iff (!rst_ni) 32'(count_q) <= Depth);
+  CountWithinDepth : assert property (@(posedge clk_i) disable iff (!rst_ni) 32'(count_q) <= Depth)
+  else $error("The count stays within the storage: pointers and count agree.");
 endmodule

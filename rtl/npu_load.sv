@@ -7,6 +7,8 @@
 /// complete in order, when their last word is in the scratchpad. `stop_i` asks for nothing more and drops what still comes.
 module npu_load
   import npu_pkg::*;
+  import npu_axi_pkg::*;
+  import npu_core_pkg::*;
 #(
   parameter int unsigned AxiDataBits = 128,   // 64 or 128
   parameter int unsigned ActWords    = 8192,  // 16-byte words of each scratchpad
@@ -14,45 +16,41 @@ module npu_load
   parameter int unsigned ParamWords  = 1024,
   parameter int unsigned MaxBursts   = 8      // bursts in flight
 ) (
-  input  logic                   clk_i,
-  input  logic                   rst_ni,
-  input  logic                   clear_i,
-  input  logic                   stop_i,
+  input  logic                     clk_i,
+  input  logic                     rst_ni,
+  input  logic                     clear_i,
+  input  logic                     stop_i,
   // command
-  input  logic                   start_valid_i,
-  output logic                   start_ready_o,
-  input  logic [    CmdBits-1:0] start_cmd_i,
-  output logic                   start_illegal_o,
-  output logic                   done_o,
-  output state_e                 work_o,
-  output logic                   quiet_o,
-  output logic                   error_o,
-  output error_e                 error_cause_o,
+  input  logic                     start_valid_i,
+  output logic                     start_ready_o,
+  input  logic [CmdBits-1:0]       start_cmd_i,
+  output logic                     start_illegal_o,
+  output logic                     done_o,
+  output state_e                   work_o,
+  output logic                     quiet_o,
+  output logic                     error_o,
+  output error_e                   error_cause_o,
   // memory reads
-  output logic                   ar_valid_o,
-  input  logic                   ar_ready_i,
-  output logic [           31:0] ar_addr_o,
-  output logic [            7:0] ar_len_o,
-  input  logic                   r_valid_i,
-  output logic                   r_ready_o,
-  input  logic [AxiDataBits-1:0] r_data_i,
-  input  logic [            1:0] r_resp_i,
-  input  logic                   r_last_i,
+  output axi_read_req_t            axi_req_o,
+  input  axi_read_rsp_t            axi_rsp_i,
   // scratchpads
-  output logic [            2:0] write_valid_o,  // by target
-  input  logic                   act_ready_i,    // the others are always ready
-  output logic [           19:0] write_addr_o,   // 16-byte words
-  output logic [          127:0] write_data_o
+  output logic [NumTargets-1:0]    write_valid_o,  // by target
+  input  logic                     act_ready_i,    // the others are always ready
+  output logic [LocalAddrBits-1:0] write_addr_o,   // 16-byte words
+  output logic [WordBits-1:0]      write_data_o
 );
   localparam int unsigned BurstBits = $clog2(MaxBursts + 1);
 
   cmd_transfer_t cmd, walk_cmd;
   logic start_go, bursts_idle, bursts_valid, bursts_ready;
   logic queue_ready, queue_valid, walk_start, walk_active, walk_last, walk_next;
-  logic [24:0] walk_addr;
+  logic [WalkBits-1:0] walk_addr;
   logic [1:0] target_q;
   logic [BurstBits-1:0] in_flight_q;
-  logic ar_go, r_go, burst_done;
+  logic ar_valid, ar_go, r_ready, r_go, burst_done;
+  logic [AxiAddrBits-1:0] ar_addr;
+  logic [AxiLenBits-1:0] ar_len;
+  logic [AxiDataBits-1:0] r_data;
 
   assign cmd = cmd_transfer_t'(start_cmd_i);
   assign start_illegal_o = cmd.mem_address[3:0] != '0 || cmd.line_stride[3:0] != '0 || cmd.plane_stride[3:0] != '0
@@ -77,13 +75,13 @@ module npu_load
     .idle_o        (bursts_idle),
     .valid_o       (bursts_valid),
     .ready_i       (bursts_ready),
-    .addr_o        (ar_addr_o),
-    .len_o         (ar_len_o)
+    .addr_o        (ar_addr),
+    .len_o         (ar_len)
   );
 
   // The count of bursts in flight only falls while a request is held: a request that is out is never withdrawn.
-  assign ar_valid_o   = bursts_valid && in_flight_q != BurstBits'(MaxBursts);
-  assign bursts_ready = ar_valid_o && ar_ready_i;
+  assign ar_valid     = bursts_valid && in_flight_q != BurstBits'(MaxBursts);
+  assign bursts_ready = ar_valid && axi_rsp_i.ar_ready;
   assign ar_go        = bursts_ready;
 
   npu_fifo #(
@@ -122,19 +120,28 @@ module npu_load
 
   // Beats become words; a complete word waits in `word_q` until its scratchpad takes it.
   logic word_valid_q, word_taken, word_complete;
-  logic [127:0] word_q, word_d;
+  logic [WordBits-1:0] word_q, word_d;
   logic [1:0] resp_q, resp_d;  // of the word: the first bad response of its beats
-  assign r_go       = r_valid_i && r_ready_o;
-  assign burst_done = r_go && r_last_i;
-  assign r_ready_o  = stop_i || !word_valid_q || word_taken;
+  assign r_go       = axi_rsp_i.r_valid && r_ready;
+  assign r_data     = axi_rsp_i.r.data[AxiDataBits-1:0];
+  assign burst_done = r_go && axi_rsp_i.r.last;
+  assign r_ready    = stop_i || !word_valid_q || word_taken;
 
-  if (AxiDataBits == 128) begin : gen_full
+  always_comb begin
+    axi_req_o          = '0;
+    axi_req_o.ar_valid = ar_valid;
+    axi_req_o.ar.addr  = ar_addr;
+    axi_req_o.ar.len   = ar_len;
+    axi_req_o.r_ready  = r_ready;
+  end
+
+  if (AxiDataBits == WordBits) begin : gen_full
     assign word_complete = 1'b1;
-    assign word_d = r_data_i;
-    assign resp_d = r_resp_i;
+    assign word_d = r_data;
+    assign resp_d = axi_rsp_i.r.resp;
   end else begin : gen_half
     logic half_q;
-    logic [63:0] low_q;
+    logic [AxiDataBits-1:0] low_q;
     logic [1:0] low_resp_q;
     always_ff @(posedge clk_i or negedge rst_ni) begin
       if (!rst_ni) begin
@@ -145,13 +152,13 @@ module npu_load
         half_q <= 1'b0;
       end else if (r_go) begin
         half_q <= !half_q;
-        low_q  <= r_data_i;
-        low_resp_q <= r_resp_i;
+        low_q  <= r_data;
+        low_resp_q <= axi_rsp_i.r.resp;
       end
     end
     assign word_complete = half_q;
-    assign word_d = {r_data_i, low_q};
-    assign resp_d = low_resp_q[1] ? low_resp_q : r_resp_i;
+    assign word_d = {r_data, low_q};
+    assign resp_d = low_resp_q[1] ? low_resp_q : axi_rsp_i.r.resp;
   end
 
   logic in_range, word_go;
@@ -166,9 +173,9 @@ module npu_load
   assign word_go = word_valid_q && walk_active && !stop_i;
   always_comb begin
     write_valid_o = '0;
-    for (int t = 0; t < 3; t++) write_valid_o[t] = word_go && in_range && !resp_q[1] && target_q == 2'(t);
+    for (int t = 0; t < NumTargets; t++) write_valid_o[t] = word_go && in_range && !resp_q[1] && target_q == 2'(t);
   end
-  assign write_addr_o = walk_addr[19:0];
+  assign write_addr_o = walk_addr[LocalAddrBits-1:0];
   assign write_data_o = word_q;
   assign word_taken   = word_go && in_range && !resp_q[1] && (target_q != TARGET_ACTIVATIONS || act_ready_i);
   assign walk_next    = word_taken;
@@ -213,6 +220,7 @@ module npu_load
     end
   end
 
-  // Data comes only for what was asked.
-  assert property (@(posedge clk_i) disable iff (!rst_ni) r_valid_i |-> in_flight_q != '0);
+  DataComesForWhatWasAsked : assert property (@(posedge clk_i) disable iff (!rst_ni)
+      axi_rsp_i.r_valid |-> in_flight_q != '0)
+  else $error("Data comes only for what was asked.");
 endmodule

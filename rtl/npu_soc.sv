@@ -5,6 +5,7 @@
 /// cores are ready.
 module npu_soc
   import npu_pkg::*;
+  import npu_axi_pkg::*;
 #(
   parameter int unsigned NumCores = 2,
   // default: an 8-bit core (index 0) and a ternary one
@@ -14,64 +15,65 @@ module npu_soc
     core_cfg_t'{a_bits: 8, w_bits: 8, rows: 16, cols: 16, stripe_depth: 64, lanes: 16, dw_taps: 5,
                 act_kib: 128, weight_kib: 64, param_kib: 16, axi_bits: 128}
   },
-  parameter int unsigned AxiDataBits = 128,                                     // of every core
-  parameter int unsigned AxiIdBits   = 2 + (NumCores > 1 ? $clog2(NumCores) : 1),
-  parameter int unsigned Events      = 16
+  parameter int unsigned AxiDataBits = 128,   // of every core
+  parameter int unsigned AxiIdBits   = AxiCoreIdBits + (NumCores > 1 ? $clog2(NumCores) : 1),
+  parameter int unsigned Events      = 16,    // event counters
+  parameter bit          Structural  = 1'b0   // array, accumulators and requantiser in the form that is synthesised
 ) (
   input  logic                     clk_i,
   input  logic                     rst_ni,
   // registers
-  input  logic [             15:0] s_axil_awaddr,
-  input  logic [              2:0] s_axil_awprot,
+  input  logic [15:0]              s_axil_awaddr,
+  input  logic [2:0]               s_axil_awprot,
   input  logic                     s_axil_awvalid,
   output logic                     s_axil_awready,
-  input  logic [             31:0] s_axil_wdata,
-  input  logic [              3:0] s_axil_wstrb,
+  input  logic [31:0]              s_axil_wdata,
+  input  logic [3:0]               s_axil_wstrb,
   input  logic                     s_axil_wvalid,
   output logic                     s_axil_wready,
-  output logic [              1:0] s_axil_bresp,
+  output logic [1:0]               s_axil_bresp,
   output logic                     s_axil_bvalid,
   input  logic                     s_axil_bready,
-  input  logic [             15:0] s_axil_araddr,
-  input  logic [              2:0] s_axil_arprot,
+  input  logic [15:0]              s_axil_araddr,
+  input  logic [2:0]               s_axil_arprot,
   input  logic                     s_axil_arvalid,
   output logic                     s_axil_arready,
-  output logic [             31:0] s_axil_rdata,
-  output logic [              1:0] s_axil_rresp,
+  output logic [31:0]              s_axil_rdata,
+  output logic [1:0]               s_axil_rresp,
   output logic                     s_axil_rvalid,
   input  logic                     s_axil_rready,
   // memory
-  output logic [    AxiIdBits-1:0] m_axi_awid,
-  output logic [             31:0] m_axi_awaddr,
-  output logic [              7:0] m_axi_awlen,
-  output logic [              2:0] m_axi_awsize,
-  output logic [              1:0] m_axi_awburst,
+  output logic [AxiIdBits-1:0]     m_axi_awid,
+  output logic [31:0]              m_axi_awaddr,
+  output logic [7:0]               m_axi_awlen,
+  output logic [2:0]               m_axi_awsize,
+  output logic [1:0]               m_axi_awburst,
   output logic                     m_axi_awvalid,
   input  logic                     m_axi_awready,
-  output logic [  AxiDataBits-1:0] m_axi_wdata,
+  output logic [AxiDataBits-1:0]   m_axi_wdata,
   output logic [AxiDataBits/8-1:0] m_axi_wstrb,
   output logic                     m_axi_wlast,
   output logic                     m_axi_wvalid,
   input  logic                     m_axi_wready,
-  input  logic [    AxiIdBits-1:0] m_axi_bid,
-  input  logic [              1:0] m_axi_bresp,
+  input  logic [AxiIdBits-1:0]     m_axi_bid,
+  input  logic [1:0]               m_axi_bresp,
   input  logic                     m_axi_bvalid,
   output logic                     m_axi_bready,
-  output logic [    AxiIdBits-1:0] m_axi_arid,
-  output logic [             31:0] m_axi_araddr,
-  output logic [              7:0] m_axi_arlen,
-  output logic [              2:0] m_axi_arsize,
-  output logic [              1:0] m_axi_arburst,
+  output logic [AxiIdBits-1:0]     m_axi_arid,
+  output logic [31:0]              m_axi_araddr,
+  output logic [7:0]               m_axi_arlen,
+  output logic [2:0]               m_axi_arsize,
+  output logic [1:0]               m_axi_arburst,
   output logic                     m_axi_arvalid,
   input  logic                     m_axi_arready,
-  input  logic [    AxiIdBits-1:0] m_axi_rid,
-  input  logic [  AxiDataBits-1:0] m_axi_rdata,
-  input  logic [              1:0] m_axi_rresp,
+  input  logic [AxiIdBits-1:0]     m_axi_rid,
+  input  logic [AxiDataBits-1:0]   m_axi_rdata,
+  input  logic [1:0]               m_axi_rresp,
   input  logic                     m_axi_rlast,
   input  logic                     m_axi_rvalid,
   output logic                     m_axi_rready,
   // interrupts, by core
-  output logic [     NumCores-1:0] irq_o
+  output logic [NumCores-1:0]      irq_o
 );
   localparam int unsigned WindowBits = 10;
 
@@ -127,16 +129,8 @@ module npu_soc
   );
 
   // ---------------------------------------------------------------- memory port
-  logic [NumCores-1:0][1:0] core_awid, core_arid;
-  logic [NumCores-1:0][31:0] core_awaddr, core_araddr;
-  logic [NumCores-1:0][7:0] core_awlen, core_arlen;
-  logic [NumCores-1:0] core_awvalid, core_awready, core_wlast, core_wvalid, core_wready, core_bvalid, core_bready;
-  logic [NumCores-1:0] core_arvalid, core_arready, core_rvalid, core_rready;
-  logic [NumCores-1:0][AxiDataBits-1:0] core_wdata;
-  logic [NumCores-1:0][AxiDataBits/8-1:0] core_wstrb;
-  logic [1:0] core_bresp, core_rresp, core_rid;
-  logic [AxiDataBits-1:0] core_rdata;
-  logic core_rlast;
+  axi_req_t [NumCores-1:0] core_req;
+  axi_rsp_t [NumCores-1:0] core_rsp;
 
   assign m_axi_awsize  = 3'($clog2(AxiDataBits / 8));
   assign m_axi_arsize  = 3'($clog2(AxiDataBits / 8));
@@ -149,30 +143,8 @@ module npu_soc
   ) i_arbiter (
     .clk_i,
     .rst_ni,
-    .s_axi_awid(core_awid),
-    .s_axi_awaddr(core_awaddr),
-    .s_axi_awlen(core_awlen),
-    .s_axi_awvalid(core_awvalid),
-    .s_axi_awready(core_awready),
-    .s_axi_wdata(core_wdata),
-    .s_axi_wstrb(core_wstrb),
-    .s_axi_wlast(core_wlast),
-    .s_axi_wvalid(core_wvalid),
-    .s_axi_wready(core_wready),
-    .s_axi_bresp(core_bresp),
-    .s_axi_bvalid(core_bvalid),
-    .s_axi_bready(core_bready),
-    .s_axi_arid(core_arid),
-    .s_axi_araddr(core_araddr),
-    .s_axi_arlen(core_arlen),
-    .s_axi_arvalid(core_arvalid),
-    .s_axi_arready(core_arready),
-    .s_axi_rid(core_rid),
-    .s_axi_rdata(core_rdata),
-    .s_axi_rresp(core_rresp),
-    .s_axi_rlast(core_rlast),
-    .s_axi_rvalid(core_rvalid),
-    .s_axi_rready(core_rready),
+    .core_req_i(core_req),
+    .core_rsp_o(core_rsp),
     .m_axi_awid,
     .m_axi_awaddr,
     .m_axi_awlen,
@@ -201,8 +173,8 @@ module npu_soc
   );
 
   // ---------------------------------------------------------------- events
-  logic [NumCores*3-1:0] signal_valid, signal_ready, wait_valid, wait_grant;
-  logic [NumCores*3-1:0][7:0] signal_event, wait_event, wait_amount;
+  logic [NumCores*NumEngines-1:0] signal_valid, signal_ready, wait_valid, wait_grant;
+  logic [NumCores*NumEngines-1:0][EventIdBits-1:0] signal_event, wait_event, wait_amount;
   logic [NumCores-1:0] busy, soft_reset;
   logic clear_events;
 
@@ -212,7 +184,7 @@ module npu_soc
   end
 
   npu_events #(
-    .Requesters(NumCores * 3),
+    .Requesters(NumCores * NumEngines),
     .Events    (Events)
   ) i_events (
     .clk_i,
@@ -230,8 +202,9 @@ module npu_soc
   // ---------------------------------------------------------------- cores
   for (genvar i = 0; i < NumCores; i++) begin : gen_core
     npu_core #(
-      .Config(Cores[i]),
-      .Events(Events)
+      .Config    (Cores[i]),
+      .Events    (Events),
+      .Structural(Structural)
     ) i_core (
       .clk_i,
       .rst_ni,
@@ -254,43 +227,21 @@ module npu_soc
       .s_axil_rresp  (axil_rresp[i]),
       .s_axil_rvalid (axil_rvalid[i]),
       .s_axil_rready (axil_rready[i]),
-      .m_axi_awid(core_awid[i]),
-      .m_axi_awaddr(core_awaddr[i]),
-      .m_axi_awlen(core_awlen[i]),
-      .m_axi_awvalid(core_awvalid[i]),
-      .m_axi_awready(core_awready[i]),
-      .m_axi_wdata(core_wdata[i]),
-      .m_axi_wstrb(core_wstrb[i]),
-      .m_axi_wlast(core_wlast[i]),
-      .m_axi_wvalid(core_wvalid[i]),
-      .m_axi_wready(core_wready[i]),
-      .m_axi_bresp(core_bresp),
-      .m_axi_bvalid(core_bvalid[i]),
-      .m_axi_bready(core_bready[i]),
-      .m_axi_arid(core_arid[i]),
-      .m_axi_araddr(core_araddr[i]),
-      .m_axi_arlen(core_arlen[i]),
-      .m_axi_arvalid(core_arvalid[i]),
-      .m_axi_arready(core_arready[i]),
-      .m_axi_rid(core_rid),
-      .m_axi_rdata(core_rdata),
-      .m_axi_rresp(core_rresp),
-      .m_axi_rlast(core_rlast),
-      .m_axi_rvalid(core_rvalid[i]),
-      .m_axi_rready(core_rready[i]),
-      .signal_valid_o(signal_valid[i*3+:3]),
-      .signal_event_o(signal_event[i*3+:3]),
-      .signal_ready_i(signal_ready[i*3+:3]),
-      .wait_valid_o(wait_valid[i*3+:3]),
-      .wait_event_o(wait_event[i*3+:3]),
-      .wait_amount_o(wait_amount[i*3+:3]),
-      .wait_grant_i(wait_grant[i*3+:3]),
-      .busy_o(busy[i]),
-      .soft_reset_o(soft_reset[i]),
-      .irq_o(irq_o[i])
+      .axi_req_o     (core_req[i]),
+      .axi_rsp_i     (core_rsp[i]),
+      .signal_valid_o(signal_valid[i*NumEngines+:NumEngines]),
+      .signal_event_o(signal_event[i*NumEngines+:NumEngines]),
+      .signal_ready_i(signal_ready[i*NumEngines+:NumEngines]),
+      .wait_valid_o  (wait_valid[i*NumEngines+:NumEngines]),
+      .wait_event_o  (wait_event[i*NumEngines+:NumEngines]),
+      .wait_amount_o (wait_amount[i*NumEngines+:NumEngines]),
+      .wait_grant_i  (wait_grant[i*NumEngines+:NumEngines]),
+      .busy_o        (busy[i]),
+      .soft_reset_o  (soft_reset[i]),
+      .irq_o         (irq_o[i])
     );
 
-    if (Cores[i].axi_bits != AxiDataBits) begin : gen_check
+    if (Cores[i].axi_bits != AxiDataBits) begin : gen_CoreIsAsWideAsThePort
       $fatal(1, "npu_soc: axi_bits of every core must equal AxiDataBits");
     end
   end

@@ -7,6 +7,8 @@
 /// starts then. After `stop_i` the bursts already requested are ended with empty write strobes.
 module npu_store
   import npu_pkg::*;
+  import npu_axi_pkg::*;
+  import npu_core_pkg::*;
 #(
   parameter int unsigned AxiDataBits = 128,   // 64 or 128
   parameter int unsigned ActWords    = 8192,  // 16-byte words of the activation scratchpad
@@ -16,11 +18,11 @@ module npu_store
   input  logic                     rst_ni,
   input  logic                     clear_i,
   input  logic                     stop_i,
-  input  logic [             63:0] cycle_i,       // since start, for time stamps
+  input  logic [63:0]              cycle_i,      // since start, for time stamps
   // command
   input  logic                     start_valid_i,
   output logic                     start_ready_o,
-  input  logic [      CmdBits-1:0] start_cmd_i,
+  input  logic [CmdBits-1:0]       start_cmd_i,
   output logic                     start_illegal_o,
   output logic                     done_o,
   output state_e                   work_o,
@@ -28,43 +30,38 @@ module npu_store
   output logic                     error_o,
   output error_e                   error_cause_o,
   // memory writes
-  output logic                     aw_valid_o,
-  input  logic                     aw_ready_i,
-  output logic [             31:0] aw_addr_o,
-  output logic [              7:0] aw_len_o,
-  output logic                     w_valid_o,
-  input  logic                     w_ready_i,
-  output logic [  AxiDataBits-1:0] w_data_o,
-  output logic [AxiDataBits/8-1:0] w_strb_o,
-  output logic                     w_last_o,
-  input  logic                     b_valid_i,
-  output logic                     b_ready_o,
-  input  logic [              1:0] b_resp_i,
+  output axi_write_req_t           axi_req_o,
+  input  axi_write_rsp_t           axi_rsp_i,
   // activation scratchpad, data one cycle after the request
   output logic                     read_valid_o,
   input  logic                     read_ready_i,
-  output logic [             19:0] read_addr_o,   // 16-byte words
-  input  logic [            127:0] read_data_i
+  output logic [LocalAddrBits-1:0] read_addr_o,  // 16-byte words
+  input  logic [WordBits-1:0]      read_data_i
 );
   localparam int unsigned BurstBits = $clog2(MaxBursts + 1);
   localparam int unsigned WordDepth = 8;  // words read ahead
-  localparam int unsigned WordBits = $clog2(WordDepth + 1);
+  localparam int unsigned CountBits = $clog2(WordDepth + 1);
 
   cmd_transfer_t cmd;
   cmd_mark_t mark;
   logic is_mark, start_go, bursts_idle, bursts_valid, bursts_ready, aw_go, b_go;
   logic walk_active, walk_next, busy_q;
-  logic [24:0] walk_addr;
+  logic [WalkBits-1:0] walk_addr;
   logic [BurstBits-1:0] in_flight_q;
-  logic [WordBits-1:0] words_q;  // requested from the scratchpad or queued
+  logic [CountBits-1:0] words_q;  // requested from the scratchpad or queued
   logic read_go, read_q, in_range;
   logic word_valid, word_ready, word_push;
-  logic [127:0] word, word_in;
-  logic lengths_ready, lengths_valid, burst_end, w_go;
-  logic [7:0] length, beat_q;
+  logic [WordBits-1:0] word, word_in;
+  logic lengths_ready, lengths_valid, burst_end;
+  logic aw_valid, w_valid, w_last, w_go;
+  logic [AxiAddrBits-1:0] aw_addr;
+  logic [AxiLenBits-1:0] aw_len;
+  logic [AxiDataBits-1:0] w_data;
+  logic [AxiDataBits/8-1:0] w_strb;
+  logic [AxiLenBits-1:0] length, beat_q;
   logic aw_offered_q;  // the burst on the port is among the lengths already
   logic mark_q;
-  logic [127:0] stamp_q;
+  logic [WordBits-1:0] stamp_q;
 
   assign cmd = cmd_transfer_t'(start_cmd_i);
   assign mark = cmd_mark_t'(start_cmd_i);
@@ -84,34 +81,34 @@ module npu_store
     .stop_i,
     .start_i       (start_go),
     .address_i     (cmd.mem_address),
-    .line_words_i  (is_mark ? 16'd1 : cmd.line_words),
-    .lines_i       (is_mark ? 16'd1 : cmd.lines),
+    .line_words_i  (is_mark ? SizeBits'(1) : cmd.line_words),
+    .lines_i       (is_mark ? SizeBits'(1) : cmd.lines),
     .line_stride_i (cmd.line_stride),
-    .planes_i      (is_mark ? 16'd1 : cmd.planes),
+    .planes_i      (is_mark ? SizeBits'(1) : cmd.planes),
     .plane_stride_i(cmd.plane_stride),
     .idle_o        (bursts_idle),
     .valid_o       (bursts_valid),
     .ready_i       (bursts_ready),
-    .addr_o        (aw_addr_o),
-    .len_o         (aw_len_o)
+    .addr_o        (aw_addr),
+    .len_o         (aw_len)
   );
 
   // A burst is noted when it is first offered: its data may come before its address is taken (AXI4, A3.3.1). Room only
   // grows while a request is held: a request that is out is never withdrawn.
-  assign aw_valid_o   = bursts_valid && in_flight_q != BurstBits'(MaxBursts) && (lengths_ready || aw_offered_q);
-  assign bursts_ready = aw_valid_o && aw_ready_i;
+  assign aw_valid     = bursts_valid && in_flight_q != BurstBits'(MaxBursts) && (lengths_ready || aw_offered_q);
+  assign bursts_ready = aw_valid && axi_rsp_i.aw_ready;
   assign aw_go        = bursts_ready;
 
   npu_fifo #(
-    .Width(8),
+    .Width(AxiLenBits),
     .Depth(MaxBursts)
   ) i_lengths (
     .clk_i,
     .rst_ni,
     .clear_i,
-    .valid_i(aw_valid_o && !aw_offered_q),
+    .valid_i(aw_valid && !aw_offered_q),
     .ready_o(lengths_ready),
-    .data_i (aw_len_o),
+    .data_i (aw_len),
     .valid_o(lengths_valid),
     .ready_i(burst_end),
     .data_o (length)
@@ -135,15 +132,15 @@ module npu_store
   );
 
   assign in_range     = 32'(walk_addr) < ActWords;
-  assign read_valid_o = walk_active && in_range && !stop_i && words_q != WordBits'(WordDepth);
-  assign read_addr_o  = walk_addr[19:0];
+  assign read_valid_o = walk_active && in_range && !stop_i && words_q != CountBits'(WordDepth);
+  assign read_addr_o  = walk_addr[LocalAddrBits-1:0];
   assign read_go      = read_valid_o && read_ready_i;
   assign walk_next    = read_go;
   assign word_push    = read_q || mark_q;
   assign word_in      = mark_q ? stamp_q : read_data_i;
 
   npu_fifo #(
-    .Width(128),
+    .Width(WordBits),
     .Depth(WordDepth)
   ) i_words (
     .clk_i,
@@ -159,14 +156,14 @@ module npu_store
 
   // W beats. A beat on the bus stays as it is until it is taken, so a stop changes the strobes only between beats.
   logic empty_q;  // beats of the bursts still owed carry no data
-  assign w_valid_o = lengths_valid && (word_valid || empty_q);
-  assign w_last_o  = beat_q == length;
-  assign w_strb_o  = empty_q ? '0 : '1;
-  assign w_go      = w_valid_o && w_ready_i;
-  assign burst_end = w_go && w_last_o;
+  assign w_valid   = lengths_valid && (word_valid || empty_q);
+  assign w_last    = beat_q == length;
+  assign w_strb    = empty_q ? '0 : '1;
+  assign w_go      = w_valid && axi_rsp_i.w_ready;
+  assign burst_end = w_go && w_last;
 
-  if (AxiDataBits == 128) begin : gen_full
-    assign w_data_o   = word;
+  if (AxiDataBits == WordBits) begin : gen_full
+    assign w_data     = word;
     assign word_ready = w_go && !empty_q;
   end else begin : gen_half
     logic half_q;
@@ -175,20 +172,30 @@ module npu_store
       else if (clear_i) half_q <= 1'b0;
       else if (w_go) half_q <= !half_q;
     end
-    assign w_data_o   = half_q ? word[127:64] : word[63:0];
+    assign w_data     = half_q ? word[AxiDataBits+:AxiDataBits] : word[AxiDataBits-1:0];
     assign word_ready = w_go && half_q && !empty_q;
   end
 
-  assign b_ready_o = 1'b1;
-  assign b_go      = b_valid_i;
-  assign done_o    = busy_q && bursts_idle && !aw_go && in_flight_q == BurstBits'(1) && b_go;
+  always_comb begin
+    axi_req_o          = '0;
+    axi_req_o.aw_valid = aw_valid;
+    axi_req_o.aw.addr  = aw_addr;
+    axi_req_o.aw.len   = aw_len;
+    axi_req_o.w_valid  = w_valid;
+    axi_req_o.w.data   = AxiMaxDataBits'(w_data);
+    axi_req_o.w.strb   = AxiMaxStrbBits'(w_strb);
+    axi_req_o.w.last   = w_last;
+    axi_req_o.b_ready  = 1'b1;
+  end
+  assign b_go   = axi_rsp_i.b_valid;
+  assign done_o = busy_q && bursts_idle && !aw_go && in_flight_q == BurstBits'(1) && b_go;
 
   always_comb begin
     error_o       = 1'b0;
     error_cause_o = ERROR_NONE;
-    if (b_go && b_resp_i[1]) begin
+    if (b_go && axi_rsp_i.b_resp[1]) begin
       error_o       = 1'b1;
-      error_cause_o = b_resp_i[0] ? ERROR_STORE_DECERR : ERROR_STORE_SLVERR;
+      error_cause_o = axi_rsp_i.b_resp[0] ? ERROR_STORE_DECERR : ERROR_STORE_SLVERR;
     end else if (walk_active && !in_range && !stop_i) begin
       error_o       = 1'b1;
       error_cause_o = ERROR_SCRATCHPAD_RANGE;
@@ -225,16 +232,18 @@ module npu_store
       if (start_go) stamp_q <= {32'd0, mark.id, cycle_i};
       in_flight_q <= in_flight_q + BurstBits'(aw_go) - BurstBits'(b_go);
       read_q      <= read_go;
-      words_q     <= words_q + WordBits'(read_go || (start_go && is_mark)) - WordBits'(word_ready && word_valid);
-      if (w_go) beat_q <= w_last_o ? '0 : beat_q + 8'd1;
-      aw_offered_q <= aw_valid_o && !aw_ready_i;
-      if (stop_i && !(w_valid_o && !w_ready_i)) empty_q <= 1'b1;
+      words_q     <= words_q + CountBits'(read_go || (start_go && is_mark)) - CountBits'(word_ready && word_valid);
+      if (w_go) beat_q <= w_last ? '0 : beat_q + AxiLenBits'(1);
+      aw_offered_q <= aw_valid && !axi_rsp_i.aw_ready;
+      if (stop_i && !(w_valid && !axi_rsp_i.w_ready)) empty_q <= 1'b1;
     end
   end
 
-  // An answer belongs to a burst in flight.
-  assert property (@(posedge clk_i) disable iff (!rst_ni) b_valid_i |-> in_flight_q != '0);
-  // A beat stays as it is until it is taken.
-  assert property (@(posedge clk_i) disable iff (!rst_ni || clear_i)
-      w_valid_o && !w_ready_i |=> w_valid_o && $stable(w_data_o) && $stable(w_strb_o) && $stable(w_last_o));
+  AnswerBelongsToABurstInFlight : assert property (@(posedge clk_i) disable iff (!rst_ni)
+      axi_rsp_i.b_valid |-> in_flight_q != '0)
+  else $error("An answer belongs to a burst in flight.");
+
+  BeatStaysUntilTaken : assert property (@(posedge clk_i) disable iff (!rst_ni || clear_i)
+      w_valid && !axi_rsp_i.w_ready |=> w_valid && $stable(axi_req_o.w))
+  else $error("A beat stays as it is until it is taken.");
 endmodule

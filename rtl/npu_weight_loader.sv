@@ -4,27 +4,29 @@
 /// after they are read, with their index in the tile. `ready_o` is up in the cycle in which the last word comes out, and after
 /// it: the tile can be taken one cycle later. A new request may come in any such cycle. An address outside the scratchpad is
 /// reported and not read.
-module npu_weight_loader #(
-  parameter  int unsigned Words    = 2048,          // 32-byte words of the scratchpad
+module npu_weight_loader
+  import npu_pkg::*;
+#(
+  parameter  int unsigned Words    = 2048,  // 32-byte words of the scratchpad
   localparam int unsigned AddrBits = $clog2(Words)
 ) (
-  input  logic                clk_i,
-  input  logic                rst_ni,
-  input  logic                clear_i,
+  input  logic                     clk_i,
+  input  logic                     rst_ni,
+  input  logic                     clear_i,
   // request
-  input  logic                start_i,
-  input  logic [        19:0] addr_i,
-  input  logic [         7:0] words_i,     // 1 or more
-  output logic                ready_o,
-  output logic                error_o,
+  input  logic                     start_i,
+  input  logic [LocalAddrBits-1:0] addr_i,
+  input  logic [7:0]               words_i,  // 1 or more
+  output logic                     ready_o,
+  output logic                     error_o,
   // scratchpad
-  output logic                re_o,
-  output logic [AddrBits-1:0] raddr_o,
+  output logic                     re_o,
+  output logic [AddrBits-1:0]      raddr_o,
   // tile
-  output logic                word_valid_o,
-  output logic [         7:0] word_index_o
+  output logic                     word_valid_o,
+  output logic [7:0]               word_index_o
 );
-  logic [19:0] addr_q, addr;
+  logic [LocalAddrBits-1:0] addr_q, addr;
   logic [7:0] left_q, index_q, index_out_q;
   logic reading, valid_q;
 
@@ -48,7 +50,7 @@ module npu_weight_loader #(
     end else begin
       valid_q <= re_o;
       if (re_o) begin
-        addr_q      <= addr + 20'd1;
+        addr_q      <= addr + LocalAddrBits'(1);
         left_q      <= (start_i ? words_i : left_q) - 8'd1;
         index_q     <= (start_i ? 8'd0 : index_q) + 8'd1;
         index_out_q <= start_i ? 8'd0 : index_q;
@@ -59,6 +61,7 @@ module npu_weight_loader #(
   assign word_valid_o = valid_q;
   assign word_index_o = index_out_q;
 
-  // A request never cuts off the one before.
-  assert property (@(posedge clk_i) disable iff (!rst_ni || clear_i) start_i |-> left_q == '0);
+  RequestNeverCutsOffTheOneBefore : assert property (@(posedge clk_i) disable iff (!rst_ni || clear_i)
+      start_i |-> left_q == '0)
+  else $error("A request never cuts off the one before.");
 endmodule

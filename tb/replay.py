@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import argparse
-import pickle
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from common.errors import NpuloopError
 from common.paths import build_root
 from tb.build import build
-from tb.session import Session, SimulatorError
+from tb.saved_job import load_job
+from tb.session import Session
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the saved job and say what came of it."""
     parser = argparse.ArgumentParser(prog="python -m tb.replay", description="Run a saved job again.")
-    parser.add_argument("file", type=Path, help="a job that a failing session has saved (a pickle: trust it)")
+    parser.add_argument("file", type=Path, help="a job that a failing session has saved")
     parser.add_argument("--no-waves", action="store_true", help="use the flavour and seed that failed")
-    arguments = parser.parse_args()
-    saved = pickle.loads(arguments.file.read_bytes())  # noqa: S301  # the user's own file
-    job, config = saved["job"], saved["config"]
-    flavour = saved["flavour"]
-    if not arguments.no_waves:
-        flavour = "wave"
-        waves = build_root() / "waves" / f"{arguments.file.stem}{build(config, 'wave').trace_suffix}"
-        job = replace(job, waves=waves)
-        print(f"waves: {waves}")
+    options = parser.parse_args(arguments)
     try:
-        with Session(config, flavour, seed=saved["seed"]) as session:
+        saved = load_job(options.file)
+        job, flavour = saved.job, saved.flavour
+        if not options.no_waves:
+            flavour = "wave"
+            built = build(saved.config, flavour, structural=saved.structural)
+            waves = build_root() / "waves" / f"{options.file.stem}{built.trace_suffix}"
+            job = replace(job, waves=waves)
+            print(f"waves: {waves}")
+        with Session(saved.config, flavour, seed=saved.seed, structural=saved.structural) as session:
             result = session.run(job)
-    except SimulatorError as error:
+    except NpuloopError as error:
         print(error)
         return 1
     print(result.diagnosis or f"done in {result.cycles} cycles")

@@ -9,11 +9,9 @@ thread; several sessions run side by side, one per processor core.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import multiprocessing
 import os
-import pickle
 import shutil
 import subprocess
 import sys
@@ -51,6 +49,7 @@ from tb.host import (
     write_raw_job,
 )
 from tb.job import Job, JobResult
+from tb.saved_job import SavedJob, save_job
 from tb.session_server import CHANNEL_VARIABLE
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ class Session:
         seed: seed of the initial values of the random flavour.
         timeout_seconds: wall-clock time after which a job that does not answer ends the session.
         coverage: file that a coverage build writes at the end.
-        opt: see :func:`tb.build.build`.
+        opt, structural: see :func:`tb.build.build`.
         rtl: see :func:`tb.build.build`.
 
     Raises:
@@ -91,15 +90,17 @@ class Session:
         timeout_seconds: float = 600.0,
         coverage: Path | None = None,
         opt: str = "-O3",
+        structural: bool = False,
         rtl: Sequence[Path] | None = None,
     ) -> None:
         self.config = config or System()
         self.flavour = flavour
+        self.structural = structural
         self.seed = seed
         self.timeout_seconds = timeout_seconds
         if flavour == "plain":
             raise TestbenchError("the plain flavour runs raw jobs only: see run_raw")
-        self.build = build(self.config, flavour, opt=opt, rtl=rtl)
+        self.build = build(self.config, flavour, opt=opt, structural=structural, rtl=rtl)
         self._folder = self._make_folder()
         self._log = self._folder / "sim.log"
         self._last: Job | None = None
@@ -193,7 +194,10 @@ class Session:
         tail = "\n".join(lines[-LOG_TAIL_LINES:]) or "(empty log)"
         text = f"the simulator {what} (exit status {code}); log: {self._log}\n{tail}"
         if self._last is not None:
-            text += f"\n{reproduction(self.config, self._last, self.flavour, self.seed)}"
+            again = reproduction(
+                self.config, self._last, self.flavour, structural=self.structural, seed=self.seed
+            )
+            text += f"\n{again}"
         raise SimulatorError(text)
 
     def close(self) -> None:
@@ -260,11 +264,11 @@ class Session:
         results, _ = self._execute(ops)
         for (core, name), op in reads.items():
             expected = {"magic": 0x4E50} if name == "id" else core.registers(self.config.axi_bits)[name]
-            found = unpack(name, results.value(op))
+            values = unpack(name, results.value(op))
             for field, value in expected.items():
-                if found[field] != value:
+                if values[field] != value:
                     raise TestbenchError(
-                        f"unit {core.name}: {name} says {field} = {found[field]}, the configuration {value}"
+                        f"unit {core.name}: {name} says {field} = {values[field]}, the configuration {value}"
                     )
 
     def run(self, job: Job) -> JobResult:
@@ -331,18 +335,11 @@ class Session:
 
 
 # ---------------------------------------------------------------------------------------------------- helpers
-def save_job(config: System, job: Job, flavour: Flavour = "fast", seed: int = 1) -> Path:
-    """Save a job with its configuration for `python -m tb.replay`; return the file."""
-    data = pickle.dumps({"config": config, "job": job, "flavour": flavour, "seed": seed})
-    path = build_root() / "failures" / f"{hashlib.sha256(data).hexdigest()[:12]}.job"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    return path
-
-
-def reproduction(config: System, job: Job, flavour: Flavour = "fast", seed: int = 1) -> str:
+def reproduction(
+    config: System, job: Job, flavour: Flavour = "fast", *, structural: bool = False, seed: int = 1
+) -> str:
     """Save a job and return the line that runs it again with waves."""
-    path = save_job(config, job, flavour, seed)
+    path = save_job(SavedJob(config, job, flavour, structural, seed))
     name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     return f"reproduce: .venv/bin/python -m tb.replay {name}"
 

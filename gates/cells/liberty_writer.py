@@ -7,17 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from gates.cells.measure import (
-    CONSTRAINT_SLEWS_NS,
-    LOADS_PF,
-    SLEWS_NS,
-    Arc,
-    Constraint,
-    Edges,
-    InputPin,
-    Measured,
-    Power,
-)
+from gates.cells.bench import LOADS_PF, SLEWS_NS
+from gates.cells.constraints import CONSTRAINT_SLEWS_NS
+from gates.cells.measured import Arc, Constraint, Edges, InputPin, Measured, Power
 from gates.cells.selection import PREFIX, FlipFlop, Gate
 from gates.cells.spice import TEMPERATURE_C, VDD_V
 

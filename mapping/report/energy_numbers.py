@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from common.arrays import Array
 from common.errors import NpuloopError
 from golden.network import Network
 from hw.core import CoreConfig
-from hw.sources import rtl_hash, structural_sources
+from hw.sources import rtl_hash
 from hw.system import System
 from mapping.characterization.area import FILE as AREA_FILE, AreaError, read_area
 from mapping.characterization.recording import real_input, real_network
@@ -24,7 +25,7 @@ from mapping.energy.statistics import network_statistics
 from mapping.energy.tables import REMEDY, EnergyTable, EnergyTableError, energy_path, load_energy_table
 from mapping.report import energy_plots as plots
 from mapping.report.energy_plots import VALUE, MacEnergy, UnitBar, Validation
-from mapping.run.networks import Array, compile_network
+from mapping.run.networks import compile_network
 
 NETWORK, NETWORK_TITLE = "resnet8", "ResNet8"
 """The network whose layers are shown, as in `mapping.characterization.recording.MODELS`."""
@@ -103,7 +104,7 @@ def gather_energy(cores: Sequence[CoreConfig], config: System, folder: Path = FO
     return EnergyReport(
         area=area,
         area_table=table,
-        area_current=table is not None and table["rtl_sha256"] == rtl_hash(structural_sources()),
+        area_current=table is not None and table["rtl_sha256"] == rtl_hash(),
         units=tuple(units),
         missing=tuple(missing),
     )

@@ -18,7 +18,7 @@ from matplotlib.collections import PathCollection
 
 from hw.core import CoreConfig
 from hw.memory import MemoryModel
-from hw.sources import rtl_hash, structural_sources
+from hw.sources import rtl_hash
 from hw.system import NPU8, NPU_LB, System
 from mapping.calibration.measurement import Measurement, Setup, commands_digest, compile_shape
 from mapping.cost.coefficients import NAMES as PHASE_NAMES, starting_point
@@ -265,7 +265,7 @@ def area_document(**changed: Any) -> dict[str, Any]:
         }  # fmt: skip
 
     return {
-        "schema": 1, "date": "2026-11-20", "rtl_sha256": rtl_hash(structural_sources()), "libraries": {},
+        "schema": 1, "date": "2026-11-20", "rtl_sha256": rtl_hash(), "libraries": {},
         "tools": {"yosys": "0.70"},
         "units": {"sky130": {NPU8.key: unit(8, 16, 600_000), NPU_LB.key: unit(2, 64, 200_000)}},
     } | changed  # fmt: skip

@@ -4,7 +4,37 @@ package npu_pkg;
   /// Bits of a command.
   localparam int unsigned CmdBits = 512;
 
-  /// Words of the parameter scratchpad that hold the parameters of 16 channels.
+  /// Engines that execute commands.
+  localparam int unsigned NumEngines = 3;
+
+  /// Scratchpads that LOAD writes.
+  localparam int unsigned NumTargets = 3;
+
+  /// States that an engine can be in.
+  localparam int unsigned NumStates = 5;
+
+  /// Bits of an event's number and of the amount that a WAIT waits for.
+  localparam int unsigned EventIdBits = 8;
+
+  /// Bytes of a transfer word: what load and store move, and a channel block.
+  localparam int unsigned WordBytes = 16;
+
+  /// Bits of a transfer word.
+  localparam int unsigned WordBits = 128;
+
+  /// Channels of a block: those whose int8 values fill a transfer word.
+  localparam int unsigned ChannelBlock = 16;
+
+  /// Bits of a size in a command: words, lines, pixels, channels.
+  localparam int unsigned SizeBits = 16;
+
+  /// Bits of an address in a scratchpad, in its words.
+  localparam int unsigned LocalAddrBits = 20;
+
+  /// Bits of a word of the weight scratchpad.
+  localparam int unsigned WeightWordBits = 256;
+
+  /// Words of the parameter scratchpad that hold the parameters of a channel block.
   localparam int unsigned ParamGroupWords = 9;
 
   /// Engines; fetch stands for the fetch unit in error reports.

@@ -1,21 +1,21 @@
-/// Data path of one requantiser lane; `npu_requant` has the stages and their meaning.
+/// Data path of one requantiser lane; npu_requant_behavioural has the stages and their meaning.
 ///
 /// `valid_i[n]` is up while stage n + 1 takes its data. `single3_i` and `single4_i` are those of the values in stages 3 and 4;
 /// zero point and clamp those of the value in stage 5.
 module npu_requant_lane (
   input  logic        clk_i,
-  input  logic [ 4:0] valid_i,
+  input  logic [4:0]  valid_i,
   input  logic [31:0] sum_i,
   input  logic [31:0] bias_i,
   input  logic [31:0] multiplier_i,
-  input  logic [ 7:0] shift_i,       // signed, -31..30
+  input  logic [7:0]  shift_i,       // signed, -31..30
   input  logic        single3_i,
   input  logic        single4_i,
-  input  logic [ 7:0] zero_point_i,  // signed
-  input  logic [ 7:0] act_min_i,     // signed
-  input  logic [ 7:0] act_max_i,     // signed
+  input  logic [7:0]  zero_point_i,  // signed
+  input  logic [7:0]  act_min_i,     // signed
+  input  logic [7:0]  act_max_i,     // signed
   output logic [31:0] wide_o,
-  output logic [ 7:0] data_o
+  output logic [7:0]  data_o
 );
   logic [31:0] shifted_q, multiplier_q, high_q, wide_q;
   logic [4:0] right1_q, right2_q, right3_q;

@@ -38,6 +38,9 @@ CREATE = 'std::unique_ptr<Vtop> top(new Vtop(""));'
 IN_RESET = "top->clk_i = 0; top->rst_ni = 0;"
 """Simulations start in reset, with all registers random: no assertion looks at the random state."""
 
+PACKAGES = ("generated/npu_pkg.sv", "npu_axi_pkg.sv", "npu_compute_pkg.sv", "npu_core_pkg.sv")
+"""Packages of the RTL in compile order."""
+
 
 class BenchError(TestbenchError):
     """Cocotb tests of a block have failed; the message says which, why and how to see it again."""
@@ -49,7 +52,8 @@ class Block:
 
     Args:
         top: the module on top: a block, or a wrapper in this folder.
-        sources: RTL files in compile order, relative to `rtl`; the wrapper `top`.sv is added if there is one.
+        sources: RTL files in compile order, relative to `rtl`. The packages come before them, and behind them
+            the wrapper `top`.sv if there is one.
         parameters: of the module on top.
     """
 
@@ -61,7 +65,8 @@ class Block:
         """Return the files to compile."""
         rtl = Path(os.environ.get("NPULOOP_RTL") or ROOT / "rtl").resolve()
         wrapper = BLOCKS / f"{self.top}.sv"
-        return [*(rtl / name for name in self.sources), *([wrapper] if wrapper.exists() else [])]
+        names = [*PACKAGES, *self.sources]
+        return [*(rtl / name for name in names), *([wrapper] if wrapper.exists() else [])]
 
 
 def seed() -> int:

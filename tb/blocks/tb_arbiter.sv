@@ -1,5 +1,7 @@
 /// npu_axi_arbiter with three cores' ports as cocotbext-axi expects them.
-module tb_arbiter #(
+module tb_arbiter
+  import npu_axi_pkg::*;
+#(
   parameter int unsigned DataBits = 128,
   parameter int unsigned Writes   = 4
 ) (
@@ -68,16 +70,34 @@ module tb_arbiter #(
   input  logic                  m_axi_rvalid,
   output logic                  m_axi_rready
 );
-  // The cores' IDs come back on answers with the arbiter's shared signals.
-  logic [1:0] bresp, rid, rresp;
-  logic [DataBits-1:0] rdata;
-  logic rlast;
-  assign {s0_axi_bid, s1_axi_bid, s2_axi_bid} = {3{m_axi_bid[1:0]}};
-  assign {s0_axi_bresp, s1_axi_bresp, s2_axi_bresp} = {3{bresp}};
-  assign {s0_axi_rid, s1_axi_rid, s2_axi_rid} = {3{rid}};
-  assign {s0_axi_rdata, s1_axi_rdata, s2_axi_rdata} = {3{rdata}};
-  assign {s0_axi_rresp, s1_axi_rresp, s2_axi_rresp} = {3{rresp}};
-  assign {s0_axi_rlast, s1_axi_rlast, s2_axi_rlast} = {3{rlast}};
+  axi_req_t [2:0] req;
+  axi_rsp_t [2:0] rsp;
+`define CONNECT(N) \
+  assign req[N] = '{ \
+    write: '{ \
+      aw: '{id: s``N``_axi_awid, addr: s``N``_axi_awaddr, len: s``N``_axi_awlen}, aw_valid: s``N``_axi_awvalid, \
+      w: '{data: AxiMaxDataBits'(s``N``_axi_wdata), strb: AxiMaxStrbBits'(s``N``_axi_wstrb), last: s``N``_axi_wlast}, \
+      w_valid: s``N``_axi_wvalid, b_ready: s``N``_axi_bready \
+    }, \
+    read: '{ \
+      ar: '{id: s``N``_axi_arid, addr: s``N``_axi_araddr, len: s``N``_axi_arlen}, ar_valid: s``N``_axi_arvalid, \
+      r_ready: s``N``_axi_rready \
+    } \
+  }; \
+  assign s``N``_axi_awready = rsp[N].write.aw_ready; \
+  assign s``N``_axi_wready  = rsp[N].write.w_ready; \
+  assign s``N``_axi_bid     = m_axi_bid[1:0]; \
+  assign s``N``_axi_bresp   = rsp[N].write.b_resp; \
+  assign s``N``_axi_bvalid  = rsp[N].write.b_valid; \
+  assign s``N``_axi_arready = rsp[N].read.ar_ready; \
+  assign s``N``_axi_rid     = rsp[N].read.r.id; \
+  assign s``N``_axi_rdata   = rsp[N].read.r.data[DataBits-1:0]; \
+  assign s``N``_axi_rresp   = rsp[N].read.r.resp; \
+  assign s``N``_axi_rlast   = rsp[N].read.r.last; \
+  assign s``N``_axi_rvalid  = rsp[N].read.r_valid;
+  `CONNECT(0)
+  `CONNECT(1)
+  `CONNECT(2)
   assign m_axi_awsize  = 3'($clog2(DataBits / 8));
   assign m_axi_arsize  = 3'($clog2(DataBits / 8));
   assign m_axi_awburst = 2'b01;
@@ -86,33 +106,10 @@ module tb_arbiter #(
   npu_axi_arbiter #(
     .Ports   (3),
     .DataBits(DataBits),
-    .IdBits  (2),
     .Writes  (Writes)
   ) i_arbiter (
-    .s_axi_awid   ({s2_axi_awid, s1_axi_awid, s0_axi_awid}),
-    .s_axi_awaddr ({s2_axi_awaddr, s1_axi_awaddr, s0_axi_awaddr}),
-    .s_axi_awlen  ({s2_axi_awlen, s1_axi_awlen, s0_axi_awlen}),
-    .s_axi_awvalid({s2_axi_awvalid, s1_axi_awvalid, s0_axi_awvalid}),
-    .s_axi_awready({s2_axi_awready, s1_axi_awready, s0_axi_awready}),
-    .s_axi_wdata  ({s2_axi_wdata, s1_axi_wdata, s0_axi_wdata}),
-    .s_axi_wstrb  ({s2_axi_wstrb, s1_axi_wstrb, s0_axi_wstrb}),
-    .s_axi_wlast  ({s2_axi_wlast, s1_axi_wlast, s0_axi_wlast}),
-    .s_axi_wvalid ({s2_axi_wvalid, s1_axi_wvalid, s0_axi_wvalid}),
-    .s_axi_wready ({s2_axi_wready, s1_axi_wready, s0_axi_wready}),
-    .s_axi_bresp  (bresp),
-    .s_axi_bvalid ({s2_axi_bvalid, s1_axi_bvalid, s0_axi_bvalid}),
-    .s_axi_bready ({s2_axi_bready, s1_axi_bready, s0_axi_bready}),
-    .s_axi_arid   ({s2_axi_arid, s1_axi_arid, s0_axi_arid}),
-    .s_axi_araddr ({s2_axi_araddr, s1_axi_araddr, s0_axi_araddr}),
-    .s_axi_arlen  ({s2_axi_arlen, s1_axi_arlen, s0_axi_arlen}),
-    .s_axi_arvalid({s2_axi_arvalid, s1_axi_arvalid, s0_axi_arvalid}),
-    .s_axi_arready({s2_axi_arready, s1_axi_arready, s0_axi_arready}),
-    .s_axi_rid    (rid),
-    .s_axi_rdata  (rdata),
-    .s_axi_rresp  (rresp),
-    .s_axi_rlast  (rlast),
-    .s_axi_rvalid ({s2_axi_rvalid, s1_axi_rvalid, s0_axi_rvalid}),
-    .s_axi_rready ({s2_axi_rready, s1_axi_rready, s0_axi_rready}),
+    .core_req_i(req),
+    .core_rsp_o(rsp),
     .*
   );
 endmodule

@@ -1,10 +1,11 @@
 /// npu_array with flat ports.
 module tb_array #(
-  parameter int unsigned ABits  = 8,
-  parameter int unsigned WBits  = 8,
-  parameter int unsigned Rows   = 16,
-  parameter int unsigned Cols   = 16,
-  parameter int unsigned DwTaps = 5
+  parameter bit          Structural = 1'b0,
+  parameter int unsigned ABits      = 8,
+  parameter int unsigned WBits      = 8,
+  parameter int unsigned Rows       = 16,
+  parameter int unsigned Cols       = 16,
+  parameter int unsigned DwTaps     = 5
 ) (
   input  logic               clk_i,
   input  logic               rst_ni,        // the array has no reset
@@ -23,11 +24,12 @@ module tb_array #(
   output logic [Cols*32-1:0] sum_o
 );
   npu_array #(
-    .ABits (ABits),
-    .WBits (WBits),
-    .Rows  (Rows),
-    .Cols  (Cols),
-    .DwTaps(DwTaps)
+    .Structural(Structural),
+    .ABits     (ABits),
+    .WBits     (WBits),
+    .Rows      (Rows),
+    .Cols      (Cols),
+    .DwTaps    (DwTaps)
   ) i_array (
     .*
   );

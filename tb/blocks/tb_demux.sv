@@ -74,10 +74,15 @@ module tb_demux #(
     .*
   );
 
-  // AXI4 A3.2.1: what is offered to the cores stays as it is until it is taken.
-  assert property (@(posedge clk_i) disable iff (!rst_ni)
-      m0_axil_awvalid && !m0_axil_awready |=> m0_axil_awvalid && $stable(awaddr));
-  assert property (@(posedge clk_i) disable iff (!rst_ni) m1_axil_wvalid && !m1_axil_wready |=> m1_axil_wvalid && $stable(wdata));
-  assert property (@(posedge clk_i) disable iff (!rst_ni)
-      s_axil_rvalid && !s_axil_rready |=> s_axil_rvalid && $stable(s_axil_rdata));
+  WriteAddressStaysUntilTaken : assert property (@(posedge clk_i) disable iff (!rst_ni)
+      m0_axil_awvalid && !m0_axil_awready |=> m0_axil_awvalid && $stable(awaddr))
+  else $error("A write address that is offered to a core stays as it is until it is taken (AXI4 A3.2.1).");
+
+  WriteDataStaysUntilTaken : assert property (@(posedge clk_i) disable iff (!rst_ni)
+      m1_axil_wvalid && !m1_axil_wready |=> m1_axil_wvalid && $stable(wdata))
+  else $error("Write data that is offered to a core stays as it is until it is taken (AXI4 A3.2.1).");
+
+  ReadDataStaysUntilTaken : assert property (@(posedge clk_i) disable iff (!rst_ni)
+      s_axil_rvalid && !s_axil_rready |=> s_axil_rvalid && $stable(s_axil_rdata))
+  else $error("Read data that is offered to the host stays as it is until it is taken (AXI4 A3.2.1).");
 endmodule

@@ -1,6 +1,7 @@
 /// npu_load with an AXI4 read port as cocotbext-axi expects it, and flat enums.
 module tb_load
   import npu_pkg::*;
+  import npu_axi_pkg::*;
 #(
   parameter int unsigned AxiDataBits = 128,
   parameter int unsigned ActWords    = 1024,
@@ -41,6 +42,17 @@ module tb_load
 );
   state_e work;
   error_e cause;
+  axi_read_req_t req;
+  axi_read_rsp_t rsp;
+  assign m_axi_araddr  = req.ar.addr;
+  assign m_axi_arlen   = req.ar.len;
+  assign m_axi_arvalid = req.ar_valid;
+  assign m_axi_rready  = req.r_ready;
+  assign rsp           = '{
+    ar_ready: m_axi_arready,
+    r: '{id: m_axi_rid, data: AxiMaxDataBits'(m_axi_rdata), resp: m_axi_rresp, last: m_axi_rlast},
+    r_valid: m_axi_rvalid
+  };
   assign work_o        = 3'(work);
   assign error_cause_o = 8'(cause);
   assign m_axi_arid    = '0;
@@ -56,21 +68,15 @@ module tb_load
   ) i_load (
     .work_o       (work),
     .error_cause_o(cause),
-    .ar_valid_o   (m_axi_arvalid),
-    .ar_ready_i   (m_axi_arready),
-    .ar_addr_o    (m_axi_araddr),
-    .ar_len_o     (m_axi_arlen),
-    .r_valid_i    (m_axi_rvalid),
-    .r_ready_o    (m_axi_rready),
-    .r_data_i     (m_axi_rdata),
-    .r_resp_i     (m_axi_rresp),
-    .r_last_i     (m_axi_rlast),
+    .axi_req_o    (req),
+    .axi_rsp_i    (rsp),
     .*
   );
 
-  // AXI4 A3.2.1: a request stays as it is until it is taken.
-  assert property (@(posedge clk_i) disable iff (!rst_ni)
-      m_axi_arvalid && !m_axi_arready |=> m_axi_arvalid && $stable(m_axi_araddr) && $stable(m_axi_arlen));
-  // A burst has at most 16 beats.
-  assert property (@(posedge clk_i) disable iff (!rst_ni) m_axi_arvalid |-> m_axi_arlen < 8'd16);
+  RequestStaysUntilTaken : assert property (@(posedge clk_i) disable iff (!rst_ni)
+      m_axi_arvalid && !m_axi_arready |=> m_axi_arvalid && $stable(m_axi_araddr) && $stable(m_axi_arlen))
+  else $error("A request stays as it is until it is taken (AXI4 A3.2.1).");
+
+  BurstIsNotTooLong : assert property (@(posedge clk_i) disable iff (!rst_ni) m_axi_arvalid |-> 32'(m_axi_arlen) < AxiMaxBeats)
+  else $error("A burst has at most 16 beats.");
 endmodule

@@ -1,6 +1,7 @@
 /// npu_requant with flat ports.
 module tb_requant #(
-  parameter int unsigned Lanes = 16
+  parameter bit          Structural = 1'b0,
+  parameter int unsigned Lanes      = 16
 ) (
   input  logic                clk_i,
   input  logic                rst_ni,
@@ -23,8 +24,9 @@ module tb_requant #(
   output logic [ Lanes*8-1:0] data_o
 );
   npu_requant #(
-    .Lanes  (Lanes),
-    .TagBits(16)
+    .Structural(Structural),
+    .Lanes     (Lanes),
+    .TagBits   (16)
   ) i_requant (
     .*
   );

@@ -1,6 +1,7 @@
 /// npu_store with an AXI4 write port as cocotbext-axi expects it, and flat enums.
 module tb_store
   import npu_pkg::*;
+  import npu_axi_pkg::*;
 #(
   parameter int unsigned AxiDataBits = 128,
   parameter int unsigned ActWords    = 1024,
@@ -43,6 +44,19 @@ module tb_store
 );
   state_e work;
   error_e cause;
+  axi_write_req_t req;
+  axi_write_rsp_t rsp;
+  assign m_axi_awaddr  = req.aw.addr;
+  assign m_axi_awlen   = req.aw.len;
+  assign m_axi_awvalid = req.aw_valid;
+  assign m_axi_wdata   = req.w.data[AxiDataBits-1:0];
+  assign m_axi_wstrb   = req.w.strb[AxiDataBits/8-1:0];
+  assign m_axi_wlast   = req.w.last;
+  assign m_axi_wvalid  = req.w_valid;
+  assign m_axi_bready  = req.b_ready;
+  assign rsp           = '{
+    aw_ready: m_axi_awready, w_ready: m_axi_wready, b_resp: m_axi_bresp, b_valid: m_axi_bvalid
+  };
   assign work_o        = 3'(work);
   assign error_cause_o = 8'(cause);
   assign m_axi_awid    = '0;
@@ -56,24 +70,15 @@ module tb_store
   ) i_store (
     .work_o       (work),
     .error_cause_o(cause),
-    .aw_valid_o   (m_axi_awvalid),
-    .aw_ready_i   (m_axi_awready),
-    .aw_addr_o    (m_axi_awaddr),
-    .aw_len_o     (m_axi_awlen),
-    .w_valid_o    (m_axi_wvalid),
-    .w_ready_i    (m_axi_wready),
-    .w_data_o     (m_axi_wdata),
-    .w_strb_o     (m_axi_wstrb),
-    .w_last_o     (m_axi_wlast),
-    .b_valid_i    (m_axi_bvalid),
-    .b_ready_o    (m_axi_bready),
-    .b_resp_i     (m_axi_bresp),
+    .axi_req_o    (req),
+    .axi_rsp_i    (rsp),
     .*
   );
 
-  // AXI4 A3.2.1: a request stays as it is until it is taken.
-  assert property (@(posedge clk_i) disable iff (!rst_ni)
-      m_axi_awvalid && !m_axi_awready |=> m_axi_awvalid && $stable(m_axi_awaddr) && $stable(m_axi_awlen));
-  // A burst has at most 16 beats.
-  assert property (@(posedge clk_i) disable iff (!rst_ni) m_axi_awvalid |-> m_axi_awlen < 8'd16);
+  RequestStaysUntilTaken : assert property (@(posedge clk_i) disable iff (!rst_ni)
+      m_axi_awvalid && !m_axi_awready |=> m_axi_awvalid && $stable(m_axi_awaddr) && $stable(m_axi_awlen))
+  else $error("A request stays as it is until it is taken (AXI4 A3.2.1).");
+
+  BurstIsNotTooLong : assert property (@(posedge clk_i) disable iff (!rst_ni) m_axi_awvalid |-> 32'(m_axi_awlen) < AxiMaxBeats)
+  else $error("A burst has at most 16 beats.");
 endmodule

@@ -19,6 +19,14 @@ from hw.layout import WORD_BYTES, pack_conv_weights, pack_depthwise_weights
 from tb.blocks.runner import Block, run
 from tb.blocks.support import PATTERNS, Bench, join, make_rng, parameters, pattern, split
 
+SOURCES = [
+    *(
+        f"structural/npu_{name}.sv"
+        for name in ("column", "operands", "tap_sum", "tile_word", "array_structural")
+    ),
+    "npu_array_behavioural.sv",
+    "npu_array.sv",
+]
 Values = npt.NDArray[np.int64]
 
 
@@ -232,10 +240,20 @@ async def shadow_is_apart(dut: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("a_bits", "w_bits", "rows", "cols", "taps"),
-    [(8, 8, 16, 16, 5), (8, 4, 16, 32, 5), (8, 2, 16, 64, 3), (6, 8, 16, 16, 3)],
+    ("form", "a_bits", "w_bits", "rows", "cols", "taps"),
+    [
+        ("behavioural", 8, 8, 16, 16, 5),
+        ("behavioural", 8, 4, 16, 32, 5),
+        ("behavioural", 8, 2, 16, 64, 3),
+        ("behavioural", 6, 8, 16, 16, 3),
+        ("structural", 8, 8, 16, 16, 5),
+        ("structural", 6, 4, 16, 32, 3),
+    ],
 )
-def test_array_gives_numpys_sums(a_bits: int, w_bits: int, rows: int, cols: int, taps: int) -> None:
-    """Every cocotb test of this module, for arrays of several widths and shapes."""
+def test_array_gives_numpys_sums(
+    form: str, a_bits: int, w_bits: int, rows: int, cols: int, taps: int
+) -> None:
+    """Every cocotb test of this module, for both forms and arrays of several widths and shapes."""
     sizes = {"ABits": a_bits, "WBits": w_bits, "Rows": rows, "Cols": cols, "DwTaps": taps}
-    run(Block("tb_array", ["npu_array.sv"], sizes), __name__, ["sums", "every_activation", "shadow_is_apart"])
+    block = Block("tb_array", SOURCES, sizes | {"Structural": int(form == "structural")})
+    run(block, __name__, ["sums", "every_activation", "shadow_is_apart"])

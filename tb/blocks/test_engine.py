@@ -257,6 +257,6 @@ async def broken_off(dut: Any, how: str, idle: str) -> None:
 @pytest.mark.parametrize(("depth", "in_flight"), [(4, 4), (2, 1)])
 def test_engine_control_keeps_the_order(depth: int, in_flight: int) -> None:
     """Every cocotb test of this module, for deep and shallow queues."""
-    sources = ["generated/npu_pkg.sv", "npu_fifo.sv", "npu_engine_ctrl.sv"]
+    sources = ["npu_fifo.sv", "npu_engine_ctrl.sv"]
     block = Block("tb_engine", sources, {"QueueDepth": depth, "InFlight": in_flight})
     run(block, __name__, ["streams", "illegal_commands", "broken_off"])

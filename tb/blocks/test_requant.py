@@ -22,6 +22,10 @@ from golden.arithmetic import (
 from tb.blocks.runner import Block, run
 from tb.blocks.support import PATTERNS, Bench, join, make_rng, parameters, pattern, split
 
+SOURCES = [
+    *("structural/npu_requant_lane.sv", "structural/npu_requant_structural.sv"),
+    *("npu_requant_behavioural.sv", "npu_requant.sv"),
+]
 WIDE_LATENCY = 4
 LATENCY = 5
 SHIFTS = np.arange(MIN_SHIFT, MAX_SHIFT + 1)
@@ -223,8 +227,8 @@ async def broken_off(dut: Any, how: str, idle: str) -> None:
     assert tb.compared == compared + len(steps)
 
 
-@pytest.mark.parametrize("lanes", [16, 4])
-def test_requant_gives_the_golden_results(lanes: int) -> None:
-    """Every cocotb test of this module, for a bank of 16 lanes and one of 4."""
-    block = Block("tb_requant", ["npu_requant.sv"], {"Lanes": lanes})
+@pytest.mark.parametrize(("form", "lanes"), [("behavioural", 16), ("behavioural", 4), ("structural", 16)])
+def test_requant_gives_the_golden_results(form: str, lanes: int) -> None:
+    """Every cocotb test of this module, for both forms, and for a bank of 16 lanes and one of 4."""
+    block = Block("tb_requant", SOURCES, {"Lanes": lanes, "Structural": int(form == "structural")})
     run(block, __name__, ["random_operands", "extreme_operands", "broken_off"])

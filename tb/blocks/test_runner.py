@@ -31,10 +31,13 @@ def test_failing_cocotb_test_is_reported_with_seed_waves_and_a_line_to_reproduce
 
 
 def test_failing_assertion_of_the_rtl_turns_the_run_red() -> None:
-    """An assertion in the RTL fails the run although no Python check fails."""
+    """An assertion in the RTL fails the run although no Python check fails, and says its name."""
     outcome = simulate(TOKENS, FAULTS, "broken_assertion$")
     assert not outcome.good
-    assert "Assertion failed" in outcome.log.read_text(errors="replace")
+    log = outcome.log.read_text(errors="replace")
+    assert re.search(
+        r"Assertion failed in \S+\.TokensAreThereWhenTaken: A token is taken only where there is one", log
+    )
 
 
 def test_run_in_which_nothing_ran_is_red() -> None:

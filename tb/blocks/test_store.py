@@ -14,7 +14,7 @@ from tb.blocks.dma import DONE_CYCLES, WORD, DmaBench, Transfer, check_illegal, 
 from tb.blocks.runner import Block, run
 from tb.blocks.support import PATTERNS, join, make_rng, parameters, pattern
 
-SOURCES = ["generated/npu_pkg.sv", "npu_fifo.sv", "npu_bursts.sv", "npu_walk.sv", "npu_store.sv"]
+SOURCES = ["npu_fifo.sv", "npu_bursts.sv", "npu_walk.sv", "npu_store.sv"]
 
 
 class TB(DmaBench):

@@ -46,31 +46,44 @@ module tb_axi_checker #(
     return 14'(address[11:0]) + ((14'(len) + 14'd1) << Size);
   endfunction
 
-  // A valid stays, and what it offers stays, until it is taken (AXI4 A3.2.1).
-  AwStable : assert property (@(posedge clk_i) disable iff (!rst_ni)
-    awvalid && !awready |=> awvalid && $stable({awid, awaddr, awlen, awsize, awburst}));
-  WStable : assert property (@(posedge clk_i) disable iff (!rst_ni)
-    wvalid && !wready |=> wvalid && $stable({wdata, wstrb, wlast}));
-  BStable : assert property (@(posedge clk_i) disable iff (!rst_ni)
-    bvalid && !bready |=> bvalid && $stable({bid, bresp}));
-  ArStable : assert property (@(posedge clk_i) disable iff (!rst_ni)
-    arvalid && !arready |=> arvalid && $stable({arid, araddr, arlen, arsize, arburst}));
-  RStable : assert property (@(posedge clk_i) disable iff (!rst_ni)
-    rvalid && !rready |=> rvalid && $stable({rid, rdata, rresp, rlast}));
+  WriteAddressStaysUntilTaken : assert property (@(posedge clk_i) disable iff (!rst_ni)
+    awvalid && !awready |=> awvalid && $stable({awid, awaddr, awlen, awsize, awburst}))
+  else $error("A write address stays as it is until it is taken (AXI4 A3.2.1).");
 
-  // A burst does not cross a 4 KiB boundary (AXI4 A3.4.1).
-  AwPage : assert property (@(posedge clk_i) disable iff (!rst_ni)
-    awvalid |-> end_in_page(awaddr, awlen) <= 14'd4096);
-  ArPage : assert property (@(posedge clk_i) disable iff (!rst_ni)
-    arvalid |-> end_in_page(araddr, arlen) <= 14'd4096);
+  WriteDataStaysUntilTaken : assert property (@(posedge clk_i) disable iff (!rst_ni)
+    wvalid && !wready |=> wvalid && $stable({wdata, wstrb, wlast}))
+  else $error("Write data stays as it is until it is taken (AXI4 A3.2.1).");
 
-  // npu_soc issues aligned INCR bursts of the full width, of at most MaxBeats beats.
-  AwShape : assert property (@(posedge clk_i) disable iff (!rst_ni)
-    awvalid |-> awsize == 3'(Size) && awburst == BurstIncr && awaddr[Size-1:0] == '0 && 32'(awlen) < MaxBeats);
-  ArShape : assert property (@(posedge clk_i) disable iff (!rst_ni)
-    arvalid |-> arsize == 3'(Size) && arburst == BurstIncr && araddr[Size-1:0] == '0 && 32'(arlen) < MaxBeats);
+  WriteAnswerStaysUntilTaken : assert property (@(posedge clk_i) disable iff (!rst_ni)
+    bvalid && !bready |=> bvalid && $stable({bid, bresp}))
+  else $error("A write answer stays as it is until it is taken (AXI4 A3.2.1).");
 
-  // Nothing is requested while reset is held (AXI4 A3.1.2); sampled, so only from the second cycle of reset on.
-  InReset : assert property (@(posedge clk_i)
-    !rst_ni && $past(!rst_ni) |-> !awvalid && !wvalid && !arvalid);
+  ReadAddressStaysUntilTaken : assert property (@(posedge clk_i) disable iff (!rst_ni)
+    arvalid && !arready |=> arvalid && $stable({arid, araddr, arlen, arsize, arburst}))
+  else $error("A read address stays as it is until it is taken (AXI4 A3.2.1).");
+
+  ReadDataStaysUntilTaken : assert property (@(posedge clk_i) disable iff (!rst_ni)
+    rvalid && !rready |=> rvalid && $stable({rid, rdata, rresp, rlast}))
+  else $error("Read data stays as it is until it is taken (AXI4 A3.2.1).");
+
+  WriteBurstStaysInItsPage : assert property (@(posedge clk_i) disable iff (!rst_ni)
+    awvalid |-> end_in_page(awaddr, awlen) <= 14'd4096)
+  else $error("A write burst does not cross a 4 KiB boundary (AXI4 A3.4.1).");
+
+  ReadBurstStaysInItsPage : assert property (@(posedge clk_i) disable iff (!rst_ni)
+    arvalid |-> end_in_page(araddr, arlen) <= 14'd4096)
+  else $error("A read burst does not cross a 4 KiB boundary (AXI4 A3.4.1).");
+
+  WriteBurstIsAlignedAndFullWidth : assert property (@(posedge clk_i) disable iff (!rst_ni)
+    awvalid |-> awsize == 3'(Size) && awburst == BurstIncr && awaddr[Size-1:0] == '0 && 32'(awlen) < MaxBeats)
+  else $error("npu_soc writes in aligned INCR bursts of the full width, of at most MaxBeats beats.");
+
+  ReadBurstIsAlignedAndFullWidth : assert property (@(posedge clk_i) disable iff (!rst_ni)
+    arvalid |-> arsize == 3'(Size) && arburst == BurstIncr && araddr[Size-1:0] == '0 && 32'(arlen) < MaxBeats)
+  else $error("npu_soc reads in aligned INCR bursts of the full width, of at most MaxBeats beats.");
+
+  // Signals are sampled, so this holds from the second cycle of reset on.
+  NothingIsRequestedInReset : assert property (@(posedge clk_i)
+    !rst_ni && $past(!rst_ni) |-> !awvalid && !wvalid && !arvalid)
+  else $error("Nothing is requested while reset is held (AXI4 A3.1.2).");
 endmodule

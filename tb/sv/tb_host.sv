@@ -250,10 +250,10 @@ module tb_host #(
     end
   end
 
-  // Never true but for the operation FAIL.
-  DeliberateFailure : assert property (@(posedge clk_i) disable iff (!rst_ni) !fail_q);
+  NoFailureWasAskedFor : assert property (@(posedge clk_i) disable iff (!rst_ni) !fail_q)
+  else $error("The operation FAIL has broken this assertion on purpose.");
 
-  initial begin
-    if (NumUnits > 32) $fatal(1, "tb_host: at most 32 units");
+  if (NumUnits > 32) begin : gen_UnitsFitAWord
+    $fatal(1, "tb_host: at most 32 units");
   end
 endmodule

@@ -322,13 +322,17 @@ module tb_memory #(
   end
 
   // ----------------------------------------------------------------------------------------------------- assertions
-  // The last beat of a write burst, and only it, is marked: the model counts beats by WLAST.
-  WlastPosition : assert property (@(posedge clk_i) disable iff (!rst_ni)
-    write_beat |-> s_axi_wlast == (write_beat_q == write_head.len));
+  LastBeatIsMarked : assert property (@(posedge clk_i) disable iff (!rst_ni)
+    write_beat |-> s_axi_wlast == (write_beat_q == write_head.len))
+  else $error("The last beat of a write burst, and only it, is marked: the model counts beats by WLAST.");
 
-  initial begin
-    if (DataBits != 64 && DataBits != 128) $fatal(1, "tb_memory: DataBits must be 64 or 128");
-    if (2 ** WordBits != Words) $fatal(1, "tb_memory: MemBytes must be a power of two");
-    if (2 ** DepthBits != Depth) $fatal(1, "tb_memory: Depth must be a power of two");
+  if (DataBits != 64 && DataBits != 128) begin : gen_WidthIsSupported
+    $fatal(1, "tb_memory: DataBits must be 64 or 128");
+  end
+  if (2 ** WordBits != Words) begin : gen_MemoryIsAPowerOfTwo
+    $fatal(1, "tb_memory: MemBytes must be a power of two");
+  end
+  if (2 ** DepthBits != Depth) begin : gen_DepthIsAPowerOfTwo
+    $fatal(1, "tb_memory: Depth must be a power of two");
   end
 endmodule

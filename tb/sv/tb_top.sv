@@ -1,13 +1,15 @@
 /// Test top: npu_soc, its memory and its host. main.cpp drives the clock and the reset; `wake_o` toggles when the
-/// host has finished a list of operations. The configuration is the package that build.py writes.
-module tb_top (
+/// host has finished a list of operations. The configuration is the package that build.py writes; `Structural` is build.py's option.
+module tb_top #(
+  parameter bit Structural = 1'b0  // array, accumulators and requantiser in the form that is synthesised
+) (
   input  logic clk_i,
   input  logic rst_ni,
   output logic wake_o
 );
   import npu_config_pkg::*;
 
-  localparam int unsigned IdBits = 2 + (NumCores > 1 ? $clog2(NumCores) : 1);
+  localparam int unsigned IdBits = npu_axi_pkg::AxiCoreIdBits + (NumCores > 1 ? $clog2(NumCores) : 1);
 
   logic host_rst_n, soc_rst_n, restart;
   logic [NumCores-1:0] irq;
@@ -62,7 +64,8 @@ module tb_top (
     .NumCores   (NumCores),
     .Cores      (Cores),
     .AxiDataBits(AxiDataBits),
-    .AxiIdBits  (IdBits)
+    .AxiIdBits  (IdBits),
+    .Structural (Structural)
   ) u_soc (
     .clk_i,
     .rst_ni        (soc_rst_n),

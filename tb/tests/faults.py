@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,23 +15,21 @@ from golden.layer import Layer, run_layer
 from hw.commands import command_list, decode, encode
 from hw.core import CoreConfig
 from hw.interface import ENGINES
-from hw.memory import MemoryModel
+from hw.memory import ErrorRange, MemoryModel
+from hw.system import NPU8, NPU_LB
 from mapping.compiler.compile import compile_layer
 from mapping.compiler.program import LayerProgram
 from mapping.run.layers import job_of
-from tb.job import Bytes, Job, JobResult, UnitError
+from tb.job import Job, JobResult, UnitError
 from tb.session import Session
+from tb.testing import LIST, SOURCE, TARGET, UNITS, list_job
 
-LIST = 0x10_0000
-SOURCE = 0x20_0000
-TARGET = 0x30_0000
 MARK = 0x38_0000
 OTHER = 0x80_0000
 """Where the program of the unit that is not to be disturbed lies."""
 
 FILL = 0xA5
 WORD = 16
-UNITS = ("npu8", "npu_lb")
 BACKPRESSURE = 9
 """Seed of the memory's stalls."""
 
@@ -60,14 +58,31 @@ SMALL: dict[str, dict[str, int]] = {
 """Fields of a small legal command of every operator."""
 
 
+CORES = {core.name: core for core in (NPU8, NPU_LB)}
+"""The units' parameters by name."""
+assert NPU8.rows == NPU_LB.rows == 16  # a word of the activation scratchpad is a word of a transfer
+ACT_WORDS = NPU8.act_kib * 64
+WEIGHT_WORDS = NPU8.weight_kib * 32
+PARAM_WORDS = NPU8.param_kib * 64
+
+LONG: dict[str, int] = SHAPE | {
+    "in_height": 8, "in_width": 8, "in_row_step": 8, "tap_row_step": 8, "in_plane": 64, "out_plane": 64,
+    "out_width": 8, "out_pixels": 64, "stripe_pixels": 64, "out_base": 1024,
+}  # fmt: skip
+"""A command whose results take long to drain, so that the next one is in the engine with it."""
+
+Response = Literal["slverr", "decerr"]
+RESPONSES: tuple[Response, ...] = ("slverr", "decerr")
+
+
 def small(name: str, **changes: int) -> Words:
     """Return a small legal command with some fields changed."""
     return encode(name, **(SMALL[name] | changes))
 
 
-def random_bytes(seed: int, size: int) -> Bytes:
-    """Return bytes that depend on the seed only."""
-    return np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
+def nop(engine: str, **fields: int) -> Words:
+    """Return a command that does nothing but wait and post."""
+    return encode("nop", engine=engine, **fields)
 
 
 def conv_layer(
@@ -149,9 +164,7 @@ class Bench:
 
     def job(self, commands: Sequence[Words], **fields: Any) -> Job:
         """Return a job of one list."""
-        segments = [(LIST, command_list(commands)), *fields.pop("segments", ())]
-        fields = {"max_cycles": 100_000} | fields
-        return Job(segments=segments, starts={self.unit: (LIST, len(commands))}, **fields)
+        return list_job(commands, units=[self.unit], **({"max_cycles": 100_000} | fields))
 
     def fails(self, job: Job, cause: str, engine: str, command: int) -> JobResult:
         """Run a job that must end with this error, by interrupt, with nothing left on the bus."""
@@ -196,3 +209,21 @@ class Bench:
 def stalling(percent: int = 25, **fields: Any) -> MemoryModel:
     """Return a memory with back-pressure."""
     return MemoryModel(backpressure_percent=percent, backpressure_seed=BACKPRESSURE, **fields)
+
+
+def broken(
+    address: int, response: Response, percent: int, *, reads: bool = True, writes: bool = True
+) -> MemoryModel:
+    """Return a memory of which one word answers with an error."""
+    errors = (ErrorRange(address, WORD, response, reads=reads, writes=writes),)
+    return MemoryModel(errors=errors, backpressure_percent=percent, backpressure_seed=BACKPRESSURE)
+
+
+def event_is_gone(pair: Session, event: int) -> None:
+    """Check that neither unit finds a count in the event."""
+    for unit in UNITS:
+        commands = [encode("wait", engine="store", event_id=event, amount=1)]
+        job = Job(segments=[(LIST, command_list(commands))], starts={unit: (LIST, 1)}, max_cycles=200)
+        result = pair.run(job)
+        assert result.timed_out, f"event {event} has leaked to {unit}"
+        assert result.units[unit].diag["store"].event == event

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from common.paths import ROOT
 from hw.core import CoreConfig
-from hw.sources import rtl_sources, structural_sources
+from hw.sources import rtl_sources
 from hw.system import NPU8, NPU_LB, System
 from mapping.run.layers import failure_report, run_layers
 from mapping.run.random_layers import OPERATORS, random_layer
@@ -21,21 +20,19 @@ SYSTEMS = {
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_the_structural_design_equals_the_behavioural_one_in_results_and_cycles(system: str) -> None:
     config = SYSTEMS[system]
-    with Session(config, opt="-O1", rtl=structural_sources()) as structural, Session(config) as behavioural:
+    with Session(config, opt="-O1", structural=True) as structural, Session(config) as behavioural:
         for core in config.cores:
             unit = config.core(core.name)
             layers = [random_layer(70_000 + 10 * i, unit, op) for op in OPERATORS for i in range(4)]
-            mine = run_layers(layers, core.name, session=structural)
-            others = run_layers(layers, core.name, session=behavioural)
-            for run, other in zip(mine, others, strict=True):
+            structural_runs = run_layers(layers, core.name, session=structural)
+            behavioural_runs = run_layers(layers, core.name, session=behavioural)
+            for run, reference in zip(structural_runs, behavioural_runs, strict=True):
                 assert run.passed, failure_report(config, run)
-                assert (run.cycles, run.counters) == (other.cycles, other.counters), run.layer.name
+                assert (run.cycles, run.counters) == (reference.cycles, reference.counters), run.layer.name
 
 
-def test_every_structural_block_is_in_the_design_once() -> None:
-    files = structural_sources()
-    names = [file.name for file in files]
+def test_one_list_has_both_forms_and_every_file_once() -> None:
+    names = [file.name for file in rtl_sources()]
     assert len(names) == len(set(names))
-    assert {file.name for file in rtl_sources()} < set(names)
-    structural = {file for file in files if file.parent == ROOT / "rtl" / "structural"}
-    assert {file.name for file in structural} >= {"npu_array.sv", "npu_acc.sv", "npu_requant.sv"}
+    for block in ("npu_array", "npu_acc", "npu_requant"):
+        assert {f"{block}.sv", f"{block}_behavioural.sv", f"{block}_structural.sv"} <= set(names)

@@ -11,10 +11,9 @@ import pytest
 
 from common.errors import TestbenchError
 from hw.core import CoreConfig
-from hw.sources import structural_sources
 from hw.system import System
 from tb.session import Session
-from tb.tests.test_session import copy_job
+from tb.testing import copy_job
 from tb.vcd import Recording, TraceError, read_trace
 
 HEAD = """$version by hand $end
@@ -154,19 +153,20 @@ def test_the_clocks_name_can_be_told(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------------------------------- record sessions
 CONFIG = System((CoreConfig("npu_lb", w_bits=2),))
-CORE = "tb_top.u_soc.gen_core[0].i_core"
+SOC = "tb_top.u_soc"
+CORE = f"{SOC}.gen_core[0].i_core"
 
 
 @pytest.fixture(scope="module")
 def recording() -> Iterator[Session]:
     """The session in which the energy tables' streams are recorded."""
-    with Session(CONFIG, "record", opt="-O1", rtl=structural_sources()) as session:
+    with Session(CONFIG, "record", opt="-O1", structural=True) as session:
         yield session
 
 
 def beats(found: Recording, channel: str) -> int:
-    """Transfers of a channel of the core's memory port."""
-    signals = found.scope(CORE)
+    """Transfers of a channel of the memory port."""
+    signals = found.scope(SOC)
     valid, ready = (signals[f"m_axi_{channel}{name}"][1] for name in ("valid", "ready"))
     return sum(v & r for v, r in zip(valid, ready, strict=True))
 
@@ -176,7 +176,7 @@ def test_a_recorded_job_shows_every_cycle_of_the_modules_that_are_asked_for(
 ) -> None:
     for words in (40, 70):  # the second trace begins where the first has ended
         job, data = copy_job(words, units=("npu_lb",), waves=tmp_path / f"{words}.vcd")
-        scopes = [CORE, f"{CORE}.i_load"]
+        scopes = [SOC, f"{CORE}.i_load"]
         result = recording.run(replace(job, wave_scopes=scopes))
         assert result.ok, result.diagnosis
         np.testing.assert_array_equal(result.reads[0], data)
@@ -186,7 +186,7 @@ def test_a_recorded_job_shows_every_cycle_of_the_modules_that_are_asked_for(
         written = [
             (value >> 8 * byte) & 0xFF
             for valid, ready, value in zip(
-                *(found.scope(CORE)[f"m_axi_w{name}"][1] for name in ("valid", "ready", "data")), strict=True
+                *(found.scope(SOC)[f"m_axi_w{name}"][1] for name in ("valid", "ready", "data")), strict=True
             )
             if valid & ready
             for byte in range(16)
@@ -201,7 +201,7 @@ def test_without_names_of_modules_all_are_recorded(recording: Session, tmp_path:
     job, _ = copy_job(4, units=("npu_lb",), waves=tmp_path / "all.vcd")
     recording.run(job)
     assert job.waves is not None
-    column = f"{CORE}.i_compute.i_array.gen_column[63].i_column"
+    column = f"{CORE}.i_compute.i_array.gen_structural.i_form.gen_column[63].i_column"
     found = read_trace(job.waves, [CORE, column])
     assert found.scope(column)["weight_q"][0] == 32
     assert len(found.scope(column)["weight_q"][1]) == found.cycles > 100

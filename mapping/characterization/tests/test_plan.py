@@ -36,7 +36,10 @@ def test_the_plans_columns_are_of_one_variant_and_validation_has_its_own(unit: s
     assert chosen.fit
     assert chosen.validation
     assert not set(chosen.fit) & set(chosen.validation)
-    paths = {f"i_compute.i_array.gen_column[{k}].i_column" for k in (*chosen.fit, *chosen.validation)}
+    paths = {
+        f"i_compute.i_array.gen_structural.i_form.gen_column[{k}].i_column"
+        for k in (*chosen.fit, *chosen.validation)
+    }
     blocks = blocks_of(core)
     most = by_module(blocks, "npu_column")[0]
     assert paths <= set(most.paths)
@@ -116,8 +119,8 @@ def test_engines_are_counted_by_their_handshakes() -> None:
         return Stream("engine", 0, {name: (1, list(values)) for name, values in signals.items()})
 
     streams = {
-        "npu_load": stream(r_valid_i=[1, 1, 0, 1], r_ready_o=[1, 0, 1, 1]),
-        "npu_store": stream(w_valid_o=[0, 0, 1, 1], w_ready_i=[1, 1, 1, 1]),
+        "npu_load": stream(r_go=[1, 0, 0, 1]),
+        "npu_store": stream(w_go=[0, 0, 1, 1]),
         "npu_agu": stream(valid_o=[1, 1, 1, 1], ready_i=[1, 1, 1, 1]),
         "npu_operands": stream(shift_i=[0, 1, 0, 1]),
         "npu_tile_word": stream(write_i=[0, 0, 0, 1]),

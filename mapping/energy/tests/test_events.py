@@ -7,9 +7,9 @@ from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from common.arrays import Int64
 from common.testing import data_dir, require
 from golden.importers.models import load_model
 from golden.layer import WEIGHTED_OPS
@@ -41,7 +41,7 @@ def total(program: Program, unit: str) -> Events:
 class Scopes:
     """Paths of the modules of a unit whose enables are counted."""
 
-    unit: str
+    counters: str
     array: str
     scratchpad: str
     requantiser: str
@@ -55,15 +55,15 @@ class Scopes:
         unit = f"tb_top.u_soc.gen_core[{CONFIG.index(core.name)}].i_core"
         slices = [f"{unit}.i_compute.gen_acc[{s}].i_acc" for s in range(core.columns // 16)]
         return cls(
-            unit, f"{unit}.i_compute.i_array", f"{unit}.i_act_spm", f"{unit}.i_compute.i_requant",
-            f"{unit}.i_weight_spm", f"{unit}.i_param_spm", slices,
-            [f"{item}.gen_bank[{b}].i_sram" for item in slices for b in (0, 1)],
+            f"{unit}.i_counters", f"{unit}.i_compute.i_array", f"{unit}.i_act_spm",
+            f"{unit}.i_compute.i_requant", f"{unit}.i_weight_spm", f"{unit}.i_param_spm", slices,
+            [f"{item}.gen_behavioural.i_form.gen_bank[{b}].i_sram" for item in slices for b in (0, 1)],
         )  # fmt: skip
 
     @property
     def all(self) -> list[str]:
         memories = [self.scratchpad, self.weights, self.parameters]
-        return [self.unit, self.array, self.requantiser, *memories, *self.slices, *self.banks]
+        return [self.counters, self.array, self.requantiser, *memories, *self.slices, *self.banks]
 
 
 def counted(path: Path, core: CoreConfig) -> dict[str, int]:
@@ -75,10 +75,10 @@ def counted(path: Path, core: CoreConfig) -> dict[str, int]:
     def total_of(scope: str, name: str) -> int:
         return int(now(scope, name).sum())
 
-    def now(scope: str, name: str) -> npt.NDArray[np.int64]:
+    def now(scope: str, name: str) -> Int64:
         return np.array(trace.scope(scope)[name][1], np.int64)
 
-    def many(scope: str, name: str) -> npt.NDArray[np.int64]:
+    def many(scope: str, name: str) -> Int64:
         return np.array([value.bit_count() for value in trace.scope(scope)[name][1]], np.int64)
 
     def go(scope: str, valid: str, ready: str) -> int:
@@ -105,8 +105,8 @@ def counted(path: Path, core: CoreConfig) -> dict[str, int]:
         "weight_loads": int(many(scopes.weights, "we_i").sum()),
         "parameter_loads": total_of(scopes.parameters, "we_i"),
         "stores": go(spm, "store_valid_i", "store_ready_o"),
-        "reads": go(scopes.unit, "m_axi_rvalid", "m_axi_rready"),
-        "writes": go(scopes.unit, "m_axi_wvalid", "m_axi_wready"),
+        "reads": total_of(scopes.counters, "read_beat_i"),
+        "writes": total_of(scopes.counters, "write_beat_i"),
     }
 
 

@@ -1,13 +1,15 @@
-/// Dot-product array, composed of the blocks that are synthesised: takes the place of ../npu_array.sv, cycle for cycle.
+/// Dot-product array, composed of the blocks that are synthesised; cycle for cycle like npu_array_behavioural, which has the timing.
 ///
 ///   word --> npu_tile_word (TileWords) --swap--> weights in npu_column (Cols) --> sums
 ///   act  --> npu_operands --------------------------^   |   ^
 ///              slide registers --> first DwTaps columns |   |
 ///                                    their products ----'--> npu_tap_sum (Rows): depthwise, into the first Rows columns
 ///
-/// A depthwise beat uses the multipliers of the first DwTaps columns. ../npu_array.sv is what simulations run (it is several
-/// times faster, docs/decisions/0003-array-form.md); tb/tests/test_structural.py runs layers on both.
-module npu_array #(
+/// A depthwise beat uses the multipliers of the first DwTaps columns.
+module npu_array_structural
+  import npu_pkg::*;
+  import npu_compute_pkg::*;
+#(
   parameter  int unsigned ABits       = 8,
   parameter  int unsigned WBits       = 8,
   parameter  int unsigned Rows        = 16,
@@ -16,29 +18,29 @@ module npu_array #(
   localparam int unsigned ProductBits = ABits + WBits,
   localparam int unsigned SumBits     = ProductBits + $clog2(Rows)
 ) (
-  input  logic                          clk_i,
+  input  logic                         clk_i,
   // weights
-  input  logic                          word_valid_i,
-  input  logic [           7:0]         word_index_i,
-  input  logic [         255:0]         word_i,
-  input  logic                          swap_i,
+  input  logic                         word_valid_i,
+  input  logic [7:0]                   word_index_i,
+  input  logic [WeightWordBits-1:0]    word_i,
+  input  logic                         swap_i,
   // cycle 1
-  input  logic                          shift_i,
-  input  logic                          pad_i,
-  input  logic [    Rows*8-1:0]         act_i,
-  input  logic [           7:0]         pad_value_i,
+  input  logic                         shift_i,
+  input  logic                         pad_i,
+  input  logic [Rows*8-1:0]            act_i,
+  input  logic [7:0]                   pad_value_i,
   // cycle 2
-  input  logic                          mac_i,
-  input  logic                          depthwise_i,
-  input  logic [    DwTaps-1:0]         tap_mask_i,   // columns in use
-  input  logic [    DwTaps-1:0]         tap_pad_i,    // columns that see the pad value
+  input  logic                         mac_i,
+  input  logic                         depthwise_i,
+  input  logic [DwTaps-1:0]            tap_mask_i,  // columns in use
+  input  logic [DwTaps-1:0]            tap_pad_i,   // columns that see the pad value
   // cycle 3; depthwise: sums of the rows in the first ROWS entries
-  output logic [      Cols-1:0][31:0]   sum_o
+  output logic [Cols-1:0][AccBits-1:0] sum_o
 );
   localparam int unsigned ColumnBits = Rows * WBits;
-  localparam int unsigned TileWords = (Cols * ColumnBits + 255) / 256;
+  localparam int unsigned TileWords = (Cols * ColumnBits + WeightWordBits - 1) / WeightWordBits;
 
-  logic [TileWords-1:0][255:0] tile;
+  logic [TileWords-1:0][WeightWordBits-1:0] tile;
   logic [Cols*ColumnBits-1:0] weights;
   logic [DwTaps-1:0][Rows*ABits-1:0] slide;
   logic [ABits-1:0] pad_reduced;
@@ -108,7 +110,7 @@ module npu_array #(
       .product_o(product),
       .sum_o    (sum)
     );
-    assign sum_o[k] = 32'(signed'(sum));
+    assign sum_o[k] = AccBits'(signed'(sum));
   end
 
   for (genvar r = 0; r < Rows; r++) begin : gen_tap_sum

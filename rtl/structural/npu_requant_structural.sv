@@ -1,31 +1,33 @@
-/// Requantiser, composed of the blocks that are synthesised: takes the place of ../npu_requant.sv, cycle for cycle.
+/// Requantiser, composed of the blocks that are synthesised; cycle for cycle like npu_requant_behavioural, which has the stages.
 ///
 /// What all lanes share (valid bits, tags, zero point, clamp) is here, the data path of a lane in npu_requant_lane.
-module npu_requant #(
+module npu_requant_structural
+  import npu_compute_pkg::*;
+#(
   parameter int unsigned Lanes   = 16,
   parameter int unsigned TagBits = 1
 ) (
-  input  logic                   clk_i,
-  input  logic                   rst_ni,
-  input  logic                   clear_i,
+  input  logic                          clk_i,
+  input  logic                          rst_ni,
+  input  logic                          clear_i,
   // in
-  input  logic                   valid_i,
-  input  logic [    TagBits-1:0] tag_i,
-  input  logic [Lanes-1:0][31:0] sum_i,
-  input  logic [Lanes-1:0][31:0] bias_i,
-  input  logic [Lanes-1:0][31:0] multiplier_i,
-  input  logic [Lanes-1:0][ 7:0] shift_i,       // signed, -31..30
-  input  logic                   single_i,      // round once
-  input  logic [            7:0] zero_point_i,  // signed
-  input  logic [            7:0] act_min_i,     // signed
-  input  logic [            7:0] act_max_i,     // signed
+  input  logic                          valid_i,
+  input  logic [TagBits-1:0]            tag_i,
+  input  logic [Lanes-1:0][AccBits-1:0] sum_i,
+  input  logic [Lanes-1:0][AccBits-1:0] bias_i,
+  input  logic [Lanes-1:0][AccBits-1:0] multiplier_i,
+  input  logic [Lanes-1:0][7:0]         shift_i,       // signed, -31..30
+  input  logic                          single_i,      // round once
+  input  logic [7:0]                    zero_point_i,  // signed
+  input  logic [7:0]                    act_min_i,     // signed
+  input  logic [7:0]                    act_max_i,     // signed
   // out
-  output logic                   wide_valid_o,
-  output logic [    TagBits-1:0] wide_tag_o,
-  output logic [Lanes-1:0][31:0] wide_o,
-  output logic                   valid_o,
-  output logic [    TagBits-1:0] tag_o,
-  output logic [Lanes-1:0][ 7:0] data_o
+  output logic                          wide_valid_o,
+  output logic [TagBits-1:0]            wide_tag_o,
+  output logic [Lanes-1:0][AccBits-1:0] wide_o,
+  output logic                          valid_o,
+  output logic [TagBits-1:0]            tag_o,
+  output logic [Lanes-1:0][7:0]         data_o
 );
   typedef struct packed {
     logic [TagBits-1:0] tag;

@@ -1,0 +1,39 @@
+/// Says whether the fields of an operator command are out of range. Combinational; the opcode has been checked.
+module npu_operator_check
+  import npu_pkg::*;
+#(
+  parameter int unsigned Cols        = 16,
+  parameter int unsigned StripeDepth = 64,
+  parameter int unsigned DwTaps      = 5
+) (
+  input  logic [CmdBits-1:0] cmd_i,
+  output logic               illegal_o
+);
+  cmd_operator_t cmd;
+  assign cmd = cmd_operator_t'(cmd_i);
+
+  always_comb begin
+    illegal_o = cmd.out_channels == '0 || cmd.out_pixels == '0
+        || cmd.stripe_pixels == '0 || 32'(cmd.stripe_pixels) > StripeDepth;
+    if (cmd.opcode != OP_ADD) begin
+      if (cmd.in_height == '0 || cmd.in_width == '0 || cmd.in_channels == '0 || cmd.kernel_h == '0
+          || cmd.kernel_w == '0 || cmd.stride_h == '0 || cmd.stride_w == '0 || cmd.dilation_h == '0
+          || cmd.dilation_w == '0 || cmd.out_width == '0) begin
+        illegal_o = 1'b1;
+      end
+      // sliding: the first output of a row needs at least one word of the row
+      if (cmd.slide && (cmd.opcode != OP_DEPTHWISE || cmd.dilation_w != 8'd1 || cmd.row_advance == '0
+          || 32'(signed'(cmd.in_column)) + signed'(32'(cmd.kernel_w)) <= 0
+          || 32'(signed'(cmd.in_column)) + signed'(32'(DwTaps)) <= 0
+          // ... and the first tap of every pass lies in its row
+          || 32'(signed'(cmd.in_column)) + signed'((32'(cmd.kernel_w) - 32'd1) / DwTaps * DwTaps)
+              >= signed'(32'(cmd.row_advance)))) begin
+        illegal_o = 1'b1;
+      end
+      if ((cmd.accumulate || cmd.keep) && (cmd.opcode != OP_CONV || cmd.out_pixels > SizeBits'(cmd.stripe_pixels)
+          || 32'(cmd.out_channels) > Cols)) begin
+        illegal_o = 1'b1;
+      end
+    end
+  end
+endmodule
