@@ -261,16 +261,16 @@ def build(
     control, *testbench = (TB / name for name in TESTBENCH)
     sources = [control, *(rtl or rtl_sources()), *testbench]
     flags, make_flags = _flags(flavour, opt)
-    flags.append(f"-GStructural={int(structural)}")
-    if len({core.key for core in config.cores}) < len(config.cores):
-        # Verilator makes a class of equal cores and inlines others, whose types then have the same names
-        flags.append("--flatten")
     digest = hashlib.sha256()
     tools = (verilator.version, _compiler(), _cpu(), metadata.version("cocotb"))
     for item in (flavour, *flags, *tools):
         digest.update(item.encode() + b"\0")
     runtime_key = f"{flavour}-{digest.hexdigest()[:16]}"
-    for item in (config.package(), *make_flags):
+    flags.append(f"-GStructural={int(structural)}")
+    if len({core.key for core in config.cores}) < len(config.cores):
+        # Verilator makes a class of equal cores and inlines others, whose types then have the same names
+        flags.append("--flatten")
+    for item in (config.package(), *flags, *make_flags):
         digest.update(item.encode() + b"\0")
     for file in [*sources, TB / "main.cpp"]:
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
