@@ -29,37 +29,13 @@ module npu_acc
     npu_acc_structural #(
       .Depth(Depth)
     ) i_form (
-      .clk_i,
-      .rst_ni,
-      .read_i,
-      .bank_i,
-      .pixel_i,
-      .first_i,
-      .add_i,
-      .max_i,
-      .value_i,
-      .drain_i,
-      .drain_bank_i,
-      .drain_pixel_i,
-      .drain_o
+      .*
     );
   end else begin : gen_behavioural
     npu_acc_behavioural #(
       .Depth(Depth)
     ) i_form (
-      .clk_i,
-      .rst_ni,
-      .read_i,
-      .bank_i,
-      .pixel_i,
-      .first_i,
-      .add_i,
-      .max_i,
-      .value_i,
-      .drain_i,
-      .drain_bank_i,
-      .drain_pixel_i,
-      .drain_o
+      .*
     );
   end
 endmodule

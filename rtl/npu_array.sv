@@ -38,20 +38,7 @@ module npu_array
       .Cols  (Cols),
       .DwTaps(DwTaps)
     ) i_form (
-      .clk_i,
-      .word_valid_i,
-      .word_index_i,
-      .word_i,
-      .swap_i,
-      .shift_i,
-      .pad_i,
-      .act_i,
-      .pad_value_i,
-      .mac_i,
-      .depthwise_i,
-      .tap_mask_i,
-      .tap_pad_i,
-      .sum_o
+      .*
     );
   end else begin : gen_behavioural
     npu_array_behavioural #(
@@ -61,20 +48,7 @@ module npu_array
       .Cols  (Cols),
       .DwTaps(DwTaps)
     ) i_form (
-      .clk_i,
-      .word_valid_i,
-      .word_index_i,
-      .word_i,
-      .swap_i,
-      .shift_i,
-      .pad_i,
-      .act_i,
-      .pad_value_i,
-      .mac_i,
-      .depthwise_i,
-      .tap_mask_i,
-      .tap_pad_i,
-      .sum_o
+      .*
     );
   end
 endmodule

@@ -34,50 +34,14 @@ module npu_requant
       .Lanes  (Lanes),
       .TagBits(TagBits)
     ) i_form (
-      .clk_i,
-      .rst_ni,
-      .clear_i,
-      .valid_i,
-      .tag_i,
-      .sum_i,
-      .bias_i,
-      .multiplier_i,
-      .shift_i,
-      .single_i,
-      .zero_point_i,
-      .act_min_i,
-      .act_max_i,
-      .wide_valid_o,
-      .wide_tag_o,
-      .wide_o,
-      .valid_o,
-      .tag_o,
-      .data_o
+      .*
     );
   end else begin : gen_behavioural
     npu_requant_behavioural #(
       .Lanes  (Lanes),
       .TagBits(TagBits)
     ) i_form (
-      .clk_i,
-      .rst_ni,
-      .clear_i,
-      .valid_i,
-      .tag_i,
-      .sum_i,
-      .bias_i,
-      .multiplier_i,
-      .shift_i,
-      .single_i,
-      .zero_point_i,
-      .act_min_i,
-      .act_max_i,
-      .wide_valid_o,
-      .wide_tag_o,
-      .wide_o,
-      .valid_o,
-      .tag_o,
-      .data_o
+      .*
     );
   end
 endmodule
