@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from hw.layout import CHANNEL_BLOCK
 from mapping.compiler.graph import Graph
 
 Scalar = TypeVar("Scalar", bound=np.generic)
-ChannelAssignment = Int64
+ChannelAssignment: TypeAlias = Int64
 """(K,): index of the unit that makes each output channel."""
 
 
