@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from common.arrays import Floats
+from common.arrays import Bools, Floats, Int64
 from common.paths import data_dir
 from golden.importers.models import load_model
 from golden.layer import WEIGHTED_OPS
@@ -73,7 +72,7 @@ class Compared:
     errors: Errors
 
     @property
-    def inside(self) -> npt.NDArray[np.bool_]:
+    def inside(self) -> Bools:
         """(N,) whether each measurement lies in its interval."""
         return np.abs(self.predicted - self.measured) <= self.half
 
@@ -343,7 +342,7 @@ def _resnet8(path: Path, units: Sequence[str], config: System) -> NetworkProgram
     return compile_network(_narrowed(network, owners, config), config, assignment)
 
 
-def _narrowed(network: Network, units: Mapping[str, npt.NDArray[np.int64]], config: System) -> Network:
+def _narrowed(network: Network, units: Mapping[str, Int64], config: System) -> Network:
     widths = np.array([core.w_bits for core in config.cores])
     weighted = [node.name for node in network.nodes if node.op in WEIGHTED_OPS]
     return quantize_weights(network, {name: widths[units[name]] for name in weighted})[0]
