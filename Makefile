@@ -32,7 +32,7 @@ gates: $(STAMP) ## Install what gate-level work needs and PyPI does not have: Ic
 
 setup: $(STAMP) ## Make the virtual environment
 
-sim: $(STAMP) ## Run a network on the simulated hardware and compare it bit for bit
+sim: $(STAMP) ## Run two trained networks on both units in RTL and compare them bit for bit
 	$(BIN)/npuloop sim $(ARGS)
 
 # worksteal: neighbouring tests, which share sessions and builds, tend to stay on one worker, and none idles at the end.
@@ -51,7 +51,7 @@ lint: $(STAMP) ## Check Python and SystemVerilog
 waves: $(STAMP) ## Run the simulation with waves into sim_build/waves
 	$(BIN)/npuloop sim --waves $(ARGS)
 
-bench: $(STAMP) ## Compare the session's speed with a plain C++ harness
+bench: $(STAMP) ## Measure how busy the arrays are, and how fast the simulation is
 	$(BIN)/npuloop bench $(ARGS)
 
 calibrate: $(STAMP) ## Measure layers in RTL and write the cost tables

@@ -103,7 +103,7 @@ class System:
             for values in core.registers(self.axi_bits).values():
                 members.update(values)
             body = ", ".join(f"{name}: {value}" for name, value in members.items())
-            lines.append(f"  localparam npu_pkg::core_cfg_t Core{i} = '{{{body}}};  // {core.name}")
+            lines.append(f"  localparam npu_pkg::core_cfg_t Core{i} = '{{{body}}};")
         order = ", ".join(f"Core{i}" for i in reversed(range(len(self.cores))))
         lines += [f"  localparam npu_pkg::core_cfg_t [NumCores-1:0] Cores = {{{order}}};", "endpackage", ""]
         return "\n".join(lines)

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -170,7 +171,7 @@ def _flags(flavour: Flavour, opt: str) -> tuple[list[str], list[str]]:
         "-std=c++20 -DVL_TIME_CONTEXT",  # time is the context's own
     ]
     optimise = opt if opt == "-O0" else f"{opt} -march=native"
-    make = [f"OPT_FAST={optimise}", "OPT_SLOW=-O0", f"OPT_GLOBAL={optimise}"]
+    make = [f"OPT_FAST={optimise}", "OPT_SLOW=-O0", "OPT_GLOBAL=-O3 -march=native"]
     if flavour == "plain":
         verilator += ["-CFLAGS", "-DNPULOOP_PLAIN"]
     else:
@@ -213,6 +214,29 @@ def _run(command: Sequence[str], cwd: Path, env: dict[str, str], log: Path) -> N
         raise BuildError(f"{Path(command[0]).name} failed building the simulator; whole log: {log}\n{tail}")
 
 
+def _share_runtime(objects: Path, key: str, make: Sequence[str], env: dict[str, str], log: Path) -> None:
+    """Put Verilator's own objects into a build's folder; they are compiled once for all builds of a key.
+
+    They take longer to compile than a small design does.
+    """
+    classes = (objects / "Vtop_classes.mk").read_text()
+    lists = re.findall(r"^VM_GLOBAL_(?:FAST|SLOW) \+= \\\n((?:\s+\w+ \\\n)*)", classes, re.MULTILINE)
+    names = [f"{name}.o" for text in lists for name in re.findall(r"\w+", text)]
+    runtime = build_root() / f"runtime-{key}"
+    with _locked(build_root() / f"runtime-{key}.lock"):
+        if not runtime.exists():
+            _run([*make, *names], ROOT, env, log)
+            work = build_root() / f"runtime-{key}.partial"
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir()
+            for name in names:
+                shutil.copy(objects / name, work)
+            work.rename(runtime)
+            return
+    for name in names:
+        shutil.copy(runtime / name, objects)
+
+
 def build(
     config: System,
     flavour: Flavour = "fast",
@@ -237,21 +261,16 @@ def build(
     control, *testbench = (TB / name for name in TESTBENCH)
     sources = [control, *(rtl or rtl_sources()), *testbench]
     flags, make_flags = _flags(flavour, opt)
+    digest = hashlib.sha256()
+    tools = (verilator.version, _compiler(), _cpu(), metadata.version("cocotb"))
+    for item in (flavour, *flags, *tools):
+        digest.update(item.encode() + b"\0")
+    runtime_key = f"{flavour}-{digest.hexdigest()[:16]}"
     flags.append(f"-GStructural={int(structural)}")
     if len({core.key for core in config.cores}) < len(config.cores):
         # Verilator makes a class of equal cores and inlines others, whose types then have the same names
         flags.append("--flatten")
-    digest = hashlib.sha256()
-    for item in (
-        config.package(),
-        flavour,
-        *flags,
-        *make_flags,
-        verilator.version,
-        _compiler(),
-        _cpu(),
-        metadata.version("cocotb"),
-    ):
+    for item in (config.package(), *flags, *make_flags):
         digest.update(item.encode() + b"\0")
     for file in [*sources, TB / "main.cpp"]:
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
@@ -280,7 +299,9 @@ def build(
         command = [str(verilator.executable), *flags, "--Mdir", str(objects), *files, str(TB / "main.cpp")]
         _run(command, ROOT, env, log)
         make = ["make", "-j", str(JOBS), "-C", str(objects), "-f", "Vtop.mk"]
-        _run([*make, *verilator.make_variables(), *make_flags], ROOT, env, log)
+        make += [*verilator.make_variables(), *make_flags]
+        _share_runtime(objects, runtime_key, make, env, log)
+        _run(make, ROOT, env, log)
         shutil.copy2(objects / "npuloop_sim", work / "npuloop_sim")
         if flavour == "wave" and _has_fst():
             (work / "fst").touch()

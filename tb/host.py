@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Bytes, Words
 from common.errors import TestbenchError
 from hw.commands import CommandError, decode, describe
 from hw.interface import ENGINE_STATES, ENGINES, ERRORS, REGISTERS
 from hw.system import System
-from tb.job import Bytes, EngineDiag, Job, JobError, UnitError, UnitResult
-
-Words = npt.NDArray[np.uint32]
+from tb.job import EngineDiag, Job, JobError, UnitError, UnitResult
 
 UNIT_BYTES = 0x400
 """Distance between the register blocks of two units."""

@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Bytes
 from common.errors import TestbenchError
 from hw.interface import COMMAND_BYTES
 from hw.memory import MemoryModel
 from hw.system import System
-
-Bytes = npt.NDArray[np.uint8]
 
 
 class JobError(TestbenchError):

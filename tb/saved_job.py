@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from common.arrays import Bytes
 from common.errors import NpuloopError, TestbenchError
 from common.files import write_atomically
 from common.paths import build_root
@@ -25,7 +26,7 @@ from hw.core import CoreConfig
 from hw.memory import ErrorRange, MemoryModel
 from hw.system import System
 from tb.build import Flavour
-from tb.job import Bytes, Job
+from tb.job import Job
 
 SCHEMA = 1
 

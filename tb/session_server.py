@@ -17,8 +17,8 @@ from typing import Any
 
 import cocotb
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Array
 from tb.host import RESULT_WORDS
 
 CHANNEL_VARIABLE = "NPULOOP_SESSION_FD"
@@ -43,14 +43,14 @@ class Model:
         self.ops = self.view("ops", np.uint32)
         self.results = self.view("results", np.uint32).reshape(-1, RESULT_WORDS)
 
-    def view(self, name: str, dtype: type[np.generic]) -> npt.NDArray[Any]:
+    def view(self, name: str, dtype: type[np.generic]) -> Array:
         """Return an array of the model without copying it."""
         size = ctypes.c_uint64()
         address = self._buffer(name.encode(), ctypes.byref(size))
         if not address:
             raise RuntimeError(f"the model has no array {name!r}")
         raw = (ctypes.c_uint8 * size.value).from_address(address)
-        view: npt.NDArray[Any] = np.ctypeslib.as_array(raw).view(dtype)
+        view: Array = np.ctypeslib.as_array(raw).view(dtype)
         return view
 
     def trace(self, path: str, scopes: Sequence[str]) -> None:

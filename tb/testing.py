@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from common.arrays import Words
+from common.arrays import Bytes, Words
 from hw.commands import command_list, encode
 from hw.interface import TRANSFER_WORD_BYTES
-from tb.job import Bytes, Job
+from tb.job import Job
 
 LIST = 0x10_0000
 """Byte address of the command list."""

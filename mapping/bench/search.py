@@ -11,6 +11,7 @@ import torch
 from rich.table import Table
 from torch import nn
 
+from common.arrays import Floats
 from golden.network import Network
 from golden.quantize.export import export
 from golden.zoo.float_networks import ResNet
@@ -18,7 +19,7 @@ from golden.zoo.train_digits import DigitsNet
 from hw.system import System
 from mapping.report.console import console_table
 from mapping.search import training
-from mapping.search.costs import Floats, NetworkCosts, Sample
+from mapping.search.costs import NetworkCosts, Sample
 from mapping.search.data import DataSet
 from mapping.search.mixing import Mixture
 from mapping.search.objectives import price_of

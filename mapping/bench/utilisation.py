@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from rich.table import Table
 
+from common.arrays import Bytes
 from golden.arithmetic import weight_range
 from golden.layer import Layer
 from hw.core import CoreConfig
 from hw.system import System
 from mapping.compiler.compile import compile_layer
-from mapping.compiler.program import Bytes, LayerProgram
+from mapping.compiler.program import LayerProgram
 from mapping.compiler.regions import ceil_div
 from mapping.report.console import console_table
 from mapping.run.layers import LayerRun, job_of, run_program

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.arrays import Floats
 from common.errors import NpuloopError
 from common.files import write_atomically
 from hw.core import CoreConfig
@@ -27,7 +28,7 @@ from mapping.calibration.farm import Farm
 from mapping.calibration.fit import Fit, Fitter, Point, errors_of, point_of
 from mapping.calibration.measurement import Setup
 from mapping.calibration.store import Store
-from mapping.cost.coefficients import Vector, starting_point
+from mapping.cost.coefficients import starting_point
 from mapping.cost.real_networks import real_networks
 from mapping.cost.shapes import Shape
 from mapping.cost.tables import (
@@ -206,7 +207,7 @@ def calibrate(bench: Bench, units: Sequence[str], budget: int = BUDGET) -> CostT
 
 def _fit_set(
     bench: Bench, fitter: Fitter, units: Sequence[str], budget: int, taken: set[str]
-) -> tuple[list[Point], Vector]:
+) -> tuple[list[Point], Floats]:
     """Return the measurements of the fit (corners, actively chosen, random), and coefficients so far."""
     config = bench.setup.config
     points: list[Point] = []

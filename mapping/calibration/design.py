@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Floats
 from common.errors import NpuloopError
 from hw.core import CoreConfig
 from hw.layout import CHANNEL_BLOCK
 from hw.system import System
-from mapping.cost.coefficients import Vector
 from mapping.cost.model import shape_program
 from mapping.cost.real_networks import real_networks
 from mapping.cost.shapes import Shape
@@ -149,14 +148,14 @@ def corners(core: CoreConfig) -> Iterator[Shape]:
             yield Shape(f"corner_{op}_{channels}_{size}", op, channels, channels, size, size, *window)
 
 
-def visits(shapes: Sequence[Shape]) -> Vector:
+def visits(shapes: Sequence[Shape]) -> Floats:
     """Return for each shape how often real networks visit shapes like it: RARE to 1 + RARE.
 
     A real layer of the same operator counts by exp(-d^2 / 2), d the distance of the logarithms (base 2) of
     channels, pixels and kernel.
     """
 
-    def features(shape: Shape) -> npt.NDArray[np.float64]:
+    def features(shape: Shape) -> Floats:
         pixels = shape.out_height * shape.out_width
         kernel = shape.kernel[0] * shape.kernel[1]
         return np.log2([shape.in_channels, shape.out_channels, pixels, kernel])
@@ -166,18 +165,12 @@ def visits(shapes: Sequence[Shape]) -> Vector:
     for shape in shapes:
         near = np.array([features(shape) - features(other) for other in real if other.op == shape.op])
         counts.append(float(np.exp(-0.5 * (near**2).sum(axis=1)).sum()) if len(near) else 0.0)
-    weights: Vector = np.array(counts)
+    weights: Floats = np.array(counts)
     weights /= max(weights.max(), 1e-9)
     return weights + RARE
 
 
-def choose(
-    counts: npt.NDArray[np.float64],
-    cycles: Vector,
-    weights: Vector,
-    resampled: npt.NDArray[np.float64],
-    number: int,
-) -> list[int]:
+def choose(counts: Floats, cycles: Floats, weights: Floats, resampled: Floats, number: int) -> list[int]:
     """Return the candidates that would teach the fit most, one after the other.
 
     The bootstrap's coefficients disagree about a candidate's cycles; the largest disagreement, relative and

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import lsq_linear, minimize
 from scipy.stats import kendalltau
 
+from common.arrays import Floats
 from hw.system import System
 from mapping.compiler.schedule import Entry
-from mapping.cost.coefficients import NAMES, Vector, starting_point
+from mapping.cost.coefficients import NAMES, starting_point
 from mapping.cost.model import SHARED, shape_program, waiting_cycles
 from mapping.cost.shapes import Shape
 from mapping.cost.tables import Errors, Spread
@@ -38,8 +38,6 @@ It has long tails (Student's t): where the measurements insist, as on changed ha
 FOLDS = 10
 RESAMPLES = 200
 COVERAGE = 0.90
-
-Matrix = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +61,11 @@ class Paths:
         fixed: (N,) cycles of coefficients that are not fitted.
     """
 
-    coefficients: Vector
-    cycles: Vector
-    counts: Matrix
-    waiting: Vector
-    fixed: Vector
+    coefficients: Floats
+    cycles: Floats
+    counts: Floats
+    waiting: Floats
+    fixed: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +79,8 @@ class Fit:
         spread: of predictions.
     """
 
-    coefficients: Vector
-    confidence: Matrix
+    coefficients: Floats
+    confidence: Floats
     paths: Paths
     spread: Spread
 
@@ -100,13 +98,13 @@ class Fitter:
         units: coefficients of each unit if those of units together are fitted; otherwise None.
     """
 
-    def __init__(self, config: System, units: Mapping[str, Vector] | None = None) -> None:
+    def __init__(self, config: System, units: Mapping[str, Floats] | None = None) -> None:
         self.config = config
         self.units = units
         every = list(range(len(NAMES)))
         self.free = list(SHARED) if units else [place for place in every if place not in SHARED]
 
-    def values_of(self, point: Point, coefficients: Vector) -> dict[str, Vector]:
+    def values_of(self, point: Point, coefficients: Floats) -> dict[str, Floats]:
         """Return the coefficients of each unit that a point needs."""
         if self.units is None:
             return dict.fromkeys(point.lists, coefficients)
@@ -115,7 +113,7 @@ class Fitter:
             unit_values[self.free] = coefficients[self.free]
         return values
 
-    def paths(self, points: Sequence[Point], coefficients: Vector) -> Paths:
+    def paths(self, points: Sequence[Point], coefficients: Floats) -> Paths:
         """Return the predictions of points."""
         cycles, counts, waiting, fixed = [], [], [], []
         for point in points:
@@ -136,7 +134,7 @@ class Fitter:
             fixed=np.array(fixed),
         )
 
-    def fit(self, points: Sequence[Point], start: Vector | None = None) -> Fit:
+    def fit(self, points: Sequence[Point], start: Floats | None = None) -> Fit:
         """Return the fit of some points, from the given coefficients on."""
         measured = np.array([point.cycles for point in points], float)
         coefficients = starting_point() if start is None else start.copy()
@@ -155,7 +153,7 @@ class Fitter:
             spread=self.spread(paths, measured),
         )
 
-    def solve(self, paths: Paths, measured: Vector, weights: Vector | None = None) -> Vector:
+    def solve(self, paths: Paths, measured: Floats, weights: Floats | None = None) -> Floats:
         """Return the coefficients that fit best on given paths; `weights`: how often each point counts."""
         start = starting_point()
         prior = PRIOR_ERROR / (PRIOR_WIDTH * start[self.free] + PRIOR_FLOOR)
@@ -165,7 +163,7 @@ class Fitter:
         weight = np.sqrt(1.0 / np.maximum(1.0, error / HUBER))
         if weights is not None:
             weight = weight * np.sqrt(weights)
-        coefficients: Vector = paths.coefficients.copy()
+        coefficients: Floats = paths.coefficients.copy()
         for _ in range(PRIOR_ROUNDS):
             away = prior * (coefficients - start)[self.free] / PRIOR_ERROR
             held = prior / np.sqrt(1.0 + away**2)
@@ -177,15 +175,15 @@ class Fitter:
             coefficients[self.free] = solution.x
         return coefficients
 
-    def resampled(self, paths: Paths, measured: Vector, count: int = RESAMPLES) -> Matrix:
+    def resampled(self, paths: Paths, measured: Floats, count: int = RESAMPLES) -> Floats:
         """Return (count, len(NAMES)) coefficients, each fitted to a bootstrap sample of the points."""
         rng = np.random.default_rng(0)
         sizes = np.full(len(measured), 1 / len(measured))
         draws = rng.multinomial(len(measured), sizes, count).astype(float)
-        coefficients: Matrix = np.stack([self.solve(paths, measured, draw) for draw in draws])
+        coefficients: Floats = np.stack([self.solve(paths, measured, draw) for draw in draws])
         return coefficients
 
-    def confidence(self, paths: Paths, measured: Vector, coefficients: Vector) -> Matrix:
+    def confidence(self, paths: Paths, measured: Floats, coefficients: Floats) -> Floats:
         """Return the 95 % interval of each coefficient: percentiles of the bootstrap, and itself."""
         ends = np.percentile(self.resampled(paths, measured), [2.5, 97.5], axis=0).T
         ends = np.stack([np.minimum(ends[:, 0], coefficients), np.maximum(ends[:, 1], coefficients)], axis=1)
@@ -193,7 +191,7 @@ class Fitter:
         fitted[self.free] = ends[self.free]
         return fitted
 
-    def spread(self, paths: Paths, measured: Vector) -> Spread:
+    def spread(self, paths: Paths, measured: Floats) -> Spread:
         """Return the spread of predictions: cross-validated errors, scaled to their 90 % quantile.
 
         Errors are taken as normal with three independent parts (maximum likelihood); the quantile of the
@@ -207,13 +205,13 @@ class Fitter:
             left_out = fold == number
             error[left_out] = (paths.counts @ coefficients + paths.fixed - measured)[left_out]
 
-        def sizes(logs: npt.NDArray[np.float64]) -> Vector:
+        def sizes(logs: Floats) -> Floats:
             absolute, relative, waiting = np.exp(logs)
             parts = np.stack([np.full(count, absolute), relative * measured, waiting * paths.waiting])
-            size: Vector = np.sqrt((parts**2).sum(axis=0))
+            size: Floats = np.sqrt((parts**2).sum(axis=0))
             return size
 
-        def unlikely(logs: npt.NDArray[np.float64]) -> float:
+        def unlikely(logs: Floats) -> float:
             size = sizes(logs)
             return float((np.log(size) + np.log1p(0.5 * (error / size) ** 2)).sum())
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from common.arrays import Floats
 from common.paths import build_root
 from gates.blocks import Block, blocks_of, by_module
 from gates.memories import core_memories
@@ -49,7 +50,6 @@ from mapping.characterization.replays import (
     BOUNDS,
     PERIOD_NS,
     WIRE_FF,
-    Floats,
     Gates,
     Observed,
     Totalling,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.arrays import Array
 from common.errors import NpuloopError
 from common.paths import build_root, data_dir
 from golden.importers.models import load_model
@@ -21,7 +22,7 @@ from golden.quantize.weights import quantize_weights
 from hw.core import CoreConfig
 from hw.system import System
 from mapping.compiler.assignment import Assignment
-from mapping.run.networks import Array, compile_network, network_job, run_inputs as run_network_inputs
+from mapping.run.networks import compile_network, network_job, run_inputs as run_network_inputs
 from tb.session import Session
 from tb.vcd import Recording, read_trace
 

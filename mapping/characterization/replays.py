@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import lsq_linear
 
 import gates
+from common.arrays import Floats
 from common.errors import GatesError
 from common.files import write_atomically
 from gates.liberty import Library
@@ -25,7 +25,6 @@ from gates.tools import tool_versions
 from mapping.characterization.windows import Window, segments
 from mapping.energy.features import Totals
 
-Floats = npt.NDArray[np.float64]
 BOUNDS: tuple[Delays, ...] = ("zero", "cells", "wires")
 """How the replays of lower, value and upper are annotated."""
 FREE = ("mac.negative_bits", "mac.crowded_bits")

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from common.arrays import Bools, Int64
 from hw.core import CoreConfig
 from hw.layout import CHANNEL_BLOCK
 from mapping.compiler.graph import Graph
 
 Scalar = TypeVar("Scalar", bound=np.generic)
-ChannelAssignment = npt.NDArray[np.int64]
+ChannelAssignment: TypeAlias = Int64
 """(K,): index of the unit that makes each output channel."""
 
 
@@ -33,7 +34,7 @@ class ChannelOrder:
         channels: (P,) logical channel of each physical one, -1 where it only fills a segment up.
     """
 
-    channels: npt.NDArray[np.int64]
+    channels: Int64
 
     @property
     def physical_channels(self) -> int:
@@ -41,7 +42,7 @@ class ChannelOrder:
         return len(self.channels)
 
     @property
-    def physical_index(self) -> npt.NDArray[np.int64]:
+    def physical_index(self) -> Int64:
         """(C,) physical channel of each logical one."""
         real = np.flatnonzero(self.channels >= 0)
         return real[np.argsort(self.channels[real])]
@@ -127,13 +128,13 @@ def ranges_of(units: ChannelAssignment, order: ChannelOrder, unit: int) -> list[
     return ranges_where(units[order.channels[before]] == unit)
 
 
-def ranges_where(mask: npt.NDArray[np.bool_]) -> list[ChannelRange]:
+def ranges_where(mask: Bools) -> list[ChannelRange]:
     """Return the ranges of physical channels for which the mask, (P,), is true."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
     return [ChannelRange(int(a), int(b - a)) for a, b in edges.reshape(-1, 2)]
 
 
-def mask_of(ranges: Sequence[ChannelRange], channels: int) -> npt.NDArray[np.bool_]:
+def mask_of(ranges: Sequence[ChannelRange], channels: int) -> Bools:
     """Return the mask, (channels,), that is true inside the ranges."""
     mask = np.zeros(channels, bool)
     for item in ranges:

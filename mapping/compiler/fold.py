@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Int8
 from golden.network import placeholder
 from hw.core import CoreConfig
 from hw.interface import PARAM_GROUP_WORDS, TRANSFER_WORD_BYTES, WEIGHT_WORD_BYTES
@@ -22,8 +22,6 @@ from mapping.compiler.channels import ChannelAssignment
 from mapping.compiler.cycle_law import cycle_law, weight_tile_words
 from mapping.compiler.graph import Graph, Op, Value
 from mapping.compiler.regions import ceil_div
-
-Int8 = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True)

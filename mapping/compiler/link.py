@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from common.arrays import Bytes
 from common.errors import UnsupportedError
 from hw.commands import CommandError, command_list, encode
 from hw.core import CoreConfig
@@ -13,7 +14,6 @@ from mapping.compiler.channels import ChannelOrder
 from mapping.compiler.cycle_law import cycle_law
 from mapping.compiler.emit import LOAD, STORE, EmittedPart
 from mapping.compiler.graph import Graph
-from mapping.compiler.pack import Bytes
 from mapping.compiler.place import Image
 from mapping.compiler.plan import CapacityError
 from mapping.compiler.program import PartReport

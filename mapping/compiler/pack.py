@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Bytes
 from hw import layout
 from hw.interface import PARAM_GROUP_WORDS, TRANSFER_WORD_BYTES, WEIGHT_WORD_BYTES
 from hw.layout import CHANNEL_BLOCK
@@ -17,8 +17,6 @@ from mapping.compiler.divide import Part
 from mapping.compiler.pools import pool_counts
 from mapping.compiler.regions import ceil_div
 from mapping.compiler.requantise import Requantisation, Requantisations
-
-Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Array, Bytes
 from hw.interface import TRANSFER_WORD_BYTES
 from hw.layout import CHANNEL_BLOCK
 from mapping.compiler.channels import ChannelOrder
 from mapping.compiler.graph import Graph
-from mapping.compiler.pack import Bytes, PackedParameters
+from mapping.compiler.pack import PackedParameters
 from mapping.compiler.plan import PlannedPart
 from mapping.compiler.regions import Stored, ceil_div, lowest_gap
 
@@ -35,7 +34,7 @@ class Image:
         self.base = address + size
         return address
 
-    def place(self, data: npt.NDArray[Any]) -> int:
+    def place(self, data: Array) -> int:
         """Return the address of the data."""
         if self.sizes_only:
             return self.reserve(data.nbytes)

@@ -6,18 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Bytes, Int8
 from golden.layer import Layer, output_shape
 from hw import layout
 from hw.core import CoreConfig
 from mapping.compiler.channels import ChannelOrder
-from mapping.compiler.fold import Fold, Int8
+from mapping.compiler.fold import Fold
 from mapping.compiler.graph import Graph
 from mapping.compiler.regions import Stored, ceil_div
 from mapping.compiler.schedule import Entry
-
-Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Bools, Int32
 from common.errors import NpuloopError, UnsupportedError
 from golden.arithmetic import check_accumulator, folded_bias, reduced_shift, weight_range
 from golden.layer import WEIGHTED_OPS
@@ -20,8 +20,6 @@ from hw.core import CoreConfig
 from mapping.compiler.channels import ChannelAssignment, ChannelOrder
 from mapping.compiler.graph import Graph, Op
 from mapping.compiler.pools import pool_counts, reciprocal
-
-Int32 = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +59,7 @@ def requantise(
     }
 
 
-def _sets(op: Op, on_unit: npt.NDArray[np.bool_], core: CoreConfig) -> dict[int, Requantisation]:
+def _sets(op: Op, on_unit: Bools, core: CoreConfig) -> dict[int, Requantisation]:
     """Return an operator's sets on a unit; `on_unit`, (K,), says which channels the unit makes."""
     layer, channels = op.layer, op.shape[2]
     zeros, ones = np.zeros(channels, np.int32), np.ones(channels, np.int32)
@@ -81,7 +79,7 @@ def _sets(op: Op, on_unit: npt.NDArray[np.bool_], core: CoreConfig) -> dict[int,
     return sets
 
 
-def _weighted(op: Op, on_unit: npt.NDArray[np.bool_], core: CoreConfig) -> Requantisation:
+def _weighted(op: Op, on_unit: Bools, core: CoreConfig) -> Requantisation:
     layer = op.layer
     weights = channel_weights(layer).astype(np.int64)
     low, high = weight_range(core.w_bits)

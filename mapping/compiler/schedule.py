@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Int32
 from common.errors import UnsupportedError
 from hw.interface import ENGINES
 from mapping.compiler.emit import COMPUTE, Command
@@ -79,7 +79,7 @@ class _History:
     """For every word of every memory, the last command of each engine that read it, and that wrote it."""
 
     def __init__(self) -> None:
-        self._last: dict[tuple[str, int], dict[tuple[Engine, bool], npt.NDArray[np.int32]]] = {}
+        self._last: dict[tuple[str, int], dict[tuple[Engine, bool], Int32]] = {}
 
     def before(self, command: Command) -> dict[Engine, int]:
         """Return the last command of each engine that the command depends on."""

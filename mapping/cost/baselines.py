@@ -177,9 +177,10 @@ def zigzag_accelerator(
     """Return a unit in ZigZag's description of accelerators.
 
     Memories and ports are those of docs/explanation/hardware.md, from the array outwards; sizes and port
-    widths in bits (per cycle). A port is named by what it serves: an operand (I1 activations, I2 weights, O results) and fh, tl, fl, th: from or to the memory
-    above (high) or below (low). Energies are all 1: they decide between loop orders of equal latency. No
-    dimension is systolic: a word reaches all columns in the same cycle, and the sums leave them together.
+    widths in bits (per cycle). A port is named by what it serves: an operand (I1 activations, I2 weights, O
+    results) and fh, tl, fl, th: from or to the memory above (high) or below (low). Energies are all 1: they
+    decide between loop orders of equal latency. No dimension is systolic: a word reaches all columns in the
+    same cycle, and the sums leave them together.
 
     What ZigZag cannot say: the depth of pipelines, bursts and their latency, commands, and the slide
     registers of depthwise layers, which stand here as a read port that is `dw_taps` words wide.

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+
+from common.arrays import Floats
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,12 @@ PHASES = (
 NAMES = tuple(phase.name for phase in PHASES)
 TERM = {name: index for index, name in enumerate(NAMES)}
 
-Vector = npt.NDArray[np.float64]
-"""(len(NAMES),): a value for each coefficient, in the order of NAMES."""
 
-
-def starting_point() -> Vector:
+def starting_point() -> Floats:
     """Return the coefficients before calibration."""
     return np.array([phase.start for phase in PHASES], float)
 
 
-def named(values: Vector) -> Mapping[str, float]:
+def named(values: Floats) -> Mapping[str, float]:
     """Return the values by name."""
     return dict(zip(NAMES, values.tolist(), strict=True))

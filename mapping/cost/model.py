@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.arrays import Floats
 from common.errors import ConfigError, UnsupportedError
 from hw.core import CoreConfig
 from hw.memory import MemoryModel
@@ -16,7 +17,7 @@ from mapping.compiler.channels import ChannelAssignment
 from mapping.compiler.compile import compile_graph
 from mapping.compiler.legalise import legalise
 from mapping.compiler.program import Program
-from mapping.cost.coefficients import TERM, Vector, named
+from mapping.cost.coefficients import TERM, named
 from mapping.cost.shapes import Shape, blank_layer
 from mapping.cost.tables import FOLDER, CostTable, TableError, memory_settings, table_of
 from mapping.cost.timing import Timing, time_lists
@@ -69,7 +70,7 @@ class CostModel:
         cores = [self.config.core(unit) for unit in sorted(units, key=self.config.index)]
         return table_of(cores, self.config, self.folder)
 
-    def coefficients(self, units: Sequence[str]) -> dict[str, Vector]:
+    def coefficients(self, units: Sequence[str]) -> dict[str, Floats]:
         """Return each unit's coefficients where these units run at the same time."""
         tables = {unit: self.table(unit) for unit in units}
         values = {unit: table.coefficients.copy() for unit, table in tables.items()}
@@ -110,7 +111,7 @@ class CostModel:
 def _prediction(
     program: Program,
     timing: Timing,
-    coefficients: Mapping[str, Vector],
+    coefficients: Mapping[str, Floats],
     table: CostTable,
     inside: bool | None,
 ) -> Prediction:
@@ -131,7 +132,7 @@ def _prediction(
     )
 
 
-def waiting_cycles(counts: Mapping[str, Vector], coefficients: Mapping[str, Vector]) -> float:
+def waiting_cycles(counts: Mapping[str, Floats], coefficients: Mapping[str, Floats]) -> float:
     """Return the cycles of waiting for a bank or for another unit on a critical path."""
     places = list(WAITING)
     return float(sum((counts[unit][places] * coefficients[unit][places]).sum() for unit in counts))

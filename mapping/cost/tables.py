@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import yaml
 
+from common.arrays import Floats
 from common.errors import NpuloopError
 from hw.core import CoreConfig
 from hw.memory import MemoryModel
 from hw.system import System
-from mapping.cost.coefficients import NAMES, PHASES, Vector
+from mapping.cost.coefficients import NAMES, PHASES
 from mapping.cost.shapes import Shape
 
 SCHEMA = 1
@@ -102,7 +103,7 @@ class CostTable:
     parameters: Mapping[str, Mapping[str, int]]
     memory: Mapping[str, int]
     tools: Mapping[str, str]
-    coefficients: Vector
+    coefficients: Floats
     confidence: np.ndarray[tuple[int, int], np.dtype[np.float64]]
     spread: Spread
     validity: Mapping[str, Mapping[str, tuple[int, int]]]

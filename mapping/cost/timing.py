@@ -18,11 +18,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from common.arrays import Floats
 from hw.core import CoreConfig
 from hw.interface import ENGINES, PARAM_GROUP_WORDS
 from mapping.compiler.emit import COMPUTE, LOAD, STORE
 from mapping.compiler.schedule import Entry
-from mapping.cost.coefficients import NAMES, TERM, Vector
+from mapping.cost.coefficients import NAMES, TERM
 from mapping.cost.work import Transfer, stripes, transfer
 
 QUEUE = 4
@@ -75,14 +76,14 @@ class Timing:
 
     cycles: float
     path: tuple[PathSegment, ...]
-    counts: Mapping[str, Vector]
+    counts: Mapping[str, Floats]
     ends: Mapping[str, tuple[float, ...]]
 
 
 class _Timeline:
     """Points in time: each is the latest of some points before it, and then some phases of a unit."""
 
-    def __init__(self, coefficients: Mapping[str, Vector]) -> None:
+    def __init__(self, coefficients: Mapping[str, Floats]) -> None:
         self.values = {unit: values.tolist() for unit, values in coefficients.items()}
         self.times = [0.0]
         self._before = [-1]
@@ -176,7 +177,7 @@ class _Unit:
 def time_lists(
     lists: Mapping[str, Sequence[Entry]],
     cores: Sequence[CoreConfig],
-    coefficients: Mapping[str, Vector],
+    coefficients: Mapping[str, Floats],
     port_bytes: int = 16,
 ) -> Timing:
     """Return what the units take for their command lists, started one after the other.
@@ -220,7 +221,7 @@ class _Run:
         self,
         cores: Sequence[CoreConfig],
         lists: Mapping[str, Sequence[Entry]],
-        coefficients: Mapping[str, Vector],
+        coefficients: Mapping[str, Floats],
         port_bytes: int,
         overlap: Mapping[str, _Overlap],
     ) -> None:

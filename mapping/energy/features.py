@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
+from common.arrays import Int64
+
 Totals = dict[str, float]
 """Sums over some cycles by name of event or feature."""
 
@@ -31,7 +31,7 @@ FEATURES = (*MAC, *ACCUMULATE, *REQUANTISE)
 ACC_BITS, PRODUCT_BITS = 32, 64
 
 
-def unpack(values: Sequence[int], width: int, lane_bits: int) -> Ints:
+def unpack(values: Sequence[int], width: int, lane_bits: int) -> Int64:
     """Return the signed lanes of packed words: [words, width / lane_bits], the lowest bits first."""
     size = (width + 7) // 8
     raw = b"".join(value.to_bytes(size, "little") for value in values)
@@ -39,30 +39,30 @@ def unpack(values: Sequence[int], width: int, lane_bits: int) -> Ints:
     bits = np.unpackbits(words, axis=1, bitorder="little")[:, :width].reshape(len(values), -1, lane_bits)
     weights = 1 << np.arange(lane_bits, dtype=np.int64)
     weights[-1] *= -1
-    lanes: Ints = bits.astype(np.int64) @ weights
+    lanes: Int64 = bits.astype(np.int64) @ weights
     return lanes
 
 
-def toggles(a: Ints, b: Ints, bits: int) -> Ints:
+def toggles(a: Int64, b: Int64, bits: int) -> Int64:
     """Return how many of the low bits differ, element by element."""
     differing = (a ^ b).view(np.uint64)
     if bits < PRODUCT_BITS:
         differing = differing & np.uint64((1 << bits) - 1)
-    counts: Ints = np.bitwise_count(differing).astype(np.int64)
+    counts: Int64 = np.bitwise_count(differing).astype(np.int64)
     return counts
 
 
-def steps(values: Ints, bits: int) -> Ints:
+def steps(values: Int64, bits: int) -> Int64:
     """Return how many bits of each value differ from the value before it, along the first axis."""
     return toggles(values[1:], values[:-1], bits)
 
 
-def steps_along(values: Ints, bits: int) -> Ints:
+def steps_along(values: Int64, bits: int) -> Int64:
     """Return the same along the last axis but one: [..., cycles, rows]."""
     return toggles(values[..., 1:, :], values[..., :-1, :], bits)
 
 
-def mac_totals(operands: Ints, weights: Ints, a_bits: int, w_bits: int) -> Totals:
+def mac_totals(operands: Int64, weights: Int64, a_bits: int, w_bits: int) -> Totals:
     """Return the sums of the features of a column's MACs.
 
     Args:
@@ -92,7 +92,7 @@ def mac_totals(operands: Ints, weights: Ints, a_bits: int, w_bits: int) -> Total
 Signals = Mapping[str, tuple[int, list[int]]]
 
 
-def _word(signals: Signals, name: str, part: slice) -> Ints:
+def _word(signals: Signals, name: str, part: slice) -> Int64:
     """Return a signal of at most 64 bits."""
     return np.array(signals[name][1][part], np.uint64).view(np.int64)
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Floats
 from hw.core import CoreConfig
 from hw.interface import TRANSFER_WORD_BYTES
 from hw.system import System
@@ -37,7 +37,6 @@ from mapping.energy.tables import (
     energy_table_of,
 )
 
-Floats: TypeAlias = npt.NDArray[np.float64]
 Statistics: TypeAlias = Mapping[tuple[str, str], LayerStatistics]
 """Statistics of layers on units, by both names."""
 LOWER, VALUE, UPPER = range(3)

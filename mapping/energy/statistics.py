@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Array, Int8, Int64
 from golden.arithmetic import folded_bias, reduce_activation
 from golden.layer import Layer, output_shape
 from golden.network import run_network
 from hw.core import CoreConfig
 from hw.layout import CHANNEL_BLOCK
 from mapping.compiler.graph import Op
-from mapping.energy.features import ACC_BITS, MAC, PRODUCT_BITS, Ints, mac_totals, steps
+from mapping.energy.features import ACC_BITS, MAC, PRODUCT_BITS, mac_totals, steps
 from mapping.energy.tables import LayerStatistics
-from mapping.run.networks import Array, NetworkProgram
+from mapping.run.networks import NetworkProgram
 
 CHANNELS = 16
 """Output channels of a layer that are looked at, of each unit."""
@@ -57,14 +57,14 @@ def network_statistics(program: NetworkProgram, source: Array) -> dict[tuple[str
     return statistics
 
 
-def _statistics(op: Op, x: npt.NDArray[np.int8], core: CoreConfig, channels: Ints) -> LayerStatistics:
+def _statistics(op: Op, x: Int8, core: CoreConfig, channels: Int64) -> LayerStatistics:
     taps = _taps(op.layer, x, core.stripe_depth, core.a_bits)
     if op.layer.op == "conv2d":
         return _conv(op.layer, taps, core, channels)
     return _depthwise(op.layer, taps, core, channels)
 
 
-def _taps(layer: Layer, x: npt.NDArray[np.int8], stripe: int, a_bits: int) -> Ints:
+def _taps(layer: Layer, x: Int8, stripe: int, a_bits: int) -> Int64:
     """Return what each kernel tap sees of a stripe in the middle: [kh, kw, pixels, channels]."""
     height, width, _ = output_shape(layer)
     (top, bottom, left, right), (stride_h, stride_w), (dilation_h, dilation_w) = (
@@ -80,11 +80,11 @@ def _taps(layer: Layer, x: npt.NDArray[np.int8], stripe: int, a_bits: int) -> In
         [padded[rows + ky * dilation_h, columns + kx * dilation_w] for kx in range(kernel_w)]
         for ky in range(kernel_h)
     ]
-    reduced: Ints = reduce_activation(np.array(seen, np.int8), a_bits).numpy().astype(np.int64)
+    reduced: Int64 = reduce_activation(np.array(seen, np.int8), a_bits).numpy().astype(np.int64)
     return reduced
 
 
-def _conv(layer: Layer, taps: Ints, core: CoreConfig, channels: Ints) -> LayerStatistics:
+def _conv(layer: Layer, taps: Int64, core: CoreConfig, channels: Int64) -> LayerStatistics:
     weights = layer.weights[channels].astype(np.int64)  # [k, kh, kw, c]
     kernel_h, kernel_w, pixels, in_channels = taps.shape
     filling = -in_channels % core.rows
@@ -119,7 +119,7 @@ def _conv(layer: Layer, taps: Ints, core: CoreConfig, channels: Ints) -> LayerSt
     )
 
 
-def _depthwise(layer: Layer, taps: Ints, core: CoreConfig, channels: Ints) -> LayerStatistics:
+def _depthwise(layer: Layer, taps: Int64, core: CoreConfig, channels: Int64) -> LayerStatistics:
     kernel_h, kernel_w, pixels, _ = taps.shape
     chosen = channels[:CHANNEL_BLOCK]
     weights = layer.weights[0][:, :, chosen].astype(np.int64)  # [kh, kw, c]
@@ -144,7 +144,7 @@ def _depthwise(layer: Layer, taps: Ints, core: CoreConfig, channels: Ints) -> La
 
 
 def _requantised(
-    layer: Layer, sums: Ints, weight_sums: Ints, channels: Ints, a_bits: int
+    layer: Layer, sums: Int64, weight_sums: Int64, channels: Int64, a_bits: int
 ) -> dict[str, float]:
     """Return the mean features of the results of [channels, pixels] sums."""
     shift = layer.shift[channels].astype(np.int64)[:, None]
@@ -160,11 +160,15 @@ def _requantised(
 
 
 def _layer(
-    means: Mapping[str, float], zero_share: float, values: Ints, sums: Ints, requantised: Mapping[str, float]
+    means: Mapping[str, float],
+    zero_share: float,
+    values: Int64,
+    sums: Int64,
+    requantised: Mapping[str, float],
 ) -> LayerStatistics:
     """Return the statistics from means per MAC, and from [channels, passes, pixels] values and sums."""
 
-    def toggled(stream: Ints) -> float:
+    def toggled(stream: Int64) -> float:
         """Return the bits that toggle from value to value, for each addition."""
         return float(steps(stream.reshape(len(stream), -1).T, ACC_BITS).sum()) / values.size
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Bools, Floats, Int64
 from common.paths import data_dir
 from golden.importers.models import load_model
 from golden.layer import WEIGHTED_OPS
@@ -26,7 +26,7 @@ from mapping.calibration.fit import Fitter, Point, errors_of
 from mapping.compiler.assignment import Assignment
 from mapping.compiler.legalise import legalise_network
 from mapping.compiler.program import Program
-from mapping.cost.coefficients import NAMES, Vector
+from mapping.cost.coefficients import NAMES
 from mapping.cost.model import CostModel
 from mapping.cost.shapes import Shape
 from mapping.cost.tables import CostTable, Errors
@@ -66,13 +66,13 @@ class Compared:
     """
 
     shapes: tuple[Shape, ...]
-    measured: Vector
-    predicted: Vector
-    half: Vector
+    measured: Floats
+    predicted: Floats
+    half: Floats
     errors: Errors
 
     @property
-    def inside(self) -> npt.NDArray[np.bool_]:
+    def inside(self) -> Bools:
         """(N,) whether each measurement lies in its interval."""
         return np.abs(self.predicted - self.measured) <= self.half
 
@@ -89,9 +89,9 @@ class Staircase:
         measured: cycles by channels.
     """
 
-    channels: Vector
-    model: Vector
-    slopes: Vector
+    channels: Floats
+    model: Floats
+    slopes: Floats
     block: int
     measured: Mapping[int, int]
 
@@ -110,8 +110,8 @@ class LayerPhases:
 
     title: str
     layers: tuple[str, ...]
-    cycles: Mapping[str, Vector]
-    measured: Vector
+    cycles: Mapping[str, Floats]
+    measured: Floats
     predicted_total: float
     measured_total: float
 
@@ -138,7 +138,7 @@ class UnitReport:
     sets: Mapping[str, Compared]
     staircase: Staircase
     phases: LayerPhases
-    estimates: Mapping[str, Vector]
+    estimates: Mapping[str, Floats]
     current: bool
 
 
@@ -192,7 +192,7 @@ def compared(points: Sequence[Point], model: CostModel, units: Sequence[str]) ->
 
 
 # ---------------------------------------------------------------------------------------------- staircase
-def block_slopes(cycles: Vector, block: int) -> Vector:
+def block_slopes(cycles: Floats, block: int) -> Floats:
     """Return the average slope over the block that each step lies in: what the gradient of the channels is.
 
     Args:
@@ -245,7 +245,7 @@ def _steps(channels: int) -> Shape:
     return replace(STEPS, name=f"staircase_{channels}", out_channels=channels)
 
 
-def _steps_of(cycles: Vector, block: int, measured: Mapping[int, int]) -> Staircase:
+def _steps_of(cycles: Floats, block: int, measured: Mapping[int, int]) -> Staircase:
     channels = np.arange(len(cycles), dtype=float)
     return Staircase(channels, cycles, block_slopes(cycles, block), block, measured)
 
@@ -261,7 +261,7 @@ def grouped(terms: Mapping[str, float]) -> dict[str, float]:
 
 
 def layer_phases(
-    program: Program, cores: Sequence[CoreConfig], coefficients: Mapping[str, Vector], port_bytes: int = 16
+    program: Program, cores: Sequence[CoreConfig], coefficients: Mapping[str, Floats], port_bytes: int = 16
 ) -> tuple[tuple[str, ...], list[dict[str, float]]]:
     """Return what the cycles between the ends of a program's layers are made of.
 
@@ -342,7 +342,7 @@ def _resnet8(path: Path, units: Sequence[str], config: System) -> NetworkProgram
     return compile_network(_narrowed(network, owners, config), config, assignment)
 
 
-def _narrowed(network: Network, units: Mapping[str, npt.NDArray[np.int64]], config: System) -> Network:
+def _narrowed(network: Network, units: Mapping[str, Int64], config: System) -> Network:
     widths = np.array([core.w_bits for core in config.cores])
     weighted = [node.name for node in network.nodes if node.op in WEIGHTED_OPS]
     return quantize_weights(network, {name: widths[units[name]] for name in weighted})[0]
@@ -362,6 +362,6 @@ def _separate_phases(model: CostModel, unit: str, networks: Compared) -> LayerPh
     return LayerPhases(title, layers, _stacked(terms), measured, total, float(measured.sum()))
 
 
-def _stacked(terms: Sequence[Mapping[str, float]]) -> dict[str, Vector]:
+def _stacked(terms: Sequence[Mapping[str, float]]) -> dict[str, Floats]:
     layers = [grouped(item) for item in terms]
     return {group: np.array([item[group] for item in layers]) for group in GROUPS}

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from common.arrays import Floats, Int64
 from mapping.report.style import (
     BLUE,
     GREY,
@@ -23,7 +23,6 @@ from mapping.report.style import (
     RED,
     TEAL,
     WIDE,
-    Vector,
     cycles_axis,
     key,
     percent,
@@ -32,7 +31,7 @@ from mapping.report.style import (
     styled,
 )
 
-Points = tuple[str, Vector, Vector, Vector]
+Points = tuple[str, Floats, Floats, Floats]
 """A set of layers: its name, measured cycles, predicted cycles, whether each lies in its interval."""
 
 SETS = (BLUE, ORANGE)
@@ -126,9 +125,9 @@ def distribution(sets: Sequence[Points], limits: Mapping[str, float]) -> Figure:
 
 @styled
 def staircase(
-    channels: Vector,
-    model: Vector,
-    slopes: Vector,
+    channels: Floats,
+    model: Floats,
+    slopes: Floats,
     measured: Mapping[int, int],
     block: int,
     label: str,
@@ -167,14 +166,14 @@ def staircase(
     return figure
 
 
-def _corners(channels: Vector, slopes: Vector) -> npt.NDArray[np.int64]:
+def _corners(channels: Floats, slopes: Floats) -> Int64:
     """Return where the slope changes, and both ends."""
     changes = np.flatnonzero(np.diff(slopes)) + 1
     return np.concatenate([[0], changes, [len(channels) - 1]])
 
 
 @styled
-def phases(layers: Sequence[str], cycles: Mapping[str, Vector], measured: Vector) -> Figure:
+def phases(layers: Sequence[str], cycles: Mapping[str, Floats], measured: Floats) -> Figure:
     """Draw what the cycles of a network's layers are made of, a bar for each.
 
     Args:
@@ -206,7 +205,7 @@ def phases(layers: Sequence[str], cycles: Mapping[str, Vector], measured: Vector
 
 
 @styled
-def methods(ratios: Mapping[str, Vector]) -> Figure:
+def methods(ratios: Mapping[str, Floats]) -> Figure:
     """Draw how far each method's cycles are from the measured ones.
 
     Args:
@@ -237,7 +236,7 @@ def methods(ratios: Mapping[str, Vector]) -> Figure:
     return figure
 
 
-def _spread(values: Vector) -> Vector:
+def _spread(values: Floats) -> Floats:
     """Return offsets, within 0.26, that draw crowded points apart."""
     levels = np.zeros(len(values))
     row: list[int] = []

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from common.arrays import Floats
 from mapping.energy.model import NetworkEnergy
 from mapping.energy.tables import GROUPS, EnergyTable
 from mapping.report import energy_plots as plots, html
 from mapping.report.energy_console import scale_of
 from mapping.report.energy_numbers import NETWORK_TITLE, EnergyReport, UnitEnergy, mac_energy
 from mapping.report.energy_plots import VALUE, MacEnergy, NetworkBars
-from mapping.report.style import Vector, svg
+from mapping.report.style import svg
 
 
 # --------------------------------------------------------------------------------------- published figures
@@ -228,7 +229,7 @@ def _macs(units: Sequence[UnitEnergy]) -> str:
         values += [_bounded(mac, share) for share in plots.SHARES]
         errors: tuple[str, ...] = ("none", "", "")
         if unit.validation:
-            sizes: Vector = np.abs(unit.validation.errors)
+            sizes: Floats = np.abs(unit.validation.errors)
             errors = (str(len(sizes)), f"{sizes.mean():.1f} %", f"{sizes.max():.1f} %")
         methods = dict.fromkeys(energy.method for energy in unit.table.energies.values())
         rows.append([escape(unit.title), *values, *errors, escape(", ".join(methods))])

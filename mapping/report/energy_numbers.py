@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from common.arrays import Array
 from common.errors import NpuloopError
 from golden.network import Network
 from hw.core import CoreConfig
@@ -24,7 +25,7 @@ from mapping.energy.statistics import network_statistics
 from mapping.energy.tables import REMEDY, EnergyTable, EnergyTableError, energy_path, load_energy_table
 from mapping.report import energy_plots as plots
 from mapping.report.energy_plots import VALUE, MacEnergy, UnitBar, Validation
-from mapping.run.networks import Array, compile_network
+from mapping.run.networks import compile_network
 
 NETWORK, NETWORK_TITLE = "resnet8", "ResNet8"
 """The network whose layers are shown, as in `mapping.characterization.recording.MODELS`."""

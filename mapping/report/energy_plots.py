@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from common.arrays import Floats
 from mapping.energy.tables import GROUPS, Group
 from mapping.report.style import (
     BLUE,
@@ -26,7 +27,6 @@ from mapping.report.style import (
     PURPLE,
     TEAL,
     WIDE,
-    Vector,
     key,
     legend,
     plain_numbers,
@@ -185,8 +185,8 @@ class MacEnergy:
 
     label: str
     w_bits: int
-    shares: Vector
-    energy_pj: Vector
+    shares: Floats
+    energy_pj: Floats
     usual: float
     known: tuple[float, float]
 
@@ -194,7 +194,7 @@ class MacEnergy:
         """Return whether a share of zeros lies in what was measured."""
         return self.known[0] <= share <= self.known[1]
 
-    def at(self, share: float) -> Vector:
+    def at(self, share: float) -> Floats:
         """Return lower, value and upper at a share of zeros."""
         return np.array([np.interp(share, self.shares, line) for line in self.energy_pj])
 
@@ -267,12 +267,12 @@ class Validation:
 
     label: str
     networks: tuple[str, ...]
-    zero_shares: Vector
-    measured: Vector
-    modelled: Vector
+    zero_shares: Floats
+    measured: Floats
+    modelled: Floats
 
     @property
-    def errors(self) -> Vector:
+    def errors(self) -> Floats:
         """(N,) relative errors of the model, percent."""
         return np.asarray(100 * (self.modelled / self.measured[VALUE] - 1), float)
 
@@ -322,7 +322,7 @@ class NetworkBars:
 
     label: str
     layers: tuple[str, ...]
-    parts_pj: Mapping[Group, Vector]
+    parts_pj: Mapping[Group, Floats]
     bounds_pj: tuple[float, float, float]
 
 

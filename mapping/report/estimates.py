@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.arrays import Floats
 from common.files import write_json
 from golden.layer import WEIGHTED_OPS
 from hw.core import CoreConfig
@@ -23,7 +24,6 @@ from mapping.cost.baselines import (
     zigzag_layer,
     zigzag_version,
 )
-from mapping.cost.coefficients import Vector
 from mapping.cost.model import cores_of
 from mapping.cost.shapes import Shape
 
@@ -37,8 +37,8 @@ Estimate = Callable[[Sequence[Shape], CoreConfig], list[float | None]]
 
 
 def estimates(
-    shapes: Sequence[Shape], unit: str, config: System, predicted: Vector, estimate: Estimate | None = None
-) -> dict[str, Vector]:
+    shapes: Sequence[Shape], unit: str, config: System, predicted: Floats, estimate: Estimate | None = None
+) -> dict[str, Floats]:
     """Return the cycles of layers by each method, in the order of METHODS.
 
     Args:

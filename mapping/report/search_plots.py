@@ -16,6 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
+from common.arrays import Floats
 from mapping.report.style import (
     BLUE,
     GREY,
@@ -27,7 +28,6 @@ from mapping.report.style import (
     RULE,
     TEAL,
     WIDE,
-    Vector,
     cycles_axis,
     key,
     legend,
@@ -218,11 +218,11 @@ def accuracy_axis(axis: Axes, low: float, high: float) -> None:
     plain_numbers(axis.yaxis, minor=False)
 
 
-def _stretched(accuracy: Vector) -> Vector:
+def _stretched(accuracy: Floats) -> Floats:
     return np.asarray(-np.log(np.maximum(100 + EPSILON - np.asarray(accuracy, float), 1e-3)), float)
 
 
-def _plain(stretched: Vector) -> Vector:
+def _plain(stretched: Floats) -> Floats:
     return np.asarray(100 + EPSILON - np.exp(-np.asarray(stretched, float)), float)
 
 
@@ -230,10 +230,10 @@ def _plain(stretched: Vector) -> Vector:
 def prediction(
     names: Sequence[str],
     kinds: Sequence[str],
-    measured: Vector,
-    predicted: Vector,
-    low: Vector,
-    high: Vector,
+    measured: Floats,
+    predicted: Floats,
+    low: Floats,
+    high: Floats,
     appearances: Mapping[str, Appearance],
     words: Mapping[str, str],
 ) -> Figure:
@@ -370,8 +370,8 @@ class Curve:
     phase: str
     kind: str
     setting: str
-    epochs: Vector
-    values: Mapping[str, Vector]
+    epochs: Floats
+    values: Mapping[str, Floats]
 
 
 QUANTITIES = ("loss", "accuracy", "cost")
@@ -422,7 +422,7 @@ def _known(curve: Curve, name: str) -> Any:
     return np.isfinite(curve.values[name])
 
 
-def _training_axis(axis: Axes, name: str, values: Vector) -> None:
+def _training_axis(axis: Axes, name: str, values: Floats) -> None:
     axis.set_ylabel(name)
     if name == "cost":
         cycles_axis(axis, "y")

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from common.arrays import Floats
 from common.errors import NpuloopError
 from mapping.report import search_plots as plots
-from mapping.report.style import Vector
 
 MAX_FILE_BYTES = 256 << 20
 LARGEST = 1e300
@@ -188,7 +188,7 @@ def read_point(item: Reader) -> StudyPoint:
 def _curve(item: Reader) -> plots.Curve:
     epochs = item["epochs"].each()
 
-    def values(name: str) -> Vector:
+    def values(name: str) -> Floats:
         entries = [epoch.get(name) for epoch in epochs]
         return np.array([math.nan if entry is None else entry.number_or_nan() for entry in entries], float)
 

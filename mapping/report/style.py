@@ -8,16 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
-import numpy as np
-import numpy.typing as npt
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, TextArea
 from matplotlib.ticker import FuncFormatter, NullFormatter
-
-Vector = npt.NDArray[np.float64]
 
 INK, MUTED, RULE, PALE = "#1f2933", "#66727f", "#d9dee4", "#d3e2f2"
 BLUE, ORANGE, RED, GREY = "#2b6cb0", "#dd7a1c", "#c53030", "#9aa5b1"

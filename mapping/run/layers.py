@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Int8
 from common.errors import NpuloopError
 from golden.layer import WEIGHTED_OPS, Layer, clip_weights, macs, run_layer
 from hw.core import CoreConfig
@@ -41,8 +41,8 @@ class LayerRun:
 
     program: LayerProgram
     backpressure: int | None
-    output: npt.NDArray[np.int8]
-    golden: npt.NDArray[np.int8]
+    output: Int8
+    golden: Int8
     cycles: int
     counters: dict[str, int]
 

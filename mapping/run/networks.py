@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Array
 from golden.network import Network, check_input, run_network, run_nodes
 from hw.memory import MemoryModel
 from hw.system import System
@@ -21,7 +21,6 @@ from mapping.run.layers import BACKPRESSURE_PERCENT, RunError
 from tb.job import Job, JobResult
 from tb.session import Session, reproduction
 
-Array = npt.NDArray[Any]
 Check = Literal["layers", "output", "none"]
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Int8, Int32, Int64
 from common.errors import NpuloopError
 from golden.arithmetic import weight_range
 from golden.layer import Layer, run_layer
@@ -38,7 +38,7 @@ def random_layer(seed: int, unit: CoreConfig, op: str | None = None) -> Layer:
     raise NpuloopError(f"seed {seed}: no {chosen} that fits {unit.name} in {ATTEMPTS} attempts")
 
 
-def _values(rng: np.random.Generator, shape: tuple[int, ...], low: int, high: int) -> npt.NDArray[np.int8]:
+def _values(rng: np.random.Generator, shape: tuple[int, ...], low: int, high: int) -> Int8:
     kind = rng.choice(("uniform", "extreme", "constant", "sparse"), p=(0.6, 0.2, 0.1, 0.1))
     if kind == "extreme":
         return rng.choice(np.array([low, high]), shape).astype(np.int8)
@@ -48,7 +48,7 @@ def _values(rng: np.random.Generator, shape: tuple[int, ...], low: int, high: in
     return (values * (rng.random(shape) < 0.3) if kind == "sparse" else values).astype(np.int8)
 
 
-def _pair(values: npt.NDArray[np.int64]) -> tuple[int, int]:
+def _pair(values: Int64) -> tuple[int, int]:
     return int(values[0]), int(values[1])
 
 
@@ -59,9 +59,7 @@ def _clamp(rng: np.random.Generator) -> tuple[int, int]:
     return low, high
 
 
-def _multipliers(
-    rng: np.random.Generator, channels: int, reduction: float
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+def _multipliers(rng: np.random.Generator, channels: int, reduction: float) -> tuple[Int32, Int32]:
     """Draw multipliers and shifts: mostly such that the outputs spread over int8, sometimes anything."""
     drawn = rng.integers(1 << 30, 1 << 31, channels, dtype=np.int64)
     # one channel in eight: multipliers whose products end in zeros, so that ties of the rounding occur

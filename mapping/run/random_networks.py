@@ -11,8 +11,8 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Int8
 from common.errors import ShapeError
 from golden.arithmetic import weight_range
 from golden.layer import POOL_OPS, Layer, output_shape
@@ -38,7 +38,7 @@ def random_units(rng: np.random.Generator, channels: int, cores: int) -> Channel
 
 def random_network(
     seed: int, cores: Sequence[CoreConfig], layers: int = 8
-) -> tuple[Network, dict[str, ChannelAssignment], npt.NDArray[np.int8]]:
+) -> tuple[Network, dict[str, ChannelAssignment], Int8]:
     """Return a random network, a random mapping that its weights fit, and an input.
 
     Equal arguments give equal results.

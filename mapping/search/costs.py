@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Bools, Floats, Int64
 from common.errors import NpuloopError
 from golden.layer import WEIGHTED_OPS
 from golden.network import Network
@@ -36,7 +36,6 @@ State: TypeAlias = tuple[tuple[int, ...], ...]
 """Blocks of output channels of each layer with weights (L) on each unit (U), the first unit's first."""
 Price: TypeAlias = Callable[[Program], float]
 """The cost of compiled command lists, such as their predicted cycles."""
-Floats: TypeAlias = npt.NDArray[np.float64]
 
 
 class MapError(NpuloopError):
@@ -129,9 +128,7 @@ class NetworkCosts:
             port_bytes=self.config.axi_bits // 8, image_wanted=False,
         )  # fmt: skip
 
-    def mapping(
-        self, state: State, order: Mapping[str, npt.NDArray[np.int64]] | None = None
-    ) -> dict[str, ChannelAssignment]:
+    def mapping(self, state: State, order: Mapping[str, Int64] | None = None) -> dict[str, ChannelAssignment]:
         """Return the unit of every output channel of every operator, as the compiler takes it.
 
         Args:
@@ -220,7 +217,7 @@ class NetworkCosts:
         return Sample(state, cost, slopes)
 
     # ---------------------------------------------------------------------------------------- restrictions
-    def _possible(self) -> npt.NDArray[np.bool_]:
+    def _possible(self) -> Bools:
         """Return which unit can run which layer."""
         allowed = np.ones((len(self.layers), len(self.units)), bool)
         for layer, op in enumerate(op for op in self.graph.ops if op.name in self.layers):
@@ -267,7 +264,7 @@ def moved(state: State, layer: int, giver: int, taker: int, blocks: int = 1) -> 
     return (*state[:layer], tuple(row), *state[layer + 1 :])
 
 
-def _round(exact: Floats, rng: np.random.Generator) -> tuple[npt.NDArray[np.int64], int]:
+def _round(exact: Floats, rng: np.random.Generator) -> tuple[Int64, int]:
     """Round numbers, whose sum is whole, to whole ones with that sum; the mean of the result is `exact`.
 
     Returns:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from common.arrays import Array, Bytes, Int64
 from common.errors import NpuloopError
 from common.paths import data_dir
 from common.user_code import first_line, guarded, is_function, user_function
@@ -36,8 +36,6 @@ CIFAR10_HELP = (
 _CIFAR10_MARGIN = 4  # black pixels around an image that is cropped at random
 _CIFAR10_RECORD_BYTES = 1 + 3 * 32 * 32  # the label, then red, green and blue row by row
 
-Images = npt.NDArray[np.uint8]
-Labels = npt.NDArray[np.int64]
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
@@ -281,7 +279,7 @@ def _cifar10_tensors(paths: list[Path]) -> tuple[Tensor, Tensor]:
     return pixels.permute(0, 3, 1, 2).contiguous().float().div_(255), labels
 
 
-def _cifar10_npz(path: Path) -> tuple[Images, Labels]:
+def _cifar10_npz(path: Path) -> tuple[Bytes, Int64]:
     try:
         arrays = read_npz(path)
     except NpuloopError as error:
@@ -292,7 +290,7 @@ def _cifar10_npz(path: Path) -> tuple[Images, Labels]:
     return _checked_cifar10(path, arrays["image"], arrays["label"])
 
 
-def _checked_cifar10(path: Path, images: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[Images, Labels]:
+def _checked_cifar10(path: Path, images: Array, labels: Array) -> tuple[Bytes, Int64]:
     fit = labels.ndim == 1 and labels.size > 0 and images.shape == (labels.size, 32, 32, 3)
     if images.dtype != np.uint8 or not fit:
         arrays = f"image is {images.dtype} {images.shape}, label {labels.dtype} {labels.shape}"
@@ -302,7 +300,7 @@ def _checked_cifar10(path: Path, images: npt.NDArray[Any], labels: npt.NDArray[A
     return images, labels.astype(np.int64)
 
 
-def _cifar10_batch(path: Path) -> tuple[Images, Labels]:
+def _cifar10_batch(path: Path) -> tuple[Bytes, Int64]:
     """Read a batch of CIFAR-10's binary version: records of a label and the pixels, channel by channel."""
     try:
         content = np.fromfile(path, np.uint8)

@@ -16,15 +16,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from common.arrays import Bools, Floats, Int8
 from golden.arithmetic import weight_range
 from golden.quantize.weights import best_scales
-
-Bits = npt.NDArray[np.int8]
 
 
 class QuantizedWeight(nn.Module):
@@ -48,7 +46,7 @@ class QuantizedWeight(nn.Module):
     def __init__(
         self,
         weight: Tensor,
-        bits: Sequence[Bits],
+        bits: Sequence[Int8],
         allowed: Iterable[bool] | None = None,
         *,
         tied: bool = False,
@@ -157,7 +155,7 @@ class Mixture:
         module: nn.Module,
         layers: Sequence[str],
         bits: Sequence[int],
-        allowed: npt.NDArray[np.bool_],
+        allowed: Bools,
         *,
         tied: bool = False,
     ) -> None:
@@ -179,7 +177,7 @@ class Mixture:
         """Return the expected channels of every layer on every unit, (L, U), with gradients."""
         return torch.stack([layer.expected() for layer in self.layers.values()])
 
-    def preferences(self) -> list[npt.NDArray[np.float64]]:
+    def preferences(self) -> list[Floats]:
         """Return how much each channel prefers each unit: for each layer (K, U), rows sum to 1."""
         with torch.no_grad():
             return [
@@ -196,7 +194,7 @@ class Mixture:
         return {"logits": logits, "scales": scales, "own": own}
 
 
-def fixed_weights(module: nn.Module, bits: Mapping[str, Bits]) -> dict[str, QuantizedWeight]:
+def fixed_weights(module: nn.Module, bits: Mapping[str, Int8]) -> dict[str, QuantizedWeight]:
     """Quantise the weights of submodules, by path, to given widths, (K,) each; the module is changed."""
     layers = {}
     for name, widths in bits.items():

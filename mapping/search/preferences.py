@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Floats, Int64
 from common.errors import ShapeError
-from mapping.search.costs import Floats, NetworkCosts, State
+from mapping.search.costs import NetworkCosts, State
 from mapping.search.states import share_out
 
 
@@ -55,7 +55,7 @@ class Agreement:
         return self._known[key]
 
 
-def channel_orders(costs: NetworkCosts, preferences: Sequence[Floats]) -> dict[str, npt.NDArray[np.int64]]:
+def channel_orders(costs: NetworkCosts, preferences: Sequence[Floats]) -> dict[str, Int64]:
     """Return the order in which each layer's channels go to the units, as `NetworkCosts.mapping` takes it.
 
     Layers that share an order of channels get one: by the sum, over these layers, of the index of the unit

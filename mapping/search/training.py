@@ -20,12 +20,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from common.arrays import Int8
 from common.files import write_atomically
 from golden.network import Network
 from golden.quantize.qat import QatNetwork, convert, prepare_qat
 from mapping.search.costs import NetworkCosts
 from mapping.search.data import DataSet
-from mapping.search.mixing import Bits, Mixture, bake, fixed_weights
+from mapping.search.mixing import Mixture, bake, fixed_weights
 
 Row = dict[str, float]
 """An epoch: its number, loss, training accuracy in percent; in a search cost, strength, temperature."""
@@ -324,7 +325,7 @@ def search(
 
 
 def fine_tune(
-    model: nn.Module, bits: Mapping[str, Bits], data: DataSet, recipe: Recipe, run: TrainingRun
+    model: nn.Module, bits: Mapping[str, Int8], data: DataSet, recipe: Recipe, run: TrainingRun
 ) -> None:
     """Train a module with weights of given widths; afterwards its weights are such, exactly.
 
@@ -346,8 +347,8 @@ def fine_tune(
 
 def integer_network(
     model: nn.Module,
-    bits: Mapping[str, Bits],
-    a_bits: Mapping[str, Bits],
+    bits: Mapping[str, Int8],
+    a_bits: Mapping[str, Int8],
     data: DataSet,
     recipe: Recipe,
     run: TrainingRun,

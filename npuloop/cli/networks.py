@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import typer
 from torch import nn
 
+from common.arrays import Array
 from common.errors import NpuloopError, UnsupportedError
 from common.files import write_atomically, write_json
 from common.user_code import first_line, is_function, user_function
@@ -112,7 +112,7 @@ def run(
         raise typer.Exit(FAILED)
 
 
-def read_inputs(network: Network, path: Path | None, seed: int) -> npt.NDArray[Any]:
+def read_inputs(network: Network, path: Path | None, seed: int) -> Array:
     """Return a batch of inputs from a file, or one random input.
 
     Raises:
@@ -131,7 +131,7 @@ def read_inputs(network: Network, path: Path | None, seed: int) -> npt.NDArray[A
         raise type(error)(f"{path}: {error}") from None
 
 
-def read_array(path: Path) -> npt.NDArray[Any]:
+def read_array(path: Path) -> Array:
     """Return the array of a .npy file.
 
     Raises:

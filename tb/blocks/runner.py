@@ -2,8 +2,8 @@
 
 A block's simulator holds a few files, so it is built with everything visible and little optimisation.
 The part of it that is Verilator's own is compiled once for all blocks. Environment: NPULOOP_SEED (another
-seed), NPULOOP_CASE
-(a regular expression: only these cocotb tests), NPULOOP_RTL (another folder of RTL, to try a changed copy).
+seed), NPULOOP_CASE (a regular expression: only these cocotb tests), NPULOOP_RTL (another folder of RTL, to
+try a changed copy).
 """
 
 from __future__ import annotations

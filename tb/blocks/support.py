@@ -9,9 +9,10 @@ from typing import Any
 
 import cocotb
 import numpy as np
-import numpy.typing as npt
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge, Timer
+
+from common.arrays import Array, Int64
 
 Pattern = Iterator[bool]
 """For each cycle: pause."""
@@ -51,7 +52,7 @@ def parameters() -> dict[str, int]:
     return {name: int(value) for name, value in (word.split("=") for word in words)}
 
 
-def join(values: npt.NDArray[Any] | Sequence[int], bits: int) -> int:
+def join(values: Array | Sequence[int], bits: int) -> int:
     """Return values as one packed vector, value 0 in the low bits; negative ones in two's complement."""
     if bits % 8 == 0:
         width = bits // 8
@@ -63,7 +64,7 @@ def join(values: npt.NDArray[Any] | Sequence[int], bits: int) -> int:
     return total
 
 
-def split(vector: int, bits: int, count: int) -> npt.NDArray[np.int64]:
+def split(vector: int, bits: int, count: int) -> Int64:
     """Return the signed values of a packed vector, the inverse of `join` for 8 and 32 bits."""
     return np.frombuffer(vector.to_bytes(bits // 8 * count, "little"), dtype=f"<i{bits // 8}").astype(
         np.int64

@@ -11,9 +11,9 @@ from typing import Any
 
 import cocotb
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from common.arrays import Int64
 from golden.arithmetic import reduce_activation
 from hw.layout import WORD_BYTES, pack_conv_weights, pack_depthwise_weights
 from tb.blocks.runner import Block, run
@@ -27,14 +27,13 @@ SOURCES = [
     "npu_array_behavioural.sv",
     "npu_array.sv",
 ]
-Values = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Tile:
     """A weight tile: (Cols, Rows) for convolutions, (taps, Rows) in kernel order for depthwise ones."""
 
-    weights: Values
+    weights: Int64
     depthwise: bool
     words: list[int]
 
@@ -43,7 +42,7 @@ class Tile:
 class Beat:
     """An activation word and what is computed on it in the cycle after; `mac` False: it only slides in."""
 
-    act: Values
+    act: Int64
     pad: bool
     mac: bool
     tap_pad: int
@@ -61,7 +60,7 @@ class TB(Bench):
         self.idle = pattern(idle, "beats")
         self.word_idle = pattern(words, "words")
         self.pad_value = int(rng.integers(-128, 128))
-        self.recent: list[Values] = []  # reduced words, the newest first, as the slide registers hold them
+        self.recent: list[Int64] = []  # reduced words, the newest first, as the slide registers hold them
         self.active: Tile | None = None
         self.pending: list[tuple[int, int]] = []
         self.previous: Beat | None = None
@@ -72,7 +71,7 @@ class TB(Bench):
         dut.pad_value_i.value = self.pad_value & 0xFF
 
     # stimulus
-    def draw(self, low: int, high: int, shape: tuple[int, ...]) -> Values:
+    def draw(self, low: int, high: int, shape: tuple[int, ...]) -> Int64:
         """Return random values in [low, high], sometimes only the two extremes."""
         if self.rng.integers(0, 4) == 0:
             return self.rng.choice(np.array([low, high]), shape)
@@ -98,11 +97,11 @@ class TB(Bench):
         return Beat(self.draw(-128, 127, (self.rows,)), pad, mac, tap_pad)
 
     # reference
-    def reduced(self, values: Values | int) -> Values:
+    def reduced(self, values: Int64 | int) -> Int64:
         """Return activations as the multipliers see them."""
         return np.asarray(reduce_activation(values, self.a_bits), dtype=np.int64)
 
-    def expected(self, beat: Beat) -> Values:
+    def expected(self, beat: Beat) -> Int64:
         """Return the sums of the beat that slid in last."""
         assert self.active is not None
         weights = self.active.weights

@@ -7,9 +7,9 @@ from typing import Any
 
 import cocotb
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from common.arrays import Int64
 from golden.arithmetic import (
     INT32_MAX,
     INT32_MIN,
@@ -32,7 +32,6 @@ SHIFTS = np.arange(MIN_SHIFT, MAX_SHIFT + 1)
 EXTREMES = np.array(
     [INT32_MIN, INT32_MIN + 1, -(2**30) - 1, -(2**30), -1, 0, 1, 2**30 - 1, 2**30, INT32_MAX - 1, INT32_MAX]
 )
-Values = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,10 @@ class Step:
     """One cycle's operands, for all lanes."""
 
     tag: int
-    acc: Values
-    bias: Values
-    multiplier: Values
-    shift: Values
+    acc: Int64
+    bias: Int64
+    multiplier: Int64
+    shift: Int64
     single: bool
     zero_point: int
     act_min: int
@@ -62,7 +61,7 @@ class Step:
         return [int(v) for v in requantize(*operands, *limits, single_rounding=self.single)]
 
 
-def steps_of(columns: dict[str, Values], lanes: int, rng: np.random.Generator) -> list[Step]:
+def steps_of(columns: dict[str, Int64], lanes: int, rng: np.random.Generator) -> list[Step]:
     """Cut columns of operands into cycles, each with its own tag, zero point and clamp."""
     count = len(columns["acc"]) // lanes
     rows = {name: values[: count * lanes].reshape(count, lanes) for name, values in columns.items()}

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from common.arrays import Words
+from common.arrays import Int8, Words
 from golden.arithmetic import weight_range
 from golden.layer import Layer, run_layer
 from hw.commands import command_list, decode, encode
@@ -123,7 +122,7 @@ class Reference:
     """A layer, its golden result, and the cycles it takes after power-up, by seed of the back-pressure."""
 
     program: LayerProgram
-    golden: npt.NDArray[np.int8]
+    golden: Int8
     cycles: Mapping[int | None, int]
 
 

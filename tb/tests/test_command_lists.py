@@ -8,10 +8,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-from common.arrays import Words
+from common.arrays import Bytes, Int8, Words
 from golden.layer import Layer, run_layer
 from hw.commands import command_list
 from hw.core import CoreConfig
@@ -53,9 +52,7 @@ def split(program: LayerProgram, parts: int, *, flags: bool = True) -> list[Word
     return list_
 
 
-def run_list(
-    bench: Bench, program: LayerProgram, commands: list[Words], **fields: Any
-) -> npt.NDArray[np.int8]:
+def run_list(bench: Bench, program: LayerProgram, commands: list[Words], **fields: Any) -> Int8:
     """Run another list on a program's memory image; return the output."""
     job = bench.job(commands, segments=program.segments, reads=[program.output], **fields)
     result = bench.session.run(replace(job, segments=[*program.segments, (LIST, command_list(commands))]))
@@ -124,9 +121,9 @@ class Chain:
     """Layers of which each reads the scratchpad where those before have left their results."""
 
     list_: Callable[[bool], list[Words]]
-    segments: list[tuple[int, npt.NDArray[np.uint8]]]
+    segments: list[tuple[int, Bytes]]
     output: LayerProgram
-    golden: npt.NDArray[np.int8]
+    golden: Int8
 
 
 def chain_layers(core: CoreConfig) -> list[Layer]:

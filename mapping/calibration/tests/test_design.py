@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from common.arrays import Floats
 from hw.core import CoreConfig
 from hw.system import System
 from hw.system_file import with_settings
@@ -127,10 +127,10 @@ def test_visits_count_the_real_layers_nearby() -> None:
 
 
 # ----------------------------------------------------------------------------------------------------- choice
-def spread_of(*sizes: float) -> npt.NDArray[np.float64]:
+def spread_of(*sizes: float) -> Floats:
     """Coefficients of a bootstrap that disagree by so much about each."""
     rng = np.random.default_rng(0)
-    coefficients: npt.NDArray[np.float64] = 10 + rng.standard_normal((200, len(sizes))) * np.array(sizes)
+    coefficients: Floats = 10 + rng.standard_normal((200, len(sizes))) * np.array(sizes)
     return coefficients
 
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from common.arrays import Floats, Int64
 from hw.system import System
 from mapping.calibration.design import random_shapes
 from mapping.calibration.fit import Fit, Fitter, Paths, Point, errors_of, point_of
-from mapping.cost.coefficients import NAMES, TERM, Vector, starting_point
+from mapping.cost.coefficients import NAMES, TERM, starting_point
 from mapping.cost.model import SHARED, WAITING, shape_program, waiting_cycles
 from mapping.cost.shapes import Shape
 from mapping.cost.tables import Spread
@@ -30,23 +30,23 @@ def quick_shapes(units: Sequence[str], count: int, seed: int) -> list[Shape]:
     return [s for s in shapes if shape_program(s, units[0], CONFIG).estimate < 20_000][:count]
 
 
-def true_coefficients(seed: int = 1) -> Vector:
+def true_coefficients(seed: int = 1) -> Floats:
     rng = np.random.default_rng(seed)
     return starting_point() * rng.uniform(0.7, 1.3, len(NAMES))
 
 
-def points_of(fitter: Fitter, units: Sequence[str], count: int, seed: int, truth: Vector) -> list[Point]:
+def points_of(fitter: Fitter, units: Sequence[str], count: int, seed: int, truth: Floats) -> list[Point]:
     """Points that take what the true coefficients say, in whole cycles."""
     blank = [point_of(shape, units[0], CONFIG) for shape in quick_shapes(units, count, seed)]
     cycles = fitter.paths(blank, truth).cycles
     return [replace(point, cycles=round(value)) for point, value in zip(blank, cycles, strict=True)]
 
 
-def measured(points: list[Point]) -> Vector:
+def measured(points: list[Point]) -> Floats:
     return np.array([point.cycles for point in points], float)
 
 
-def mape(fitter: Fitter, points: list[Point], coefficients: Vector) -> float:
+def mape(fitter: Fitter, points: list[Point], coefficients: Floats) -> float:
     return float(100 * np.abs(fitter.paths(points, coefficients).cycles / measured(points) - 1).mean())
 
 
@@ -152,7 +152,7 @@ def test_the_fit_of_a_pair_changes_what_both_share_and_nothing_else() -> None:
 
 
 # ---------------------------------------------------------------------------------------- from made-up chains
-def made_up(count: int, seed: int, truth: Vector, noise: tuple[float, float, float]) -> tuple[Paths, Vector]:
+def made_up(count: int, seed: int, truth: Floats, noise: tuple[float, float, float]) -> tuple[Paths, Floats]:
     """Paths with random counts, and cycles with normal noise: absolute, relative, and of waiting."""
     rng = np.random.default_rng(seed)
     scale = 10 ** rng.uniform(1.5, 4.5, (count, 1))
@@ -166,7 +166,7 @@ def made_up(count: int, seed: int, truth: Vector, noise: tuple[float, float, flo
     return chains, cycles + size * rng.standard_normal(count)
 
 
-def picked(chains: Paths, places: npt.NDArray[np.int64]) -> Paths:
+def picked(chains: Paths, places: Int64) -> Paths:
     parts = {name: getattr(chains, name)[places] for name in ("cycles", "counts", "waiting", "fixed")}
     return replace(chains, **parts)
 

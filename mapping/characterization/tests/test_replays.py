@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from common.arrays import Floats
 from common.errors import GatesError
 from common.testing import data_dir, require
 from gates.blocks import blocks_of, by_module
@@ -31,7 +32,7 @@ from mapping.characterization.recording import (
     real_network,
     record,
 )
-from mapping.characterization.replays import BOUNDS, FREE, Floats, Gates, Observed, fit, modelled, observe
+from mapping.characterization.replays import BOUNDS, FREE, Gates, Observed, fit, modelled, observe
 from mapping.characterization.testing import ports
 from mapping.characterization.windows import Window, pruned, segments
 from mapping.energy.features import Totals, accumulator_totals, unpack

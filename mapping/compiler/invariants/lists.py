@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Bools, Int64
 from hw.commands import decode
 from hw.core import CoreConfig
 from hw.interface import ENGINES, TRANSFER_WORD_BYTES
@@ -23,7 +23,7 @@ from mapping.compiler.schedule import MAX_AHEAD, Engine, Entry
 def check_emitted(compilation: Compilation) -> None:
     """Run one by one, commands read what has been written, and parts make and store all their outputs."""
     program = compilation.program
-    written: dict[tuple[str, int], npt.NDArray[np.bool_]] = {("memory", 0): _image_words(compilation)}
+    written: dict[tuple[str, int], Bools] = {("memory", 0): _image_words(compilation)}
     for part in compilation.parts:
         for memory, size in _scratchpads(part.core).items():
             written.setdefault((memory, part.unit), np.zeros(size, bool))
@@ -47,7 +47,7 @@ def check_emitted(compilation: Compilation) -> None:
     require(set(names) == {op.name for op in program.graph.ops}, "a layer has no commands")
 
 
-def _image_words(compilation: Compilation) -> npt.NDArray[np.bool_]:
+def _image_words(compilation: Compilation) -> Bools:
     """Return which 16-byte words of the memory hold inputs or parameters before the start."""
     program = compilation.program
     reads = [program.read_of(name) for name in program.stored]
@@ -154,7 +154,7 @@ def _conflicts(commands: list[Command]) -> tuple[list[dict[Engine, int]], list[i
     depends: list[dict[Engine, int]] = []
     results: list[int] = []
 
-    def last(table: Mapping[Engine, npt.NDArray[np.int64]], engine: Engine, access: Access) -> int:
+    def last(table: Mapping[Engine, Int64], engine: Engine, access: Access) -> int:
         return int(table[engine][access[2] : access[3]].max(initial=-1))
 
     for number, command in enumerate(commands):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Bytes, Int32, Int64
 from golden.layer import WEIGHTED_OPS
 from hw import layout
 from hw.interface import WEIGHT_WORD_BYTES
@@ -75,17 +75,13 @@ def check_packed(compilation: Compilation) -> None:
                 require(same, f"{where}: other requantisation parameters")
 
 
-def _at(values: npt.NDArray[np.int32], channels: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+def _at(values: Int32, channels: Int64) -> Int32:
     """Return the values of some logical channels; of -1 it is 0."""
     return np.where(channels >= 0, values[channels], 0).astype(np.int32)
 
 
 def _check_weights(
-    compilation: Compilation,
-    part: EmittedPart,
-    packed: npt.NDArray[np.uint8],
-    target: npt.NDArray[np.int64],
-    where: str,
+    compilation: Compilation, part: EmittedPart, packed: Bytes, target: Int64, where: str
 ) -> None:
     op, core, (kernel_h, kernel_w) = part.op, part.core, part.op.kernel
     if op.kind not in WEIGHTED_OPS:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.arrays import Floats
 from common.paths import ROOT
 from common.testing import data_dir, require
 from golden.importers.tflite import load_tflite
@@ -36,7 +37,7 @@ from mapping.calibration.store import Store
 from mapping.compiler.assignment import Assignment
 from mapping.compiler.channels import ChannelAssignment
 from mapping.compiler.legalise import legalise_network
-from mapping.cost.coefficients import TERM, Vector
+from mapping.cost.coefficients import TERM
 from mapping.cost.model import CostModel
 from mapping.cost.real_networks import real_networks
 from mapping.cost.tables import FOLDER, keys_of, table_of
@@ -157,7 +158,7 @@ def test_networks_split_over_both_units_are_predicted_within_1_percent(pair: Ses
 
 
 # --------------------------------------------------------------------------------- hardware that has changed
-def _recalibrated(bench: Bench) -> Vector:
+def _recalibrated(bench: Bench) -> Floats:
     """Check that the tree's table of npu8 is refused and another one made; return its coefficients."""
     assert any("run `npuloop calibrate`" in line for line in check(replace(bench, folder=FOLDER), ("npu8",)))
     table = calibrate(bench, ("npu8",), budget=40)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import yaml
 
+from common.arrays import Floats
 from hw.core import CoreConfig
 from hw.memory import MemoryModel
 from hw.system import NPU8, NPU_LB, System
@@ -51,7 +51,7 @@ def table(**changes: Any) -> CostTable:
     rng = np.random.default_rng(3)
     coefficients = np.round(starting_point() * rng.uniform(0.5, 2, len(NAMES)), 3)
     ends = np.stack([0.9 * coefficients, 1.1 * coefficients], axis=1)
-    confidence: npt.NDArray[np.float64] = np.round(ends, 3)
+    confidence: Floats = np.round(ends, 3)
     confidence[-1] = np.nan
     errors = Errors(20, 0.5, 1.25, 3.0, -0.125, 0.987, 91.5)
     return replace(

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
+from common.arrays import Floats
 from hw.system import System
 from mapping.calibration.design import random_shapes
 from mapping.calibration.measurement import compile_shape
 from mapping.compiler.program import Program
 from mapping.compiler.schedule import Entry
 from mapping.cost import work
-from mapping.cost.coefficients import NAMES, PHASES, TERM, Vector, named, starting_point
+from mapping.cost.coefficients import NAMES, PHASES, TERM, named, starting_point
 from mapping.cost.model import shape_program
 from mapping.cost.shapes import Shape
 from mapping.cost.timing import Timing, time_lists
@@ -41,11 +42,11 @@ PROGRAMS = {unit: programs(unit, 30) for unit in PLACES}
 START = starting_point()
 
 
-def same(values: Vector) -> dict[str, Vector]:
+def same(values: Floats) -> dict[str, Floats]:
     return {core.name: values for core in CONFIG.cores}
 
 
-def timed(lists: Mapping[str, Sequence[Entry]], values: Vector) -> Timing:
+def timed(lists: Mapping[str, Sequence[Entry]], values: Floats) -> Timing:
     return time_lists(lists, CONFIG.cores, same(values))
 
 
@@ -55,7 +56,7 @@ def start_cycles(unit: str) -> tuple[float, ...]:
     return tuple(timed(program.lists, START).cycles for _, program in PROGRAMS[unit])
 
 
-def changed(**values: float) -> Vector:
+def changed(**values: float) -> Floats:
     coefficients = starting_point()
     for name, value in values.items():
         coefficients[TERM[name]] = value

@@ -7,9 +7,9 @@ from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from common.arrays import Int64
 from common.testing import data_dir, require
 from golden.importers.models import load_model
 from golden.layer import WEIGHTED_OPS
@@ -75,10 +75,10 @@ def counted(path: Path, core: CoreConfig) -> dict[str, int]:
     def total_of(scope: str, name: str) -> int:
         return int(now(scope, name).sum())
 
-    def now(scope: str, name: str) -> npt.NDArray[np.int64]:
+    def now(scope: str, name: str) -> Int64:
         return np.array(trace.scope(scope)[name][1], np.int64)
 
-    def many(scope: str, name: str) -> npt.NDArray[np.int64]:
+    def many(scope: str, name: str) -> Int64:
         return np.array([value.bit_count() for value in trace.scope(scope)[name][1]], np.int64)
 
     def go(scope: str, valid: str, ready: str) -> int:

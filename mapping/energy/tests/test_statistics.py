@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from common.arrays import Array, Int8
 from golden.layer import Layer, output_shape
 from golden.network import Network, Node, Tensor
 from hw.core import CoreConfig
@@ -19,12 +18,11 @@ from mapping.energy.statistics import network_statistics
 from mapping.energy.tables import LayerStatistics
 from mapping.run.networks import compile_network
 
-Int8 = npt.NDArray[np.int8]
 CORE = CoreConfig("npu8")
 CONFIG = System((CORE,))
 
 
-def layer_of(op: str, weights: npt.NDArray[Any], shape: tuple[int, ...], zero_point: int = 3) -> Layer:
+def layer_of(op: str, weights: Array, shape: tuple[int, ...], zero_point: int = 3) -> Layer:
     channels = weights.shape[0] if op == "conv2d" else weights.shape[3]
     return Layer(
         name="layer", op=op, input=np.zeros(shape, np.int8), weights=weights.astype(np.int8),

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import typer
 from matplotlib.axes import Axes
@@ -18,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from typer.testing import CliRunner
 
+from common.arrays import Floats
 from hw.system import NPU8, NPU_LB, System
 from mapping.cost.tables import FOLDER
 from mapping.energy.tables import GROUPS, EnergyTableError, load_energy_table
@@ -82,7 +82,7 @@ def test_the_bars_of_an_area_add_up_and_say_the_arrays_share() -> None:
     )
 
 
-def points(line: Line2D) -> npt.NDArray[np.float64]:
+def points(line: Line2D) -> Floats:
     return np.array(line.get_xydata(), dtype=np.float64)
 
 

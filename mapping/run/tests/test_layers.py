@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from common.arrays import Array
 from common.testing import data_dir, require, vector_files
 from golden.layer import load_layer, run_layer
 from hw.commands import command_list, encode
@@ -151,7 +150,7 @@ def test_both_units_run_different_layers_at_once(pair: Session, backpressure: in
             )
 
 
-def handover(pair: Session, wait: bool) -> tuple[npt.NDArray[Any], npt.NDArray[Any], dict[str, int]]:
+def handover(pair: Session, wait: bool) -> tuple[Array, Array, dict[str, int]]:
     """npu8 makes a tensor; npu_lb, started at the same time, reads it from memory."""
     first_core, second_core = pair.config.cores
     # a long first layer, so that a reader that does not wait is surely too early

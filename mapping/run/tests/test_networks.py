@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from common.arrays import Array, Int8
 from common.testing import data_dir, require
 from golden.importers.testing import interpreter, invoke
 from golden.importers.tflite import load_tflite
@@ -42,7 +42,7 @@ def model_file(name: str) -> Path:
     return require(data_dir() / "models" / f"{name}.tflite")
 
 
-def inputs_of(name: str, count: int) -> npt.NDArray[np.int8]:
+def inputs_of(name: str, count: int) -> Int8:
     """Real inputs where there are some, else random ones."""
     if name == RESNET:
         with np.load(require(data_dir() / "cifar10" / "cifar10_test_first2000.npz")) as data:
@@ -58,7 +58,7 @@ def check_all(
     session: Session,
     network: Network,
     mapping: Assignment | dict[str, ChannelAssignment],
-    inputs: npt.NDArray[Any],
+    inputs: Array,
     **options: Any,
 ) -> list[NetworkRun]:
     """Run a network with every tensor compared; return the runs."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.arrays import Floats
 from common.errors import NpuloopError
 from common.testing import data_dir, require
 from golden.importers.tflite import load_tflite
@@ -22,7 +23,7 @@ from mapping.compiler.channels import ChannelAssignment
 from mapping.compiler.program import Program
 from mapping.cost.model import CostModel
 from mapping.run.networks import compile_network
-from mapping.search.costs import Floats, MapError, NetworkCosts, State, moved
+from mapping.search.costs import MapError, NetworkCosts, State, moved
 
 PAIR = System()
 MODEL = CostModel(PAIR)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
+from common.arrays import Floats
 from common.errors import ShapeError
 from common.testing import data_dir, require
 from golden.importers.tflite import load_tflite
@@ -17,7 +18,7 @@ from hw.system import NPU8, NPU_LB, System
 from mapping.compiler.program import Program
 from mapping.cost.model import CostModel
 from mapping.search.baselines import cheapest, feasible_range, first_last, most_precise, random_state
-from mapping.search.costs import Floats, MapError, NetworkCosts, State
+from mapping.search.costs import MapError, NetworkCosts, State
 from mapping.search.fitting import check_target, fit, upgrade
 from mapping.search.preferences import Agreement, channel_orders, nearest
 from mapping.search.states import moves_of
