@@ -13,7 +13,7 @@ from gates.netlist import Bit, Netlist, read_netlist
 from gates.synthesis import Synthesis, synthesize
 from gates.tools import osu018
 
-MAC = Path(__file__).with_name("mac.sv")
+MAC = Path(__file__).parent / "tests" / "mac.sv"
 
 
 @functools.cache
