@@ -12,37 +12,39 @@ module npu_axi_arbiter
   localparam int unsigned SelBits  = Ports > 1 ? $clog2(Ports) : 1,
   localparam int unsigned OutBits  = AxiCoreIdBits + SelBits
 ) (
-  input  logic                       clk_i,
-  input  logic                       rst_ni,
+  input  logic                   clk_i,
+  input  logic                   rst_ni,
   // cores
-  input  axi_req_t [Ports-1:0]       core_req_i,
-  output axi_rsp_t [Ports-1:0]       core_rsp_o,
+  input  axi_read_req_t          core_read_req_i[Ports],
+  output axi_read_rsp_t          core_read_rsp_o[Ports],
+  input  axi_write_req_t         core_write_req_i[Ports],
+  output axi_write_rsp_t         core_write_rsp_o[Ports],
   // memory
-  output logic     [OutBits-1:0]     m_axi_awid,
-  output logic     [AxiAddrBits-1:0] m_axi_awaddr,
-  output logic     [AxiLenBits-1:0]  m_axi_awlen,
-  output logic                       m_axi_awvalid,
-  input  logic                       m_axi_awready,
-  output logic     [DataBits-1:0]    m_axi_wdata,
-  output logic     [DataBits/8-1:0]  m_axi_wstrb,
-  output logic                       m_axi_wlast,
-  output logic                       m_axi_wvalid,
-  input  logic                       m_axi_wready,
-  input  logic     [OutBits-1:0]     m_axi_bid,
-  input  logic     [AxiRespBits-1:0] m_axi_bresp,
-  input  logic                       m_axi_bvalid,
-  output logic                       m_axi_bready,
-  output logic     [OutBits-1:0]     m_axi_arid,
-  output logic     [AxiAddrBits-1:0] m_axi_araddr,
-  output logic     [AxiLenBits-1:0]  m_axi_arlen,
-  output logic                       m_axi_arvalid,
-  input  logic                       m_axi_arready,
-  input  logic     [OutBits-1:0]     m_axi_rid,
-  input  logic     [DataBits-1:0]    m_axi_rdata,
-  input  logic     [AxiRespBits-1:0] m_axi_rresp,
-  input  logic                       m_axi_rlast,
-  input  logic                       m_axi_rvalid,
-  output logic                       m_axi_rready
+  output logic [OutBits-1:0]     m_axi_awid,
+  output logic [AxiAddrBits-1:0] m_axi_awaddr,
+  output logic [AxiLenBits-1:0]  m_axi_awlen,
+  output logic                   m_axi_awvalid,
+  input  logic                   m_axi_awready,
+  output logic [DataBits-1:0]    m_axi_wdata,
+  output logic [DataBits/8-1:0]  m_axi_wstrb,
+  output logic                   m_axi_wlast,
+  output logic                   m_axi_wvalid,
+  input  logic                   m_axi_wready,
+  input  logic [OutBits-1:0]     m_axi_bid,
+  input  logic [AxiRespBits-1:0] m_axi_bresp,
+  input  logic                   m_axi_bvalid,
+  output logic                   m_axi_bready,
+  output logic [OutBits-1:0]     m_axi_arid,
+  output logic [AxiAddrBits-1:0] m_axi_araddr,
+  output logic [AxiLenBits-1:0]  m_axi_arlen,
+  output logic                   m_axi_arvalid,
+  input  logic                   m_axi_arready,
+  input  logic [OutBits-1:0]     m_axi_rid,
+  input  logic [DataBits-1:0]    m_axi_rdata,
+  input  logic [AxiRespBits-1:0] m_axi_rresp,
+  input  logic                   m_axi_rlast,
+  input  logic                   m_axi_rvalid,
+  output logic                   m_axi_rready
 );
   // the requester after `last`, in turn; a held request keeps its place
   function automatic logic [SelBits-1:0] next_of(logic [Ports-1:0] valid, logic [SelBits-1:0] last);
@@ -69,10 +71,10 @@ module npu_axi_arbiter
 
   always_comb begin
     for (int unsigned p = 0; p < Ports; p++) begin
-      ar_valid[p] = core_req_i[p].read.ar_valid;
-      aw_valid[p] = core_req_i[p].write.aw_valid;
-      w_valid[p]  = core_req_i[p].write.w_valid;
-      r_ready[p]  = core_req_i[p].read.r_ready;
+      ar_valid[p] = core_read_req_i[p].ar_valid;
+      aw_valid[p] = core_write_req_i[p].aw_valid;
+      w_valid[p]  = core_write_req_i[p].w_valid;
+      r_ready[p]  = core_read_req_i[p].r_ready;
     end
   end
 
@@ -94,7 +96,7 @@ module npu_axi_arbiter
   end
 
   // read requests
-  assign ar            = core_req_i[ar_sel].read.ar;
+  assign ar            = core_read_req_i[ar_sel].ar;
   assign m_axi_arvalid = ar_valid[ar_sel];
   assign m_axi_arid    = {ar_sel, ar.id};
   assign m_axi_araddr  = ar.addr;
@@ -102,7 +104,7 @@ module npu_axi_arbiter
 
   // write requests: the order of their data is kept from the moment they are offered, as data may come before the address
   // is taken
-  assign aw            = core_req_i[aw_sel].write.aw;
+  assign aw            = core_write_req_i[aw_sel].aw;
   assign m_axi_awvalid = aw_valid[aw_sel] && (order_ready || aw_held_q);
   assign m_axi_awid    = {aw_sel, aw.id};
   assign m_axi_awaddr  = aw.addr;
@@ -124,7 +126,7 @@ module npu_axi_arbiter
   );
 
   // write data
-  assign w            = core_req_i[w_sel].write.w;
+  assign w            = core_write_req_i[w_sel].w;
   assign m_axi_wvalid = order_valid && w_valid[w_sel];
   assign m_axi_wdata  = w.data[DataBits-1:0];
   assign m_axi_wstrb  = w.strb[DataBits/8-1:0];
@@ -134,21 +136,23 @@ module npu_axi_arbiter
   // answers
   assign b_sel        = m_axi_bid[AxiCoreIdBits+:SelBits];
   assign r_sel        = m_axi_rid[AxiCoreIdBits+:SelBits];
-  assign m_axi_bready = core_req_i[b_sel].write.b_ready;
+  assign m_axi_bready = core_write_req_i[b_sel].b_ready;
   assign m_axi_rready = r_ready == '1;  // not by ID: no path from the port's inputs to its outputs
 
-  always_comb begin
-    for (int unsigned p = 0; p < Ports; p++) begin
-      core_rsp_o[p].read.ar_ready  = m_axi_arready && ar_sel == SelBits'(p);
-      core_rsp_o[p].read.r         = '{
-        id: m_axi_rid[AxiCoreIdBits-1:0], data: AxiMaxDataBits'(m_axi_rdata), resp: m_axi_rresp, last: m_axi_rlast
-      };
-      core_rsp_o[p].read.r_valid   = m_axi_rvalid && m_axi_rready && r_sel == SelBits'(p);
-      core_rsp_o[p].write.aw_ready = m_axi_awready && (order_ready || aw_held_q) && aw_sel == SelBits'(p);
-      core_rsp_o[p].write.w_ready  = m_axi_wready && order_valid && w_sel == SelBits'(p);
-      core_rsp_o[p].write.b_resp   = m_axi_bresp;
-      core_rsp_o[p].write.b_valid  = m_axi_bvalid && b_sel == SelBits'(p);
-    end
+  for (genvar p = 0; p < Ports; p++) begin : gen_core
+    assign core_write_rsp_o[p] = '{
+      aw_ready: m_axi_awready && (order_ready || aw_held_q) && aw_sel == SelBits'(p),
+      w_ready: m_axi_wready && order_valid && w_sel == SelBits'(p),
+      b_resp: m_axi_bresp,
+      b_valid: m_axi_bvalid && b_sel == SelBits'(p)
+    };
+    assign core_read_rsp_o[p] = '{
+      ar_ready: m_axi_arready && ar_sel == SelBits'(p),
+      r_valid: m_axi_rvalid && m_axi_rready && r_sel == SelBits'(p),
+      r: '{
+        id: m_axi_rid[AxiCoreIdBits-1:0], resp: m_axi_rresp, last: m_axi_rlast, data: AxiMaxDataBits'(m_axi_rdata)
+      }
+    };
   end
 
   ReadRequestStaysUntilTaken : assert property (@(posedge clk_i) disable iff (!rst_ni)

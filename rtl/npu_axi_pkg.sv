@@ -1,4 +1,4 @@
-/// AXI4 inside npu_soc: a request is what a master drives, a response what it gets back.
+/// AXI4 inside npu_soc: a request is what a master drives, a response what it gets back; reads and writes are apart.
 ///
 /// Bursts are INCR and as wide as the port; their size and type are added at the port of npu_soc. Data has room for the widest
 /// port: a narrower one uses the low bits, and the bits above are 0 in requests and ignored in responses.
@@ -60,15 +60,4 @@ package npu_axi_pkg;
     logic [AxiRespBits-1:0] b_resp;
     logic                   b_valid;
   } axi_write_rsp_t;
-
-  /// Both directions of one master.
-  typedef struct packed {
-    axi_read_req_t  read;
-    axi_write_req_t write;
-  } axi_req_t;
-
-  typedef struct packed {
-    axi_write_rsp_t write;
-    axi_read_rsp_t  read;
-  } axi_rsp_t;
 endpackage

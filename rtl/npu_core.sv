@@ -41,8 +41,10 @@ module npu_core
   output logic                                   s_axil_rvalid,
   input  logic                                   s_axil_rready,
   // memory
-  output axi_req_t                               axi_req_o,
-  input  axi_rsp_t                               axi_rsp_i,
+  output axi_read_req_t                          axi_read_req_o,
+  input  axi_read_rsp_t                          axi_read_rsp_i,
+  output axi_write_req_t                         axi_write_req_o,
+  input  axi_write_rsp_t                         axi_write_rsp_i,
   // events, by engine
   output logic [NumEngines-1:0]                  signal_valid_o,
   output logic [NumEngines-1:0][EventIdBits-1:0] signal_event_o,
@@ -85,7 +87,9 @@ module npu_core
   logic [31:0] cmd_index;
   logic [NumEngines-1:0][31:0] oldest, error_oldest;
   state_e engine_state[NumEngines], work[NumEngines];
-  engine_diag_t [NumEngines-1:0] diag;
+  logic [NumEngines-1:0][NumEngines-1:0] diag_tokens;
+  logic [NumEngines-1:0] diag_on_event;
+  logic [NumEngines-1:0][EventIdBits-1:0] diag_event;
 
   for (genvar e = 0; e < NumEngines; e++) begin : gen_ctrl
     npu_engine_ctrl #(
@@ -123,12 +127,10 @@ module npu_core
       .oldest_index_o   (oldest[e]),
       .error_index_o    (error_oldest[e]),
       .state_o          (engine_state[e]),
-      .diag_tokens_o    (diag[e].tokens),
-      .diag_on_event_o  (diag[e].on_event),
-      .diag_event_o     (diag[e].event_id)
+      .diag_tokens_o    (diag_tokens[e]),
+      .diag_on_event_o  (diag_on_event[e]),
+      .diag_event_o     (diag_event[e])
     );
-    assign diag[e].state  = engine_state[e];
-    assign diag[e].oldest = oldest[e];
   end
 
   npu_tokens i_tokens (
@@ -148,16 +150,16 @@ module npu_core
   logic [31:0] fetch_index, dispatched;
   logic [NumEngines-1:0] work_error;
   error_e work_cause[NumEngines];
-  axi_read_req_t [1:0] read_req;
-  axi_read_rsp_t [1:0] read_rsp;
+  axi_read_req_t read_req[2];
+  axi_read_rsp_t read_rsp[2];
 
   npu_read_mux i_read_mux (
     .clk_i,
     .rst_ni,
     .requester_req_i(read_req),
     .requester_rsp_o(read_rsp),
-    .port_req_o     (axi_req_o.read),
-    .port_rsp_i     (axi_rsp_i.read)
+    .port_req_o     (axi_read_req_o),
+    .port_rsp_i     (axi_read_rsp_i)
   );
 
   npu_fetch #(
@@ -241,8 +243,8 @@ module npu_core
     .quiet_o        (store_quiet),
     .error_o        (work_error[ENGINE_STORE]),
     .error_cause_o  (work_cause[ENGINE_STORE]),
-    .axi_req_o      (axi_req_o.write),
-    .axi_rsp_i      (axi_rsp_i.write),
+    .axi_req_o      (axi_write_req_o),
+    .axi_rsp_i      (axi_write_rsp_i),
     .read_valid_o   (store_read),
     .read_ready_i   (store_read_ready),
     .read_addr_o    (store_addr),
@@ -414,8 +416,8 @@ module npu_core
     .start_i       (start),
     .run_i         (run),
     .engine_state_i(engine_state),
-    .read_beat_i   (axi_rsp_i.read.r_valid && axi_req_o.read.r_ready),
-    .write_beat_i  (axi_req_o.write.w_valid && axi_rsp_i.write.w_ready),
+    .read_beat_i   (axi_read_rsp_i.r_valid && axi_read_req_o.r_ready),
+    .write_beat_i  (axi_write_req_o.w_valid && axi_write_rsp_i.w_ready),
     .mac_cycle_i   (mac_cycle),
     .mac_beat_i    (mac_beat),
     .useful_macs_i (useful_macs),
@@ -465,7 +467,11 @@ module npu_core
     .error_cause_i  (error_cause),
     .error_engine_i (error_engine),
     .error_index_i  (error_index),
-    .diag_i         (diag),
+    .engine_state_i (engine_state),
+    .diag_tokens_i  (diag_tokens),
+    .diag_on_event_i(diag_on_event),
+    .diag_event_i   (diag_event),
+    .oldest_i       (oldest),
     .dispatched_i   (dispatched),
     .fetch_blocked_i(fetch_blocked),
     .cycles_i       (cycles[31:0]),

@@ -27,32 +27,40 @@ module npu_core_errors
   output engine_e                     first_engine_o,
   output logic [31:0]                 first_index_o
 );
-  localparam engine_e Order[NumEngines] = '{ENGINE_COMPUTE, ENGINE_LOAD, ENGINE_STORE};
-
   error_e cause;
   engine_e engine;
   logic [31:0] index;
 
   always_comb begin
-    error_o = fetch_i;
-    cause   = fetch_cause_i;
+    error_o = 1'b1;
+    cause   = ERROR_ILLEGAL_COMMAND;
     engine  = ENGINE_FETCH;
     index   = fetch_index_i;
-    for (int i = NumEngines - 1; i >= 0; i--) begin
-      if (illegal_i[Order[i]]) begin
-        error_o = 1'b1;
-        cause   = ERROR_ILLEGAL_COMMAND;
-        engine  = Order[i];
-        index   = illegal_index_i[Order[i]];
-      end
-    end
-    for (int i = NumEngines - 1; i >= 0; i--) begin
-      if (work_i[Order[i]]) begin
-        error_o = 1'b1;
-        cause   = work_cause_i[Order[i]];
-        engine  = Order[i];
-        index   = work_index_i[Order[i]];
-      end
+    if (work_i[ENGINE_COMPUTE]) begin
+      cause  = work_cause_i[ENGINE_COMPUTE];
+      engine = ENGINE_COMPUTE;
+      index  = work_index_i[ENGINE_COMPUTE];
+    end else if (work_i[ENGINE_LOAD]) begin
+      cause  = work_cause_i[ENGINE_LOAD];
+      engine = ENGINE_LOAD;
+      index  = work_index_i[ENGINE_LOAD];
+    end else if (work_i[ENGINE_STORE]) begin
+      cause  = work_cause_i[ENGINE_STORE];
+      engine = ENGINE_STORE;
+      index  = work_index_i[ENGINE_STORE];
+    end else if (illegal_i[ENGINE_COMPUTE]) begin
+      engine = ENGINE_COMPUTE;
+      index  = illegal_index_i[ENGINE_COMPUTE];
+    end else if (illegal_i[ENGINE_LOAD]) begin
+      engine = ENGINE_LOAD;
+      index  = illegal_index_i[ENGINE_LOAD];
+    end else if (illegal_i[ENGINE_STORE]) begin
+      engine = ENGINE_STORE;
+      index  = illegal_index_i[ENGINE_STORE];
+    end else if (fetch_i) begin
+      cause = fetch_cause_i;
+    end else begin
+      error_o = 1'b0;
     end
   end
 

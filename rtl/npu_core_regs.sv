@@ -5,54 +5,58 @@ module npu_core_regs
 #(
   parameter core_cfg_t Config = '0
 ) (
-  input  logic                                               clk_i,
-  input  logic                                               rst_ni,
+  input  logic                                       clk_i,
+  input  logic                                       rst_ni,
   // AXI4-Lite
-  input  logic         [7:0]                                 s_axil_awaddr,
-  input  logic         [2:0]                                 s_axil_awprot,
-  input  logic                                               s_axil_awvalid,
-  output logic                                               s_axil_awready,
-  input  logic         [31:0]                                s_axil_wdata,
-  input  logic         [3:0]                                 s_axil_wstrb,
-  input  logic                                               s_axil_wvalid,
-  output logic                                               s_axil_wready,
-  output logic         [1:0]                                 s_axil_bresp,
-  output logic                                               s_axil_bvalid,
-  input  logic                                               s_axil_bready,
-  input  logic         [7:0]                                 s_axil_araddr,
-  input  logic         [2:0]                                 s_axil_arprot,
-  input  logic                                               s_axil_arvalid,
-  output logic                                               s_axil_arready,
-  output logic         [31:0]                                s_axil_rdata,
-  output logic         [1:0]                                 s_axil_rresp,
-  output logic                                               s_axil_rvalid,
-  input  logic                                               s_axil_rready,
+  input  logic [7:0]                                 s_axil_awaddr,
+  input  logic [2:0]                                 s_axil_awprot,
+  input  logic                                       s_axil_awvalid,
+  output logic                                       s_axil_awready,
+  input  logic [31:0]                                s_axil_wdata,
+  input  logic [3:0]                                 s_axil_wstrb,
+  input  logic                                       s_axil_wvalid,
+  output logic                                       s_axil_wready,
+  output logic [1:0]                                 s_axil_bresp,
+  output logic                                       s_axil_bvalid,
+  input  logic                                       s_axil_bready,
+  input  logic [7:0]                                 s_axil_araddr,
+  input  logic [2:0]                                 s_axil_arprot,
+  input  logic                                       s_axil_arvalid,
+  output logic                                       s_axil_arready,
+  output logic [31:0]                                s_axil_rdata,
+  output logic [1:0]                                 s_axil_rresp,
+  output logic                                       s_axil_rvalid,
+  input  logic                                       s_axil_rready,
   // requests
-  output logic                                               start_o,     // pulses
-  output logic                                               soft_reset_o,
-  output logic         [31:0]                                list_address_o,
-  output logic         [31:0]                                list_count_o,
-  output logic                                               irq_o,
+  output logic                                       start_o,          // pulses
+  output logic                                       soft_reset_o,
+  output logic [31:0]                                list_address_o,
+  output logic [31:0]                                list_count_o,
+  output logic                                       irq_o,
   // status
-  input  core_state_e                                        state_i,
-  input  logic                                               done_i,
-  input  logic                                               irq_done_i,  // pulses
-  input  logic                                               irq_error_i,
-  input  error_e                                             error_cause_i,
-  input  engine_e                                            error_engine_i,
-  input  logic         [31:0]                                error_index_i,
-  input  engine_diag_t [NumEngines-1:0]                      diag_i,
-  input  logic         [31:0]                                dispatched_i,
-  input  logic                                               fetch_blocked_i,
+  input  core_state_e                                state_i,
+  input  logic                                       done_i,
+  input  logic                                       irq_done_i,       // pulses
+  input  logic                                       irq_error_i,
+  input  error_e                                     error_cause_i,
+  input  engine_e                                    error_engine_i,
+  input  logic [31:0]                                error_index_i,
+  input  state_e                                     engine_state_i[NumEngines],
+  input  logic [NumEngines-1:0][NumEngines-1:0]      diag_tokens_i,    // those an engine waits for, by posting engine
+  input  logic [NumEngines-1:0]                      diag_on_event_i,  // it waits for an event
+  input  logic [NumEngines-1:0][EventIdBits-1:0]     diag_event_i,
+  input  logic [NumEngines-1:0][31:0]                oldest_i,         // index of its oldest unfinished command
+  input  logic [31:0]                                dispatched_i,
+  input  logic                                       fetch_blocked_i,
   // counters
-  input  logic         [31:0]                                cycles_i,
-  input  logic         [NumEngines-1:0][NumStates-1:0][31:0] state_cycles_i,
-  input  logic         [31:0]                                read_beats_i,
-  input  logic         [31:0]                                write_beats_i,
-  input  logic         [31:0]                                array_first_i,
-  input  logic         [31:0]                                array_last_i,
-  input  logic         [63:0]                                macs_useful_i,
-  input  logic         [63:0]                                macs_offered_i
+  input  logic [31:0]                                cycles_i,
+  input  logic [NumEngines-1:0][NumStates-1:0][31:0] state_cycles_i,
+  input  logic [31:0]                                read_beats_i,
+  input  logic [31:0]                                write_beats_i,
+  input  logic [31:0]                                array_first_i,
+  input  logic [31:0]                                array_last_i,
+  input  logic [63:0]                                macs_useful_i,
+  input  logic [63:0]                                macs_offered_i
 );
   npu_regs_pkg::npu_regs__in_t hwif_in;
   npu_regs_pkg::npu_regs__out_t hwif_out;
@@ -81,21 +85,21 @@ module npu_core_regs
     hwif_in.error_cause.cause.next = error_cause_i;
     hwif_in.error_cause.engine.next = error_engine_i;
     hwif_in.error_command.index.next = error_index_i;
-    hwif_in.diag_load.state.next = diag_i[ENGINE_LOAD].state;
-    hwif_in.diag_load.tokens.next = diag_i[ENGINE_LOAD].tokens;
-    hwif_in.diag_load.on_event.next = diag_i[ENGINE_LOAD].on_event;
-    hwif_in.diag_load.event_id.next = diag_i[ENGINE_LOAD].event_id;
-    hwif_in.diag_load.command.next = diag_i[ENGINE_LOAD].oldest[16:0];
-    hwif_in.diag_compute.state.next = diag_i[ENGINE_COMPUTE].state;
-    hwif_in.diag_compute.tokens.next = diag_i[ENGINE_COMPUTE].tokens;
-    hwif_in.diag_compute.on_event.next = diag_i[ENGINE_COMPUTE].on_event;
-    hwif_in.diag_compute.event_id.next = diag_i[ENGINE_COMPUTE].event_id;
-    hwif_in.diag_compute.command.next = diag_i[ENGINE_COMPUTE].oldest[16:0];
-    hwif_in.diag_store.state.next = diag_i[ENGINE_STORE].state;
-    hwif_in.diag_store.tokens.next = diag_i[ENGINE_STORE].tokens;
-    hwif_in.diag_store.on_event.next = diag_i[ENGINE_STORE].on_event;
-    hwif_in.diag_store.event_id.next = diag_i[ENGINE_STORE].event_id;
-    hwif_in.diag_store.command.next = diag_i[ENGINE_STORE].oldest[16:0];
+    hwif_in.diag_load.state.next = engine_state_i[ENGINE_LOAD];
+    hwif_in.diag_load.tokens.next = diag_tokens_i[ENGINE_LOAD];
+    hwif_in.diag_load.on_event.next = diag_on_event_i[ENGINE_LOAD];
+    hwif_in.diag_load.event_id.next = diag_event_i[ENGINE_LOAD];
+    hwif_in.diag_load.command.next = oldest_i[ENGINE_LOAD][16:0];
+    hwif_in.diag_compute.state.next = engine_state_i[ENGINE_COMPUTE];
+    hwif_in.diag_compute.tokens.next = diag_tokens_i[ENGINE_COMPUTE];
+    hwif_in.diag_compute.on_event.next = diag_on_event_i[ENGINE_COMPUTE];
+    hwif_in.diag_compute.event_id.next = diag_event_i[ENGINE_COMPUTE];
+    hwif_in.diag_compute.command.next = oldest_i[ENGINE_COMPUTE][16:0];
+    hwif_in.diag_store.state.next = engine_state_i[ENGINE_STORE];
+    hwif_in.diag_store.tokens.next = diag_tokens_i[ENGINE_STORE];
+    hwif_in.diag_store.on_event.next = diag_on_event_i[ENGINE_STORE];
+    hwif_in.diag_store.event_id.next = diag_event_i[ENGINE_STORE];
+    hwif_in.diag_store.command.next = oldest_i[ENGINE_STORE][16:0];
     hwif_in.diag_fetch.dispatched.next = dispatched_i[30:0];
     hwif_in.diag_fetch.blocked.next = fetch_blocked_i;
     hwif_in.cycles.value.next = cycles_i;

@@ -41,19 +41,18 @@ module npu_fetch
   logic [CountBits-1:0] reading_q;   // bursts in flight
   logic ar_valid_q, misaligned_q;
   logic [CmdBits-AxiDataBits-1:0] partial_q;
-  logic ar_go, r_go, burst_done, dispatch_go;
+  logic ar_ready, ar_go, r_go, burst_done, dispatch_go;
   logic [AxiDataBits-1:0] r_data;
   logic fifo_valid, fifo_pop;
   cmd_header_t header;
 
-  always_comb begin
-    axi_req_o          = '0;
-    axi_req_o.ar_valid = ar_valid_q;
-    axi_req_o.ar.addr  = address_q;
-    axi_req_o.ar.len   = AxiLenBits'(Beats - 1);
-    axi_req_o.r_ready  = 1'b1;  // room is reserved before the request
-  end
-  assign ar_go      = ar_valid_q && axi_rsp_i.ar_ready;
+  assign axi_req_o  = '{
+    ar: '{id: '0, addr: address_q, len: AxiLenBits'(Beats - 1)},
+    ar_valid: ar_valid_q,
+    r_ready: 1'b1  // room is reserved before the request
+  };
+  assign ar_ready   = axi_rsp_i.ar_ready;
+  assign ar_go      = ar_valid_q && ar_ready;
   assign r_go       = axi_rsp_i.r_valid;
   assign r_data     = axi_rsp_i.r.data[AxiDataBits-1:0];
   assign burst_done = r_go && axi_rsp_i.r.last;
@@ -159,6 +158,6 @@ module npu_fetch
   else $error("Room is reserved for every command before it is requested.");
 
   RequestStaysUntilTaken : assert property (@(posedge clk_i) disable iff (!rst_ni)
-      ar_valid_q && !axi_rsp_i.ar_ready |=> ar_valid_q && $stable(axi_req_o.ar))
+      ar_valid_q && !ar_ready |=> ar_valid_q && $stable(address_q))
   else $error("A request stays as it is until it is taken.");
 endmodule

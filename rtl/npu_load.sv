@@ -47,7 +47,7 @@ module npu_load
   logic [WalkBits-1:0] walk_addr;
   logic [1:0] target_q;
   logic [BurstBits-1:0] in_flight_q;
-  logic ar_valid, ar_go, r_ready, r_go, burst_done;
+  logic ar_valid, ar_go, r_valid, r_ready, r_go, burst_done;
   logic [AxiAddrBits-1:0] ar_addr;
   logic [AxiLenBits-1:0] ar_len;
   logic [AxiDataBits-1:0] r_data;
@@ -122,18 +122,13 @@ module npu_load
   logic word_valid_q, word_taken, word_complete;
   logic [WordBits-1:0] word_q, word_d;
   logic [1:0] resp_q, resp_d;  // of the word: the first bad response of its beats
-  assign r_go       = axi_rsp_i.r_valid && r_ready;
+  assign r_valid    = axi_rsp_i.r_valid;
+  assign r_go       = r_valid && r_ready;
   assign r_data     = axi_rsp_i.r.data[AxiDataBits-1:0];
   assign burst_done = r_go && axi_rsp_i.r.last;
   assign r_ready    = stop_i || !word_valid_q || word_taken;
 
-  always_comb begin
-    axi_req_o          = '0;
-    axi_req_o.ar_valid = ar_valid;
-    axi_req_o.ar.addr  = ar_addr;
-    axi_req_o.ar.len   = ar_len;
-    axi_req_o.r_ready  = r_ready;
-  end
+  assign axi_req_o  = '{ar: '{id: '0, addr: ar_addr, len: ar_len}, ar_valid: ar_valid, r_ready: r_ready};
 
   if (AxiDataBits == WordBits) begin : gen_full
     assign word_complete = 1'b1;
@@ -221,6 +216,6 @@ module npu_load
   end
 
   DataComesForWhatWasAsked : assert property (@(posedge clk_i) disable iff (!rst_ni)
-      axi_rsp_i.r_valid |-> in_flight_q != '0)
+      r_valid |-> in_flight_q != '0)
   else $error("Data comes only for what was asked.");
 endmodule

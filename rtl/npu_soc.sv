@@ -129,8 +129,10 @@ module npu_soc
   );
 
   // ---------------------------------------------------------------- memory port
-  axi_req_t [NumCores-1:0] core_req;
-  axi_rsp_t [NumCores-1:0] core_rsp;
+  axi_read_req_t core_read_req[NumCores];
+  axi_read_rsp_t core_read_rsp[NumCores];
+  axi_write_req_t core_write_req[NumCores];
+  axi_write_rsp_t core_write_rsp[NumCores];
 
   assign m_axi_awsize  = 3'($clog2(AxiDataBits / 8));
   assign m_axi_arsize  = 3'($clog2(AxiDataBits / 8));
@@ -143,8 +145,10 @@ module npu_soc
   ) i_arbiter (
     .clk_i,
     .rst_ni,
-    .core_req_i(core_req),
-    .core_rsp_o(core_rsp),
+    .core_read_req_i (core_read_req),
+    .core_read_rsp_o (core_read_rsp),
+    .core_write_req_i(core_write_req),
+    .core_write_rsp_o(core_write_rsp),
     .m_axi_awid,
     .m_axi_awaddr,
     .m_axi_awlen,
@@ -208,37 +212,39 @@ module npu_soc
     ) i_core (
       .clk_i,
       .rst_ni,
-      .s_axil_awaddr (axil_awaddr[7:0]),
+      .s_axil_awaddr  (axil_awaddr[7:0]),
       .s_axil_awprot,
-      .s_axil_awvalid(axil_awvalid[i]),
-      .s_axil_awready(axil_awready[i]),
-      .s_axil_wdata  (axil_wdata),
-      .s_axil_wstrb  (axil_wstrb),
-      .s_axil_wvalid (axil_wvalid[i]),
-      .s_axil_wready (axil_wready[i]),
-      .s_axil_bresp  (axil_bresp[i]),
-      .s_axil_bvalid (axil_bvalid[i]),
-      .s_axil_bready (axil_bready[i]),
-      .s_axil_araddr (axil_araddr[7:0]),
+      .s_axil_awvalid (axil_awvalid[i]),
+      .s_axil_awready (axil_awready[i]),
+      .s_axil_wdata   (axil_wdata),
+      .s_axil_wstrb   (axil_wstrb),
+      .s_axil_wvalid  (axil_wvalid[i]),
+      .s_axil_wready  (axil_wready[i]),
+      .s_axil_bresp   (axil_bresp[i]),
+      .s_axil_bvalid  (axil_bvalid[i]),
+      .s_axil_bready  (axil_bready[i]),
+      .s_axil_araddr  (axil_araddr[7:0]),
       .s_axil_arprot,
-      .s_axil_arvalid(axil_arvalid[i]),
-      .s_axil_arready(axil_arready[i]),
-      .s_axil_rdata  (axil_rdata[i]),
-      .s_axil_rresp  (axil_rresp[i]),
-      .s_axil_rvalid (axil_rvalid[i]),
-      .s_axil_rready (axil_rready[i]),
-      .axi_req_o     (core_req[i]),
-      .axi_rsp_i     (core_rsp[i]),
-      .signal_valid_o(signal_valid[i*NumEngines+:NumEngines]),
-      .signal_event_o(signal_event[i*NumEngines+:NumEngines]),
-      .signal_ready_i(signal_ready[i*NumEngines+:NumEngines]),
-      .wait_valid_o  (wait_valid[i*NumEngines+:NumEngines]),
-      .wait_event_o  (wait_event[i*NumEngines+:NumEngines]),
-      .wait_amount_o (wait_amount[i*NumEngines+:NumEngines]),
-      .wait_grant_i  (wait_grant[i*NumEngines+:NumEngines]),
-      .busy_o        (busy[i]),
-      .soft_reset_o  (soft_reset[i]),
-      .irq_o         (irq_o[i])
+      .s_axil_arvalid (axil_arvalid[i]),
+      .s_axil_arready (axil_arready[i]),
+      .s_axil_rdata   (axil_rdata[i]),
+      .s_axil_rresp   (axil_rresp[i]),
+      .s_axil_rvalid  (axil_rvalid[i]),
+      .s_axil_rready  (axil_rready[i]),
+      .axi_read_req_o (core_read_req[i]),
+      .axi_read_rsp_i (core_read_rsp[i]),
+      .axi_write_req_o(core_write_req[i]),
+      .axi_write_rsp_i(core_write_rsp[i]),
+      .signal_valid_o (signal_valid[i*NumEngines+:NumEngines]),
+      .signal_event_o (signal_event[i*NumEngines+:NumEngines]),
+      .signal_ready_i (signal_ready[i*NumEngines+:NumEngines]),
+      .wait_valid_o   (wait_valid[i*NumEngines+:NumEngines]),
+      .wait_event_o   (wait_event[i*NumEngines+:NumEngines]),
+      .wait_amount_o  (wait_amount[i*NumEngines+:NumEngines]),
+      .wait_grant_i   (wait_grant[i*NumEngines+:NumEngines]),
+      .busy_o         (busy[i]),
+      .soft_reset_o   (soft_reset[i]),
+      .irq_o          (irq_o[i])
     );
 
     if (Cores[i].axi_bits != AxiDataBits) begin : gen_CoreIsAsWideAsThePort

@@ -53,7 +53,7 @@ module npu_store
   logic word_valid, word_ready, word_push;
   logic [WordBits-1:0] word, word_in;
   logic lengths_ready, lengths_valid, burst_end;
-  logic aw_valid, w_valid, w_last, w_go;
+  logic aw_valid, w_valid, w_ready, w_last, w_go;
   logic [AxiAddrBits-1:0] aw_addr;
   logic [AxiLenBits-1:0] aw_len;
   logic [AxiDataBits-1:0] w_data;
@@ -159,7 +159,8 @@ module npu_store
   assign w_valid   = lengths_valid && (word_valid || empty_q);
   assign w_last    = beat_q == length;
   assign w_strb    = empty_q ? '0 : '1;
-  assign w_go      = w_valid && axi_rsp_i.w_ready;
+  assign w_ready   = axi_rsp_i.w_ready;
+  assign w_go      = w_valid && w_ready;
   assign burst_end = w_go && w_last;
 
   if (AxiDataBits == WordBits) begin : gen_full
@@ -176,17 +177,13 @@ module npu_store
     assign word_ready = w_go && half_q && !empty_q;
   end
 
-  always_comb begin
-    axi_req_o          = '0;
-    axi_req_o.aw_valid = aw_valid;
-    axi_req_o.aw.addr  = aw_addr;
-    axi_req_o.aw.len   = aw_len;
-    axi_req_o.w_valid  = w_valid;
-    axi_req_o.w.data   = AxiMaxDataBits'(w_data);
-    axi_req_o.w.strb   = AxiMaxStrbBits'(w_strb);
-    axi_req_o.w.last   = w_last;
-    axi_req_o.b_ready  = 1'b1;
-  end
+  assign axi_req_o = '{
+    aw: '{id: '0, addr: aw_addr, len: aw_len},
+    aw_valid: aw_valid,
+    w_valid: w_valid,
+    b_ready: 1'b1,
+    w: '{strb: AxiMaxStrbBits'(w_strb), last: w_last, data: AxiMaxDataBits'(w_data)}
+  };
   assign b_go   = axi_rsp_i.b_valid;
   assign done_o = busy_q && bursts_idle && !aw_go && in_flight_q == BurstBits'(1) && b_go;
 
@@ -235,15 +232,15 @@ module npu_store
       words_q     <= words_q + CountBits'(read_go || (start_go && is_mark)) - CountBits'(word_ready && word_valid);
       if (w_go) beat_q <= w_last ? '0 : beat_q + AxiLenBits'(1);
       aw_offered_q <= aw_valid && !axi_rsp_i.aw_ready;
-      if (stop_i && !(w_valid && !axi_rsp_i.w_ready)) empty_q <= 1'b1;
+      if (stop_i && !(w_valid && !w_ready)) empty_q <= 1'b1;
     end
   end
 
   AnswerBelongsToABurstInFlight : assert property (@(posedge clk_i) disable iff (!rst_ni)
-      axi_rsp_i.b_valid |-> in_flight_q != '0)
+      b_go |-> in_flight_q != '0)
   else $error("An answer belongs to a burst in flight.");
 
   BeatStaysUntilTaken : assert property (@(posedge clk_i) disable iff (!rst_ni || clear_i)
-      w_valid && !axi_rsp_i.w_ready |=> w_valid && $stable(axi_req_o.w))
+      w_valid && !w_ready |=> w_valid && $stable(w_data) && $stable(w_strb) && $stable(w_last))
   else $error("A beat stays as it is until it is taken.");
 endmodule

@@ -70,31 +70,31 @@ module tb_arbiter
   input  logic                  m_axi_rvalid,
   output logic                  m_axi_rready
 );
-  axi_req_t [2:0] req;
-  axi_rsp_t [2:0] rsp;
+  axi_read_req_t read_req[3];
+  axi_read_rsp_t read_rsp[3];
+  axi_write_req_t write_req[3];
+  axi_write_rsp_t write_rsp[3];
 `define CONNECT(N) \
-  assign req[N] = '{ \
-    write: '{ \
-      aw: '{id: s``N``_axi_awid, addr: s``N``_axi_awaddr, len: s``N``_axi_awlen}, aw_valid: s``N``_axi_awvalid, \
-      w: '{data: AxiMaxDataBits'(s``N``_axi_wdata), strb: AxiMaxStrbBits'(s``N``_axi_wstrb), last: s``N``_axi_wlast}, \
-      w_valid: s``N``_axi_wvalid, b_ready: s``N``_axi_bready \
-    }, \
-    read: '{ \
-      ar: '{id: s``N``_axi_arid, addr: s``N``_axi_araddr, len: s``N``_axi_arlen}, ar_valid: s``N``_axi_arvalid, \
-      r_ready: s``N``_axi_rready \
-    } \
+  assign write_req[N] = '{ \
+    aw: '{id: s``N``_axi_awid, addr: s``N``_axi_awaddr, len: s``N``_axi_awlen}, aw_valid: s``N``_axi_awvalid, \
+    w: '{data: AxiMaxDataBits'(s``N``_axi_wdata), strb: AxiMaxStrbBits'(s``N``_axi_wstrb), last: s``N``_axi_wlast}, \
+    w_valid: s``N``_axi_wvalid, b_ready: s``N``_axi_bready \
   }; \
-  assign s``N``_axi_awready = rsp[N].write.aw_ready; \
-  assign s``N``_axi_wready  = rsp[N].write.w_ready; \
+  assign read_req[N] = '{ \
+    ar: '{id: s``N``_axi_arid, addr: s``N``_axi_araddr, len: s``N``_axi_arlen}, ar_valid: s``N``_axi_arvalid, \
+    r_ready: s``N``_axi_rready \
+  }; \
+  assign s``N``_axi_awready = write_rsp[N].aw_ready; \
+  assign s``N``_axi_wready  = write_rsp[N].w_ready; \
   assign s``N``_axi_bid     = m_axi_bid[1:0]; \
-  assign s``N``_axi_bresp   = rsp[N].write.b_resp; \
-  assign s``N``_axi_bvalid  = rsp[N].write.b_valid; \
-  assign s``N``_axi_arready = rsp[N].read.ar_ready; \
-  assign s``N``_axi_rid     = rsp[N].read.r.id; \
-  assign s``N``_axi_rdata   = rsp[N].read.r.data[DataBits-1:0]; \
-  assign s``N``_axi_rresp   = rsp[N].read.r.resp; \
-  assign s``N``_axi_rlast   = rsp[N].read.r.last; \
-  assign s``N``_axi_rvalid  = rsp[N].read.r_valid;
+  assign s``N``_axi_bresp   = write_rsp[N].b_resp; \
+  assign s``N``_axi_bvalid  = write_rsp[N].b_valid; \
+  assign s``N``_axi_arready = read_rsp[N].ar_ready; \
+  assign s``N``_axi_rid     = read_rsp[N].r.id; \
+  assign s``N``_axi_rdata   = read_rsp[N].r.data[DataBits-1:0]; \
+  assign s``N``_axi_rresp   = read_rsp[N].r.resp; \
+  assign s``N``_axi_rlast   = read_rsp[N].r.last; \
+  assign s``N``_axi_rvalid  = read_rsp[N].r_valid;
   `CONNECT(0)
   `CONNECT(1)
   `CONNECT(2)
@@ -108,8 +108,10 @@ module tb_arbiter
     .DataBits(DataBits),
     .Writes  (Writes)
   ) i_arbiter (
-    .core_req_i(req),
-    .core_rsp_o(rsp),
+    .core_read_req_i (read_req),
+    .core_read_rsp_o (read_rsp),
+    .core_write_req_i(write_req),
+    .core_write_rsp_o(write_rsp),
     .*
   );
 endmodule
