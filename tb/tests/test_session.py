@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from common.arrays import Words
-from common.errors import TestbenchError
+from common.errors import ConfigError
 from hw.commands import command_list, encode
 from hw.core import CoreConfig
 from hw.interface import COMMAND_BYTES
@@ -259,7 +259,7 @@ def test_a_wrong_job_is_refused_before_it_runs(pair: Session) -> None:
     ]:
         with pytest.raises(JobError, match=message):
             pair.run(job)
-    with pytest.raises(TestbenchError, match="no unit 'npu9'"):
+    with pytest.raises(ConfigError, match="no unit 'npu9'"):
         pair.run(Job(starts={"npu9": (0, 0)}))
 
 
