@@ -13,10 +13,10 @@ SEED   ?= 1
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help sim test lint waves bench calibrate soak report area energy gates doctor generate clean setup
+.PHONY: help sim test test-all lint waves bench calibrate soak report area energy gates doctor generate clean setup
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) tb/doctor.py --quick
@@ -36,9 +36,15 @@ sim: $(STAMP) ## Run two trained networks on both units in RTL and compare them 
 	$(BIN)/npuloop sim $(ARGS)
 
 # worksteal: neighbouring tests, which share sessions and builds, tend to stay on one worker, and none idles at the end.
-test: gates ## Run all tests
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --junitxml=sim_build/junit.xml
+
+test: gates ## Run the tests that CI runs: all but those marked slow
 	@mkdir -p sim_build
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --junitxml=sim_build/junit.xml $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-all: gates ## Run all tests, the exhaustive ones too
+	@mkdir -p sim_build
+	$(PYTEST) $(ARGS)
 
 lint: $(STAMP) ## Check Python and SystemVerilog
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ SYSTEMS = {
 }
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("system", ["pair", pytest.param("w5_a6", marks=pytest.mark.slow)])
 def test_the_structural_design_equals_the_behavioural_one_in_results_and_cycles(system: str) -> None:
     config = SYSTEMS[system]
     with Session(config, opt="-O1", structural=True) as structural, Session(config) as behavioural:

@@ -70,7 +70,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 NAMES_OF_TABLES = [keys_of([system.core(unit) for unit in units]) for system, units in EVERY]
 
 
-@pytest.mark.parametrize(("system", "units"), EVERY, ids=NAMES_OF_TABLES)
+@pytest.mark.parametrize(
+    ("system", "units"),
+    [
+        pytest.param(*entry, id=name, marks=[pytest.mark.slow] if "w4" in name else [])
+        for entry, name in zip(EVERY, NAMES_OF_TABLES, strict=True)
+    ],
+)
 def test_a_table_in_the_tree_still_holds(
     system: System, units: tuple[str, ...], farm: Farm, tmp_path: Path
 ) -> None:
@@ -193,6 +199,7 @@ DEEPER = (
 """One more register behind the requantiser."""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_deeper_pipeline_turns_the_check_red_and_calibration_mends_it(farm: Farm, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "rtl", tmp_path / "rtl")

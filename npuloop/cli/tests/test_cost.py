@@ -138,6 +138,7 @@ for left in kills + [10_000]:
 """
 
 
+@pytest.mark.slow
 def test_a_calibration_killed_five_times_ends_with_the_table_of_an_undisturbed_one(
     notes: Path, tmp_path: Path
 ) -> None:
