@@ -33,7 +33,6 @@ units:
 """,
 }
 SEEDS = range(500, 512)
-SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
