@@ -1,1 +1,1 @@
-"""Everything that decides where a layer runs and what it costs: compiler and command line."""
+"""Everything that decides where a layer runs and predicts what that takes, and runs it in RTL."""
