@@ -22,7 +22,7 @@ module npu_core
   input  logic                                   rst_ni,
   // registers
   input  logic [7:0]                             s_axil_awaddr,
-  input  logic [NumEngines-1:0]                  s_axil_awprot,
+  input  logic [2:0]                             s_axil_awprot,
   input  logic                                   s_axil_awvalid,
   output logic                                   s_axil_awready,
   input  logic [31:0]                            s_axil_wdata,
@@ -33,7 +33,7 @@ module npu_core
   output logic                                   s_axil_bvalid,
   input  logic                                   s_axil_bready,
   input  logic [7:0]                             s_axil_araddr,
-  input  logic [NumEngines-1:0]                  s_axil_arprot,
+  input  logic [2:0]                             s_axil_arprot,
   input  logic                                   s_axil_arvalid,
   output logic                                   s_axil_arready,
   output logic [31:0]                            s_axil_rdata,
