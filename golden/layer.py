@@ -154,8 +154,8 @@ def _check_arrays(layer: Layer, keys: tuple[str, ...]) -> None:
         if key not in keys and not (key == "expected" and value is not None):
             continue
         if not isinstance(value, np.ndarray) or value.dtype != dtype:
-            found = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
-            raise ShapeError(f"{key} is {found}; store it as an array of {np.dtype(dtype)}")
+            given_type = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+            raise ShapeError(f"{key} is {given_type}; store it as an array of {np.dtype(dtype)}")
         if value.size == 0:
             raise ShapeError(f"{key} is empty, shape {value.shape}")
 

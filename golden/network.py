@@ -191,9 +191,9 @@ def _check_node(node: Node, tensors: Mapping[str, Tensor]) -> None:
 
 def _check_host_node(node: Node, source: Tensor) -> None:
     types = {"softmax": ("int8", "int8"), "dequantize": ("int8", "float32")}
-    wanted = types.get(node.op, (source.dtype, "int8"))
-    if (source.dtype, node.output.dtype) != wanted:
-        raise NetworkError(f"{node.op} turns {wanted[0]} into {wanted[1]}")
+    expected = types.get(node.op, (source.dtype, "int8"))
+    if (source.dtype, node.output.dtype) != expected:
+        raise NetworkError(f"{node.op} turns {expected[0]} into {expected[1]}")
     if source.shape != node.output.shape:
         raise ShapeError(f"{node.op} keeps the shape, {source.shape} is not {node.output.shape}")
     if node.op == "softmax" and (node.output.scale != 1 / 256 or node.output.zero_point != -128):
@@ -278,16 +278,16 @@ def check_input(network: Network, inputs: Array) -> Array:
     Raises:
         ShapeError: another shape or element type.
     """
-    wanted = network.input
+    expected = network.input
     batch = np.asarray(inputs)
-    if batch.dtype != wanted.dtype:
-        raise ShapeError(f"network {network.name!r} reads {wanted.dtype}, the input is {batch.dtype}")
-    if batch.shape == wanted.shape:
+    if batch.dtype != expected.dtype:
+        raise ShapeError(f"network {network.name!r} reads {expected.dtype}, the input is {batch.dtype}")
+    if batch.shape == expected.shape:
         batch = batch[None]
-    if batch.shape[1:] != wanted.shape or batch.shape[0] == 0:
+    if batch.shape[1:] != expected.shape or batch.shape[0] == 0:
         raise ShapeError(
-            f"network {network.name!r} reads {wanted.shape} or a batch (N, "
-            f"{', '.join(str(size) for size in wanted.shape)}), the input is {np.asarray(inputs).shape}"
+            f"network {network.name!r} reads {expected.shape} or a batch (N, "
+            f"{', '.join(str(size) for size in expected.shape)}), the input is {np.asarray(inputs).shape}"
         )
     return batch
 

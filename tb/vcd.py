@@ -54,8 +54,8 @@ def read_trace(path: Path, scopes: Sequence[str], clock: str = "clk_i") -> Recor
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise TraceError(f"{path}: cannot be read as a trace: {error}") from None
-    head, found, body = text.partition("$enddefinitions $end")
-    if not found:
+    head, definitions, body = text.partition("$enddefinitions $end")
+    if not definitions:
         raise TraceError(f"{path}: not a VCD file")
     places = _definitions(head, set(scopes))
     missing = [scope for scope in scopes if not any(where == scope for _, _, where, _ in places)]
@@ -96,7 +96,7 @@ def read_trace(path: Path, scopes: Sequence[str], clock: str = "clk_i") -> Recor
 
 def _definitions(head: str, scopes: set[str]) -> list[tuple[str, int, str, str]]:
     """Return code, width, scope and name of the signals of the scopes."""
-    found: list[tuple[str, int, str, str]] = []
+    definitions: list[tuple[str, int, str, str]] = []
     path: list[str] = []
     for line in head.splitlines():
         words = line.split()
@@ -107,5 +107,5 @@ def _definitions(head: str, scopes: set[str]) -> list[tuple[str, int, str, str]]
         elif words[0] == "$upscope":
             path.pop()
         elif words[0] == "$var" and ".".join(path) in scopes:
-            found.append((words[3], int(words[2]), ".".join(path), words[4].partition("[")[0]))
-    return found
+            definitions.append((words[3], int(words[2]), ".".join(path), words[4].partition("[")[0]))
+    return definitions

@@ -107,12 +107,12 @@ def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_results_and_exceptions_come_with_the_index_of_their_job(workers: int) -> None:
     with Workers(workers) as pool:
-        found = dict(pool.run([(half, (number,)) for number in range(7)]))
+        results = dict(pool.run([(half, (number,)) for number in range(7)]))
         again = dict(pool.run([(half, (4,))]))
-    assert sorted(found) == list(range(7))
-    assert [found[index] for index in (0, 2, 4, 6)] == [0, 1, 2, 3]
+    assert sorted(results) == list(range(7))
+    assert [results[index] for index in (0, 2, 4, 6)] == [0, 1, 2, 3]
     for index in (1, 3, 5):
-        error = found[index]
+        error = results[index]
         assert type(error) is ValueError
         assert str(error) == f"{index} is odd"
     assert again == {0: 2}
@@ -134,16 +134,16 @@ def test_jobs_start_in_their_order(workers: int, notes: Path) -> None:
 def test_no_job_waits_for_the_one_before_it_while_a_worker_is_free(notes: Path) -> None:
     jobs = [(meets, ("a", "b")), (meets, ("b", "a", "c", "d")), (meets, ("c",)), (meets, ("d",))]
     with Workers(2) as pool:
-        found = dict(pool.run(jobs))
-    assert found[0] == found[2] == found[3]
-    assert found[0] != found[1]
+        results = dict(pool.run(jobs))
+    assert results[0] == results[2] == results[3]
+    assert results[0] != results[1]
 
 
 def test_a_job_that_kills_its_worker_once_runs_again(notes: Path) -> None:
     jobs: list[Any] = [(half, (2,)), (dies, (7, 1)), *[(half, (4,))] * 4]
     with Workers(2) as pool:
-        found = dict(pool.run(jobs))
-    assert found == {0: 1, 1: 7, 2: 2, 3: 2, 4: 2, 5: 2}
+        results = dict(pool.run(jobs))
+    assert results == {0: 1, 1: 7, 2: 2, 3: 2, 4: 2, 5: 2}
     assert len(noted(notes, "died")) == 1
 
 
@@ -151,15 +151,15 @@ def test_a_job_whose_result_dies_with_its_worker_runs_again_unless_it_was_yielde
     jobs: list[Any] = [(notes_number, (5,)), (waits_when_it_runs_again, ()), (dies, (7, 1, "yielded"))]
     with Workers(1) as pool:
         each = pool.run(jobs)
-        found = dict([next(each)])
+        results = dict([next(each)])
         assert eventually(lambda: tasks(pool) == 2)
         note("yielded")
         assert eventually(lambda: len(noted(notes, "again")) == 1)
         threading.Timer(
             0.5, note, ["go"]
         ).start()  # when the result is waited for; nothing fails if it is not
-        found.update(each)
-    assert found == {0: 5, 1: noted(notes, "ran")[1], 2: 7}
+        results.update(each)
+    assert results == {0: 5, 1: noted(notes, "ran")[1], 2: 7}
     assert noted(notes, "order") == [5]
 
 
@@ -167,28 +167,28 @@ def test_a_job_whose_result_dies_with_its_worker_runs_again_unless_it_was_yielde
 def test_a_job_that_kills_every_worker_is_given_up_and_costs_no_other(workers: int, notes: Path) -> None:
     jobs: list[Any] = [(half, (2,)), (dies, (7, 1000)), (half, (3,)), (half, (4,))]
     with Workers(workers) as pool:
-        found = dict(pool.run(jobs))
-    error = found.pop(1)
+        results = dict(pool.run(jobs))
+    error = results.pop(1)
     assert isinstance(error, WorkersError)
     assert str(error) == "every worker that ran it died"
-    assert isinstance(found.pop(2), ValueError)
-    assert found == {0: 1, 3: 2}
+    assert isinstance(results.pop(2), ValueError)
+    assert results == {0: 1, 3: 2}
     assert len(noted(notes, "died")) == 2 * (ALLOWED_DEATHS + 1)
 
 
 def test_a_result_that_cannot_be_pickled_is_the_error_of_its_job() -> None:
     jobs: list[Any] = [(gives_a_lock, ()), (half, (2,))]
     with Workers(1) as pool:
-        found = dict(pool.run(jobs))
-    assert isinstance(found[0], TypeError)
-    assert found[1] == 1
+        results = dict(pool.run(jobs))
+    assert isinstance(results[0], TypeError)
+    assert results[1] == 1
 
 
 def test_every_worker_is_told_the_end(notes: Path) -> None:
     with Workers(2, at_end=at_the_end) as pool:
-        found = list(pool.run([(meets, ("a", "b")), (meets, ("b", "a"))]))
+        results = list(pool.run([(meets, ("a", "b")), (meets, ("b", "a"))]))
         assert noted(notes, "end") == []
-    pids = {pid for _, pid in found if isinstance(pid, int)}
+    pids = {pid for _, pid in results if isinstance(pid, int)}
     assert len(pids) == 2
     assert set(noted(notes, "end")) == pids
     assert len(noted(notes, "end")) == 2
@@ -255,8 +255,8 @@ print(json.dumps([found, os.environ["OMP_NUM_THREADS"], os.environ.get("MKL_NUM_
         text=True,
         check=True,
     )
-    found, *after = json.loads(done.stdout)
-    assert set(found) == {1}
+    results, *after = json.loads(done.stdout)
+    assert set(results) == {1}
     assert after == ["3", None]
 
 

@@ -52,48 +52,48 @@ def expected_instances(core: CoreConfig) -> Counter[str]:
 
 @pytest.mark.parametrize("core", CORES)
 def test_every_instance_of_a_core_is_counted_once(core: str) -> None:
-    found = blocks_of(CORES[core])
+    core_blocks = blocks_of(CORES[core])
     counts: Counter[str] = Counter()
-    for block in found:
+    for block in core_blocks:
         counts[block.module] += block.count
     assert counts == expected_instances(CORES[core])
-    paths = [path for block in found for path in block.paths]
+    paths = [path for block in core_blocks for path in block.paths]
     assert len(paths) == len(set(paths)) == sum(expected_instances(CORES[core]).values())
-    assert len({block.name for block in found}) == len(found)
-    assert found[0].module == "npu_core"
-    assert found[0].paths == ("",)
+    assert len({block.name for block in core_blocks}) == len(core_blocks)
+    assert core_blocks[0].module == "npu_core"
+    assert core_blocks[0].paths == ("",)
 
 
 @pytest.mark.parametrize("core", CORES)
 def test_columns_are_one_block_for_each_sort_of_column(core: str) -> None:
     config = CORES[core]
-    found = {block.paths: block.count for block in by_module(blocks_of(config), "npu_column")}
+    core_blocks = {block.paths: block.count for block in by_module(blocks_of(config), "npu_column")}
     taps, rows, cols = config.dw_taps, config.rows, config.columns
     sorts = [range(taps), range(taps, rows), range(rows, cols)]
-    wanted = {
+    expected_paths = {
         frozenset(f"i_compute.i_array.gen_structural.i_form.gen_column[{k}].i_column" for k in numbers)
         for numbers in sorts
         if numbers
     }
-    assert {frozenset(paths) for paths in found} == wanted
-    assert sum(found.values()) == cols
+    assert {frozenset(paths) for paths in core_blocks} == expected_paths
+    assert sum(core_blocks.values()) == cols
 
 
 def test_equal_instances_are_one_block_and_others_are_not() -> None:
-    found = blocks_of(NPU8)
-    assert by_module(found, "npu_bursts")[0].paths == ("i_load.i_bursts", "i_store.i_bursts")
-    assert len(by_module(found, "npu_acc_lane")) == len(by_module(found, "npu_requant_lane")) == 1
+    core_blocks = blocks_of(NPU8)
+    assert by_module(core_blocks, "npu_bursts")[0].paths == ("i_load.i_bursts", "i_store.i_bursts")
+    assert len(by_module(core_blocks, "npu_acc_lane")) == len(by_module(core_blocks, "npu_requant_lane")) == 1
     for module in ("npu_fifo", "npu_column", "npu_engine_ctrl"):
-        texts = [block.file.read_text() for block in by_module(found, module)]
+        texts = [block.file.read_text() for block in by_module(core_blocks, module)]
         assert len(set(texts)) == len(texts) > 1
-    assert all("\\src" not in block.file.read_text() for block in found)
+    assert all("\\src" not in block.file.read_text() for block in core_blocks)
 
 
 def test_variants_come_the_most_frequent_first_and_an_unknown_module_is_named() -> None:
-    found = blocks_of(NPU_LB)
-    assert [block.count for block in by_module(found, "npu_column")] == [48, 11, 5]
+    core_blocks = blocks_of(NPU_LB)
+    assert [block.count for block in by_module(core_blocks, "npu_column")] == [48, 11, 5]
     with pytest.raises(GatesError, match="the design has no module 'npu_none'"):
-        by_module(found, "npu_none")
+        by_module(core_blocks, "npu_none")
 
 
 def test_a_second_call_elaborates_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,16 +189,16 @@ def assert_closed(block: Block) -> None:
 
 
 def test_what_is_below_a_block_is_left_out_of_it_and_its_pins_are_ports() -> None:
-    found = blocks_of(NPU8)
-    (acc,) = by_module(found, "npu_acc_structural")
+    core_blocks = blocks_of(NPU8)
+    (acc,) = by_module(core_blocks, "npu_acc_structural")
     assert {name.partition("$")[0] for name in acc.children} == {"npu_acc_lane", "npu_sram"}
-    made = acc.synthesize(library())
-    assert Counter(box.cell.partition("$")[0] for box in made.black_boxes.values()) == {
+    synthesised = acc.synthesize(library())
+    assert Counter(box.cell.partition("$")[0] for box in synthesised.black_boxes.values()) == {
         "npu_acc_lane": 16, "npu_sram": 2,
     }  # fmt: skip
     netlist = acc.netlist(library())
-    assert len(netlist.instances) == sum(made.cells.values())
-    assert made.flops == 1 + 6 + 1 + 1 + 1  # bank, pixel, first, forward, bank of the drain
+    assert len(netlist.instances) == sum(synthesised.cells.values())
+    assert synthesised.flops == 1 + 6 + 1 + 1 + 1  # bank, pixel, first, forward, bank of the drain
     lane = netlist.ports["gen_lane[3].i_lane.drain_o.input"]
     assert (lane.direction, len(lane.bits)) == ("input", 32)
     assert netlist.ports["gen_lane[3].i_lane.add_i.output"].bits == netlist.ports["add_i"].bits
@@ -207,11 +207,11 @@ def test_what_is_below_a_block_is_left_out_of_it_and_its_pins_are_ports() -> Non
 
 def test_a_block_without_blocks_below_is_synthesised_as_it_is() -> None:
     (word,) = by_module(blocks_of(NPU8), "npu_tile_word")
-    made = word.synthesize(library())
+    synthesised = word.synthesize(library())
     assert word.children == ()
-    assert made.black_boxes == {}
-    assert made.flops == 256
-    assert word.netlist(library()) == made.netlist()
+    assert synthesised.black_boxes == {}
+    assert synthesised.flops == 256
+    assert word.netlist(library()) == synthesised.netlist()
     assert_closed(word)
 
 
@@ -230,9 +230,9 @@ def test_pins_of_boxes_become_inputs_where_nothing_else_drives_and_outputs_elsew
     text = json.loads(netlist.path.read_text())
     text["modules"]["block"]["cells"]["u1"]["connections"]["wide"] = [2, 7, "1", "x"]
     netlist.path.write_text(json.dumps(text))
-    found = blocks._without_boxes(read_netlist(netlist.path), library())
-    assert [item.name for item in found.instances] == ["u0", "u3"]
-    assert {name: (port.direction, port.bits) for name, port in found.ports.items()} == {
+    core_blocks = blocks._without_boxes(read_netlist(netlist.path), library())
+    assert [item.name for item in core_blocks.instances] == ["u0", "u3"]
+    assert {name: (port.direction, port.bits) for name, port in core_blocks.ports.items()} == {
         "a_i": ("input", (2,)),
         "y_o": ("output", (6,)),
         "u1.p.output": ("output", (3,)),
@@ -242,4 +242,4 @@ def test_pins_of_boxes_become_inputs_where_nothing_else_drives_and_outputs_elsew
         "u2.p.output": ("output", (4,)),
         "u2.q.input": ("input", (5,)),
     }
-    assert analyse(found, library()).path.ns > 0
+    assert analyse(core_blocks, library()).path.ns > 0

@@ -19,11 +19,13 @@ from hw.system import NPU8, NPU_LB
 
 def test_figures_are_those_of_cacti_at_its_own_supply() -> None:
     """Pinned: 32 KiB in words of 16 bytes at 90 nm, which an untouched CACTI gives too."""
-    found = memory(2048, 128, "1r1w", 90)
-    assert (found.read_pj, found.write_pj) == pytest.approx((64.6365, 92.1838))
-    assert (found.area_um2, found.leakage_mw, found.access_ns) == pytest.approx((792_551, 6.93795, 1.07314))
-    assert found.supply_v == 1.2
-    assert found.label == "modelled (CACTI 7, 90 nm)"
+    modelled = memory(2048, 128, "1r1w", 90)
+    assert (modelled.read_pj, modelled.write_pj) == pytest.approx((64.6365, 92.1838))
+    assert (modelled.area_um2, modelled.leakage_mw, modelled.access_ns) == pytest.approx(
+        (792_551, 6.93795, 1.07314)
+    )
+    assert modelled.supply_v == 1.2
+    assert modelled.label == "modelled (CACTI 7, 90 nm)"
 
 
 def test_nodes_between_90_and_180_nm_are_interpolated() -> None:
@@ -86,26 +88,26 @@ def test_macros_side_by_side_are_read_together_and_written_in_part() -> None:
 
 def test_energy_goes_with_the_square_of_the_supply() -> None:
     macro = Memory("modelled (CACTI 7, 130 nm)", 10, 64, 1.2, 5.0, 2.0, 3.0, 0.25, 1.5)
-    found = at_supply(macro, 1.8)
-    assert (found.read_pj, found.write_pj) == pytest.approx((4.5, 6.75))
-    assert found.leakage_mw == pytest.approx(0.375)
-    assert found.label == "modelled (CACTI 7, 130 nm, from 1.2 V scaled to 1.8 V)"
+    modelled = at_supply(macro, 1.8)
+    assert (modelled.read_pj, modelled.write_pj) == pytest.approx((4.5, 6.75))
+    assert modelled.leakage_mw == pytest.approx(0.375)
+    assert modelled.label == "modelled (CACTI 7, 130 nm, from 1.2 V scaled to 1.8 V)"
     assert at_supply(macro, 1.2) == macro
 
 
 @pytest.mark.parametrize("core", [NPU8, NPU_LB, CoreConfig("wide", rows=32, cols=64, lanes=8)], ids=str)
 @pytest.mark.parametrize("technology", ["sky130", "osu018"])
 def test_a_cores_memories_hold_what_its_parameters_say(core: CoreConfig, technology: str) -> None:
-    found = core_memories(core, technology)
-    bits = {name: count * item.words * item.width_bits for name, (count, item) in found.items()}
+    modelled = core_memories(core, technology)
+    bits = {name: count * item.words * item.width_bits for name, (count, item) in modelled.items()}
     assert bits["activations"] == core.act_kib * 8192
     assert bits["weights"] == core.weight_kib * 8192
     assert bits["parameters"] == core.param_kib * 8192
     assert bits["accumulators"] == 2 * core.stripe_depth * core.columns * 32
-    assert found["activations"][1].width_bits == core.rows * 8
-    assert found["weights"][1].width_bits == 256
-    assert found["accumulators"][0] == core.columns // 8
-    for _, item in found.values():
+    assert modelled["activations"][1].width_bits == core.rows * 8
+    assert modelled["weights"][1].width_bits == 256
+    assert modelled["accumulators"][0] == core.columns // 8
+    for _, item in modelled.values():
         assert item.label.startswith(f"modelled (CACTI 7, {'130' if technology == 'sky130' else '180'} nm")
         assert item.supply_v == 1.8
         assert min(item.area_um2, item.read_pj, item.write_pj, item.leakage_mw) > 0
@@ -119,11 +121,11 @@ def test_a_scratchpads_lanes_are_written_one_by_one() -> None:
 
 
 def test_a_cut_accumulator_takes_less_than_one_macro_of_its_width() -> None:
-    found = core_memories(NPU8)["accumulators"][1]
+    modelled = core_memories(NPU8)["accumulators"][1]
     whole = at_supply(memory(64, 512), 1.8)
-    assert found.read_pj < 0.5 * whole.read_pj
-    assert found.area_um2 < 0.5 * whole.area_um2
-    assert found.width_bits == whole.width_bits
+    assert modelled.read_pj < 0.5 * whole.read_pj
+    assert modelled.area_um2 < 0.5 * whole.area_um2
+    assert modelled.width_bits == whole.width_bits
 
 
 @pytest.mark.parametrize(

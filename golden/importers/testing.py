@@ -120,24 +120,24 @@ def interpreter(model: bytes | str, preserve: bool = False) -> Any:
     """Return TensorFlow Lite's interpreter on one thread with the reference kernels, tensors allocated."""
     runtime: Any = pytest.importorskip("ai_edge_litert.interpreter")
     source = {"model_content": model} if isinstance(model, bytes) else {"model_path": model}
-    made = runtime.Interpreter(
+    reference = runtime.Interpreter(
         **source,
         experimental_op_resolver_type=runtime.OpResolverType.BUILTIN_REF,
         experimental_preserve_all_tensors=preserve,
         num_threads=1,
     )
-    made.allocate_tensors()
-    return made
+    reference.allocate_tensors()
+    return reference
 
 
-def invoke(made: Any, batch: Array) -> Array:
+def invoke(reference: Any, batch: Array) -> Array:
     """Return the interpreter's output for every input of (N, ...), one at a time: (N, ...)."""
-    source, result = made.get_input_details()[0]["index"], made.get_output_details()[0]["index"]
+    source, result = reference.get_input_details()[0]["index"], reference.get_output_details()[0]["index"]
     outputs = []
     for item in batch:
-        made.set_tensor(source, item[None])
-        made.invoke()
-        outputs.append(made.get_tensor(result)[0])
+        reference.set_tensor(source, item[None])
+        reference.invoke()
+        outputs.append(reference.get_tensor(result)[0])
     return np.stack(outputs)
 
 

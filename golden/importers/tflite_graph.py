@@ -143,12 +143,12 @@ class TfliteGraph:
 
     def integers(self, operator: FileOperator, position: int) -> list[int] | None:
         """Return a constant input of a few integers, flattened, or None where the operator leaves it out."""
-        found = self.constant(operator, position, "int32", "int64")
-        if found is None:
+        constant_input = self.constant(operator, position, "int32", "int64")
+        if constant_input is None:
             return None
-        if found[1].size > 64:
-            raise UnsupportedError(f"{found[1].size} values where a few are expected")
-        return [int(value) for value in found[1].flatten()]
+        if constant_input[1].size > 64:
+            raise UnsupportedError(f"{constant_input[1].size} values where a few are expected")
+        return [int(value) for value in constant_input[1].flatten()]
 
     def output(self, operator: FileOperator) -> Tensor:
         """Return the tensor that the operator makes."""

@@ -32,16 +32,16 @@ _MAX_MEAN_WEIGHTS = 1 << 22  # of a mean that becomes a depthwise convolution
 
 
 def _bias(graph: TfliteGraph, operator: FileOperator, channels: int) -> Int32:
-    found = graph.constant(operator, 2, "int32")
-    if found is None:
+    constant = graph.constant(operator, 2, "int32")
+    if constant is None:
         return np.zeros(channels, np.int32)
-    return found[1].reshape(-1).astype(np.int32)
+    return constant[1].reshape(-1).astype(np.int32)
 
 
-def _required(found: tuple[FileTensor, Array] | None, what: str) -> tuple[FileTensor, Array]:
-    if found is None:
+def _required(constant: tuple[FileTensor, Array] | None, what: str) -> tuple[FileTensor, Array]:
+    if constant is None:
         raise ModelFileError(f"has no {what}")
-    return found
+    return constant
 
 
 def _need_int8(*tensors: Tensor) -> None:
@@ -222,20 +222,20 @@ def _pad(graph: TfliteGraph, operator: FileOperator) -> None:
 
 
 def _check_new_shape(graph: TfliteGraph, operator: FileOperator, expected: Sequence[int]) -> None:
-    found = graph.file.tensor(operator.output).shape
-    if found != tuple(expected):
-        raise ModelFileError(f"makes {found}, expected {tuple(expected)}")
+    shape = graph.file.tensor(operator.output).shape
+    if shape != tuple(expected):
+        raise ModelFileError(f"makes {shape}, expected {tuple(expected)}")
 
 
 def _reshape(graph: TfliteGraph, operator: FileOperator) -> None:
     source = graph.file.tensor(operator.inputs[0]).shape if operator.inputs else ()
-    wanted = graph.integers(operator, 1)
-    if wanted is None:
-        wanted = [int(size) for size in vector(operator.options("ReshapeOptions").NewShapeAsNumpy())[:64]]
-    if wanted.count(-1) == 1:
-        known = -math.prod(wanted)
-        wanted[wanted.index(-1)] = math.prod(source) // known if known > 0 else -1
-    _check_new_shape(graph, operator, wanted)
+    new_shape = graph.integers(operator, 1)
+    if new_shape is None:
+        new_shape = [int(size) for size in vector(operator.options("ReshapeOptions").NewShapeAsNumpy())[:64]]
+    if new_shape.count(-1) == 1:
+        known = -math.prod(new_shape)
+        new_shape[new_shape.index(-1)] = math.prod(source) // known if known > 0 else -1
+    _check_new_shape(graph, operator, new_shape)
     graph.add_plain(operator, "reshape")
 
 

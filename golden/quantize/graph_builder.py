@@ -110,12 +110,12 @@ class GraphBuilder:
 
     def new_name(self, node: fx.Node) -> str:
         """Return a name that no operator has: the module's path, or torch.fx's name of the call."""
-        wanted = str(node.target) if node.op == "call_module" else node.name
-        return self.unique(node.name if wanted in self.nodes else wanted)
+        preferred = str(node.target) if node.op == "call_module" else node.name
+        return self.unique(node.name if preferred in self.nodes else preferred)
 
-    def unique(self, wanted: str) -> str:
+    def unique(self, preferred: str) -> str:
         """Return a name as wanted, with a number behind it where it is taken."""
-        names = (wanted, *(f"{wanted}_{i}" for i in range(2, len(self.nodes) + 4)))
+        names = (preferred, *(f"{preferred}_{i}" for i in range(2, len(self.nodes) + 4)))
         return next(name for name in names if name not in self.nodes and name != self.input_name)
 
     def append(self, node: fx.Node, op: str, inputs: tuple[fx.Node, ...], **values: Any) -> FloatNode:

@@ -119,9 +119,11 @@ class QatNetwork(nn.Module):
 
 def _quantize(x: torch.Tensor, tensor: Tensor) -> Int8:
     """Return real values, channels first, as the int8 values of `tensor`, channels last."""
-    wanted = (tensor.shape[-1], *tensor.shape[:-1])
-    if not x.is_floating_point() or tuple(x.shape[1:]) != wanted or not len(x):
-        raise ShapeError(f"the network reads floating-point (N, {wanted}), not {x.dtype} {tuple(x.shape)}")
+    expected_shape = (tensor.shape[-1], *tensor.shape[:-1])
+    if not x.is_floating_point() or tuple(x.shape[1:]) != expected_shape or not len(x):
+        raise ShapeError(
+            f"the network reads floating-point (N, {expected_shape}), not {x.dtype} {tuple(x.shape)}"
+        )
     real = x.detach().float().movedim(1, -1).cpu().numpy()
     return host.quantize(real, tensor.scale, tensor.zero_point)
 

@@ -129,9 +129,9 @@ def add(graph: GraphBuilder, node: fx.Node, _module: None) -> None:
     columns = [graph.columns.get(graph.sources[source]) for source in (first, second)]
     if columns[0] != columns[1]:
         raise graph.refuse(node, "it adds a flattened image to a vector; add before flattening")
-    made = graph.append(node, "add", (first, second))
+    appended = graph.append(node, "add", (first, second))
     if columns[0] is not None:
-        graph.columns[made.name] = columns[0]
+        graph.columns[appended.name] = columns[0]
 
 
 def _pool(
@@ -144,13 +144,13 @@ def _pool(
     vertical, horizontal = pair(padding)
     if source in graph.pads:
         raise graph.refuse(node, "zeros before a pool would count; supported is the pool's own padding")
-    made = graph.append(
+    appended = graph.append(
         node, op, (source,), kernel=kernel, stride=stride,
         padding=(vertical, vertical, horizontal, horizontal),
     )  # fmt: skip
     pads = (vertical, horizontal)
     floor = tuple(output_size(size[i], kernel[i], stride[i], pads[i], pads[i]) for i in range(2))
-    if ceil_mode and made.shape[:2] != floor:
+    if ceil_mode and appended.shape[:2] != floor:
         raise graph.refuse(node, "ceil_mode=True makes a window that leaves the padded image; use False")
 
 
@@ -200,9 +200,13 @@ def adaptive_average_pool(graph: GraphBuilder, node: fx.Node, module: nn.Adaptiv
     source = graph.input_of(node)
     size = graph.image(node, source)
     given = graph.arguments(node, output_size=None) if module is None else vars(module)
-    wanted = given["output_size"]
-    wanted = (wanted, wanted) if wanted is None or isinstance(wanted, int) else tuple(wanted)
-    target = [own if want is None else int(want) for own, want in zip(size, wanted, strict=True)]
+    requested_size = given["output_size"]
+    requested_size = (
+        (requested_size, requested_size)
+        if requested_size is None or isinstance(requested_size, int)
+        else tuple(requested_size)
+    )
+    target = [own if want is None else int(want) for own, want in zip(size, requested_size, strict=True)]
     if any(own % want for own, want in zip(size, target, strict=True)):
         raise graph.refuse(
             node, f"an image of {tuple(size)} to {tuple(target)}: supported are sizes that divide exactly"
@@ -244,8 +248,8 @@ def reshape(graph: GraphBuilder, node: fx.Node, _module: nn.Module | None) -> No
     if before == after:
         graph.sources[node] = graph.sources[source]
     elif after == (before[0], math.prod(before[1:])):
-        made = graph.append(node, "reshape", (source,))
-        graph.columns[made.name] = (before[1], before[2], before[3])
+        appended = graph.append(node, "reshape", (source,))
+        graph.columns[appended.name] = (before[1], before[2], before[3])
     else:
         raise graph.refuse(
             node, f"it turns {before[1:]} into {after[1:]}; supported is flattening to (N, C * H * W)"

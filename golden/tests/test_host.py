@@ -30,13 +30,13 @@ def reference(
         for end in (source, output)
     ]
     builder.operator(operator, ends[:1], ends[1], **options)
-    made = interpreter(builder.build(ends[:1], ends[1:]))
-    detail = made.get_input_details()[0]["index"]
+    reference = interpreter(builder.build(ends[:1], ends[1:]))
+    detail = reference.get_input_details()[0]["index"]
     outputs = []
     for item in batch:
-        made.set_tensor(detail, item)
-        made.invoke()
-        outputs.append(made.get_tensor(made.get_output_details()[0]["index"]))
+        reference.set_tensor(detail, item)
+        reference.invoke()
+        outputs.append(reference.get_tensor(reference.get_output_details()[0]["index"]))
     return np.stack(outputs)
 
 

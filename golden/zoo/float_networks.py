@@ -147,11 +147,11 @@ class _Separables(nn.Module):
         self.conv1 = conv1
         self.bn1 = nn.BatchNorm2d(channels)
         size = _halved(size, 2)
-        made = []
+        separable_layers = []
         for outputs, stride in blocks:
-            made.append(Separable(channels, outputs, stride, size))
+            separable_layers.append(Separable(channels, outputs, stride, size))
             channels, size = outputs, _halved(size, stride)
-        self.blocks = nn.Sequential(*made)
+        self.blocks = nn.Sequential(*separable_layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         self.linear = nn.Linear(channels, classes)

@@ -230,11 +230,15 @@ npuloop dance
 def resolves(name: str) -> bool:
     """Return whether a dotted name is a module of the house, or something in one."""
     module, *rest = name.split(".")
-    found: Any = importlib.import_module(module)
+    target_object: Any = importlib.import_module(module)
     for part in rest:
         module = f"{module}.{part}"
         try:
-            found = getattr(found, part) if hasattr(found, part) else importlib.import_module(module)
+            target_object = (
+                getattr(target_object, part)
+                if hasattr(target_object, part)
+                else importlib.import_module(module)
+            )
         except ModuleNotFoundError:
             return False
     return True

@@ -54,9 +54,9 @@ def clocked(*steps: str) -> list[str]:
 
 def test_values_are_those_before_each_rising_edge(tmp_path: Path) -> None:
     body = clocked('b00000001 "\n1#', "", 'b00000010 "', "", 'b11111111 "\n0#', "", "")
-    found = trace(tmp_path / "t.vcd", body)
-    assert found.cycles == 3
-    assert found.scope(UNIT) == {
+    recorded = trace(tmp_path / "t.vcd", body)
+    assert recorded.cycles == 3
+    assert recorded.scope(UNIT) == {
         "clk_i": (1, [0, 0, 0]),
         "data_q": (8, [1, 2, 255]),
         "valid": (1, [1, 1, 0]),
@@ -69,9 +69,9 @@ def test_what_changes_at_the_edge_does_not_count_whether_it_stands_before_or_aft
 ) -> None:
     rise = ('#2\nb00000010 "\n1!\n0#', '#2\n1!\nb00000010 "\n0#')
     for i, text in enumerate(rise):
-        found = trace(tmp_path / f"{i}.vcd", f'#0\n1!\nb00000001 "\n1#\n#1\n0!\n{text}\n#3\n0!\n#4\n1!')
-        assert found.scope(UNIT)["data_q"] == (8, [1, 2])
-        assert found.scope(UNIT)["valid"] == (1, [1, 0])
+        recorded = trace(tmp_path / f"{i}.vcd", f'#0\n1!\nb00000001 "\n1#\n#1\n0!\n{text}\n#3\n0!\n#4\n1!')
+        assert recorded.scope(UNIT)["data_q"] == (8, [1, 2])
+        assert recorded.scope(UNIT)["valid"] == (1, [1, 0])
 
 
 def test_what_changes_while_the_clock_is_low_counts(tmp_path: Path) -> None:
@@ -82,27 +82,27 @@ def test_what_changes_while_the_clock_is_low_counts(tmp_path: Path) -> None:
 
 def test_of_several_changes_in_one_step_the_last_counts(tmp_path: Path) -> None:
     body = '#0\n1!\nb00000001 "\nb00000111 "\n1#\n0#\n#1\n0!\nb0001 %\nb1000 %\n#2\n1!'
-    found = trace(tmp_path / "t.vcd", body).scope(UNIT)
-    assert (found["data_q"], found["valid"], found["late"]) == ((8, [7]), (1, [0]), (4, [8]))
+    recorded = trace(tmp_path / "t.vcd", body).scope(UNIT)
+    assert (recorded["data_q"], recorded["valid"], recorded["late"]) == ((8, [7]), (1, [0]), (4, [8]))
 
 
 def test_unknown_bits_are_zero_and_short_vectors_are_extended(tmp_path: Path) -> None:
     body = clocked('bx1z1 "\nx#\nbxxxx %', "", 'b1 "\nz#', "", "1#", "", "x#", "")
-    found = trace(tmp_path / "t.vcd", body).scope(UNIT)
-    assert found["data_q"] == (8, [5, 1, 1, 1])
-    assert found["valid"] == (1, [0, 0, 1, 0])
-    assert found["late"] == (4, [0, 0, 0, 0])
+    recorded = trace(tmp_path / "t.vcd", body).scope(UNIT)
+    assert recorded["data_q"] == (8, [5, 1, 1, 1])
+    assert recorded["valid"] == (1, [0, 0, 1, 0])
+    assert recorded["late"] == (4, [0, 0, 0, 0])
 
 
 def test_wide_vectors_and_signals_of_two_names_are_read_in_every_scope(tmp_path: Path) -> None:
     value = (1 << 69) | 5
     body = clocked(f'b{value:070b} $\nb00000011 "\nb11 &', "", 'b00000100 "', "")
-    found = trace(tmp_path / "t.vcd", body, [UNIT, DEEP])
-    assert found.scope(DEEP) == {"wide": (70, [value, value]), "data_i": (8, [3, 4])}
-    assert found.scope(UNIT)["data_q"] == found.scope(DEEP)["data_i"]
-    assert set(found.signals) == {UNIT, DEEP}
+    recorded = trace(tmp_path / "t.vcd", body, [UNIT, DEEP])
+    assert recorded.scope(DEEP) == {"wide": (70, [value, value]), "data_i": (8, [3, 4])}
+    assert recorded.scope(UNIT)["data_q"] == recorded.scope(DEEP)["data_i"]
+    assert set(recorded.signals) == {UNIT, DEEP}
     with pytest.raises(TraceError, match=r"tb_top\.i_other is not in the trace; there are tb_top\.i_unit"):
-        found.scope(OTHER)
+        recorded.scope(OTHER)
 
 
 def test_edges_before_the_first_fall_do_not_count_and_a_low_clock_at_the_end_does(tmp_path: Path) -> None:
@@ -164,9 +164,9 @@ def recording() -> Iterator[Session]:
         yield session
 
 
-def beats(found: Recording, channel: str) -> int:
+def beats(recorded: Recording, channel: str) -> int:
     """Transfers of a channel of the memory port."""
-    signals = found.scope(SOC)
+    signals = recorded.scope(SOC)
     valid, ready = (signals[f"m_axi_{channel}{name}"][1] for name in ("valid", "ready"))
     return sum(v & r for v, r in zip(valid, ready, strict=True))
 
@@ -181,18 +181,19 @@ def test_a_recorded_job_shows_every_cycle_of_the_modules_that_are_asked_for(
         assert result.ok, result.diagnosis
         np.testing.assert_array_equal(result.reads[0], data)
         assert job.waves is not None
-        found = read_trace(job.waves, scopes)
-        assert (beats(found, "r"), beats(found, "w")) == (result.read_beats, result.write_beats)
+        recorded = read_trace(job.waves, scopes)
+        assert (beats(recorded, "r"), beats(recorded, "w")) == (result.read_beats, result.write_beats)
         written = [
             (value >> 8 * byte) & 0xFF
             for valid, ready, value in zip(
-                *(found.scope(SOC)[f"m_axi_w{name}"][1] for name in ("valid", "ready", "data")), strict=True
+                *(recorded.scope(SOC)[f"m_axi_w{name}"][1] for name in ("valid", "ready", "data")),
+                strict=True,
             )
             if valid & ready
             for byte in range(16)
         ]
         assert bytes(data) in bytes(written)
-        assert 0 <= found.cycles - result.sim_cycles <= 4
+        assert 0 <= recorded.cycles - result.sim_cycles <= 4
         with pytest.raises(TraceError, match="i_compute is not in the trace"):
             read_trace(job.waves, [*scopes, f"{CORE}.i_compute"])
 
@@ -202,9 +203,9 @@ def test_without_names_of_modules_all_are_recorded(recording: Session, tmp_path:
     recording.run(job)
     assert job.waves is not None
     column = f"{CORE}.i_compute.i_array.gen_structural.i_form.gen_column[63].i_column"
-    found = read_trace(job.waves, [CORE, column])
-    assert found.scope(column)["weight_q"][0] == 32
-    assert len(found.scope(column)["weight_q"][1]) == found.cycles > 100
+    recorded = read_trace(job.waves, [CORE, column])
+    assert recorded.scope(column)["weight_q"][0] == 32
+    assert len(recorded.scope(column)["weight_q"][1]) == recorded.cycles > 100
 
 
 def test_a_job_without_waves_is_not_recorded(recording: Session, tmp_path: Path) -> None:

@@ -47,14 +47,14 @@ def test_every_tensor_of_a_real_model_equals_the_interpreters(name: str) -> None
     network = load_tflite(path)
     inputs = some_inputs(name, network, 5)
     values = run_network(network, inputs)
-    made = interpreter(str(path), preserve=True)
-    operators = made._get_ops_details()
+    reference = interpreter(str(path), preserve=True)
+    operators = reference._get_ops_details()
     assert len(operators) == len(network.nodes)
     for index, item in enumerate(inputs):
-        made.set_tensor(made.get_input_details()[0]["index"], item[None])
-        made.invoke()
+        reference.set_tensor(reference.get_input_details()[0]["index"], item[None])
+        reference.invoke()
         for operator, node in zip(operators, network.nodes, strict=True):
-            expected = made.get_tensor(int(operator["outputs"][0]))[0]
+            expected = reference.get_tensor(int(operator["outputs"][0]))[0]
             message = f"{node.name}, input {index}"
             np.testing.assert_array_equal(values[node.name][index], expected, err_msg=message)
 
@@ -95,9 +95,9 @@ def test_names_are_short_and_in_the_order_of_the_operators() -> None:
 def test_weights_keep_the_scales_of_the_file() -> None:
     for name in ("ad01_int8", "kws_ref_model"):  # one scale, a scale for each channel
         path = model_path(name)
-        made = interpreter(str(path))
-        weights = int(made._get_ops_details()[0]["inputs"][1])
-        (detail,) = (detail for detail in made.get_tensor_details() if detail["index"] == weights)
+        reference = interpreter(str(path))
+        weights = int(reference._get_ops_details()[0]["inputs"][1])
+        (detail,) = (detail for detail in reference.get_tensor_details() if detail["index"] == weights)
         node = load_tflite(path).nodes[0]
         assert node.weight_scales is not None
         assert node.weight_bits is not None

@@ -119,8 +119,8 @@ def differences(network: Network, interpreter: Any, rng: np.random.Generator) ->
     interpreter.invoke()
 
     def value(index: int, shape: tuple[int, ...]) -> Array:
-        made: Array = interpreter.get_tensor(int(index))
-        return made.reshape(1, *shape)
+        reference: Array = interpreter.get_tensor(int(index))
+        return reference.reshape(1, *shape)
 
     def differs(node: Node, operator: Any) -> bool:
         sources = [network.tensors[name] for name in node.inputs]
@@ -140,16 +140,16 @@ def compare(path: Path) -> str:
 
     network = load_tflite(path)
     try:
-        made = interpreter(str(path), preserve=True)
+        reference = interpreter(str(path), preserve=True)
     except (RuntimeError, ValueError) as error:
         return f"refused: {error}"[:200]
     try:
-        found = differences(network, made, np.random.default_rng(SEED))
+        differing = differences(network, reference, np.random.default_rng(SEED))
     except NpuloopError as error:
         return f"refused here: {error}"
     except (RuntimeError, ValueError) as error:
         return f"refused: {error}"[:200]
-    return f"differs: {found}" if found else "agreed"
+    return f"differs: {differing}" if differing else "agreed"
 
 
 def child(*arguments: str) -> subprocess.CompletedProcess[str]:

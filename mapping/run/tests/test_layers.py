@@ -162,8 +162,8 @@ def handover(pair: Session, wait: bool) -> tuple[Array, Array, dict[str, int]]:
         shift=np.full(16, -10, np.int32),
         stride=(1, 1), dilation=(1, 1), padding=(1, 1, 1, 1), act_min=-128, act_max=127,
     )  # fmt: skip
-    made = run_layer(producer)
-    consumer = replace(random_layer(3, second_core, "max_pool"), input=made, kernel=(3, 3), stride=(1, 1),
+    produced = run_layer(producer)
+    consumer = replace(random_layer(3, second_core, "max_pool"), input=produced, kernel=(3, 3), stride=(1, 1),
                        padding=(1, 1, 1, 1), act_min=-128, act_max=127)  # fmt: skip
     first = compile_layer(producer, first_core)
     second = compile_layer(consumer, second_core, first.end, input_address=first.output[0])
