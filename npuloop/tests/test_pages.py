@@ -144,7 +144,7 @@ def make_names() -> tuple[frozenset[str], frozenset[str]]:
     """Return the targets of the Makefile and the variables that a caller may set."""
     text = (ROOT / "Makefile").read_text()
     return (
-        frozenset(re.findall(r"^([a-z]+):", text, re.MULTILINE)),
+        frozenset(re.findall(r"^([a-z-]+):", text, re.MULTILINE)),
         frozenset(re.findall(r"^(\w+) *\?=", text, re.MULTILINE)),
     )
 
