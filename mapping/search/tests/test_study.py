@@ -206,7 +206,7 @@ def test_a_target_out_of_reach_says_what_is_in_reach_before_anything_is_trained(
 
 def test_tables_of_other_rtl_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(objectives, "rtl_hash", lambda: "other")
-    with pytest.raises(TableError, match=r"npu8\.yaml: stale.*npuloop calibrate"):
+    with pytest.raises(TableError, match=r"w8a8_16x16\.yaml: stale.*npuloop calibrate"):
         run_study(PLAN, tmp_path / "out", in_this_process)
     assert not (tmp_path / "out").exists()
 
@@ -233,7 +233,7 @@ def test_a_plan_that_cannot_be_is_refused_in_one_message(
 
 @pytest.mark.parametrize("objective", ["energy", "both"])
 def test_without_energy_tables_energy_is_no_objective(objective: str, tmp_path: Path) -> None:
-    with pytest.raises(TableError, match=r"npu8\.energy\.yaml: there is no energy table; make it with"):
+    with pytest.raises(TableError, match=r"w8a8_16x16\.energy\.yaml: there is no energy table; make it with"):
         run_study(replace(PLAN, objective=objective), tmp_path / "out", in_this_process)
     assert not (tmp_path / "out").exists()
 
