@@ -7,7 +7,6 @@ import functools
 import hashlib
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -214,14 +213,18 @@ def _run(command: Sequence[str], cwd: Path, env: dict[str, str], log: Path) -> N
         raise BuildError(f"{Path(command[0]).name} failed building the simulator; whole log: {log}\n{tail}")
 
 
+def runtime_objects(folder: Path) -> list[str]:
+    """Return the names of Verilator's own objects, which the makefiles in a folder list."""
+    listed = (folder / "Vtop_classes.mk").read_text().split()
+    return sorted({f"{word}.o" for word in listed if word.startswith("verilated")})
+
+
 def _share_runtime(objects: Path, key: str, make: Sequence[str], env: dict[str, str], log: Path) -> None:
     """Put Verilator's own objects into a build's folder; they are compiled once for all builds of a key.
 
     They take longer to compile than a small design does.
     """
-    classes = (objects / "Vtop_classes.mk").read_text()
-    lists = re.findall(r"^VM_GLOBAL_(?:FAST|SLOW) \+= \\\n((?:\s+\w+ \\\n)*)", classes, re.MULTILINE)
-    names = [f"{name}.o" for text in lists for name in re.findall(r"\w+", text)]
+    names = runtime_objects(objects)
     runtime = build_root() / f"runtime-{key}"
     with _locked(build_root() / f"runtime-{key}.lock"):
         if not runtime.exists():

@@ -27,7 +27,7 @@ from cocotb_tools import config as cocotb_config
 
 from common.errors import TestbenchError
 from common.paths import ROOT, build_root
-from tb.build import BuildError, find_verilator
+from tb.build import BuildError, find_verilator, runtime_objects
 
 BLOCKS = Path(__file__).resolve().parent
 DEFAULT_SEED = 1
@@ -150,9 +150,7 @@ def _runtime(waves: bool) -> Path:
             "module empty (input logic clk_i, output logic clk_o); assign clk_o = clk_i; endmodule\n"
         )
         _run([*_verilate("empty", {}, [source], waves), "--Mdir", str(work)], log)
-        listed = (work / "Vtop_classes.mk").read_text().split()
-        objects = sorted({f"{word}.o" for word in listed if word.startswith("verilated")})
-        _run([*_make(work), *objects], log)
+        _run([*_make(work), *runtime_objects(work)], log)
         for path in work.iterdir():
             if path.suffix != ".o":
                 path.unlink()
