@@ -12,8 +12,6 @@ from common.errors import NpuloopError
 from npuloop.cli import bench, cost, doctor, gates, layers, measure, networks, report, search, sim, soak
 from npuloop.cli.console import console, reports_errors
 
-# `--help` answers at once because the modules of commands import what is slow (golden, mapping, gates, tb,
-# NumPy, PyTorch) inside the commands.
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 COMMANDS: dict[str, Callable[..., None]] = {
