@@ -36,14 +36,15 @@ SPLIT_FUNCTIONS = 500
 """Statements per generated C++ function. Without a limit GCC's SLP vectoriser takes minutes for large ones;
 at 500 a build takes least and runs fastest."""
 
+TRACE_STRUCTS = "--trace-structs"
 TWO_FILES = """\
 include Vtop.mk
 slow.o: override OPT_FAST = $(OPT_SLOW)
 simulator: fast.o slow.o $(VK_GLOBAL_OBJS)
 \t$(LINK) $(LDFLAGS) $^ $(LOADLIBES) $(LDLIBS) $(LIBS) -o $@
 """
-"""A makefile that compiles a design as two files, what runs in every cycle and what runs once. Verilator's own
-takes two dozen, and reading its headers for each of them, even precompiled, is most of a build."""
+"""A makefile that compiles a design as two files, what runs in every cycle and what runs once. Verilator's
+own takes two dozen, and reading its headers for each of them, even precompiled, is most of a build."""
 
 
 class BuildError(TestbenchError):
@@ -151,7 +152,7 @@ def _cpu() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(("flags", "model name", "Features"))}))
 
 
-def _flags(flavour: Flavour, opt: str) -> tuple[list[str], list[str]]:
+def _flags(flavour: Flavour) -> tuple[list[str], list[str]]:
     """Return Verilator's flags and make's."""
     verilator = [
         "--cc",
@@ -176,8 +177,7 @@ def _flags(flavour: Flavour, opt: str) -> tuple[list[str], list[str]]:
         "-CFLAGS",
         "-std=c++20 -DVL_TIME_CONTEXT",  # time is the context's own
     ]
-    optimise = opt if opt == "-O0" else f"{opt} -march=native"
-    make = [f"OPT_FAST={optimise}", "OPT_SLOW=-O0", "OPT_GLOBAL=-O3 -march=native"]
+    make = ["OPT_FAST=-O3 -march=native", "OPT_SLOW=-O0", "OPT_GLOBAL=-O3 -march=native"]
     if flavour == "plain":
         verilator += ["-CFLAGS", "-DNPULOOP_PLAIN"]
     else:
@@ -188,7 +188,7 @@ def _flags(flavour: Flavour, opt: str) -> tuple[list[str], list[str]]:
         verilator += ["--vpi", "-LDFLAGS", link]
     if flavour == "wave":
         verilator += ["--trace-fst", "-LDFLAGS", "-llz4"] if _has_fst() else ["--trace-vcd"]
-        verilator += ["--trace-structs"]
+        verilator += [TRACE_STRUCTS]
     if flavour == "record":
         verilator += ["--trace-vcd"]
     if flavour == "coverage":
@@ -221,7 +221,7 @@ def _run(command: Sequence[str], cwd: Path, env: dict[str, str], log: Path) -> N
 
 
 def _listed(folder: Path, kind: str) -> list[str]:
-    """Return the C++ files, without endings, in the lists of Verilator's makefile whose names match `kind`."""
+    """Return the C++ files, without endings, of the lists in Verilator's makefile that are of a kind."""
     text = (folder / "Vtop_classes.mk").read_text().replace("\\\n", " ")
     lists = re.findall(rf"^VM_{kind} \+=(.*)$", text, re.MULTILINE)
     return [name for line in lists for name in line.split()]
@@ -269,19 +269,13 @@ def _share_runtime(objects: Path, key: str, make: Sequence[str], env: dict[str, 
 
 
 def build(
-    config: System,
-    flavour: Flavour = "fast",
-    *,
-    opt: str = "-O3",
-    structural: bool = False,
-    rtl: Sequence[Path] | None = None,
+    config: System, flavour: Flavour = "fast", *, structural: bool = False, rtl: Sequence[Path] | None = None
 ) -> SimBuild:
     """Return the simulator of a configuration, building it if no cached one fits.
 
     Args:
         config: the hardware's parameters.
         flavour: what the simulator is for, see :data:`Flavour`.
-        opt: the C++ compiler's optimisation; -O1 builds faster where few cycles will run.
         structural: array, accumulators and requantiser in the form that is synthesised, which is slower.
         rtl: the design's files instead of :func:`rtl_sources`, to try a changed copy.
 
@@ -291,11 +285,12 @@ def build(
     verilator = find_verilator()
     control, *testbench = (TB / name for name in TESTBENCH)
     sources = [control, *(rtl or rtl_sources()), *testbench]
-    flags, make_flags = _flags(flavour, opt)
+    flags, make_flags = _flags(flavour)
     digest = hashlib.sha256()
     tools = (verilator.version, _compiler(), _cpu(), metadata.version("cocotb"))
     for item in (*flags, *make_flags, *tools):
-        digest.update(item.encode() + b"\0")
+        if item != TRACE_STRUCTS:  # of the design only
+            digest.update(item.encode() + b"\0")
     runtime_key = digest.hexdigest()[:16]
     flags.append(f"-GStructural={int(structural)}")
     if len({core.key for core in config.cores}) < len(config.cores):
