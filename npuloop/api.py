@@ -37,6 +37,10 @@ from mapping.search.points import Point
 from mapping.search.study import run_study
 from tb.session import Session
 
+__all__ = [
+    "Network", "Plan", "Price", "System", "compile", "load", "predict", "quantize", "run", "save", "search",
+]  # fmt: skip
+
 SystemLike = System | str | Path
 MappingLike = Assignment | str | Path | None
 

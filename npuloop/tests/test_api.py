@@ -98,8 +98,12 @@ def test_quantize_takes_modules_and_networks(digits: npuloop.Network) -> None:
     wide = npuloop.quantize(module, batch, name="small")
     narrow = npuloop.quantize(module, batch.numpy(), bits=2)
     assert wide.name == "small"
-    assert [np.abs(node.layer.weights).max() <= 1 for node in narrow.nodes] == [True, True]
-    assert [np.abs(node.layer.weights).max() > 1 for node in wide.nodes] == [True, True]
+    largest = {
+        network.name: [int(np.abs(node.layer.weights).max()) for node in network.nodes if node.layer]
+        for network in (wide, narrow)
+    }
+    assert largest["network"] == [1, 1]
+    assert min(largest["small"]) > 100
     mapped = npuloop.quantize(digits, mapping="npu_lb", system=System())
     assert all((node.weight_bits == 2).all() for node in mapped.nodes if node.weight_bits is not None)
     with pytest.raises(UnsupportedError, match="needs calibration"):

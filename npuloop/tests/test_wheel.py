@@ -107,7 +107,7 @@ def test_builds_lie_in_the_checkout_or_in_the_cache(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr(paths, "CHECKOUT", True)
     assert paths.build_root() == tmp_path / "sim_build"
-    monkeypatch.setattr(paths.os, "access", lambda path, _: Path(path) != tmp_path)  # read-only
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != tmp_path)  # read-only
     assert paths.build_root() == tmp_path / "cache" / "npuloop"
     (tmp_path / "sim_build").mkdir()  # which alone can be written
     assert paths.build_root() == tmp_path / "sim_build"
