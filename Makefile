@@ -39,9 +39,9 @@ sim: $(STAMP) ## Run two trained networks on both units in RTL and compare them 
 # A worker takes whole files, which share sessions and builds; common/pytest_plugin.py puts the longest first.
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --junitxml=sim_build/junit.xml
 
-check: lint ## Check what needs no simulation: lint, and the tests without a simulator and gate-level tools
+check: lint ## Check in a minute what needs no simulation: lint, and quick tests without simulators and gates
 	@mkdir -p sim_build
-	$(PYTEST) -m "not rtl and not gates and not slow" $(ARGS)
+	$(PYTEST) --quick -m "not rtl and not gates and not slow" $(ARGS)
 
 # Where its programs cannot be installed, gate-level tests are left out and named; never where CI is set.
 test: $(STAMP) ## Run the tests that CI runs: all but those marked slow

@@ -51,6 +51,7 @@ def expected_instances(core: CoreConfig) -> Counter[str]:
 
 
 @pytest.mark.parametrize("core", CORES)
+@pytest.mark.gates
 def test_every_instance_of_a_core_is_counted_once(core: str) -> None:
     core_blocks = blocks_of(CORES[core])
     counts: Counter[str] = Counter()
@@ -129,6 +130,7 @@ def test_other_sources_and_other_parameters_are_elaborated_anew(
     assert len(runs) == 4
 
 
+@pytest.mark.gates
 def test_a_design_that_yosys_refuses_is_an_error_of_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -188,6 +190,7 @@ def assert_closed(block: Block) -> None:
     assert analyse(netlist, osu).path.ns > 0
 
 
+@pytest.mark.gates
 def test_what_is_below_a_block_is_left_out_of_it_and_its_pins_are_ports() -> None:
     core_blocks = blocks_of(NPU8)
     (acc,) = by_module(core_blocks, "npu_acc_structural")
@@ -205,6 +208,7 @@ def test_what_is_below_a_block_is_left_out_of_it_and_its_pins_are_ports() -> Non
     assert_closed(acc)
 
 
+@pytest.mark.gates
 def test_a_block_without_blocks_below_is_synthesised_as_it_is() -> None:
     (word,) = by_module(blocks_of(NPU8), "npu_tile_word")
     synthesised = word.synthesize(library())

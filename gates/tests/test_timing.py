@@ -15,6 +15,7 @@ from gates.timing import FALL, INPUT_SLEW_NS, RISE, analyse
 from gates.tools import find_tool
 
 
+@pytest.mark.gates
 def test_the_slowest_path_agrees_with_opensta(tmp_path: Path) -> None:
     block = mac(8)
     path = analyse(block.netlist(), library()).path

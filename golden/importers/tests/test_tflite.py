@@ -42,6 +42,7 @@ def some_inputs(name: str, network: Network, count: int) -> Int8:
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.data
 def test_every_tensor_of_a_real_model_equals_the_interpreters(name: str) -> None:
     path = model_path(name)
     network = load_tflite(path)
@@ -69,6 +70,7 @@ def predictions(name: str, inputs: Int8) -> Int64:
     return classes
 
 
+@pytest.mark.data
 def test_ds_cnn_is_exact_on_all_500_keyword_inputs_and_gets_449_right() -> None:
     inputs, labels = keyword_inputs()
     assert len(labels) == 500
@@ -84,6 +86,7 @@ def test_resnet8_is_exact_on_test_images_and_gets_the_references_number_right(
     assert int((predictions("pretrainedResnet_quant", inputs[:images]) == labels[:images]).sum()) == right
 
 
+@pytest.mark.data
 def test_names_are_short_and_in_the_order_of_the_operators() -> None:
     network = load_tflite(model_path("pretrainedResnet_quant"))
     assert network.name == "pretrainedResnet_quant"
@@ -95,6 +98,7 @@ def test_names_are_short_and_in_the_order_of_the_operators() -> None:
     assert network.nodes[0].inputs == ("input",)
 
 
+@pytest.mark.data
 def test_weights_keep_the_scales_of_the_file() -> None:
     for name in ("ad01_int8", "kws_ref_model"):  # one scale, a scale for each channel
         path = model_path(name)

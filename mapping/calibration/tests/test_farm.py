@@ -172,6 +172,7 @@ def test_progress_counts_every_job_to_the_end(notes: Path, tmp_path: Path) -> No
     assert seen == [(done, 8) for done in range(1, 9)]
 
 
+@pytest.mark.rtl
 def test_a_session_is_used_for_all_jobs_of_a_setup_and_closed(notes: Path, tmp_path: Path) -> None:
     shared = Shape("shared", "conv2d", 16, 48, 4, 4, (1, 1), (1, 1), "valid", {"npu8": 16, "npu_lb": 32})
     pids = set()
@@ -185,6 +186,7 @@ def test_a_session_is_used_for_all_jobs_of_a_setup_and_closed(notes: Path, tmp_p
     assert not alive(pids.pop())
 
 
+@pytest.mark.rtl
 def test_a_dead_simulator_costs_its_own_job_only(
     notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +248,7 @@ def test_simulators_end_with_their_worker_killed_or_closed(notes: Path, tmp_path
     assert ended(pids)
 
 
+@pytest.mark.rtl
 def test_the_same_cycles_come_from_workers_and_from_this_process(notes: Path, tmp_path: Path) -> None:
     cycles = []
     for workers in (0, 2):
@@ -285,6 +288,7 @@ def test_a_running_scheduler_is_used_and_left_running(notes: Path, tmp_path: Pat
 
 
 # ------------------------------------------------------------------------------------------- kills of it all
+@pytest.mark.rtl
 def test_a_run_killed_five_times_measures_in_the_end_what_an_undisturbed_run_measures(tmp_path: Path) -> None:
     """Each kill comes right after an append or in its middle, wherever that is."""
     child = """

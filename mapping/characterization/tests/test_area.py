@@ -80,6 +80,7 @@ def write_table(path: Path, **changed: Any) -> Path:
 
 
 # --------------------------------------------------------------------------------------------------- areas
+@pytest.mark.gates
 def test_groups_sum_up_to_cells_and_cells_with_memories_to_the_unit(quick: None) -> None:
     units = [unit_area(core, LIBRARY) for core in (NPU8, EVERY.core("w2"))]
     osu = library_named(LIBRARY)
@@ -292,6 +293,7 @@ def test_the_table_of_the_repository_is_of_all_units_and_libraries() -> None:
             assert cells == pytest.approx(sum(entry["groups_um2"].values()), rel=1e-4), name
 
 
+@pytest.mark.gates
 def test_the_table_of_the_repository_is_what_synthesis_gives_today() -> None:
     units: Mapping[str, Any] = read_area()["units"][LIBRARY]
     osu = library_named(LIBRARY)

@@ -30,6 +30,7 @@ def made_today(core: CoreConfig, name: str = "sky130", **changed: Any) -> Energy
     return replace(table, **changed)
 
 
+@pytest.mark.gates
 def test_a_table_says_what_has_changed_since(monkeypatch: pytest.MonkeyPatch) -> None:
     table = made_today(NPU8)
     assert stale(table) == []
