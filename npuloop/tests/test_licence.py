@@ -43,7 +43,7 @@ def tracked(root: Path) -> list[str]:
     return sorted(name for name in names if (root / name).is_file())
 
 
-def annotations(text: str) -> list[tuple[str, ...]]:
+def licence_tables(text: str) -> list[tuple[str, ...]]:
     """Return the patterns of each table of a REUSE.toml that gives a licence.
 
     Raises:
@@ -96,7 +96,7 @@ def faults(root: Path, names: Sequence[str], tables: Iterable[Sequence[str]]) ->
 def test_every_file_has_its_licence_once() -> None:
     names = tracked(ROOT)
     assert len(names) > 100
-    assert faults(ROOT, names, annotations((ROOT / "REUSE.toml").read_text())) == []
+    assert faults(ROOT, names, licence_tables((ROOT / "REUSE.toml").read_text())) == []
 
 
 def test_files_without_a_licence_and_with_two_are_found(tmp_path: Path) -> None:
@@ -126,9 +126,9 @@ def test_tables_are_read_with_their_reasons() -> None:
     text = f"version = 1\n\n{whole}# Data.\n{table}\n# Pages.\n{table}"
     several = '[\n  "a.csv",\n  "b.csv",\n]'
     text = text.replace("{}", several, 1).replace("{}", '"**.md"')
-    assert annotations(text) == [("a.csv", "b.csv"), ("**.md",)]
+    assert licence_tables(text) == [("a.csv", "b.csv"), ("**.md",)]
     with pytest.raises(AssertionError, match=r"nothing says why: \[\"x\"\]"):
-        annotations(f"version = 1\n\n{table}".replace("{}", '["x"]'))
+        licence_tables(f"version = 1\n\n{table}".replace("{}", '["x"]'))
 
 
 @pytest.mark.parametrize(
