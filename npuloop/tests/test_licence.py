@@ -103,19 +103,19 @@ def test_files_without_a_licence_and_with_two_are_found(tmp_path: Path) -> None:
     said = f"# {LINE}\n"
     texts = {
         "a.py": said, "b.py": "import a\n", "c.sh": f"#!/bin/sh\n{said}", "d.py": f"\n\n\n{said}",
-        "hw/interface.py": "", "page.md": "# Page\n", "docs/page.md": f"<!-- {LINE} -->\n",
+        "hw/interface.py": "", "page.md": "# Page\n", "guide/page.md": f"<!-- {LINE} -->\n",
         "rtl/top.sv": "module top;\n", "LICENSE": "",
     }  # fmt: skip
     for name, text in texts.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    tables = [("**.md",), ("hw/*.py", "rtl/*.sv"), ("docs/*.csv",)]
+    tables = [("**.md",), ("hw/*.py", "rtl/*.sv"), ("guide/*.csv",)]
     assert faults(tmp_path, list(texts), tables) == [
         f"b.py: no line '{LINE}', and not in REUSE.toml",
         f"d.py: no line '{LINE}', and not in REUSE.toml",
-        "docs/page.md: twice, by its own line, **.md",
+        "guide/page.md: twice, by its own line, **.md",
         "rtl/top.sv: a source says it itself, not REUSE.toml",
-        "REUSE.toml: no file is docs/*.csv",
+        "REUSE.toml: no file is guide/*.csv",
     ]
     assert "page.md: twice, by **.md, *.md" in faults(tmp_path, ["page.md"], [("**.md",), ("*.md",)])
 
@@ -135,9 +135,9 @@ def test_tables_are_read_with_their_reasons() -> None:
     ("pattern", "name", "holds"),
     [
         ("**.md", "README.md", True),
-        ("**.md", "docs/a/b.md", True),
-        ("docs/*.md", "docs/a/b.md", False),
-        ("docs/*.md", "docs/a.md", True),
+        ("**.md", "guide/a/b.md", True),
+        ("guide/*.md", "guide/a/b.md", False),
+        ("guide/*.md", "guide/a.md", True),
         ("a.csv", "a-csv", False),
     ],
 )
