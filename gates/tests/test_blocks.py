@@ -66,6 +66,7 @@ def test_every_instance_of_a_core_is_counted_once(core: str) -> None:
 
 
 @pytest.mark.parametrize("core", CORES)
+@pytest.mark.gates
 def test_columns_are_one_block_for_each_sort_of_column(core: str) -> None:
     config = CORES[core]
     core_blocks = {block.paths: block.count for block in by_module(blocks_of(config), "npu_column")}
@@ -80,6 +81,7 @@ def test_columns_are_one_block_for_each_sort_of_column(core: str) -> None:
     assert sum(core_blocks.values()) == cols
 
 
+@pytest.mark.gates
 def test_equal_instances_are_one_block_and_others_are_not() -> None:
     core_blocks = blocks_of(NPU8)
     assert by_module(core_blocks, "npu_bursts")[0].paths == ("i_load.i_bursts", "i_store.i_bursts")
@@ -90,6 +92,7 @@ def test_equal_instances_are_one_block_and_others_are_not() -> None:
     assert all("\\src" not in block.file.read_text() for block in core_blocks)
 
 
+@pytest.mark.gates
 def test_variants_come_the_most_frequent_first_and_an_unknown_module_is_named() -> None:
     core_blocks = blocks_of(NPU_LB)
     assert [block.count for block in by_module(core_blocks, "npu_column")] == [48, 11, 5]
@@ -97,6 +100,7 @@ def test_variants_come_the_most_frequent_first_and_an_unknown_module_is_named() 
         by_module(core_blocks, "npu_none")
 
 
+@pytest.mark.gates
 def test_a_second_call_elaborates_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     first = blocks_of(NPU8)
 

@@ -184,6 +184,7 @@ def test_a_wrong_value_is_named_and_an_unknown_one_is_not_compared() -> None:
     assert len(replay(netlist, library(), Stimulus(good.inputs, {"sum_o": wrong})).energy_pj) == 20
 
 
+@pytest.mark.gates
 def test_a_stimulus_for_another_block_is_refused() -> None:
     netlist = mac().netlist()
     good = stimulus(20, 1.0)

@@ -104,6 +104,7 @@ def test_the_clock_and_data_pins_of_flops_cost_energy(tmp_path: Path) -> None:
             assert timing.energy_pj[edge, net] == pytest.approx(expected)
 
 
+@pytest.mark.gates
 def test_wires_make_everything_slower_and_dearer() -> None:
     netlist = mac().netlist()
     bare, wired = (analyse(netlist, library(), wire) for wire in (0.0, 3.0))

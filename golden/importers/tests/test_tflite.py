@@ -78,6 +78,7 @@ def test_ds_cnn_is_exact_on_all_500_keyword_inputs_and_gets_449_right() -> None:
 
 
 @pytest.mark.parametrize(("images", "right"), [(100, 82), pytest.param(2000, 1735, marks=pytest.mark.slow)])
+@pytest.mark.data
 def test_resnet8_is_exact_on_test_images_and_gets_the_references_number_right(
     images: int, right: int
 ) -> None:
