@@ -28,7 +28,7 @@ from golden.quantize.fake_quantize import (
     activation_of,
     fake_quant_operator,
 )
-from golden.quantize.float_graph import FloatGraph
+from golden.quantize.float_graph import FloatGraph, as_image
 from golden.quantize.ranges import Method, RangeObserver
 from golden.quantize.trace import trace
 from golden.quantize.weights import Widths, layer_widths
@@ -101,7 +101,7 @@ class QatNetwork(nn.Module):
             ShapeError: another input.
             ArithmeticRangeError: an accumulator could leave int32.
         """
-        values = {self.input_name: activation_of(self.input, _quantize(x, self.input), x)}
+        values = {self.input_name: activation_of(self.input, _quantize(x, self.input), as_image(x))}
         for operator in self:
             inputs = [values[name] for name in operator.spec.inputs]
             values[operator.spec.name] = operator(*inputs)
@@ -120,6 +120,8 @@ class QatNetwork(nn.Module):
 def _quantize(x: torch.Tensor, tensor: Tensor) -> Int8:
     """Return real values, channels first, as the int8 values of `tensor`, channels last."""
     expected_shape = (tensor.shape[-1], *tensor.shape[:-1])
+    if tensor.shape[:-1][:1] == (1,):
+        x = as_image(x)
     if not x.is_floating_point() or tuple(x.shape[1:]) != expected_shape or not len(x):
         raise ShapeError(
             f"the network reads floating-point (N, {expected_shape}), not {x.dtype} {tuple(x.shape)}"
@@ -202,10 +204,16 @@ def prepare_qat(
 
 def _images(batches: Batches) -> Iterator[torch.Tensor]:
     """Return the input tensors of calibration batches, on the CPU."""
+    if not isinstance(batches, (torch.Tensor, Iterable)):
+        raise ShapeError(
+            f"calibration data are a {type(batches).__name__}; give a tensor or an iterable of them"
+        )
     for batch in [batches] if isinstance(batches, torch.Tensor) else batches:
         images = batch[0] if isinstance(batch, (tuple, list)) else batch
         if not isinstance(images, torch.Tensor):
             raise ShapeError(f"a calibration batch is a {type(images).__name__}; give tensors")
+        if not images.ndim:
+            raise ShapeError("a calibration batch is one number; give a batch, (N, ...)")
         if len(images):
             yield images.detach().cpu()
 
@@ -220,7 +228,7 @@ def _chain(first: torch.Tensor, rest: Iterator[torch.Tensor]) -> Iterator[torch.
 
 def _calibrate(operators: Iterable[FakeQuantOperator], input_name: str, batch: torch.Tensor) -> None:
     """Run a batch with quantised weights and float activations, and take in its ranges."""
-    values = {input_name: batch}
+    values = {input_name: as_image(batch)}
     with torch.no_grad():
         for operator in operators:
             output = operator.surrogate([values[name] for name in operator.spec.inputs], None)

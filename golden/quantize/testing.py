@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from golden.network import Network, run_network
+from golden.quantize.qat import quantize_input
 from golden.zoo import float_networks
 
 
@@ -109,6 +111,20 @@ class Flattened(nn.Module):
         x = functional.relu6(torch.add(self.depthwise(x), self.branch(x)))
         x = torch.flatten(self.average(self.pool(x)), 1)
         return self.out(self.norm(self.hidden(x)).relu())  # type: ignore[no-any-return]
+
+
+def network_outputs(network: Network, x: Tensor) -> Tensor:
+    """Return a network's real outputs in PyTorch's order of axes; a sequence is an image of height 1."""
+    q = run_network(network, quantize_input(network, x))[network.output_name].astype(np.float64)
+    return torch.from_numpy((q - network.output.zero_point) * network.output.scale).movedim(-1, 1)
+
+
+def signal_to_noise(network: Network, model: nn.Module, x: Tensor) -> float:
+    """Return how close an integer network is to its float module, in dB."""
+    with torch.no_grad():
+        real = model(x.clone()).double()
+    noise = network_outputs(network, x).reshape(real.shape) - real
+    return float(10 * torch.log10(real.square().sum() / noise.square().sum().clamp(min=1e-30)))
 
 
 def settle(model: nn.Module, images: Tensor, seed: int = 0) -> nn.Module:

@@ -280,7 +280,7 @@ def user_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("missing", "no attribute 'missing'; give package.module:function"),
         ("grouped", "'user_model:grouped' cannot become .* module '1': groups=2 .* change that part"),
         ("Sigmoid", r"module 'body\.2': Sigmoid is not supported; supported are Conv2d"),
-        ("DataDependent", "cannot be traced by torch.fx"),
+        ("DataDependent", "makes a Python value of the data.*user_model.py, line"),
         ("double", "'user_model:double' does not fit data set 'random'"),
         ("fewer", r"makes \(4, 9\) of 4 images, not \(4, 10\); give one of digits, resnet8"),
         ("image", r"makes \(4, 10, 1, 1\) of 4 images"),
