@@ -12,6 +12,7 @@ Sources: Jacob et al., "Quantization and Training of Neural Networks for Efficie
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -180,6 +181,43 @@ def prepare_qat(
         NetworkError: the module cannot be traced, or there are no data.
         ShapeError: batches or widths do not fit; the message names the layer.
     """
+    return prepare(
+        model,
+        batches,
+        weight_bits=weight_bits,
+        name=name,
+        ranges=ranges,
+        input_scale=input_scale,
+        input_zero_point=input_zero_point,
+    ).qat
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What `prepare` made.
+
+    Attributes:
+        qat: the network in training.
+        graph: the float network that it was made from.
+        images: the first batch of calibration data, float32.
+    """
+
+    qat: QatNetwork
+    graph: FloatGraph
+    images: torch.Tensor
+
+
+def prepare(
+    model: nn.Module,
+    batches: Batches,
+    *,
+    weight_bits: int | Mapping[str, Widths],
+    name: str,
+    ranges: Method,
+    input_scale: float | None,
+    input_zero_point: int,
+) -> Prepared:
+    """Do as `prepare_qat`, and also return the float network and a batch of the data."""
     data = _images(batches)
     first = next(data, None)
     if first is None:
@@ -199,7 +237,7 @@ def prepare_qat(
     if input_scale is None:
         input_scale, input_zero_point = source_range.scale_and_zero_point()
     source = Tensor(shape=graph.input_shape, scale=input_scale, zero_point=input_zero_point)
-    return QatNetwork(name, graph, operators, source)
+    return Prepared(QatNetwork(name, graph, operators, source), graph, first.float())
 
 
 def _images(batches: Batches) -> Iterator[torch.Tensor]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
+import torch
 
 from common.arrays import Array, Floats, Int8, Int32
 from common.errors import ArithmeticRangeError, NetworkError, NpuloopError, ShapeError, UnsupportedError
@@ -238,14 +239,31 @@ def from_channels(rows: Int8, layer: Layer) -> Int8:
     return rows.reshape(layer.weights.shape)
 
 
+def weight_error(node: Node, real: torch.Tensor) -> WeightError:
+    """Return what a layer's integer weights differ by from real ones.
+
+    Args:
+        node: the layer.
+        real: in PyTorch's order of axes, output channels first.
+    """
+    order = {"conv2d": (0, 2, 3, 1)}.get(node.op, tuple(range(real.ndim)))
+    rows = real.detach().cpu().double().permute(order).flatten(start_dim=1).numpy()
+    return _loss(node, rows)
+
+
 def _error(before: Node, after: Node) -> WeightError:
-    (old_layer, old_scales, _), (new_layer, new_scales, bits) = _constants(before), _constants(after)
-    old = channel_weights(old_layer) * old_scales[:, None]
-    difference = np.abs(channel_weights(new_layer) * new_scales[:, None] - old)
-    norm = float(np.linalg.norm(old))
+    layer, scales, _ = _constants(before)
+    return _loss(after, channel_weights(layer) * scales[:, None])
+
+
+def _loss(node: Node, rows: Floats) -> WeightError:
+    """Return what a layer's weights differ by from real ones, (K, n)."""
+    layer, scales, bits = _constants(node)
+    difference = np.abs(channel_weights(layer) * scales[:, None] - rows)
+    norm = float(np.linalg.norm(rows))
     widths, counts = np.unique(bits, return_counts=True)
     return WeightError(
-        node=before.name,
+        node=node.name,
         channels=dict(zip(widths.tolist(), counts.tolist(), strict=True)),
         relative_rms=float(np.linalg.norm(difference)) / norm if norm else 0.0,
         largest=float(difference.max()),

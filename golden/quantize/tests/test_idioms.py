@@ -360,7 +360,7 @@ def test_what_a_network_does_not_have_is_refused_with_its_line(name: str) -> Non
 
 
 def test_shapes_that_fit_one_batch_size_alone_are_refused() -> None:
-    with pytest.raises((UnsupportedError, NetworkError), match="of each input|cannot run"):
+    with pytest.raises((UnsupportedError, NetworkError), match=r"of each input|cannot run"):
         trace(settled(lambda s, x: s.a(x).reshape(1, -1)), smooth_images((3, 12, 12), 4))
 
 
