@@ -249,15 +249,33 @@ class GraphBuilder:
             self.nodes[producer.name] = replace(producer, low=next(limits), high=next(limits))
             self.put(call, name, place.positions, place.pads)
             return
-        shape = self.shape(name)
-        image = shape if len(shape) == 3 else (1, 1, *shape)
-        source = self.reshaped(name, image, f"{self._base(call)}_image")
+        source = self._pixels(call, name)
         pool = FloatNode(
-            name=self.name_of(call), op="max_pool", inputs=(source,), shape=image, low=low, high=high
+            name=self.name_of(call),
+            op="max_pool",
+            inputs=(source,),
+            shape=self.shape(source),
+            low=low,
+            high=high,
         )
-        self.put(
-            call, self.reshaped(self.append(pool), shape, f"{pool.name}_vector"), place.positions, place.pads
-        )
+        self.append(pool)
+        name = self.reshaped(pool.name, self.shape(name), f"{pool.name}_vector")
+        self.put(call, name, place.positions, place.pads)
+
+    def flattened(self, name: str) -> str | None:
+        """Return the image that a tensor is a flattening of; else None."""
+        node = self.nodes.get(name)
+        if node is None or node.op != "reshape" or len(node.shape) != 1:
+            return None
+        (image,) = node.inputs
+        return image if len(self.shape(image)) == 3 else None
+
+    def _pixels(self, call: Call, name: str) -> str:
+        """Return an image of a tensor's values: itself, what it is a flattening of, or one pixel."""
+        shape = self.shape(name)
+        if len(shape) == 3:
+            return name
+        return self.flattened(name) or self.reshaped(name, (1, 1, *shape), f"{self._base(call)}_image")
 
     def _through(self, chain: list[str]) -> FloatNode | None:
         """Return the operator before a chain of reshapes that nothing else reads."""
@@ -280,44 +298,40 @@ class GraphBuilder:
             UnsupportedError: they differ within a channel, or the value has padding that they would change.
         """
         place = self.places[value]
-        scales, shifts = (self._per_channel(call, value, item) for item in (scale, shift))
-        if place.pads != NO_PADS and bool(shifts.any()):
+        if place.pads != NO_PADS and bool(shift.any()):
             self.no_pads(call, value)
         name = place.name
-        if bool((scales == 1).all()) and not bool(shifts.any()):
+        if bool((scale == 1).all()) and not bool(shift.any()):
             self.put(call, name, place.positions, place.pads)
             return
         producer = self.fusable(call, name, WEIGHTED_OPS)
         if producer is not None and (producer.low, producer.high) == (-math.inf, math.inf):
             assert producer.weight is not None
             assert producer.bias is not None
+            scales, shifts = (self._per_channel(call, value, item, name) for item in (scale, shift))
             weight = producer.weight.double() * scales.reshape(-1, *[1] * (producer.weight.ndim - 1))
             bias = producer.bias.double() * scales + shifts
             self.nodes[name] = replace(producer, weight=weight.float(), bias=bias.float())
             self.put(call, name, place.positions, place.pads)
             return
-        shape = self.shape(name)
-        image = shape if len(shape) == 3 else (1, 1, *shape)
-        source = self.reshaped(name, image, f"{self._base(call)}_image")
+        source = self._pixels(call, name)
+        scales, shifts = (self._per_channel(call, value, item, source) for item in (scale, shift))
         layer = FloatNode(
             name=self.name_of(call),
             op="depthwise_conv2d",
             inputs=(source,),
-            shape=image,
+            shape=self.shape(source),
             weight=scales.float().reshape(-1, 1, 1, 1),
             bias=shifts.float(),
         )
-        self.put(
-            call,
-            self.reshaped(self.append(layer), shape, f"{layer.name}_vector"),
-            place.positions,
-            place.pads,
-        )
+        self.append(layer)
+        name = self.reshaped(layer.name, self.shape(name), f"{layer.name}_vector")
+        self.put(call, name, place.positions, place.pads)
 
-    def _per_channel(self, call: Call, value: Value, constant: Tensor) -> Tensor:
-        """Return a constant of a value's shape as one number for each channel of its tensor, float64 (C,)."""
+    def _per_channel(self, call: Call, value: Value, constant: Tensor, name: str) -> Tensor:
+        """Return a constant of a value's shape as one number for each channel of a tensor, float64 (C,)."""
         place = self.places[value]
-        channels = self.shape(place.name)[-1]
+        channels = self.shape(name)[-1]
         if constant.numel() == 1:
             return constant.reshape(1).expand(channels)
         shape = self.unpadded(value)

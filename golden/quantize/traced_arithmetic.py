@@ -135,10 +135,15 @@ def _add_two(graph: GraphBuilder, call: Call, first: Value, second: Value) -> No
     if graph.shape(names[0]) != graph.shape(names[1]):
         read = graph.vector if len(first.shape) == 2 else graph.image
         names = [read(call, value) for value in (first, second)]
+    images = [image for image in map(graph.flattened, names) if image is not None]
+    shape = graph.shape(names[0])
+    if len(images) == 2 and graph.shape(images[0]) == graph.shape(images[1]):
+        names = images  # units add images, not what is flattened
     node = FloatNode(
         name=graph.name_of(call), op="add", inputs=(names[0], names[1]), shape=graph.shape(names[0])
     )
-    graph.put(call, graph.append(node), order[0])
+    graph.append(node)
+    graph.put(call, graph.reshaped(node.name, shape, f"{node.name}_vector"), order[0])
 
 
 def multiply(graph: GraphBuilder, call: Call) -> None:

@@ -9,7 +9,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from common.errors import NetworkError, UnsupportedError
 
-_INSIDE = {
+INSIDE = {
     "OptimizedModule": "_orig_mod",  # torch.compile
     "DataParallel": "module",
     "DistributedDataParallel": "module",
@@ -44,8 +44,8 @@ def plain_module(model: Any) -> nn.Module:
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
-    while type(model).__module__.startswith("torch.") and type(model).__name__ in _INSIDE:
-        inside = getattr(model, _INSIDE[type(model).__name__])
+    while type(model).__module__.startswith("torch.") and type(model).__name__ in INSIDE:
+        inside = getattr(model, INSIDE[type(model).__name__])
         assert isinstance(inside, nn.Module)
         model = inside
     return model
