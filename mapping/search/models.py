@@ -124,8 +124,9 @@ def check_model(spec: str, model: nn.Module, data: DataSet) -> None:
             ) from error
     modules = dict(model.named_modules())
     for node in graph.nodes:
-        weight = getattr(modules.get(node.name), "weight", None)
-        if node.weight is not None and (weight is None or weight.numel() != node.weight.numel()):
+        module = modules.get(node.name)
+        own = module.weight.numel() if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear)) else 0
+        if node.weight is not None and node.weight.numel() != own:
             raise ModelError(
                 f"model {spec!r}: layer {node.name!r} has weights that are shared or are not a module's own; "
                 "a search trains convolutions and linear layers that are modules and are called once"

@@ -4,11 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from common.arrays import Floats
 from golden.arithmetic import weight_range
 from golden.quantize import scale_search
 from golden.quantize.scale_search import break_points, exact_scales, scale_range, search_scales
+from golden.quantize.testing import mobilenet_v2, resnet18
 from golden.quantize.weights import best_scales
 
 SEED = 20261130
@@ -89,3 +92,22 @@ def test_the_exact_search_is_an_option_and_the_same_input_gives_the_same_scales(
     np.testing.assert_array_equal(best_scales(rows[7:8], bits[:1]), fast[7:8])  # whatever its neighbours
     errors = [squared_errors(np.abs(rows), scales, 127) for scales in (fast, exact)]
     assert (errors[0] <= errors[1] * 1.01).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "weights", "most"), [(resnet18, 11_678_912, 0.5), (mobilenet_v2, 3_469_760, 5)]
+)
+def test_networks_of_full_size_cost_few_break_points(
+    make: Callable[[], nn.Module], weights: int, most: float
+) -> None:
+    """The work of the search, which is what takes time: break points for each of the weights of 8 bits."""
+    torch.manual_seed(SEED)
+    layers = [m for m in make().modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    assert sum(layer.weight.numel() for layer in layers) == weights
+    passed = seen = 0
+    for layer in layers:  # four channels stand for all
+        magnitudes = layer.weight.detach().flatten(start_dim=1)[:4].double().abs().numpy()
+        channel = break_points(magnitudes, 127, *scale_range(magnitudes, 127)).sum() / len(magnitudes)
+        passed += channel * len(layer.weight)
+        seen += layer.weight.numel()
+    assert passed < most * seen
