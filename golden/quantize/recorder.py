@@ -72,6 +72,7 @@ _ASKS_ABOUT = frozenset(
         "_version",
         "is_mkldnn",
         "is_signed",
+        "is_nested",
         "nbytes",
     ]
 )
@@ -251,6 +252,8 @@ class _Recorder(TorchFunctionMode):
         versions = [_version(tensor) for tensor in tensors]
         result = func(*args, **kwargs)
         changed = [tensor for tensor, old in zip(tensors, versions, strict=True) if _version(tensor) != old]
+        if any(tensor.is_inference() for tensor in tensors):  # these have no versions
+            changed += _written_by_name(func, args, kwargs)
         self._take_in(call, result, changed)
         return result
 
@@ -355,6 +358,14 @@ def _place(tensor: Tensor) -> Place:
 
 def _version(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
+
+
+def _written_by_name(func: Callable[..., Any], args: Any, kwargs: Any) -> list[Tensor]:
+    """Return what a call writes, from PyTorch's convention: a name that ends with _, inplace, out."""
+    name = getattr(func, "__name__", "")
+    in_place = name.endswith("_") or name == "__setitem__" or kwargs.get("inplace") is True
+    written = [args[0]] if in_place and args else []
+    return [item for item in (*written, kwargs.get("out")) if isinstance(item, Tensor)]
 
 
 def _name(func: Callable[..., Any]) -> str:

@@ -45,9 +45,7 @@ def trace(model: nn.Module, example: Tensor) -> FloatGraph:
             "(N, C, L) and vectors (N, C)"
         )
     model = plain_module(model)
-    # Two inputs, so that a shape that depends on the batch's size shows.
-    image = example[:2].detach().cpu().float()
-    batch = torch.cat([image, image])[:2].clone()
+    batch = _two_inputs(example.detach().cpu().float())
     untouched = batch.clone()
     recording = record(model, batch)
     graph = GraphBuilder(recording)
@@ -62,6 +60,20 @@ def trace(model: nn.Module, example: Tensor) -> FloatGraph:
     places = {value: place for value, place in graph.places.items() if value not in graph.absorbed}
     _check_equal(result, places, untouched)
     return result
+
+
+def _two_inputs(example: Tensor) -> Tensor:
+    """Return two different inputs.
+
+    Two, so that a shape that depends on the batch's size shows; different, so that what looks like a constant
+    and depends on the input, because PyTorch computed it out of sight, shows.
+    """
+    first = example[:1]
+    second = example[1:2]
+    if not len(second) or torch.equal(first, second):
+        ramp = torch.linspace(0, 0.1, first.numel()).reshape(first.shape)
+        second = first.flip(-1) / 2 + ramp * max(float(first.abs().max()), 1.0)
+    return torch.cat([first, second])
 
 
 def _add(graph: GraphBuilder, call: Call) -> None:

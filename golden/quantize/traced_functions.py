@@ -40,7 +40,10 @@ _NORM = Supported(
 )
 _SCALED = "a constant becomes part of the layer before it, or else a depthwise convolution of one pixel"
 _CLAMP = "the clamp of the operator before it, or a pool of one pixel where others read that too"
-_VIEW = Supported(views.view, "no arithmetic: where values are is followed; flattening an image is a reshape")
+_VIEW = Supported(
+    views.view,
+    "no arithmetic: where values are is followed; flattening an image is a reshape, every n-th pixel a pool",
+)
 _SAME = Supported(views.same, "nothing")
 _CAST = Supported(views.cast, "nothing")
 _MAXIMUM = Supported(pools.max_pool, "a maximum pool")
@@ -98,7 +101,9 @@ FUNCTIONS: Mapping[str, Supported] = {
     "movedim": _VIEW,
     "moveaxis": _VIEW,
     "t": _VIEW,
-    "pad": Supported(views.pad, "with zeros: part of the convolution behind it"),
+    "pad": Supported(
+        views.pad, "with zeros: part of the convolution behind it; of channels: a convolution of one pixel"
+    ),
     "softmax": Supported(views.softmax, "at the end, over (N, C): a softmax on the host"),
     "clone": _SAME,
     "contiguous": _SAME,

@@ -1,10 +1,13 @@
 """Views, padding, copies and the end of a recorded module, as they come into the float graph."""
 
+import math
+
 import torch
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from golden.quantize.float_graph import FloatNode
-from golden.quantize.graph_builder import GraphBuilder, whole
+from golden.quantize.graph_builder import GraphBuilder, channels_last, whole
 from golden.quantize.recorder import Call, Value
 
 
@@ -29,6 +32,10 @@ def view(graph: GraphBuilder, call: Call) -> None:
             f"it turns {before[1:]} of each input into {after}; supported is flattening to (N, C * H * W)",
         )
     moved = moved[0].contiguous()
+    steps = _subsampling(moved, source.shape[1:]) if place.positions is None else None
+    if steps is not None:
+        _subsample(graph, call, source, steps)
+        return
     if moved.numel() != size or len(moved.unique()) != size:
         raise graph.refuse(call, f"it takes a part of {before[1:]}; supported are whole tensors")
     name = place.name
@@ -36,6 +43,30 @@ def view(graph: GraphBuilder, call: Call) -> None:
         name = graph.reshaped(name, (size,), graph.name_of(call))
     in_order = 1 <= moved.ndim <= 3 and torch.equal(moved, whole(moved.shape))
     graph.put(call, name, None if in_order else moved)
+
+
+def _subsampling(moved: Tensor, shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """Return (vertical, horizontal) where positions are every such pixel of an image (C, H, W), else None."""
+    if moved.ndim != 3 or len(shape) != 3 or moved.numel() == math.prod(shape):
+        return None
+    row = int(moved[0, 1, 0]) // (shape[0] * shape[2]) if moved.shape[1] > 1 else shape[1]
+    column = int(moved[0, 0, 1]) // shape[0] if moved.shape[2] > 1 else shape[2]
+    if min(row, column) < 1 or not torch.equal(moved, whole(shape)[:, ::row, ::column]):
+        return None
+    return row, column
+
+
+def _subsample(graph: GraphBuilder, call: Call, source: Value, steps: tuple[int, int]) -> None:
+    """Append a pool of one pixel that takes every `steps`-th."""
+    assert call.result is not None
+    node = FloatNode(
+        name=graph.name_of(call),
+        op="max_pool",
+        inputs=(graph.image(call, source),),
+        shape=channels_last(call.result.shape[1:]),
+        stride=steps,
+    )
+    graph.put(call, graph.append(node))
 
 
 def pad(graph: GraphBuilder, call: Call) -> None:
@@ -54,7 +85,8 @@ def pad(graph: GraphBuilder, call: Call) -> None:
     graph.image(call, source, padded=True)
     spatial = 2 * (len(source.shape) - 2)
     if any(sizes[spatial:]):
-        raise graph.refuse(call, f"padding {tuple(sizes)} adds channels; supported are height and width")
+        _pad_channels(graph, call, source, sizes[spatial:], sizes[:spatial])
+        return
     left, right, top, bottom = (*sizes[:spatial], 0, 0, 0, 0)[:4]
     if min(left, right, top, bottom) < 0:
         raise graph.refuse(call, f"padding {tuple(sizes)} is negative")
@@ -63,6 +95,27 @@ def pad(graph: GraphBuilder, call: Call) -> None:
     graph.put(
         call, place.name, None, (before[0] + top, before[1] + bottom, before[2] + left, before[3] + right)
     )
+
+
+def _pad_channels(
+    graph: GraphBuilder, call: Call, source: Value, sizes: list[int], others: list[int]
+) -> None:
+    """Append a convolution of one pixel that copies channels, with channels of zeros before and behind."""
+    if len(sizes) != 2 or min(sizes) < 0 or any(others):
+        raise graph.refuse(call, f"padding {(*others, *sizes)}; supported is either of pixels or of channels")
+    name = graph.image(call, source)
+    channels = source.shape[1]
+    weight = torch.zeros(sizes[0] + channels + sizes[1], channels, 1, 1)
+    weight[sizes[0] : sizes[0] + channels, :, 0, 0] = torch.eye(channels)
+    node = FloatNode(
+        name=graph.name_of(call),
+        op="conv2d",
+        inputs=(name,),
+        shape=(*graph.shape(name)[:2], len(weight)),
+        weight=weight,
+        bias=torch.zeros(len(weight)),
+    )
+    graph.put(call, graph.append(node))
 
 
 def same(graph: GraphBuilder, call: Call) -> None:

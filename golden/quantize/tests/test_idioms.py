@@ -65,6 +65,10 @@ IDIOMS: dict[str, Function] = {
         (s.a(x).permute(0, 2, 3, 1) * s.c.flatten()).movedim(-1, 1)
     ),
     "view of its size": lambda s, x: s.fc(pooled(s, x).view(x.size(0), -1)),
+    "every second pixel": lambda s, x: s.b(s.a(x)[:, :, ::2, ::2]),
+    "every third row": lambda s, x: s.b(s.a(x)[:, :, ::3]),
+    "top left pixel": lambda s, x: s.fc(s.a(x)[:, :, :1, :1].flatten(1)),
+    "shortcut of zeros": lambda s, x: s.b(functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 3))),
     # clamps
     "clamp": lambda s, x: s.b(torch.clamp(s.a(x), 0, 6)),
     "clamp of one side": lambda s, x: s.b(s.a(x).clamp(max=0.1)),
@@ -342,7 +346,11 @@ UNSUPPORTED: dict[str, tuple[Function, str]] = {
     "softmax over pixels": (lambda s, x: functional.softmax(s.a(x), 3), "softmax over axis 3"),
     "computed weights": (lambda s, x: functional.conv2d(s.a(x), s.a(x)[:, :, :3, :3]), "depend on the input"),
     "shift around zeros": (lambda s, x: s.b(functional.pad(s.a(x), (1, 1)) + 1), "reads padded data"),
-    "padded channels": (lambda s, x: functional.pad(s.a(x), (0, 0, 0, 0, 0, 2)), "adds channels"),
+    "padded channels": (
+        lambda s, x: functional.pad(s.a(x), (0, 1, 0, 0, 0, 2)),
+        "either of pixels or of channels",
+    ),
+    "other pixels": (lambda s, x: s.b(s.a(x)[:, :, 1::2, 1::2]), "takes a part of"),
     "limits of channels": (lambda s, x: s.a(x).clamp(min=s.c), "limits that are numbers"),
     "limits by a tensor": (
         lambda s, x: torch.clamp(y := s.a(x), max=y.mean()),

@@ -193,7 +193,39 @@ def squeezed_in_place(net: Any, x: Tensor) -> Any:
     return y.relu_()
 
 
+def in_inference_mode(net: Any, x: Tensor) -> Any:
+    with torch.inference_mode():
+        y = net.a(x)
+        y.relu_()
+        functional.relu6(y, inplace=True)
+        return net.b(y)
+
+
+class Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(_ctx: Any, x: Tensor) -> Tensor:
+        return x.clamp(min=0).mul_(2.0)
+
+
+def in_a_function_of_autograd(net: Any, x: Tensor) -> Any:
+    return net.b(Doubled.apply(net.a(x)))  # type: ignore[no-untyped-call]
+
+
+def in_an_operator_of_aten(net: Any, x: Tensor) -> Any:
+    y = net.a(x)
+    torch.ops.aten.relu_(y)
+    return net.b(y)
+
+
+def whole_slice(net: Any, x: Tensor) -> Any:
+    y = net.a(x)
+    y[:].add_(1.0)
+    y[...].relu_()
+    return net.b(y)
+
+
 SEEN = [
+    in_inference_mode, in_a_function_of_autograd, in_an_operator_of_aten, whole_slice,
     unassigned_function, unassigned_module, method, clamped, hard_tanh, sum_in_place, scaled_sum_in_place,
     product_in_place, other_arithmetic, alias_read_later, read_before_and_after, copy_kept, alias_in_a_list,
     detached, through_data, through_a_view_of_all, given_a_place, given_a_new_place, given_a_buffer, copied,
@@ -289,6 +321,19 @@ def test_a_written_part_that_nobody_reads_does_not_matter() -> None:
     model, x = model_of(function), images()
     assert [node.name for node in trace(model, x).nodes] == ["a", "b"]
     assert signal_to_noise(export(model, x), model, x) > ENOUGH_DB
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_is_computed_out_of_sight_is_no_constant() -> None:
+    """A scripted function runs where no call is seen; its gate would look like a constant of each channel."""
+    gate = torch.jit.script(_gate)
+    for x in (images(), images()[:1]):
+        with pytest.raises(UnsupportedError, match="constant differs between the inputs of a batch"):
+            trace(model_of(lambda net, y: net.b(net.a(y) * gate(y))), x)
+
+
+def _gate(x: Tensor) -> Tensor:
+    return x.mean((1, 2, 3), keepdim=True)
 
 
 def test_a_graph_that_computes_something_else_is_never_returned(monkeypatch: pytest.MonkeyPatch) -> None:
