@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from common.arrays import Int8
-from common.errors import NetworkError, NpuloopError, ShapeError
+from common.errors import ArithmeticRangeError, NetworkError, NpuloopError, ShapeError
 from golden import host
 from golden.network import Network, Tensor
 from golden.quantize.fake_quantize import (
@@ -252,6 +252,8 @@ def _images(batches: Batches) -> Iterator[torch.Tensor]:
             raise ShapeError(f"a calibration batch is a {type(images).__name__}; give tensors")
         if not images.ndim:
             raise ShapeError("a calibration batch is one number; give a batch, (N, ...)")
+        if not bool(images.isfinite().all()):
+            raise ArithmeticRangeError("calibration data have values that are not finite")
         if len(images):
             yield images.detach().cpu()
 

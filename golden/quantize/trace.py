@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from common.errors import NetworkError, UnsupportedError
+from common.errors import ArithmeticRangeError, NetworkError, UnsupportedError
 from golden.quantize.float_graph import FloatGraph, run_float
 from golden.quantize.graph_builder import GraphBuilder, Placed, channels_last
 from golden.quantize.recorder import Call, Value, record
@@ -33,6 +33,7 @@ def trace(model: nn.Module, example: Tensor) -> FloatGraph:
         UnsupportedError: something is outside `traced_functions.FUNCTIONS`; the message has the module's path
             or the function, and the line that calls it.
         NetworkError: the module cannot run, does nothing, or its graph computes something else.
+        ArithmeticRangeError: its parameters, or what it makes of the example, are not finite.
     """
     if not isinstance(example, Tensor) or example.ndim not in (2, 3, 4) or not example.is_floating_point():
         what = (
@@ -108,6 +109,7 @@ def _check_equal(graph: FloatGraph, places: Mapping[Value, Placed], batch: Tenso
 
     Raises:
         NetworkError: it does not; the message names the first tensor.
+        ArithmeticRangeError: the module makes values that are not finite.
     """
     tensors = run_float(graph, batch)
     last = {place.name: (value, place) for value, place in places.items()}
@@ -120,6 +122,8 @@ def _check_equal(graph: FloatGraph, places: Mapping[Value, Placed], batch: Tenso
             got = held.reshape(len(held), *expected.shape[2:], expected.shape[1]).movedim(-1, 1)
         else:
             got = held[:, place.positions]
+        if not bool(expected.isfinite().all()):
+            raise ArithmeticRangeError(f"layer {name!r} of the module makes values that are not finite")
         error = float((got - expected).norm())
         if not error <= TOLERANCE * float(expected.norm()) + 1e-6:
             share = error / max(float(expected.norm()), 1e-30)

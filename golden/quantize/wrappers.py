@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-from common.errors import NetworkError, UnsupportedError
+from common.errors import ArithmeticRangeError, NetworkError, UnsupportedError
 
 INSIDE = {
     "OptimizedModule": "_orig_mod",  # torch.compile
@@ -24,6 +24,7 @@ def plain_module(model: Any) -> nn.Module:
 
     Raises:
         UnsupportedError: it is no module, or one that cannot be looked into; naming the way out.
+        ArithmeticRangeError: a parameter has values that are not finite.
         NetworkError: it cannot be copied.
     """
     _check_type(model)
@@ -87,4 +88,8 @@ def _check_parts(model: nn.Module) -> None:
             if tensor.is_meta:
                 raise UnsupportedError(
                     f"{where}: its {name} is on the meta device and has no values; load them"
+                )
+            if isinstance(tensor, nn.Parameter) and not bool(tensor.isfinite().all()):
+                raise ArithmeticRangeError(
+                    f"{where}: its {name} has values that are not finite; train it again"
                 )

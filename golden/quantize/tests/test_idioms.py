@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations
 
-from common.errors import NetworkError, NpuloopError, UnsupportedError
+from common.errors import ArithmeticRangeError, NetworkError, NpuloopError, UnsupportedError
 from golden.network import run_network
 from golden.quantize.export import export
 from golden.quantize.qat import prepare_qat, quantize_input
@@ -323,6 +323,23 @@ def test_what_is_no_usable_module_is_named(name: str, make: Callable[[], Any], m
 def test_calibration_data_of_a_wrong_type_are_named(data: Any) -> None:
     with pytest.raises(NpuloopError, match=r"calibration (data|batch)"):
         export(plain(), data)
+
+
+def test_values_that_are_not_finite_are_named() -> None:
+    x, model = smooth_images((3, 8, 8), 4), plain()
+    with pytest.raises(ArithmeticRangeError, match="calibration data have values that are not finite"):
+        export(model, torch.cat([x, x / 0]))
+    with torch.no_grad():
+        model[2].weight[0, 0] = math.nan  # type: ignore[operator]
+    with pytest.raises(ArithmeticRangeError, match="module '2': its weight has values that are not finite"):
+        export(model, x)
+    with torch.no_grad():
+        model[2].weight.fill_(1e38)  # type: ignore[operator]
+        model[0].bias.fill_(1e30)  # type: ignore[operator]
+    with pytest.raises(
+        ArithmeticRangeError, match="layer '2' of the module makes values that are not finite"
+    ):
+        export(model, x)
 
 
 UNSUPPORTED: dict[str, tuple[Function, str]] = {
