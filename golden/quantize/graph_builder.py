@@ -289,7 +289,9 @@ class GraphBuilder:
         return producer if producer is not None and producer.op in FUSING_OPS else None
 
     def affine(self, call: Call, value: Value, scale: Tensor, shift: Tensor) -> None:
-        """Multiply a value by `scale` and add `shift`, float64 of its shape without batch axis, or scalars.
+        """Multiply a value by `scale` and add `shift`, float64, scalars or of its shape without batch axis.
+
+        They may have one element for each channel, (C, 1, 1).
 
         Both go into the layer that makes it, where nothing else reads that; else into a depthwise convolution
         of one pixel.
@@ -334,6 +336,9 @@ class GraphBuilder:
         channels = self.shape(name)[-1]
         if constant.numel() == 1:
             return constant.reshape(1).expand(channels)
+        if place.positions is None and constant.numel() == channels == value.shape[1]:
+            return constant.flatten()
+        constant = constant.expand(value.shape[1:])
         shape = self.unpadded(value)
         if place.pads != NO_PADS:
             top, _, left, _ = place.pads

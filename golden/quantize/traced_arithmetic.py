@@ -49,6 +49,9 @@ def _affine(
             continue
         if channel:
             tensor = tensor.reshape(-1, *[1] * (len(value.shape) - 2))
+        if tensor.shape == (value.shape[1], *[1] * (len(value.shape) - 2)):
+            full.append(tensor)
+            continue
         try:
             tensor = tensor.expand(value.shape)
         except RuntimeError:
