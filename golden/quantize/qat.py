@@ -35,8 +35,8 @@ from golden.quantize.trace import trace
 from golden.quantize.weights import Widths, layer_widths
 
 Batches: TypeAlias = torch.Tensor | Iterable[Any]
-"""Calibration data: a float tensor, (N, C, H, W) or (N, C), or an iterable (a DataLoader) of such tensors or
-of tuples that begin with one."""
+"""Calibration data: a float tensor, (N, C, H, W), (N, C, L) or (N, C), or an iterable (a DataLoader) of such
+tensors or of tuples that begin with one."""
 
 
 # --------------------------------------------------------------------------------------------------- network
@@ -109,7 +109,10 @@ class QatNetwork(nn.Module):
         return values
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the output's real values, float32, (N, C, H, W) or (N, C); see `activations`."""
+        """Return the output's real values, float32, (N, C, H, W) or (N, C); see `activations`.
+
+        A sequence (N, C, L) comes out as an image (N, C, 1, L).
+        """
         return list(self.activations(x).values())[-1].real
 
     def integers(self, x: torch.Tensor) -> dict[str, Int8]:
@@ -136,7 +139,7 @@ def quantize_input(network: Network, x: torch.Tensor) -> Int8:
 
     Args:
         network: gives the input's scale and zero point.
-        x: (N, C, H, W) or (N, C), floating point.
+        x: (N, C, H, W), (N, C, L) or (N, C), floating point.
 
     Returns:
         (N, H, W, C) or (N, C) int8.
