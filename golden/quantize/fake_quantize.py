@@ -18,14 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from common.arrays import Int8
 from common.errors import ArithmeticRangeError, NpuloopError
 from golden.arithmetic import quantize_add
 from golden.layer import WEIGHTED_OPS, Layer
 from golden.network import Node, Tensor, placeholder, run_node
-from golden.quantize.float_graph import FloatNode
+from golden.quantize.float_graph import FloatNode, compute
 from golden.quantize.ranges import Method, RangeObserver
 from golden.quantize.weights import Widths, best_scales, channel_widths, rescaling
 
@@ -139,9 +138,6 @@ class FakeQuantOperator(nn.Module):
         layer = Layer(name=spec.name, op=spec.op, **values, **_act_bounds(spec, output))
         return Node(name=spec.name, op=spec.op, inputs=spec.inputs, output=output, layer=layer)
 
-    def _clamp(self, real: torch.Tensor) -> torch.Tensor:
-        return real.clamp(self.spec.low, self.spec.high)
-
 
 class _Requantizing(FakeQuantOperator):
     """An operator with a range of its own."""
@@ -244,17 +240,9 @@ class FakeQuantWeighted(_Requantizing):
 
     def surrogate(self, reals: Sequence[torch.Tensor], source: Tensor | None) -> torch.Tensor:
         """Return the operator in floating point; see the base class."""
-        spec = self.spec
         integers, scales = self.quantized_weight(source)
         weight = (integers * scales.reshape(-1, *[1] * (integers.ndim - 1))).float()
-        if spec.op == "fully_connected":
-            return self._clamp(functional.linear(reals[0], weight, self.bias))
-        top, bottom, left, right = spec.padding
-        x = functional.pad(reals[0], (left, right, top, bottom)) if any(spec.padding) else reals[0]
-        groups = x.shape[1] if spec.op == "depthwise_conv2d" else 1
-        return self._clamp(
-            functional.conv2d(x, weight, self.bias, spec.stride, dilation=spec.dilation, groups=groups)
-        )
+        return compute(self.spec, reals, weight, self.bias)
 
     def _make(self, sources: Sequence[Tensor]) -> Node:
         source, output, spec = sources[0], self.output(sources), self.spec
@@ -300,7 +288,7 @@ class FakeQuantAdd(_Requantizing):
 
     def surrogate(self, reals: Sequence[torch.Tensor], _source: Tensor | None) -> torch.Tensor:
         """Return the operator in floating point; see the base class."""
-        return self._clamp(reals[0] + reals[1])
+        return compute(self.spec, reals)
 
     def _make(self, sources: Sequence[Tensor]) -> Node:
         output = self.output(sources)
@@ -320,14 +308,7 @@ class FakeQuantPool(FakeQuantOperator):
 
     def surrogate(self, reals: Sequence[torch.Tensor], _source: Tensor | None) -> torch.Tensor:
         """Return the operator in floating point; see the base class."""
-        spec = self.spec
-        top, bottom, left, right = spec.padding
-        assert (top, left) == (bottom, right), "PyTorch's pools pad both sides alike"
-        if spec.op == "max_pool":
-            return self._clamp(functional.max_pool2d(reals[0], spec.kernel, spec.stride, (top, left)))
-        return self._clamp(
-            functional.avg_pool2d(reals[0], spec.kernel, spec.stride, (top, left), count_include_pad=False)
-        )
+        return compute(self.spec, reals)
 
     def _make(self, sources: Sequence[Tensor]) -> Node:
         spec = self.spec
@@ -341,11 +322,27 @@ class FakeQuantPool(FakeQuantOperator):
 
 
 class FakeQuantReshape(FakeQuantOperator):
-    """Flattening of (H, W, C), in this order."""
+    """Another shape of the same values, channels last, in their order."""
 
     def surrogate(self, reals: Sequence[torch.Tensor], _source: Tensor | None) -> torch.Tensor:
         """Return the operator in floating point; see the base class."""
-        return reals[0].movedim(1, -1).flatten(start_dim=1)
+        return compute(self.spec, reals)
+
+    def _make(self, sources: Sequence[Tensor]) -> Node:
+        spec = self.spec
+        return Node(name=spec.name, op=spec.op, inputs=spec.inputs, output=self.output(sources))
+
+
+class FakeQuantSoftmax(FakeQuantOperator):
+    """A softmax over (C,), which the host computes; its output's quantisation is always the same."""
+
+    def output(self, _sources: Sequence[Tensor]) -> Tensor:
+        """Return the quantisation of probabilities: steps of 1 / 256 from 0."""
+        return Tensor(shape=self.spec.shape, scale=1 / 256, zero_point=-128)
+
+    def surrogate(self, reals: Sequence[torch.Tensor], _source: Tensor | None) -> torch.Tensor:
+        """Return the operator in floating point; see the base class."""
+        return compute(self.spec, reals)
 
     def _make(self, sources: Sequence[Tensor]) -> Node:
         spec = self.spec
@@ -366,4 +363,5 @@ def fake_quant_operator(spec: FloatNode, method: Method, widths: Mapping[str, In
         return FakeQuantWeighted(spec, method, widths.get(spec.name, default))
     if spec.op == "add":
         return FakeQuantAdd(spec, method)
-    return FakeQuantReshape(spec) if spec.op == "reshape" else FakeQuantPool(spec)
+    others = {"reshape": FakeQuantReshape, "softmax": FakeQuantSoftmax}
+    return others.get(spec.op, FakeQuantPool)(spec)

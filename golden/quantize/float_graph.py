@@ -5,10 +5,13 @@ axes, except that a linear layer behind a flattened image has its columns moved 
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 
 Pair: TypeAlias = tuple[int, int]
 
@@ -18,8 +21,8 @@ class FloatNode:
     """One operator in floating point.
 
     Attributes:
-        name: the module's path, or torch.fx's name of a function call.
-        op: an operator of `golden.layer.OPS`, or reshape.
+        name: the module's path, or the function's name.
+        op: an operator of `golden.layer.OPS`, reshape, or softmax.
         inputs: names of the tensors it reads.
         shape: of its output, (H, W, C) or (C,).
         weight: of conv2d (K, C, KH, KW), of depthwise_conv2d (K, 1, KH, KW), of fully_connected (K, C).
@@ -56,3 +59,61 @@ class FloatGraph:
     input_name: str
     input_shape: tuple[int, ...]
     nodes: tuple[FloatNode, ...]
+
+
+def compute(
+    node: FloatNode, inputs: Sequence[Tensor], weight: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
+    """Return what an operator computes, in floating point.
+
+    Args:
+        node: the operator.
+        inputs: what it reads, (N, C, H, W) or (N, C).
+        weight, bias: its parameters, in the shapes of the node's.
+
+    Returns:
+        (N, C, H, W) or (N, C).
+    """
+    x = inputs[0]
+    top, bottom, left, right = node.padding
+    if node.op == "reshape":
+        moved = x.movedim(1, -1).reshape(len(x), *node.shape)
+        return moved.movedim(-1, 1) if moved.ndim > 2 else moved
+    if node.op == "softmax":
+        return x.softmax(dim=1)
+    if node.op == "add":
+        return (x + inputs[1]).clamp(node.low, node.high)
+    if node.op in ("max_pool", "average_pool"):
+        assert (top, left) == (bottom, right), "PyTorch's pools pad both sides alike"
+        if node.op == "max_pool":
+            result = functional.max_pool2d(x, node.kernel, node.stride, (top, left))
+        else:
+            result = functional.avg_pool2d(x, node.kernel, node.stride, (top, left), count_include_pad=False)
+        return result.clamp(node.low, node.high)
+    assert weight is not None
+    if node.op == "fully_connected":
+        return functional.linear(x, weight, bias).clamp(node.low, node.high)
+    x = functional.pad(x, (left, right, top, bottom)) if any(node.padding) else x
+    groups = x.shape[1] if node.op == "depthwise_conv2d" else 1
+    result = functional.conv2d(x, weight, bias, node.stride, dilation=node.dilation, groups=groups)
+    return result.clamp(node.low, node.high)
+
+
+def run_float(graph: FloatGraph, x: Tensor) -> Mapping[str, Tensor]:
+    """Return every tensor of a float network by name, the input first.
+
+    Args:
+        graph: the network.
+        x: (N, C, H, W) or (N, C); a sequence (N, C, L) is an image of height 1.
+    """
+    values = {graph.input_name: as_image(x)}
+    with torch.no_grad():
+        for node in graph.nodes:
+            inputs = [values[name] for name in node.inputs]
+            values[node.name] = compute(node, inputs, node.weight, node.bias)
+    return values
+
+
+def as_image(x: Tensor) -> Tensor:
+    """Return a batch as the network reads it: a sequence (N, C, L) becomes an image (N, C, 1, L)."""
+    return x.unsqueeze(2) if x.ndim == 3 else x

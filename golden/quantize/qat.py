@@ -12,13 +12,14 @@ Sources: Jacob et al., "Quantization and Training of Neural Networks for Efficie
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 import torch
 from torch import nn
 
 from common.arrays import Int8
-from common.errors import NetworkError, NpuloopError, ShapeError
+from common.errors import ArithmeticRangeError, NetworkError, NpuloopError, ShapeError
 from golden import host
 from golden.network import Network, Tensor
 from golden.quantize.fake_quantize import (
@@ -28,14 +29,14 @@ from golden.quantize.fake_quantize import (
     activation_of,
     fake_quant_operator,
 )
-from golden.quantize.float_graph import FloatGraph
+from golden.quantize.float_graph import FloatGraph, as_image
 from golden.quantize.ranges import Method, RangeObserver
 from golden.quantize.trace import trace
 from golden.quantize.weights import Widths, layer_widths
 
 Batches: TypeAlias = torch.Tensor | Iterable[Any]
-"""Calibration data: a float tensor, (N, C, H, W) or (N, C), or an iterable (a DataLoader) of such tensors or
-of tuples that begin with one."""
+"""Calibration data: a float tensor, (N, C, H, W), (N, C, L) or (N, C), or an iterable (a DataLoader) of such
+tensors or of tuples that begin with one."""
 
 
 # --------------------------------------------------------------------------------------------------- network
@@ -101,14 +102,17 @@ class QatNetwork(nn.Module):
             ShapeError: another input.
             ArithmeticRangeError: an accumulator could leave int32.
         """
-        values = {self.input_name: activation_of(self.input, _quantize(x, self.input), x)}
+        values = {self.input_name: activation_of(self.input, _quantize(x, self.input), as_image(x))}
         for operator in self:
             inputs = [values[name] for name in operator.spec.inputs]
             values[operator.spec.name] = operator(*inputs)
         return values
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the output's real values, float32, (N, C, H, W) or (N, C); see `activations`."""
+        """Return the output's real values, float32, (N, C, H, W) or (N, C); see `activations`.
+
+        A sequence (N, C, L) comes out as an image (N, C, 1, L).
+        """
         return list(self.activations(x).values())[-1].real
 
     def integers(self, x: torch.Tensor) -> dict[str, Int8]:
@@ -120,6 +124,8 @@ class QatNetwork(nn.Module):
 def _quantize(x: torch.Tensor, tensor: Tensor) -> Int8:
     """Return real values, channels first, as the int8 values of `tensor`, channels last."""
     expected_shape = (tensor.shape[-1], *tensor.shape[:-1])
+    if tensor.shape[:-1][:1] == (1,):
+        x = as_image(x)
     if not x.is_floating_point() or tuple(x.shape[1:]) != expected_shape or not len(x):
         raise ShapeError(
             f"the network reads floating-point (N, {expected_shape}), not {x.dtype} {tuple(x.shape)}"
@@ -133,7 +139,7 @@ def quantize_input(network: Network, x: torch.Tensor) -> Int8:
 
     Args:
         network: gives the input's scale and zero point.
-        x: (N, C, H, W) or (N, C), floating point.
+        x: (N, C, H, W), (N, C, L) or (N, C), floating point.
 
     Returns:
         (N, H, W, C) or (N, C) int8.
@@ -178,6 +184,43 @@ def prepare_qat(
         NetworkError: the module cannot be traced, or there are no data.
         ShapeError: batches or widths do not fit; the message names the layer.
     """
+    return prepare(
+        model,
+        batches,
+        weight_bits=weight_bits,
+        name=name,
+        ranges=ranges,
+        input_scale=input_scale,
+        input_zero_point=input_zero_point,
+    ).qat
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What `prepare` made.
+
+    Attributes:
+        qat: the network in training.
+        graph: the float network that it was made from.
+        images: the first batch of calibration data, float32.
+    """
+
+    qat: QatNetwork
+    graph: FloatGraph
+    images: torch.Tensor
+
+
+def prepare(
+    model: nn.Module,
+    batches: Batches,
+    *,
+    weight_bits: int | Mapping[str, Widths],
+    name: str,
+    ranges: Method,
+    input_scale: float | None,
+    input_zero_point: int,
+) -> Prepared:
+    """Do as `prepare_qat`, and also return the float network and a batch of the data."""
     data = _images(batches)
     first = next(data, None)
     if first is None:
@@ -197,15 +240,23 @@ def prepare_qat(
     if input_scale is None:
         input_scale, input_zero_point = source_range.scale_and_zero_point()
     source = Tensor(shape=graph.input_shape, scale=input_scale, zero_point=input_zero_point)
-    return QatNetwork(name, graph, operators, source)
+    return Prepared(QatNetwork(name, graph, operators, source), graph, first.float())
 
 
 def _images(batches: Batches) -> Iterator[torch.Tensor]:
     """Return the input tensors of calibration batches, on the CPU."""
+    if not isinstance(batches, (torch.Tensor, Iterable)):
+        raise ShapeError(
+            f"calibration data are a {type(batches).__name__}; give a tensor or an iterable of them"
+        )
     for batch in [batches] if isinstance(batches, torch.Tensor) else batches:
         images = batch[0] if isinstance(batch, (tuple, list)) else batch
         if not isinstance(images, torch.Tensor):
             raise ShapeError(f"a calibration batch is a {type(images).__name__}; give tensors")
+        if not images.ndim:
+            raise ShapeError("a calibration batch is one number; give a batch, (N, ...)")
+        if not bool(images.isfinite().all()):
+            raise ArithmeticRangeError("calibration data have values that are not finite")
         if len(images):
             yield images.detach().cpu()
 
@@ -220,7 +271,7 @@ def _chain(first: torch.Tensor, rest: Iterator[torch.Tensor]) -> Iterator[torch.
 
 def _calibrate(operators: Iterable[FakeQuantOperator], input_name: str, batch: torch.Tensor) -> None:
     """Run a batch with quantised weights and float activations, and take in its ranges."""
-    values = {input_name: batch}
+    values = {input_name: as_image(batch)}
     with torch.no_grad():
         for operator in operators:
             output = operator.surrogate([values[name] for name in operator.spec.inputs], None)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from golden.network import Network, run_network
+from golden.quantize.qat import quantize_input
 from golden.zoo import float_networks
 
 
@@ -111,6 +113,20 @@ class Flattened(nn.Module):
         return self.out(self.norm(self.hidden(x)).relu())  # type: ignore[no-any-return]
 
 
+def network_outputs(network: Network, x: Tensor) -> Tensor:
+    """Return a network's real outputs in PyTorch's order of axes; a sequence is an image of height 1."""
+    q = run_network(network, quantize_input(network, x))[network.output_name].astype(np.float64)
+    return torch.from_numpy((q - network.output.zero_point) * network.output.scale).movedim(-1, 1)
+
+
+def signal_to_noise(network: Network, model: nn.Module, x: Tensor) -> float:
+    """Return how close an integer network is to its float module, in dB."""
+    with torch.no_grad():
+        real = model(x.clone()).double()
+    noise = network_outputs(network, x).reshape(real.shape) - real
+    return float(10 * torch.log10(real.square().sum() / noise.square().sum().clamp(min=1e-30)))
+
+
 def settle(model: nn.Module, images: Tensor, seed: int = 0) -> nn.Module:
     """Return the model with batch statistics that fit these images and random gains, in evaluation mode."""
     generator = torch.Generator().manual_seed(seed)
@@ -183,3 +199,81 @@ def random_model(rng: np.random.Generator, channels: int) -> nn.Sequential:
     layers.append(nn.Flatten())
     features = nn.Sequential(*layers).eval()(image).shape[1]
     return nn.Sequential(*layers, nn.Linear(features, 4))
+
+
+# -------------------------------------------------------------------------------------- networks of full size
+class ResNet18Block(nn.Module):
+    """A basic block of ResNet18 (He et al., 2016), whose sum and ReLUs write in place."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.downsample: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        out += self.downsample(x)
+        return self.relu(out)  # type: ignore[no-any-return]
+
+
+def resnet18(classes: int = 1000) -> nn.Sequential:
+    """Return ResNet18 for images of 224 x 224 (He et al., 2016, table 1), with random weights."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(3, 64, 7, 2, 3, bias=False),
+        nn.BatchNorm2d(64),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, 2, 1),
+    ]
+    channels = 64
+    for outputs, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
+        layers += [ResNet18Block(channels, outputs, stride), ResNet18Block(outputs, outputs, 1)]
+        channels = outputs
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes))
+
+
+class InvertedResidual(nn.Module):
+    """A block of MobileNetV2 (Sandler et al., 2018)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        expand = _conv_bn_relu6(inputs, hidden, 1) if expansion > 1 else []
+        self.adds = stride == 1 and inputs == outputs
+        self.body = nn.Sequential(
+            *expand,
+            *_conv_bn_relu6(hidden, hidden, 3, stride, hidden),
+            nn.Conv2d(hidden, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x) if self.adds else self.body(x)  # type: ignore[no-any-return]
+
+
+def _conv_bn_relu6(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
+) -> list[nn.Module]:
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return [conv, nn.BatchNorm2d(outputs), nn.ReLU6(inplace=True)]
+
+
+def mobilenet_v2(classes: int = 1000) -> nn.Sequential:
+    """Return MobileNetV2 for images of 224 x 224 (Sandler et al., 2018, table 2), with random weights."""
+    layers, channels = _conv_bn_relu6(3, 32, 3, 2), 32
+    for expansion, outputs, count, stride in (
+        (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    ):  # fmt: skip
+        for index in range(count):
+            layers.append(InvertedResidual(channels, outputs, 1 if index else stride, expansion))
+            channels = outputs
+    layers += [*_conv_bn_relu6(320, 1280, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2)]
+    return nn.Sequential(*layers, nn.Linear(1280, classes))

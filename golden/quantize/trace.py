@@ -1,127 +1,133 @@
 """From a float `torch.nn.Module` to a graph of the operators of `golden.layer`, still in floating point.
 
-The module is traced with torch.fx in evaluation mode. Batch normalisation is folded into the convolution or
-linear layer before it, ReLU and ReLU6 become the clamp of the operator before them, dropout disappears.
-`golden.quantize.traced_operators` says what each module and function becomes.
+The module runs once, and `golden.quantize.recorder` records what it computes. Batch normalisation is folded
+into the layer before it, ReLU and its kin become the clamp of the operator before them, dropout disappears;
+`golden.quantize.traced_functions` says what each function becomes. At the end the graph runs on the same
+batch, and every tensor must equal the module's: a graph that computes something else is never returned.
 """
 
-import copy
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
-from common.errors import NetworkError, UnsupportedError
-from golden.quantize.float_graph import FloatGraph
-from golden.quantize.graph_builder import GraphBuilder, channels_last
-from golden.quantize.traced_operators import FUNCTIONS, METHODS, MODULES
+from common.errors import ArithmeticRangeError, NetworkError, UnsupportedError
+from golden.quantize.float_graph import FloatGraph, run_float
+from golden.quantize.graph_builder import GraphBuilder, Placed, channels_last
+from golden.quantize.recorder import Call, Value, record
+from golden.quantize.traced_functions import FUNCTIONS
+from golden.quantize.wrappers import plain_module
+
+TOLERANCE = 5e-3
+"""The largest relative error, ||graph - module|| / ||module||, of a tensor of the float graph."""
 
 
 def trace(model: nn.Module, example: Tensor) -> FloatGraph:
     """Return the graph of a trained float module, which stays as it is.
 
     Args:
-        model: the module; it takes one tensor, (N, C, H, W) or (N, C), and returns one.
-        example: such a tensor; its shape counts, and the module is run on it once.
+        model: the module; it takes one tensor, (N, C, H, W), (N, C, L) or (N, C), and returns one.
+        example: such a tensor; the module is run once on its first inputs.
 
     Raises:
-        UnsupportedError: something is outside `SUPPORTED`; the message has the module's path or the function.
-        NetworkError: the module cannot be traced, run, or does nothing.
+        UnsupportedError: something is outside `traced_functions.FUNCTIONS`; the message has the module's path
+            or the function, and the line that calls it.
+        NetworkError: the module cannot run, does nothing, or its graph computes something else.
+        ArithmeticRangeError: its parameters, or what it makes of the example, are not finite.
     """
-    if example.ndim not in (2, 4) or not example.is_floating_point():
-        raise UnsupportedError(
-            f"the module's input is {example.dtype} {tuple(example.shape)}; supported are floating-point "
-            "images (N, C, H, W) and vectors (N, C)"
+    if not isinstance(example, Tensor) or example.ndim not in (2, 3, 4) or not example.is_floating_point():
+        what = (
+            f"{example.dtype} {tuple(example.shape)}"
+            if isinstance(example, Tensor)
+            else type(example).__name__
         )
-    model = copy.deepcopy(model).eval().cpu().float()
-    if type(model) in MODULES:  # torch.fx looks into the outermost module, whatever it is
-        model = nn.Sequential(model)
-    try:
-        graph_module = fx.symbolic_trace(model)
-    except Exception as error:  # whatever the model's own code raises on a proxy
-        raise NetworkError(
-            f"{type(model).__name__} cannot be traced by torch.fx ({error}); its forward must not "
-            "depend on the data"
-        ) from error
-    graph_module.graph.eliminate_dead_code()
-    # Two different images, so that a shape that depends on the batch's size shows.
-    image = example[:1].detach().cpu().float()
-    shapes = _Shapes(graph_module)
-    try:
-        with torch.no_grad():
-            shapes.run(torch.cat([image, image]))
-    except Exception as error:  # as above
-        raise NetworkError(f"{type(model).__name__} cannot run on {tuple(example.shape)}: {error}") from error
-    graph = GraphBuilder(graph_module, shapes.shapes, shapes.sizes)
-    for node in graph_module.graph.nodes:
-        _add_node(graph, node)
+        raise UnsupportedError(
+            f"the module's input is {what}; supported are floating-point images (N, C, H, W), sequences "
+            "(N, C, L) and vectors (N, C)"
+        )
+    model = plain_module(model)
+    batch = _two_inputs(example.detach().cpu().float())
+    untouched = batch.clone()
+    recording = record(model, batch)
+    graph = GraphBuilder(recording)
+    for call in recording.calls:
+        _add(graph, call)
+    _check_output(graph, recording.result)
     if not graph.nodes:
         raise NetworkError("the module has no operators")
-    return FloatGraph(
-        input_name=graph.input_name, input_shape=graph.input_shape, nodes=tuple(graph.nodes.values())
+    result = FloatGraph(
+        input_name=recording.input_name, input_shape=graph.input_shape, nodes=tuple(graph.nodes.values())
     )
+    places = {value: place for value, place in graph.places.items() if value not in graph.absorbed}
+    _check_equal(result, places, untouched)
+    return result
 
 
-class _Shapes(fx.Interpreter):
-    """Runs a traced module and remembers every tensor's shape, and the sizes computed from shapes."""
+def _two_inputs(example: Tensor) -> Tensor:
+    """Return two different inputs.
 
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module)
-        self.shapes: dict[fx.Node, tuple[int, ...]] = {}
-        self.sizes: dict[fx.Node, Any] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Run one node; see the class."""
-        result = super().run_node(n)
-        if isinstance(result, Tensor):
-            self.shapes[n] = tuple(result.shape)
-        else:
-            self.sizes[n] = result
-        return result
+    Two, so that a shape that depends on the batch's size shows; different, so that what looks like a constant
+    and depends on the input, because PyTorch computed it out of sight, shows.
+    """
+    first = example[:1]
+    second = example[1:2]
+    if not len(second) or torch.equal(first, second):
+        ramp = torch.linspace(0, 0.1, first.numel()).reshape(first.shape)
+        second = first.flip(-1) / 2 + ramp * max(float(first.abs().max()), 1.0)
+    return torch.cat([first, second])
 
 
-def _add_node(graph: GraphBuilder, node: fx.Node) -> None:
-    if node.op == "placeholder":
-        if not node.users:
-            return
-        if graph.input_name:
-            raise UnsupportedError(f"the module takes a second input {node.target!r}; one is supported")
-        graph.input_name, graph.input_shape = str(node.target), channels_last(graph.shapes[node])
-        graph.sources[node] = graph.input_name
-    elif node.op == "output":
-        _check_output(graph, node)
-    elif node in graph.shapes:
-        _add_operator(graph, node)
-    # what remains are sizes, which `sizes` holds
-
-
-def _check_output(graph: GraphBuilder, node: fx.Node) -> None:
-    result = node.args[0]
-    if not isinstance(result, fx.Node) or result not in graph.sources:
-        raise UnsupportedError("the module returns something else than one tensor that it computed")
-    graph.check_no_padding(result, "the module's output")
-    columns = graph.columns.get(graph.sources[result], (1, 1, 1))
-    if columns[1:] != (1, 1):
+def _add(graph: GraphBuilder, call: Call) -> None:
+    if call.fault:
+        raise graph.refuse(call, call.fault)
+    supported = FUNCTIONS.get(call.name)
+    if supported is None or call.result is None:
+        what = type(call.module).__name__ if call.module is not None else call.name
+        functions = ", ".join(name for name, item in FUNCTIONS.items() if not item.becomes.startswith("as "))
         raise UnsupportedError(
-            f"the module's output is a flattened image of {columns}: its values would change places, as "
-            "a network holds channels last; return the image itself"
+            f"{call.where}: {what} is not supported; supported are Conv2d, Linear and other modules that "
+            f"call these functions: {functions}{call.at}"
         )
+    supported.handler(graph, call)
 
 
-def _add_operator(graph: GraphBuilder, node: fx.Node) -> None:
-    if node.op == "call_module":
-        module = graph.modules[str(node.target)]
-        handler: Callable[..., None] | None = MODULES.get(type(module))
-        if handler is None:
-            raise graph.unsupported(node, type(module).__name__)
-        handler(graph, node, module)
-        return
-    tables: dict[str, Mapping[Any, Callable[..., None]]] = {
-        "call_function": FUNCTIONS,
-        "call_method": METHODS,
-    }
-    handler = tables.get(node.op, {}).get(node.target)
-    if handler is None:
-        raise graph.unsupported(node, getattr(node.target, "__name__", str(node.target)))
-    handler(graph, node, None)
+def _check_output(graph: GraphBuilder, result: Value) -> None:
+    place = graph.places[result]
+    if any(place.pads):
+        raise UnsupportedError("the module's output reads padded data; only a convolution can")
+    if place.positions is not None:
+        raise UnsupportedError(
+            f"the module's output is a flattened image, or has its axes in another order: {result.shape[1:]} "
+            f"of {graph.shape(place.name)}, channels last, which a network holds; return the image itself"
+        )
+    if graph.nodes:
+        graph.reshaped(place.name, channels_last(result.shape[1:]), "output")
+
+
+def _check_equal(graph: FloatGraph, places: Mapping[Value, Placed], batch: Tensor) -> None:
+    """Check that a graph computes what the module computed, tensor by tensor.
+
+    Raises:
+        NetworkError: it does not; the message names the first tensor.
+        ArithmeticRangeError: the module makes values that are not finite.
+    """
+    tensors = run_float(graph, batch)
+    last = {place.name: (value, place) for value, place in places.items()}
+    for name, (value, place) in last.items():
+        if value.overwritten or any(place.pads):
+            continue
+        held = tensors[name].movedim(1, -1).flatten(start_dim=1)
+        expected = value.tensor.float()
+        if place.positions is None:
+            got = held.reshape(len(held), *expected.shape[2:], expected.shape[1]).movedim(-1, 1)
+        else:
+            got = held[:, place.positions]
+        if not bool(expected.isfinite().all()):
+            raise ArithmeticRangeError(f"layer {name!r} of the module makes values that are not finite")
+        error = float((got - expected).norm())
+        if not error <= TOLERANCE * float(expected.norm()) + 1e-6:
+            share = error / max(float(expected.norm()), 1e-30)
+            raise NetworkError(
+                f"layer {name!r} computes something else than the module: they differ by {share:.2g} of it; "
+                "the module may be random, or change itself"
+            )

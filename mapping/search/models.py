@@ -117,8 +117,17 @@ def check_model(spec: str, model: nn.Module, data: DataSet) -> None:
             output = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
             raise _misfit(spec, data, f"it makes {output} of {len(batch)} images, not {expected}")
         try:
-            trace(model, batch[:1])
+            graph = trace(model, batch[:1])
         except NpuloopError as error:
             raise ModelError(
                 f"model {spec!r} cannot become an integer network: {error}; change that part of the model"
             ) from error
+    modules = dict(model.named_modules())
+    for node in graph.nodes:
+        module = modules.get(node.name)
+        own = module.weight.numel() if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear)) else 0
+        if node.weight is not None and node.weight.numel() != own:
+            raise ModelError(
+                f"model {spec!r}: layer {node.name!r} has weights that are shared or are not a module's own; "
+                "a search trains convolutions and linear layers that are modules and are called once"
+            )

@@ -245,6 +245,25 @@ class DataDependent(Draws):
     def forward(self, x):
         return super().forward(x if x.sum() > 0 else -x)
 
+class Functional(nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.matrix = nn.Parameter(torch.zeros(classes, 3072))
+
+    def forward(self, x):
+        return nn.functional.linear(x.flatten(1), self.matrix)
+
+class Twice(nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.conv, self.out = nn.Conv2d(3, 3, 1), nn.Linear(3072, classes)
+
+    def forward(self, x):
+        return self.out(self.conv(self.conv(x)).flatten(1))
+
+def normalised(shape, classes):
+    return nn.Sequential(nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3072, classes))
+
 class Sigmoid(nn.Module):
     def __init__(self, shape, classes):
         super().__init__()
@@ -281,7 +300,10 @@ def user_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("missing", "no attribute 'missing'; give package.module:function"),
         ("grouped", "'user_model:grouped' cannot become .* module '1': groups=2 .* change that part"),
         ("Sigmoid", r"module 'body\.2': Sigmoid is not supported; supported are Conv2d"),
-        ("DataDependent", "cannot be traced by torch.fx"),
+        ("Functional", "layer 'linear' has weights that are shared or are not a module's own"),
+        ("Twice", "layer 'conv_1' has weights that are shared or are not a module's own"),
+        ("normalised", "layer '0' has weights that are shared or are not a module's own"),
+        ("DataDependent", "makes a Python value of the data.*user_model.py, line"),
         ("double", "'user_model:double' does not fit data set 'random'"),
         ("fewer", r"makes \(4, 9\) of 4 images, not \(4, 10\); give one of digits, resnet8"),
         ("image", r"makes \(4, 10, 1, 1\) of 4 images"),
