@@ -7,6 +7,7 @@ name is everything there, a path is a `MAP.yaml`, and an `Assignment` is one tha
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from golden.importers.models import load_model
 from golden.network import Network, check_input
 from golden.network_file import save_network
 from golden.quantize.export import export
+from golden.quantize.fidelity import FidelityWarning
 from golden.quantize.weights import Widths, quantize_weights
 from hw.system import System
 from hw.system_file import load_system
@@ -92,10 +94,10 @@ def quantize(
     batches = (
         calibration if isinstance(calibration, torch.Tensor | Sequence) else torch.from_numpy(calibration)
     )
-    network = export(model, batches, name=name)
-    widths = _widths(network, bits, layers, mapping, system)
-    eight = all(isinstance(width, int) and width == 8 for width in widths.values())
-    return network if eight else export(model, batches, name=name, weight_bits=widths)
+    with warnings.catch_warnings():  # of a network that only tells the layers' names
+        warnings.simplefilter("ignore", FidelityWarning)
+        network = export(model, batches, name=name)
+    return export(model, batches, name=name, weight_bits=_widths(network, bits, layers, mapping, system))
 
 
 def compile(  # noqa: A001  # what it does to a network; the door is `npuloop.compile`

@@ -188,12 +188,6 @@ def quantize_weights(
     return replace_nodes(network, changes), tuple(errors)
 
 
-def weight_errors(before: Network, after: Network) -> tuple[WeightError, ...]:
-    """Return what the weights of two networks of one structure differ by, for every weighted layer."""
-    weighted = [node for node in before.nodes if node.op in WEIGHTED_OPS]
-    return tuple(_error(node, after.node(node.name)) for node in weighted)
-
-
 def _constants(node: Node) -> tuple[Layer, Floats, Int8]:
     """Return the layer, weight scales and weight bits of a weighted node."""
     assert node.layer is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -137,13 +138,15 @@ def quantize(
 
     Every channel gets the scale with the least squared error. With --mapping, every channel becomes as narrow
     as the weights of its unit (--set npu_lb.W_BITS=4 for another width).
-    A float nn.Module is exported: batch norm folded, activations calibrated; its losses are against 8 bits.
+    A float nn.Module is exported: batch norm folded, activations calibrated; its losses are against the
+    module, and the network is compared with it on the calibration data.
     """
     from golden.importers.models import load_model
     from golden.network_file import save_network
-    from golden.quantize.export import export
+    from golden.quantize.export import export, export_with_losses
+    from golden.quantize.fidelity import FidelityWarning
     from golden.quantize.modules import load_module, read_calibration
-    from golden.quantize.weights import quantize_weights, weight_errors
+    from golden.quantize.weights import quantize_weights
     from mapping.compiler.assignment import load_assignment
     from mapping.compiler.widths import weight_widths
     from mapping.report.networks import weight_error_table
@@ -165,18 +168,28 @@ def quantize(
         module, batches = load_module(model), read_calibration(calibration)
         name = model.partition(":")[2]
         try:
-            network = export(module, batches, name=name)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FidelityWarning)
+                network = export(module, batches, name=name)  # whose layers have names
         except RuntimeError as error:  # torch, on inputs that the module cannot take
             raise UnsupportedError(f"{model} on {calibration}: {first_line(error)}") from None
-        narrowed = export(module, batches, name=name, weight_bits=asked(network))
-        lost = weight_errors(network, narrowed)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always", FidelityWarning)
+            result = export_with_losses(module, batches, name=name, weight_bits=asked(network))
+        narrowed, lost = result.network, result.weights
+        notes = [f"warning: {item.message}" for item in warned]
+        last = result.fidelity[-1]
+        notes.append(f"{last.name}, the output: signal to noise {last.total_db:.1f} dB against the module")
     else:
         if calibration:
             raise UnsupportedError("--calibration is for an nn.Module; a model file has its scales")
         network = load_model(Path(model))
         narrowed, lost = quantize_weights(network, asked(network))
+        notes = []
     save_network(narrowed, out)
     console.print(weight_error_table(lost, f"{network.name}: weights"))
+    for note in notes:
+        console.print(note, markup=False, soft_wrap=True)
     console.print(f"\nwrote {out}", markup=False, soft_wrap=True)
 
 

@@ -138,6 +138,7 @@ def test_a_float_module_becomes_a_network_for_both_units(tmp_path: Path) -> None
     done = npuloop("quantize", "nets:net", "net.npz", "--mapping", "map.yaml", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "16 x 2 bits, 8 x 8 bits" in done.stdout
+    assert re.search(r"the output: signal to noise [0-9.]+ dB against the module", done.stdout)
     done = npuloop("run", "net.npz", "--mapping", "map.yaml", "--check", "layers", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for arguments, message in {
