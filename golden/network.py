@@ -199,11 +199,9 @@ def channel_weights(layer: Layer) -> Int8:
 def _check_weight_bits(layer: Layer, bits: Int8) -> None:
     for width in np.unique(bits):
         check_bits(int(width), "weight_bits")
-    # TensorFlow Lite models may hold -128
-    low = np.where(bits == 8, -128, -(2 ** (bits.astype(np.int64) - 1) - 1))
-    high = 2 ** (bits.astype(np.int64) - 1) - 1
+    half = 2 ** (bits.astype(np.int64) - 1)
     flat = channel_weights(layer).astype(np.int64)
-    wide = (flat.min(axis=1) < low) | (flat.max(axis=1) > high)
+    wide = (flat.min(axis=1) < -half) | (flat.max(axis=1) >= half)
     if wide.any():
         channel = int(wide.argmax())
         raise ArithmeticRangeError(

@@ -167,6 +167,7 @@ class Case:
     builder: Builder
     input: int
     tensor: int
+    weight_type: str = "int8"
 
     @classmethod
     def start(cls, shape: Sequence[int], seed: Any = 0, quantised: bool = True) -> "Case":
@@ -199,10 +200,12 @@ class Case:
     def weights(self, shape: Sequence[int], axis: int, per_tensor: bool, taps: int) -> int:
         """Return random weights whose accumulators spread over the outputs' int8."""
         channels = 1 if per_tensor else shape[axis]
-        scale = 40 * 0.05 / (self.quantisation[0] * 74 * 74 * math.sqrt(taps))
+        high = {"int8": 127, "int4": 7, "int2": 1}[self.weight_type]
+        low = -high if self.weight_type == "int8" else -high - 1
+        scale = 40 * 0.05 / (self.quantisation[0] * 74 * 0.58 * high * math.sqrt(taps))
         return self.builder.tensor(
-            shape, scale=(scale * self.rng.uniform(0.5, 2, channels)).tolist(), axis=axis,
-            data=self.rng.integers(-127, 128, shape),
+            shape, self.weight_type, (scale * self.rng.uniform(0.5, 2, channels)).tolist(), axis=axis,
+            data=self.rng.integers(low, high + 1, shape),
         )  # fmt: skip
 
     def bias(self, channels: int, scale: float = 1.0) -> int:

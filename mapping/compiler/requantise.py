@@ -13,7 +13,7 @@ import numpy as np
 
 from common.arrays import Bools, Int32
 from common.errors import NpuloopError, UnsupportedError
-from golden.arithmetic import check_accumulator, folded_bias, reduced_shift, weight_range
+from golden.arithmetic import check_accumulator, folded_bias, integer_range, reduced_shift
 from golden.layer import WEIGHTED_OPS
 from golden.network import channel_weights
 from hw.core import CoreConfig
@@ -82,8 +82,7 @@ def _sets(op: Op, on_unit: Bools, core: CoreConfig) -> dict[int, Requantisation]
 def _weighted(op: Op, on_unit: Bools, core: CoreConfig) -> Requantisation:
     layer = op.layer
     weights = channel_weights(layer).astype(np.int64)
-    low, high = weight_range(core.w_bits)
-    low = -128 if core.w_bits == 8 else low
+    low, high = integer_range(core.w_bits)
     smallest, largest = int(weights[on_unit].min()), int(weights[on_unit].max())
     if smallest < low or largest > high:
         raise UnsupportedError(
