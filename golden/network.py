@@ -200,7 +200,7 @@ def _check_weight_bits(layer: Layer, bits: Int8) -> None:
     for width in np.unique(bits):
         check_bits(int(width), "weight_bits")
     half = 2 ** (bits.astype(np.int64) - 1)
-    flat = channel_weights(layer).astype(np.int64)
+    flat = channel_weights(layer)
     wide = (flat.min(axis=1) < -half) | (flat.max(axis=1) >= half)
     if wide.any():
         channel = int(wide.argmax())

@@ -26,7 +26,7 @@ from golden.layer import Layer
 from golden.network import Node, Tensor, channel_weights, placeholder
 
 WEIGHT_TYPES = ("int8", "int4", "int2")
-_MAX_MEAN_WEIGHTS = 1 << 22  # of a mean that becomes a depthwise convolution
+_MAX_MEAN_WEIGHTS = 1 << 23  # of a mean that becomes a depthwise convolution
 
 
 def _bias(graph: TfliteGraph, operator: FileOperator, channels: int) -> Int32:
@@ -46,7 +46,7 @@ def _layer_node(
     operator: FileOperator, op: str, inputs: tuple[str, ...], source: Tensor, output: Tensor, **values: Any
 ) -> Node:
     """Return the node of an operator of the units."""
-    name = f"{op}_{operator.index}"
+    name = f"{'mean' if operator.name == 'MEAN' else op}_{operator.index}"
     scales: Floats | None = values.pop("weight_scales", None)
     bits: int = values.pop("weight_bits", 8)
     layer = Layer(name=name, op=op, input=placeholder(source.shape), **values)

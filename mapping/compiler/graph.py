@@ -43,7 +43,8 @@ class Op:
 
     Attributes:
         name: the layer's name in the network, and of the value that it makes.
-        kind: "conv2d", "depthwise_conv2d", "add", "average_pool" or "max_pool".
+        kind: "conv2d", "depthwise_conv2d", "add", "average_pool" or "max_pool". An "average_pool" whose layer
+            is depthwise is a mean with its own requantisation.
         layer: the constants: weights, requantisation, zero points. Its inputs are placeholders.
         sources: names of the values that it reads.
         source_shape: (H, W, C) of the input as this operator sees it. The pixels may lie in other rows than

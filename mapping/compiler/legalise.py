@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from common.errors import UnsupportedError, together
-from golden.layer import OPS, Layer
+from golden.layer import OPS, Layer, kernel_size
 from golden.network import Network, Node, placeholder
 from mapping.compiler.graph import Graph, Op, Value, operator
 from mapping.compiler.partition import Partition, partition
+from mapping.compiler.pools import rounds_once
 
 FIELD_MAX = 255
 """Largest kernel, stride and dilation of a command."""
@@ -57,11 +58,48 @@ def legalise_layer(layer: Layer, sources: tuple[str, ...], shape: tuple[int, int
         channel = np.arange(k)
         weights[channel, :, :, channel // (k // shape[2])] = np.moveaxis(layer.weights[0], 2, 0)
         changes |= {"op": "conv2d", "weights": weights}
+    if layer.op in ("depthwise_conv2d", "average_pool"):
+        changes |= _window_in_fields(layer)
     op = operator(layer.name, replace(layer, **changes), sources)
+    if _is_mean(op):
+        op = replace(op, kind="average_pool", macs=0)
     for key, values in (("kernel", op.kernel), ("stride", op.stride), ("dilation", op.dilation)):
         if max(values) > FIELD_MAX:
-            raise UnsupportedError(f"layer {layer.name!r}: {key} {values} is above {FIELD_MAX}")
+            raise UnsupportedError(
+                f"layer {layer.name!r} ({layer.op} of {' x '.join(map(str, op.source_shape))}): {key} "
+                f"{values[0]} x {values[1]}; up to {FIELD_MAX} x {FIELD_MAX} are supported"
+            )
     return op
+
+
+def _window_in_fields(layer: Layer) -> dict[str, Any]:
+    """Return what changes where a mean of the whole image sees it in other rows, so that the fields hold."""
+    shape, kernel = layer.input.shape, kernel_size(layer)
+    if max(kernel) <= FIELD_MAX or kernel != shape[:2] or any(layer.padding):
+        return {}
+    if layer.op == "depthwise_conv2d" and not _weighs_alike(layer):
+        return {}
+    rows, columns, channels = _window_shape((shape[0], shape[1], shape[2]))
+    changes: dict[str, Any] = {"input": placeholder((rows, columns, channels))}
+    if layer.op == "average_pool":
+        return changes | {"kernel": (rows, columns)}
+    return changes | {"weights": layer.weights.reshape(1, rows, columns, channels)}
+
+
+def _weighs_alike(layer: Layer) -> bool:
+    return layer.weights.shape[3] == layer.input.shape[2] and bool((layer.weights == 1).all())
+
+
+def _is_mean(op: Op) -> bool:
+    """Return whether a depthwise operator averages so many values that it runs as a pool, without weights."""
+    count = op.kernel[0] * op.kernel[1]
+    return (
+        op.kind == "depthwise_conv2d"
+        and rounds_once(count)
+        and not any(op.padding)
+        and op.dilation == (1, 1)
+        and _weighs_alike(op.layer)
+    )
 
 
 def _window_shape(shape: tuple[int, int, int]) -> tuple[int, int, int]:

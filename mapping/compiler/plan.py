@@ -227,14 +227,15 @@ def _tilings(
             tilings.append(tiling)
             continue
         if not alive:
-            raise CapacityError(
-                f"layer {part.op.name!r}: not even what one output reads fits the "
-                f"{part.core.act_kib} KiB that {part.core.name} has for activations; use a unit "
-                "with a larger scratchpad"
-            )
+            raise CapacityError(f"layer {part.op.name!r}: not even what one output reads fits")
         own = _tensors(part.op)
         return tilings, max(alive, key=lambda item: (item.name not in own, item.words)).name
     return tilings, None
+
+
+def smallest_tiling(part: PackedPart, words: int) -> Tiling | None:
+    """Return a part's tiling where a scratchpad of `words` words is for it alone, None if it does not fit."""
+    return _tiling(part, (), 0, words, banded=False, tight=True)
 
 
 def _tiling(

@@ -41,7 +41,7 @@ def network_statistics(program: NetworkProgram, source: Inputs) -> dict[tuple[st
     values = run_network(program.network, source, program.a_bits)
     statistics = {}
     for op in compiled.graph.ops:
-        if op.layer.op not in ("conv2d", "depthwise_conv2d"):
+        if op.kind not in ("conv2d", "depthwise_conv2d"):
             continue
         name = op.sources[0]
         x = values[name][0]

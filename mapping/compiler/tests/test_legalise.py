@@ -17,6 +17,7 @@ from mapping.compiler.assignment import Assignment
 from mapping.compiler.compile import compile_graph
 from mapping.compiler.graph import Graph
 from mapping.compiler.legalise import legalise_network
+from mapping.compiler.plan import CapacityError
 from mapping.run.networks import compile_network, run_inputs
 from tb.session import Session
 
@@ -193,3 +194,20 @@ def test_several_inputs_and_outputs_run(pair: Session) -> None:
         assert run.exact
         for name in net.outputs:
             np.testing.assert_array_equal(run.outputs[name], golden[name][i])
+
+
+def test_all_layers_that_fit_no_unit_or_no_memory_are_named_at_once() -> None:
+    tensor = Tensor(shape=(6, 6, 4), scale=0.1)
+    net = network(conv("a", "image", QUANTISED), conv("b", "a", tensor), source=QUANTISED)
+    with pytest.raises(UnsupportedError, match="network 'net': 2 reasons") as caught:
+        compile_network(net, System((CoreConfig("low", w_bits=2),)), Assignment("low"))
+    assert all(f"layer '{name}': weights from -9 to 8 do not fit low" in str(caught.value) for name in "ab")
+    tiny = System((CoreConfig("tiny", act_kib=1, weight_kib=1, param_kib=1),))
+    wide = Tensor(shape=(6, 6, 80), scale=0.1)
+    net = network(
+        conv("a", "image", replace(QUANTISED, shape=(6, 6, 80)), 80), conv("b", "a", wide, 80),
+        source=replace(QUANTISED, shape=(6, 6, 80)),
+    )  # fmt: skip
+    with pytest.raises(CapacityError, match="network 'net': 2 reasons") as refused:
+        compile_network(net, tiny, Assignment("tiny"))
+    assert str(refused.value).count("; set tiny.WEIGHT_KIB=3") == 2

@@ -82,9 +82,9 @@ def extreme_layers(w_bits: int) -> list[Layer]:
         outputs = shape[-1] if op == "depthwise_conv2d" else shape[0]
         image = (50,) if op == "fully_connected" else (6, 5, 24)
         reach = 128 * 2 ** (w_bits - 1) * math.prod(shape) / outputs
-        for name, weights in (
-            ("lowest", np.full(shape, low)), ("any", rng.integers(low, high + 1, shape)),
-        ):  # fmt: skip
+        drawn = rng.integers(low, high + 1, shape)
+        drawn.flat[:2] = low, high
+        for name, weights in (("lowest", np.full(shape, low)), ("any", drawn)):
             for kind, x in (
                 ("-128", np.full(image, -128)), ("127", np.full(image, 127)),
                 ("any", rng.integers(-128, 128, image)),
