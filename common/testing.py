@@ -47,8 +47,8 @@ def alive(pid: int) -> bool:
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
-    """Return whether a condition holds within about 30 seconds."""
-    for _ in range(3000):
+    """Return whether a condition comes to hold; ten minutes or more are taken as never."""
+    for _ in range(60_000):
         if condition():
             return True
         time.sleep(0.01)

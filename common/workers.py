@@ -34,8 +34,9 @@ Call = tuple[Callable[..., T], tuple[Any, ...]]
 """A function and its arguments."""
 
 LOGGERS = ("distributed", "distributed.client")
-CONNECT_SECONDS = 10.0
-WORKER_SECONDS = 60.0
+CONNECT_SECONDS = 30.0
+WORKER_SECONDS = 600.0
+"""A busy machine may take minutes to start a worker; only what hangs takes as long."""
 ALLOWED_DEATHS = 1
 """Workers that may die on a job before Dask gives it up; afterwards the job gets as many once more, alone."""
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -23,10 +24,9 @@ from common.paths import ROOT, build_root
 from hw.sources import TB, TESTBENCH, rtl_sources
 from hw.system import System
 
-Flavour = Literal["fast", "wave", "record", "coverage", "random", "plain"]
+Flavour = Literal["fast", "wave", "record", "coverage", "plain"]
 """fast: jobs and measurements. wave: traces. record: traces that are read back, always VCD. coverage: line,
-toggle and user coverage. random: initial and unknown values are random, chosen by the session's seed.
-plain: no VPI and no Python, raw jobs only."""
+toggle and user coverage. plain: no VPI and no Python, raw jobs only."""
 
 MIN_VERILATOR = (5, 36)
 JOBS = 2
@@ -34,7 +34,17 @@ JOBS = 2
 
 SPLIT_FUNCTIONS = 500
 """Statements per generated C++ function. Without a limit GCC's SLP vectoriser takes minutes for large ones;
-at 500 a build takes half a minute and runs fastest."""
+at 500 a build takes least and runs fastest."""
+
+TRACE_STRUCTS = "--trace-structs"
+TWO_FILES = """\
+include Vtop.mk
+slow.o: override OPT_FAST = $(OPT_SLOW)
+simulator: fast.o slow.o $(VK_GLOBAL_OBJS)
+\t$(LINK) $(LDFLAGS) $^ $(LOADLIBES) $(LDLIBS) $(LIBS) -o $@
+"""
+"""A makefile that compiles a design as two files, what runs in every cycle and what runs once. Verilator's
+own takes two dozen, and reading its headers for each of them, even precompiled, is most of a build."""
 
 
 class BuildError(TestbenchError):
@@ -142,7 +152,7 @@ def _cpu() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(("flags", "model name", "Features"))}))
 
 
-def _flags(flavour: Flavour, opt: str) -> tuple[list[str], list[str]]:
+def _flags(flavour: Flavour) -> tuple[list[str], list[str]]:
     """Return Verilator's flags and make's."""
     verilator = [
         "--cc",
@@ -162,15 +172,12 @@ def _flags(flavour: Flavour, opt: str) -> tuple[list[str], list[str]]:
         "1ns/1ns",
         "--no-timing",
         "-Wno-fatal",
-        "--output-split",
-        "20000",
         "--output-split-cfuncs",
         str(SPLIT_FUNCTIONS),
         "-CFLAGS",
         "-std=c++20 -DVL_TIME_CONTEXT",  # time is the context's own
     ]
-    optimise = opt if opt == "-O0" else f"{opt} -march=native"
-    make = [f"OPT_FAST={optimise}", "OPT_SLOW=-O0", "OPT_GLOBAL=-O3 -march=native"]
+    make = ["OPT_FAST=-O3 -march=native", "OPT_SLOW=-O0", "OPT_GLOBAL=-O3 -march=native"]
     if flavour == "plain":
         verilator += ["-CFLAGS", "-DNPULOOP_PLAIN"]
     else:
@@ -181,7 +188,7 @@ def _flags(flavour: Flavour, opt: str) -> tuple[list[str], list[str]]:
         verilator += ["--vpi", "-LDFLAGS", link]
     if flavour == "wave":
         verilator += ["--trace-fst", "-LDFLAGS", "-llz4"] if _has_fst() else ["--trace-vcd"]
-        verilator += ["--trace-structs"]
+        verilator += [TRACE_STRUCTS]
     if flavour == "record":
         verilator += ["--trace-vcd"]
     if flavour == "coverage":
@@ -213,10 +220,31 @@ def _run(command: Sequence[str], cwd: Path, env: dict[str, str], log: Path) -> N
         raise BuildError(f"{Path(command[0]).name} failed building the simulator; whole log: {log}\n{tail}")
 
 
+def _listed(folder: Path, kind: str) -> list[str]:
+    """Return the C++ files, without endings, of the lists in Verilator's makefile that are of a kind."""
+    text = (folder / "Vtop_classes.mk").read_text().replace("\\\n", " ")
+    lists = re.findall(rf"^VM_{kind} \+=(.*)$", text, re.MULTILINE)
+    return [name for line in lists for name in line.split()]
+
+
 def runtime_objects(folder: Path) -> list[str]:
     """Return the names of Verilator's own objects, which the makefiles in a folder list."""
-    listed = (folder / "Vtop_classes.mk").read_text().split()
-    return sorted({f"{word}.o" for word in listed if word.startswith("verilated")})
+    return sorted({f"{name}.o" for name in _listed(folder, "GLOBAL_(?:FAST|SLOW)")})
+
+
+def write_two_files(folder: Path, main: Path) -> Path:
+    """Put a main program and what Verilator has written into a folder into two C++ files there.
+
+    Returns:
+        A makefile for them; what it makes is `simulator`.
+    """
+    fast = [*(f"{name}.cpp" for name in _listed(folder, "(?:CLASSES|SUPPORT)_FAST")), str(main)]
+    slow = [f"{name}.cpp" for name in _listed(folder, "(?:CLASSES|SUPPORT)_SLOW")]
+    for name, files in (("fast", fast), ("slow", slow)):
+        (folder / f"{name}.cpp").write_text("".join(f'#include "{file}"\n' for file in files))
+    makefile = folder / "two_files.mk"
+    makefile.write_text(TWO_FILES)
+    return makefile
 
 
 def _share_runtime(objects: Path, key: str, make: Sequence[str], env: dict[str, str], log: Path) -> None:
@@ -241,19 +269,13 @@ def _share_runtime(objects: Path, key: str, make: Sequence[str], env: dict[str, 
 
 
 def build(
-    config: System,
-    flavour: Flavour = "fast",
-    *,
-    opt: str = "-O3",
-    structural: bool = False,
-    rtl: Sequence[Path] | None = None,
+    config: System, flavour: Flavour = "fast", *, structural: bool = False, rtl: Sequence[Path] | None = None
 ) -> SimBuild:
     """Return the simulator of a configuration, building it if no cached one fits.
 
     Args:
         config: the hardware's parameters.
         flavour: what the simulator is for, see :data:`Flavour`.
-        opt: the C++ compiler's optimisation; -O1 builds faster where few cycles will run.
         structural: array, accumulators and requantiser in the form that is synthesised, which is slower.
         rtl: the design's files instead of :func:`rtl_sources`, to try a changed copy.
 
@@ -263,17 +285,18 @@ def build(
     verilator = find_verilator()
     control, *testbench = (TB / name for name in TESTBENCH)
     sources = [control, *(rtl or rtl_sources()), *testbench]
-    flags, make_flags = _flags(flavour, opt)
+    flags, make_flags = _flags(flavour)
     digest = hashlib.sha256()
     tools = (verilator.version, _compiler(), _cpu(), metadata.version("cocotb"))
-    for item in (flavour, *flags, *tools):
-        digest.update(item.encode() + b"\0")
-    runtime_key = f"{flavour}-{digest.hexdigest()[:16]}"
+    for item in (*flags, *make_flags, *tools):
+        if item != TRACE_STRUCTS:  # of the design only
+            digest.update(item.encode() + b"\0")
+    runtime_key = digest.hexdigest()[:16]
     flags.append(f"-GStructural={int(structural)}")
     if len({core.key for core in config.cores}) < len(config.cores):
         # Verilator makes a class of equal cores and inlines others, whose types then have the same names
         flags.append("--flatten")
-    for item in (config.package(), *flags, *make_flags):
+    for item in (config.package(), TWO_FILES, *flags):
         digest.update(item.encode() + b"\0")
     for file in [*sources, TB / "main.cpp"]:
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
@@ -301,11 +324,12 @@ def build(
         env = verilator.environment()
         command = [str(verilator.executable), *flags, "--Mdir", str(objects), *files, str(TB / "main.cpp")]
         _run(command, ROOT, env, log)
-        make = ["make", "-j", str(JOBS), "-C", str(objects), "-f", "Vtop.mk"]
+        makefile = write_two_files(objects, TB / "main.cpp")
+        make = ["make", "-j", str(JOBS), "-C", str(objects), "-f", makefile.name]
         make += [*verilator.make_variables(), *make_flags]
         _share_runtime(objects, runtime_key, make, env, log)
-        _run(make, ROOT, env, log)
-        shutil.copy2(objects / "npuloop_sim", work / "npuloop_sim")
+        _run([*make, "simulator"], ROOT, env, log)
+        shutil.copy2(objects / "simulator", work / "npuloop_sim")
         if flavour == "wave" and _has_fst():
             (work / "fst").touch()
         shutil.rmtree(objects)

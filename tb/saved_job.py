@@ -28,7 +28,7 @@ from hw.system import System
 from tb.build import Flavour
 from tb.job import Job
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class SavedJobError(TestbenchError):
@@ -50,7 +50,7 @@ class SavedJob:
     job: Job
     flavour: Flavour = "fast"
     structural: bool = False
-    seed: int = 1
+    seed: int | None = None
 
 
 def save_job(saved: SavedJob) -> Path:
@@ -127,7 +127,7 @@ def _saved_job(document: dict[str, Any], arrays: dict[str, Any]) -> SavedJob:
         job=Job(segments=segments, starts=starts, reads=reads, memory=MemoryModel(**memory), **fields),
         flavour=document["flavour"],
         structural=bool(document["structural"]),
-        seed=int(document["seed"]),
+        seed=None if document["seed"] is None else int(document["seed"]),
     )
     saved.job.check(saved.config)
     return saved

@@ -56,8 +56,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
 
 LOG_TAIL_LINES = 25
-START_SECONDS = 60.0
-CLOSE_SECONDS = 30.0
+START_SECONDS = CLOSE_SECONDS = 600.0
+"""Only what hangs takes as long: a busy machine may take a minute to start a program."""
 _numbers = itertools.count()
 
 
@@ -70,11 +70,11 @@ class Session:
 
     Args:
         config: the hardware.
-        flavour: which build of it; "wave" or "record" for traces, "random" for random initial values.
-        seed: seed of the initial values of the random flavour.
+        flavour: which build of it; "wave" or "record" for traces.
+        seed: of random initial values of registers and memories; None: they are zero.
         timeout_seconds: wall-clock time after which a job that does not answer ends the session.
         coverage: file that a coverage build writes at the end.
-        opt, structural: see :func:`tb.build.build`.
+        structural: see :func:`tb.build.build`.
         rtl: see :func:`tb.build.build`.
 
     Raises:
@@ -86,10 +86,9 @@ class Session:
         config: System | None = None,
         flavour: Flavour = "fast",
         *,
-        seed: int = 1,
+        seed: int | None = None,
         timeout_seconds: float = 600.0,
         coverage: Path | None = None,
-        opt: str = "-O3",
         structural: bool = False,
         rtl: Sequence[Path] | None = None,
     ) -> None:
@@ -100,7 +99,7 @@ class Session:
         self.timeout_seconds = timeout_seconds
         if flavour == "plain":
             raise TestbenchError("the plain flavour runs raw jobs only: see run_raw")
-        self.build = build(self.config, flavour, opt=opt, structural=structural, rtl=rtl)
+        self.build = build(self.config, flavour, structural=structural, rtl=rtl)
         self._folder = self._make_folder()
         self._log = self._folder / "sim.log"
         self._last: Job | None = None
@@ -141,7 +140,7 @@ class Session:
             CHANNEL_VARIABLE: str(theirs.fileno()),
         }
         command = [str(self.build.executable)]
-        if self.flavour == "random":
+        if self.seed is not None:
             command += ["+verilator+rand+reset+2", f"+verilator+seed+{self.seed & 0x7FFFFFFF or 1}"]
         if coverage is not None:
             command.append(f"+verilator+coverage+file+{coverage.resolve()}")
@@ -336,7 +335,7 @@ class Session:
 
 # ---------------------------------------------------------------------------------------------------- helpers
 def reproduction(
-    config: System, job: Job, flavour: Flavour = "fast", *, structural: bool = False, seed: int = 1
+    config: System, job: Job, flavour: Flavour = "fast", *, structural: bool = False, seed: int | None = None
 ) -> str:
     """Save a job and return the line that runs it again with waves."""
     path = save_job(SavedJob(config, job, flavour, structural, seed))

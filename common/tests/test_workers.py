@@ -276,7 +276,7 @@ with Workers(2) as pool:
         began = eventually(lambda: len(noted(notes, "started")) == 2 or process.poll() is not None)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         try:
-            _, said = process.communicate(timeout=120)
+            _, said = process.communicate(timeout=600)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)

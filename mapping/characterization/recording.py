@@ -134,7 +134,7 @@ def record(
     parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=parent) as folder,
-        Session(config, "record", opt="-O1", structural=True) as session,
+        Session(config, "record", structural=True) as session,
     ):
         waves = Path(folder) / "ports.vcd"  # of the first job: all registers are as the reset leaves them
         session.run(replace(network_job(program, source), waves=waves, wave_scopes=recorded))

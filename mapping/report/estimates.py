@@ -13,6 +13,7 @@ import numpy as np
 
 from common.arrays import Floats
 from common.files import write_json
+from common.paths import build_root
 from golden.layer import WEIGHTED_OPS
 from hw.core import CoreConfig
 from hw.system import System
@@ -102,6 +103,11 @@ class KnownEstimates:
         except (OSError, ValueError):
             return {}
         return document if isinstance(document, dict) else {}
+
+
+def known_estimates(progress: Callable[[str, int, int], None]) -> KnownEstimates | None:
+    """Return ZigZag's estimates, kept beside the builds; None where it is not installed."""
+    return KnownEstimates(build_root() / "zigzag.json", progress) if zigzag_version() else None
 
 
 def _digest(*parts: object) -> str:

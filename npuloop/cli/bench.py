@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from common.paths import data_dir
 from hw.system import PRESETS
-from mapping.bench import (
-    cost_model as bench_costs,
-    networks as bench_networks,
-    search as bench_search,
-    utilisation as benchmarks,
-)
-from mapping.report import networks as network_report
 from npuloop.cli.console import FAILED, console, errors
 from npuloop.cli.options import SYSTEM, Setting, SystemName, system_of
-from tb.session import Session
+
+if TYPE_CHECKING:
+    from tb.session import Session
 
 
 def bench(
@@ -33,6 +28,9 @@ def bench(
     Single layers on every unit, a wide layer on one unit and on both, and whole networks where the reference
     data are. With --system or --set only single layers are measured, and no speed.
     """
+    from mapping.bench import cost_model as bench_costs, search as bench_search, utilisation as benchmarks
+    from tb.session import Session
+
     missed: list[str] = []
     config = system_of(system, settings)
     default = config == PRESETS[SYSTEM]
@@ -65,6 +63,9 @@ def bench(
 
 def _bench_networks(session: Session, layers: bool, speed: bool) -> list[str]:
     """Print what whole networks take; return a line for every target that is missed."""
+    from mapping.bench import networks as bench_networks, utilisation as benchmarks
+    from mapping.report.networks import layer_table
+
     split = bench_networks.split_case(session)
     console.print()
     console.print(bench_networks.split_table(split))
@@ -75,7 +76,7 @@ def _bench_networks(session: Session, layers: bool, speed: bool) -> list[str]:
         console.print(f"no networks in {data_dir() / 'models'}: see NPULOOP_DATA", soft_wrap=True)
         return missed
     for run in runs if layers else ():
-        console.print(network_report.layer_table([run]))
+        console.print(layer_table([run]))
         console.print()
     console.print(bench_networks.network_table(runs))
     missed += bench_networks.missed_network_targets(runs)

@@ -3,41 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
-from rich.table import Table
 
 from common.errors import NpuloopError
 from common.files import write_atomically, write_json
-from golden.layer import load_layer
-from hw.core import CoreConfig
-from hw.system import System
-from mapping.cost.tables import core_parameters
-from mapping.run.layers import LayerRun, failure_report, prepare, run_program
 from npuloop.cli.console import FAILED, console, errors, progress
 from npuloop.cli.options import SYSTEM, Setting, SystemName, Unit, system_of, unit_of
-from tb.session import Session
-
-
-def layer_table(runs: Iterable[LayerRun], title: str) -> Table:
-    """Return the table of single-layer runs."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    numbers = ("cycles", "MACs", "utilisation", "mismatches")
-    for name in ("layer", "operator", *numbers, "expected"):
-        table.add_column(name, justify="right" if name in numbers else "left")
-    for run in runs:
-        expected = {True: "equal", False: "[red]different[/]", None: "-"}[run.match_expected]
-        table.add_row(
-            run.layer.name, run.layer.op, f"{run.cycles:,}",
-            f"{run.useful_macs:,}" if run.offered_macs else "-",
-            f"{run.utilisation:.1%}" if run.offered_macs else "-",
-            "0" if run.match else f"[red]{run.mismatches}[/]", expected,
-        )  # fmt: skip
-    return table
 
 
 def layer(
@@ -55,6 +29,13 @@ def layer(
     Every output is compared with the golden model, and with the file's expected output where it has one.
     Exit status: 0 if everything is equal, 1 if anything differs, 2 if the input is wrong.
     """
+    import numpy as np
+
+    from golden.layer import load_layer
+    from mapping.report.layers import layer_report, layer_table
+    from mapping.run.layers import failure_report, prepare, run_program
+    from tb.session import Session
+
     names = [file.stem for file in files]
     for name in sorted({name for name in names if names.count(name) > 1} if out else ()):
         raise NpuloopError(
@@ -88,33 +69,3 @@ def layer(
     )
     if failed:
         raise typer.Exit(FAILED)
-
-
-def layer_report(
-    files: Iterable[Path],
-    runs: Iterable[LayerRun],
-    config: System,
-    core: CoreConfig,
-    backpressure: int | None,
-) -> dict[str, Any]:
-    """Return what `npuloop layer --json` writes: the unit, and an entry for every file."""
-    return {
-        "unit": core.name,
-        "parameters": core_parameters(core, config),
-        "backpressure_seed": backpressure,
-        "files": [
-            {
-                "file": str(file),
-                "name": run.layer.name,
-                "op": run.layer.op,
-                "match": run.match,
-                "match_expected": run.match_expected,
-                "mismatches": run.mismatches,
-                "cycles": run.cycles,
-                "useful_macs": run.useful_macs,
-                "offered_macs": run.offered_macs,
-                "counters": run.counters,
-            }
-            for file, run in zip(files, runs, strict=True)
-        ],
-    }

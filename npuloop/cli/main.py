@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
-from npuloop.cli import bench, cost, gates, layers, measure, networks, report, search, sim, soak
-from npuloop.cli.console import reports_errors
+from common.errors import NpuloopError
+from npuloop.cli import bench, cost, doctor, gates, layers, measure, networks, report, search, sim, soak
+from npuloop.cli.console import console, reports_errors
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -28,9 +31,36 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "characterize-cells": gates.characterize_cells,
     "map": search.map_network,
     "calibrate": cost.calibrate_units,
+    "doctor": doctor.doctor,
 }
 for name, command in COMMANDS.items():
     app.command(name)(reports_errors(command))
+
+
+@reports_errors
+def _print_version(asked: bool) -> None:
+    """Print the version of the installed package and end the command.
+
+    Raises:
+        NpuloopError: the package is not installed.
+    """
+    if not asked:
+        return
+    try:
+        version = metadata.version("npuloop")
+    except metadata.PackageNotFoundError:
+        raise NpuloopError("npuloop is not installed, so it has no version; run `make setup`") from None
+    console.print(f"npuloop {version}")
+    raise typer.Exit
+
+
+@app.callback()
+def _npuloop(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Take the options of `npuloop` itself."""
 
 
 if __name__ == "__main__":

@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import functools
-import zipfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
-import numpy as np
-import torch
 import typer
-from torch import nn
 
-from common.arrays import Array
-from common.errors import NpuloopError, UnsupportedError
+from common.errors import UnsupportedError
 from common.files import write_atomically, write_json
-from common.user_code import first_line, is_function, user_function
-from golden.importers.models import load_model
-from golden.layer import WEIGHTED_OPS
-from golden.network import Network, check_input
-from golden.network_file import save_network
-from golden.quantize.export import export
-from golden.quantize.weights import Widths, quantize_weights, weight_errors
-from hw.system import System
-from mapping.compiler.assignment import Assignment, load_assignment
-from mapping.compiler.legalise import legalise_network
-from mapping.energy.statistics import network_statistics
-from mapping.report.energy_console import energy_model, energy_report, energy_table, summary
-from mapping.report.networks import engine_table, layer_table, run_report, show_table, weight_error_table
-from mapping.run.networks import Check, NetworkRun, compile_network, run_inputs
+from common.user_code import first_line, is_function
 from npuloop.cli.console import FAILED, console, errors, progress
 from npuloop.cli.options import SYSTEM, Setting, SystemName, Unit, system_of, unit_of
-from tb.session import Session, rerun_with_waves
+
+if TYPE_CHECKING:
+    from mapping.run.networks import Check, NetworkRun
 
 Model = Annotated[Path, typer.Argument(help="int8 .tflite model or network file (.npz)")]
 CHECKS = ("layers", "output", "none")
@@ -62,13 +47,24 @@ def run(
     energy of the first input's commands, values and cycles is printed.
     Exit status: 0 if everything is equal, 1 if anything differs, 2 if the input is wrong.
     """
+    import numpy as np
+
+    from golden.importers.inputs import random_input, read_inputs
+    from golden.importers.models import load_model
+    from mapping.compiler.assignment import Assignment, load_assignment
+    from mapping.energy.statistics import network_statistics
+    from mapping.report.energy_console import energy_model, energy_report, energy_table, summary
+    from mapping.report.networks import engine_table, layer_table, run_report
+    from mapping.run.networks import compile_network, run_inputs
+    from tb.session import Session, rerun_with_waves
+
     if check not in CHECKS:
         raise UnsupportedError(f"--check {check!r}: choose one of {', '.join(CHECKS)}")
     if mapping and unit:
         raise UnsupportedError("give --mapping or --unit, not both: the mapping's `default` names a unit")
     config = system_of(system, settings)
     network = load_model(model)
-    inputs = read_inputs(network, input_file, seed)
+    inputs = read_inputs(network, input_file) if input_file else random_input(network, seed)
     assignment = load_assignment(mapping) if mapping else Assignment(unit_of(config, unit), source="--unit")
     program = compile_network(network, config, assignment, observe=check == "layers")
     runs: list[NetworkRun] = []
@@ -112,44 +108,11 @@ def run(
         raise typer.Exit(FAILED)
 
 
-def read_inputs(network: Network, path: Path | None, seed: int) -> Array:
-    """Return a batch of inputs from a file, or one random input.
-
-    Raises:
-        NpuloopError: a missing or damaged file, or one that does not fit the network; naming the file.
-    """
-    if path is None:
-        rng = np.random.default_rng(seed)
-        if network.input.dtype == "float32":
-            low, high = (network.input.scale * (q - network.input.zero_point) for q in (-128, 127))
-            return rng.uniform(low, high, (1, *network.input.shape)).astype(np.float32)
-        return rng.integers(-128, 128, (1, *network.input.shape)).astype(np.int8)
-    array = read_array(path)
-    try:
-        return np.ascontiguousarray(check_input(network, array))
-    except NpuloopError as error:
-        raise type(error)(f"{path}: {error}") from None
-
-
-def read_array(path: Path) -> Array:
-    """Return the array of a .npy file.
-
-    Raises:
-        NpuloopError: a missing or damaged file, or another kind of file; naming it.
-    """
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise NpuloopError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, EOFError, SyntaxError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        raise NpuloopError(f"{path}: no .npy array ({error}); write it with numpy.save") from None
-    if not isinstance(array, np.ndarray):
-        raise NpuloopError(f"{path}: an archive of arrays; write one array with numpy.save")
-    return array
-
-
 def show(model: Model) -> None:
     """Print a network's layers: shapes, multiply-accumulates, weights and their widths."""
+    from golden.importers.models import load_model
+    from mapping.report.networks import show_table
+
     network = load_model(model)
     console.print(show_table(network))
 
@@ -176,72 +139,57 @@ def quantize(
     as the weights of its unit (--set npu_lb.W_BITS=4 for another width).
     A float nn.Module is exported: batch norm folded, activations calibrated; its losses are against 8 bits.
     """
+    from golden.importers.models import load_model
+    from golden.network_file import save_network
+    from golden.quantize.export import export
+    from golden.quantize.modules import load_module, read_calibration
+    from golden.quantize.weights import quantize_weights, weight_errors
+    from mapping.compiler.assignment import load_assignment
+    from mapping.compiler.widths import weight_widths
+    from mapping.report.networks import weight_error_table
+
     if (bits is not None or bool(layers)) == (mapping is not None):
         raise UnsupportedError("give --bits or --layer, or else --mapping")
     if out.suffix != ".npz":
         raise UnsupportedError(f"{out}: a network file's name ends in .npz")
     config = system_of(system, settings)
+    assignment = load_assignment(mapping) if mapping else None
+    asked = functools.partial(
+        weight_widths, config=config, bits=bits, layers=layer_bits(layers), assignment=assignment
+    )
     if is_function(model):
+        if calibration is None:
+            raise UnsupportedError(
+                "an nn.Module needs --calibration: inputs that show its activations' ranges"
+            )
         module, batches = load_module(model), read_calibration(calibration)
         name = model.partition(":")[2]
         try:
             network = export(module, batches, name=name)
         except RuntimeError as error:  # torch, on inputs that the module cannot take
             raise UnsupportedError(f"{model} on {calibration}: {first_line(error)}") from None
-        widths = asked_widths(network, bits, layers, mapping, config)
-        narrowed = export(module, batches, name=name, weight_bits=widths)
+        narrowed = export(module, batches, name=name, weight_bits=asked(network))
         lost = weight_errors(network, narrowed)
     else:
         if calibration:
             raise UnsupportedError("--calibration is for an nn.Module; a model file has its scales")
         network = load_model(Path(model))
-        narrowed, lost = quantize_weights(network, asked_widths(network, bits, layers, mapping, config))
+        narrowed, lost = quantize_weights(network, asked(network))
     save_network(narrowed, out)
     console.print(weight_error_table(lost, f"{network.name}: weights"))
     console.print(f"\nwrote {out}", markup=False, soft_wrap=True)
 
 
-def asked_widths(
-    network: Network, bits: int | None, layers: list[str], mapping: Path | None, config: System
-) -> dict[str, Widths]:
-    """Return the width of every layer's weights, or of each of its channels, that the options ask for."""
-    weighted = [node.name for node in network.nodes if node.op in WEIGHTED_OPS]
-    widths: dict[str, Widths] = dict.fromkeys(weighted, bits) if bits is not None else {}
-    for item in layers:
+def layer_bits(items: Iterable[str]) -> dict[str, int]:
+    """Return the widths that --layer asks for, such as "conv2d_0=8", by layer.
+
+    Raises:
+        UnsupportedError: something else.
+    """
+    widths = {}
+    for item in items:
         name, _, value = item.partition("=")
         if not value.isdecimal():
             raise UnsupportedError(f"--layer {item!r}: write LAYER=BITS, as in conv2d_0=8")
         widths[name] = int(value)
-    if mapping:
-        units = load_assignment(mapping).units(network, legalise_network(network), config.cores)
-        core_bits = np.array([core.w_bits for core in config.cores])
-        widths |= {name: core_bits[units[name]] for name in weighted}
     return widths
-
-
-def load_module(model: str) -> nn.Module:
-    """Return the trained module that package.module:function gives.
-
-    Raises:
-        UnsupportedError: no such function, it fails, or it gives something else.
-    """
-    module = user_function(model, UnsupportedError)()
-    if not isinstance(module, nn.Module):
-        raise UnsupportedError(f"{model} gives a {type(module).__name__}, not an nn.Module")
-    return module
-
-
-def read_calibration(path: Path | None) -> torch.Tensor:
-    """Return calibration inputs from a file.
-
-    Raises:
-        NpuloopError: no file, or one that is damaged or not float32; naming the file.
-    """
-    if path is None:
-        raise UnsupportedError("an nn.Module needs --calibration: inputs that show its activations' ranges")
-    array = read_array(path)
-    if array.dtype != np.float32 or array.ndim < 2 or not np.isfinite(array).all():
-        raise UnsupportedError(
-            f"{path}: calibration inputs are finite float32 (N, ...), not {array.dtype} {array.shape}"
-        )
-    return torch.from_numpy(np.array(array))

@@ -5,34 +5,18 @@ from __future__ import annotations
 import shlex
 import sys
 import threading
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.progress import Progress
-from rich.table import Table
 
 from common.errors import UnsupportedError
-from common.workers import Workers as Pool
-from mapping.report.search import write_report
-from mapping.report.search_study import load_study
-from mapping.search.objectives import OBJECTIVES, PJ_PER_UJ, objective_of
-from mapping.search.plan import HEURISTICS, LAYERWISE, RANDOM, Plan
-from mapping.search.points import Point
-from mapping.search.study import run_study
-from mapping.search.study_folder import Folder
-from mapping.search.training import Recipe
 from npuloop.cli.console import FAILED, Tasks, console, errors, progress
 from npuloop.cli.options import SYSTEM, Scheduler, Setting, SystemName, Workers, system_of
-
-RECIPES = {"digits": Recipe(warmup_epochs=40, search_epochs=20, finetune_epochs=20, integer_epochs=4)}
-"""Recipes by model; others take the defaults of Recipe."""
-STRENGTHS = {"digits": (0.03, 0.1, 0.3, 1.0)}
-DEFAULT_STRENGTHS = (0.1, 0.3, 1.0, 3.0)
 
 
 def map_network(
@@ -60,7 +44,7 @@ def map_network(
         str | None,
         typer.Option(
             help="kinds of points to compare with, or none; default: everything on one unit, for each unit, "
-            f"{', '.join(HEURISTICS)}, {LAYERWISE}, {RANDOM}"
+            "first_last, cheapest, layerwise, random"
         ),
     ] = None,
     pin: Annotated[list[str], typer.Option(help="LAYER=UNIT, a layer that is not free; repeatable")] = [],  # noqa: B006  # typer reads it, nobody writes it
@@ -83,6 +67,16 @@ def map_network(
     goes on where it was when the same command is given again.
     Exit status: 0 if every point is exact in RTL, 1 if one is not, 2 if the input is wrong.
     """
+    from common.workers import Workers as Pool
+    from mapping.report.search import write_report
+    from mapping.report.search_console import point_table
+    from mapping.report.search_study import load_study
+    from mapping.search.objectives import OBJECTIVES, objective_of
+    from mapping.search.plan import HEURISTICS, LAYERWISE, RANDOM, Plan
+    from mapping.search.recipes import DEFAULT_STRENGTHS, STRENGTHS, recipe_of
+    from mapping.search.study import run_study
+    from mapping.search.study_folder import Folder
+
     targets = {"--target-cycles": target_cycles, "--target-energy": target_energy}
     asked = objective_of(objective)
     for option, text in targets.items():
@@ -100,7 +94,7 @@ def map_network(
         strengths=numbers("--strengths", strengths),
         targets=tuple(value for option, text in targets.items() for value in numbers(option, text)),
         seeds=tuple(range(1, seeds + 1)),
-        recipe=recipe_of(model, train),
+        recipe=recipe_of(model, dict(assignments("--train", train))),
         pins=dict(assignments("--pin", pin)),
         system=config,
         baselines=() if baselines == "none" else kinds,
@@ -182,54 +176,3 @@ def assignments(option: str, items: list[str]) -> list[tuple[str, str]]:
             raise UnsupportedError(f"{option} {item!r}: give NAME=VALUE")
         pairs.append((name, value))
     return pairs
-
-
-def recipe_of(model: str, changes: list[str]) -> Recipe:
-    """Return a model's recipe, with changes such as "search_epochs=10".
-
-    Raises:
-        UnsupportedError: there is no such entry, or the value is no number.
-    """
-    recipe = RECIPES.get(model, Recipe())
-    known = {item.name: getattr(recipe, item.name) for item in fields(Recipe) if item.name != "temperature"}
-    values: dict[str, Any] = {}
-    for name, value in assignments("--train", changes):
-        if name not in known:
-            raise UnsupportedError(f"--train {name}={value}: a recipe has {', '.join(known)}")
-        try:
-            values[name] = type(known[name])(value)
-        except ValueError:
-            raise UnsupportedError(
-                f"--train {name}={value}: give a number, as in {name}={known[name]}"
-            ) from None
-        if values[name] < 0 or (name in ("batch", "cost_evaluations") and values[name] < 1):
-            raise UnsupportedError(f"--train {name}={value}: it is too small")
-    return replace(recipe, **values)
-
-
-def point_table(points: list[Point], title: str) -> Table:
-    """Return the table of points; of several seeds the means."""
-    groups: dict[tuple[str, str], list[Point]] = defaultdict(list)
-    for point in points:
-        groups[point.kind, point.setting].append(point)
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("kind")
-    energies = all(point.energy_pj is not None for point in points)
-    energy = ["energy, µJ"] if energies else []
-    for name in ("setting", "seeds", "predicted", "measured cycles", *energy, "accuracy %", "float %"):
-        table.add_column(name, justify="right")
-    table.add_column("exact in RTL")
-
-    def mean(seeds: list[Point], name: str) -> float:
-        return sum(float(getattr(point, name)) for point in seeds) / len(seeds)
-
-    for (kind, setting), seeds in sorted(groups.items(), key=lambda item: mean(item[1], "measured_cycles")):
-        table.add_row(
-            kind, setting, str(len(seeds)), f"{mean(seeds, 'predicted_cycles'):,.0f}",
-            f"{mean(seeds, 'measured_cycles'):,.0f}",
-            *([f"{mean(seeds, 'energy_pj') / PJ_PER_UJ:,.2f}"] if energies else []),
-            f"{mean(seeds, 'accuracy_percent'):.2f}",
-            f"{mean(seeds, 'float_accuracy_percent'):.2f}",
-            "yes" if all(point.exact_in_rtl for point in seeds) else "[red]no[/]",
-        )  # fmt: skip
-    return table

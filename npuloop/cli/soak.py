@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from common.errors import ConfigError
-from mapping.run import soak as soaking
 from npuloop.cli.console import FAILED, console, errors, progress
 from npuloop.cli.options import SYSTEM, Setting, SystemName, system_of, system_options
 
@@ -26,6 +25,8 @@ def soak(
     settings: Setting = [],  # noqa: B006  # typer reads it, nobody writes it
 ) -> None:
     """Run random layers and networks, without and with back-pressure; print the seed of what fails."""
+    from mapping.run import soak as soaking
+
     config = system_of(system, settings)
     for name in {NETWORKS, ALL} & set(config.units):
         raise ConfigError(f"a unit is called {name!r}, which means something else to --unit; rename it")

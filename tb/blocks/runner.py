@@ -27,7 +27,7 @@ from cocotb_tools import config as cocotb_config
 
 from common.errors import TestbenchError
 from common.paths import ROOT, build_root
-from tb.build import BuildError, find_verilator, runtime_objects
+from tb.build import BuildError, find_verilator, runtime_objects, write_two_files
 
 BLOCKS = Path(__file__).resolve().parent
 DEFAULT_SEED = 1
@@ -118,9 +118,9 @@ def _main() -> str:
     return text.replace(CREATE, f"{CREATE} {IN_RESET}")
 
 
-def _make(objects: Path) -> list[str]:
+def _make(folder: Path, makefile: str) -> list[str]:
     optimise = ["OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1"]
-    return ["make", "-C", str(objects), "-f", "Vtop.mk", *find_verilator().make_variables(), *optimise]
+    return ["make", "-C", str(folder), "-f", makefile, *find_verilator().make_variables(), *optimise]
 
 
 def _cached(name: str, key: Sequence[str | bytes]) -> Path:
@@ -150,7 +150,7 @@ def _runtime(waves: bool) -> Path:
             "module empty (input logic clk_i, output logic clk_o); assign clk_o = clk_i; endmodule\n"
         )
         _run([*_verilate("empty", {}, [source], waves), "--Mdir", str(work)], log)
-        _run([*_make(work), *runtime_objects(work)], log)
+        _run([*_make(work, "Vtop.mk"), *runtime_objects(work)], log)
         for path in work.iterdir():
             if path.suffix != ".o":
                 path.unlink()
@@ -182,11 +182,11 @@ def build(block: Block, waves: bool = False) -> Path:
         objects.mkdir()
         (objects / "main.cpp").write_text(_main())
         _run([*command, "--Mdir", str(objects)], log)
-        _run([*_make(objects), "Vtop__ALL.a", "main.o"], log)
-        libraries = cocotb_config.libs_dir
-        parts = [objects / "main.o", *sorted(runtime.glob("*.o")), objects / "Vtop__ALL.a"]
-        link = [f"-Wl,-rpath,{libraries}", f"-L{libraries}", "-lcocotbvpi_verilator", "-pthread", "-latomic"]
-        _run(["g++", "-o", str(work / "sim"), *map(str, parts), *link], log)
+        makefile = write_two_files(objects, objects / "main.cpp")
+        for path in runtime.glob("*.o"):
+            shutil.copy(path, objects)
+        _run([*_make(objects, makefile.name), "simulator"], log)
+        shutil.copy2(objects / "simulator", work / "sim")
         shutil.rmtree(objects)
         shutil.rmtree(folder, ignore_errors=True)
         work.rename(folder)

@@ -18,7 +18,7 @@ from hw.memory import ErrorRange, MemoryModel
 from hw.system import NPU8, System
 from tb import replay
 from tb.job import Job
-from tb.saved_job import SavedJob, SavedJobError, load_job, save_job
+from tb.saved_job import SCHEMA, SavedJob, SavedJobError, load_job, save_job
 
 CONFIG = System((NPU8, CoreConfig("small", w_bits=3, a_bits=7, lanes=4)), axi_bits=64, mem_bytes=1 << 22)
 JOB = Job(
@@ -41,10 +41,10 @@ def _own_build_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_job_comes_back_as_it_was_saved() -> None:
-    path = save_job(SavedJob(CONFIG, JOB, "random", structural=True, seed=9))
+    path = save_job(SavedJob(CONFIG, JOB, "record", structural=True, seed=9))
     assert path.is_relative_to(build_root())
     saved = load_job(path)
-    assert (saved.config, saved.flavour, saved.structural, saved.seed) == (CONFIG, "random", True, 9)
+    assert (saved.config, saved.flavour, saved.structural, saved.seed) == (CONFIG, "record", True, 9)
     assert [address for address, _ in saved.job.segments] == [0x100, 0x2000]
     for (_, data), (_, original) in zip(saved.job.segments, JOB.segments, strict=True):
         np.testing.assert_array_equal(data, original)
@@ -126,7 +126,7 @@ def change(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
 @pytest.mark.parametrize(
     "edit",
     [
-        lambda document: document.update(schema=2),
+        lambda document: document.update(schema=SCHEMA + 1),
         lambda document: document.update(flavour="tasty"),
         lambda document: document.pop("config"),
         lambda document: document["config"].update(axi_bits=32),

@@ -266,7 +266,7 @@ def test_a_wrong_job_is_refused_before_it_runs(pair: Session) -> None:
 def test_random_initial_values_change_nothing() -> None:
     job, data = copy_job(words=300)
     for seed in (1, 2):
-        with Session(flavour="random", seed=seed) as session:
+        with Session(seed=seed) as session:
             result = session.run(job)
             assert result.ok, result.diagnosis
             np.testing.assert_array_equal(result.reads[0], data)
@@ -288,7 +288,7 @@ def test_a_raw_run_takes_as_many_cycles_as_the_session(pair: Session) -> None:
 def test_another_system_is_another_build() -> None:
     small = CoreConfig("small", w_bits=4, act_kib=32, weight_kib=16, param_kib=8, stripe_depth=32, lanes=4)
     config = System(cores=(NPU8, small), axi_bits=64, mem_bytes=1 << 22)
-    with Session(config, opt="-O1") as session:
+    with Session(config) as session:
         assert_copies(session, words=500)
         assert_copies(session, words=500, units=["small"])
 

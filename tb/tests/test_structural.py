@@ -20,7 +20,7 @@ SYSTEMS = {
 @pytest.mark.parametrize("system", ["pair", pytest.param("w5_a6", marks=pytest.mark.slow)])
 def test_the_structural_design_equals_the_behavioural_one_in_results_and_cycles(system: str) -> None:
     config = SYSTEMS[system]
-    with Session(config, opt="-O1", structural=True) as structural, Session(config) as behavioural:
+    with Session(config, structural=True) as structural, Session(config) as behavioural:
         for core in config.cores:
             unit = config.core(core.name)
             layers = [random_layer(70_000 + 10 * i, unit, op) for op in OPERATORS for i in range(4)]

@@ -160,7 +160,7 @@ CORE = f"{SOC}.gen_core[0].i_core"
 @pytest.fixture(scope="module")
 def recording() -> Iterator[Session]:
     """The session in which the energy tables' streams are recorded."""
-    with Session(CONFIG, "record", opt="-O1", structural=True) as session:
+    with Session(CONFIG, "record", structural=True) as session:
         yield session
 
 

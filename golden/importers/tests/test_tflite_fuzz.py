@@ -24,7 +24,7 @@ from golden.network import Network, Node, run_network, run_node
 SEED = 20261120
 MUTANTS = 2400
 COMPARED = 120  # mutants that load, and that the interpreter then has to agree with
-MAX_SECONDS = 3.0
+MAX_SECONDS = 3.0  # of this process, whatever else the machine does
 MAX_GROWTH_BYTES = 256 << 20
 MODELS = (
     "pretrainedResnet_quant", "kws_ref_model", "vww_96_int8", "ad01_int8", "public/micro_speech_quantized",
@@ -139,7 +139,7 @@ def load_all(folder: Path) -> dict[str, Any]:
     report: dict[str, Any] = {"wrong": [], "loaded": 0, "slowest": 0.0}
     for name, content in mutants():
         path.write_bytes(content)
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             network = load_tflite(path)
             report["loaded"] += 1
@@ -150,7 +150,7 @@ def load_all(folder: Path) -> dict[str, Any]:
                 report["wrong"].append(f"{name}: unclear message {error}")
         except BaseException as error:  # noqa: BLE001 (any other exception is what this test looks for)
             report["wrong"].append(f"{name}: {type(error).__name__}: {error}")
-        report["slowest"] = max(report["slowest"], time.perf_counter() - start)
+        report["slowest"] = max(report["slowest"], time.process_time() - start)
     return report
 
 

@@ -137,7 +137,7 @@ def test_tensors_of_many_tiles_do_not_fill_the_token_counters(network: Network, 
 def test_tensors_of_many_tiles_run() -> None:
     network = convolutions((300, 16, 16), (16, 16))
     x = np.random.default_rng(1).integers(-128, 128, network.input.shape).astype(np.int8)
-    with Session(SMALL, opt="-O1") as session:
+    with Session(SMALL) as session:
         program = compile_network(network, SMALL, Assignment("npu8"), observe=True)
         assert outcome(session, program, x) == "exact"
 

@@ -20,10 +20,10 @@ from mapping.cost.model import CostModel
 from mapping.cost.real_networks import real_networks
 from mapping.cost.shapes import Shape, shapes_text
 from mapping.report import estimates
+from mapping.report.cycle_comparison import TINY, Comparison, comparison_table, csv_text, summary, tiny_layers
 from mapping.report.testing import CONFIG, Runs, cost_tables, made_up_job
 from npuloop.cli import report as cli_report
 from npuloop.cli.console import reports_errors
-from npuloop.cli.report import Comparison, comparison_table, csv_text, summary, tiny_layers
 
 CONV = Shape("conv", "conv2d", 64, 64, 16, 16, (3, 3), (1, 1), "same")
 DENSE = Shape("dense [red]", "fully_connected", 256, 256, 1, 1)
@@ -85,8 +85,8 @@ def test_a_method_without_estimates_says_so() -> None:
 
 def test_without_a_file_the_layers_are_those_of_mlperf_tiny() -> None:
     layers = tiny_layers(CONFIG, "npu8")
-    assert {shape.name.split("/")[0] for shape in layers} == set(cli_report.TINY)
-    known = {shape.key for name in cli_report.TINY for shape in real_networks()[name]}
+    assert {shape.name.split("/")[0] for shape in layers} == set(TINY)
+    known = {shape.key for name in TINY for shape in real_networks()[name]}
     assert {shape.key for shape in layers} == known
     assert len(layers) == len(known)
 
@@ -103,8 +103,8 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     ran: Runs = []
     job = made_up_job(ran, lambda *_: 100_000)
     monkeypatch.setattr(farming, "build", lambda *_, **__: None)
-    monkeypatch.setattr(cli_report, "Farm", lambda _: Farm(0, job=job))
-    monkeypatch.setattr(cli_report, "zigzag_version", lambda: None)
+    monkeypatch.setattr(farming, "Farm", lambda _: Farm(0, job=job))
+    monkeypatch.setattr(estimates, "zigzag_version", lambda: None)
     return ran
 
 
@@ -168,8 +168,7 @@ def test_with_zigzag_its_estimates_of_whole_layers_with_weights_stand_beside_our
 
     monkeypatch.setattr(estimates, "zigzag_cycles", cycles)
     monkeypatch.setattr(estimates, "zigzag_version", lambda: "0")
-    monkeypatch.setattr(cli_report, "zigzag_version", lambda: "0")
-    monkeypatch.setattr(cli_report, "build_root", lambda: tmp_path)
+    monkeypatch.setattr(estimates, "build_root", lambda: tmp_path)
     done = run(*options)
     assert done.exit_code == 0, done.output
     assert [row["zigzag_cycles"] for row in rows(options[3])] == ["95000", "", "", ""]

@@ -14,7 +14,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from hw.system import NPU8, System
-from mapping.calibration import farm as farming
+from mapping.calibration import calibrate as calibrating, farm as farming
 from mapping.calibration.calibrate import EVERY, Bench
 from mapping.calibration.farm import Farm
 from mapping.calibration.measurement import Setup
@@ -218,8 +218,8 @@ def runs(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Runs:
     monkeypatch.setattr(
         cycle_numbers, "STEPS", Shape("steps", "conv2d", 16, 1, 2, 2, (1, 1), (1, 1), "valid")
     )
-    monkeypatch.setattr(cli_report, "Farm", lambda _: Farm(0, job=job))
-    monkeypatch.setattr(cli_report, "zigzag_version", lambda: None)
+    monkeypatch.setattr(farming, "Farm", lambda _: Farm(0, job=job))
+    monkeypatch.setattr(estimates, "zigzag_version", lambda: None)
     monkeypatch.setenv("NPULOOP_DATA", str(tmp_path / "nothing"))
     return ran
 
@@ -307,7 +307,7 @@ def run(*arguments: object) -> Result:
 def test_the_command_writes_the_page_of_the_units_that_are_asked_for(
     runs: Runs, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli_report, "EVERY", ((CONFIG, ("npu8",)),))
+    monkeypatch.setattr(calibrating, "EVERY", ((CONFIG, ("npu8",)),))
     out = tmp_path / "deep" / "r.html"
     done = run("--out", out, "--tables", folder, "--store", tmp_path / "m.jsonl")
     assert done.exit_code == 0, done.output

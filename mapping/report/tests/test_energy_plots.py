@@ -19,9 +19,10 @@ from typer.testing import CliRunner
 
 from common.arrays import Floats
 from hw.system import NPU8, NPU_LB, System
+from mapping.calibration import calibrate as calibrating, farm as farming
 from mapping.cost.tables import FOLDER
 from mapping.energy.tables import GROUPS, EnergyTableError, load_energy_table
-from mapping.report import energy as section, energy_plots as plots
+from mapping.report import cycle_numbers, energy as section, energy_plots as plots
 from mapping.report.cycles import page
 from mapping.report.energy_numbers import (
     EnergyReport,
@@ -280,9 +281,9 @@ def test_the_command_shows_energy_and_says_what_is_missing(
     tmp_path: Path, no_data: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = folder_of(tmp_path, area_document(), [])
-    monkeypatch.setattr(cli_report, "EVERY", ((CONFIG, ("npu8",)),))
-    monkeypatch.setattr(cli_report, "gather", lambda *_: made_up_report())
-    monkeypatch.setattr(cli_report, "Farm", lambda _: nullcontext())
+    monkeypatch.setattr(calibrating, "EVERY", ((CONFIG, ("npu8",)),))
+    monkeypatch.setattr(cycle_numbers, "gather", lambda *_: made_up_report())
+    monkeypatch.setattr(farming, "Farm", lambda _: nullcontext())
     app = typer.Typer()
     app.command()(cli_report.report)
     out = tmp_path / "page.html"

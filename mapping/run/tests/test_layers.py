@@ -120,14 +120,14 @@ def test_random_layers_are_exact_with_and_without_backpressure(unit: str) -> Non
 
 def test_random_layers_are_exact_from_random_initial_values() -> None:
     """What a flip-flop or memory holds at power-up must never reach a result."""
-    result = soak("npu_lb", range(900, 940), config=System(), flavour="random", seed=7, opt="-O1")
+    result = soak("npu_lb", range(900, 940), config=System(), seed=7)
     assert not result.failures, "\n".join(result.failures)
 
 
 @pytest.mark.parametrize("settings", SWEEP, ids=" ".join)
 def test_every_parameter_builds_and_is_exact(settings: tuple[str, ...]) -> None:
     system = with_settings(System((NPU_LB,)), settings)
-    result = soak("npu_lb", range(100, 130), system, opt="-O1")
+    result = soak("npu_lb", range(100, 130), system)
     assert not result.failures, "\n".join(result.failures)
     assert result.runs == 60
 
@@ -136,7 +136,7 @@ def test_three_cores_share_a_port() -> None:
     cores = (CoreConfig("npu8"), CoreConfig("npu_lb", w_bits=2), CoreConfig("npu_w4", w_bits=4))
     config = System(cores)
     layers = [random_layer(40 + i, core, "conv2d") for i, core in enumerate(cores)]
-    with Session(config, opt="-O1") as session:
+    with Session(config) as session:
         base, programs = 0, []
         for layer, core in zip(layers, cores, strict=True):
             programs.append(compile_layer(layer, core, base))

@@ -168,7 +168,7 @@ def test_both_units_compute_at_the_same_time(pair: Session) -> None:
 def reduced() -> Iterator[Session]:
     """Units that see their activations with different widths."""
     cores = (CoreConfig("npu8", a_bits=7), CoreConfig("npu_lb", a_bits=5, w_bits=3, rows=32, cols=32))
-    with Session(System(cores), opt="-O1") as session:
+    with Session(System(cores)) as session:
         yield session
 
 
@@ -187,7 +187,7 @@ def test_random_networks_with_random_mappings_are_exact() -> None:
 
 def test_three_units_share_random_networks() -> None:
     cores = (CoreConfig("npu8"), CoreConfig("npu_lb", w_bits=2), CoreConfig("npu_w4", w_bits=4, act_kib=16))
-    result = soak_networks(range(16), System(cores), opt="-O1")
+    result = soak_networks(range(16), System(cores))
     assert result.failures == []
 
 
@@ -206,7 +206,7 @@ def test_small_scratchpads_make_every_tensor_travel_and_change_no_result() -> No
     )
     config = System(cores)
     exact = 0
-    with Session(config, opt="-O1") as session:
+    with Session(config) as session:
         for seed in range(50):
             network, units, x = random_network(seed, cores)
             try:

@@ -43,7 +43,7 @@ def test_random_networks_and_a_real_one_are_exact_on_all_units(name: str, tmp_pa
     path = tmp_path / "system.yaml"
     path.write_text(SYSTEMS[name])
     system = load_system(path)
-    result = soak_networks(SEEDS, system, opt="-O1")
+    result = soak_networks(SEEDS, system)
     assert result.failures == []
     assert result.runs == 2 * len(SEEDS)
 
@@ -58,7 +58,7 @@ def test_random_networks_and_a_real_one_are_exact_on_all_units(name: str, tmp_pa
     program = compile_network(network, system, units, observe=True)
     assert set(program.program.starts) == set(system.units)
     x = rng.integers(-128, 128, network.input.shape).astype(np.int8)
-    with Session(system, opt="-O1") as session:
+    with Session(system) as session:
         for backpressure in (None, 3):
             (run,) = run_inputs(session, program, x, "layers", backpressure)
             assert run.exact, {layer: count for layer, count in run.mismatches.items() if count}

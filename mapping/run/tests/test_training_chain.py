@@ -61,5 +61,5 @@ def test_fake_quantised_is_integer_is_rtl(name: str, pair: Session) -> None:
 
 def test_the_chain_holds_with_reduced_activations() -> None:
     cores = (CoreConfig("npu8", a_bits=7), CoreConfig("npu_lb", a_bits=5, w_bits=3, rows=32, cols=32))
-    with Session(System(cores), opt="-O1") as session:
+    with Session(System(cores)) as session:
         chain(session, NAMES[0])

@@ -40,7 +40,6 @@ from mapping.cost.shapes import Shape, shapes_text
 from mapping.cost.tables import TableError, load_table
 from mapping.cost.timing import time_lists
 from mapping.run.networks import compile_network
-from npuloop.cli import cost as cli_cost
 from npuloop.cli.main import app
 
 NOTES = "NPULOOP_TEST_NOTES"
@@ -297,8 +296,8 @@ def test_calibrate_writes_the_table_and_prints_what_is_in_it(
     def bench(*arguments: Any, **options: Any) -> Bench:
         return replace(Bench(*arguments, **options), folder=tmp_path / "tables")
 
-    monkeypatch.setattr(cli_cost, "Bench", bench)
-    monkeypatch.setattr(cli_cost, "Farm", lambda *_: Farm(0, job=made_up))
+    monkeypatch.setattr(calibrating, "Bench", bench)
+    monkeypatch.setattr(farming, "Farm", lambda *_: Farm(0, job=made_up))
     options = ("calibrate", "--store", tmp_path / "m.jsonl", "--budget", BUDGET)
     done = npuloop(*options)
     assert done.exit_code == 0, done.output
@@ -332,8 +331,8 @@ def test_several_units_are_checked_together_in_any_order(
 
     monkeypatch.setenv(NOTES, str(tmp_path))
     make_small(monkeypatch.setattr)
-    monkeypatch.setattr(cli_cost, "Bench", bench)
-    monkeypatch.setattr(cli_cost, "Farm", lambda *_: Farm(0, job=made_up))
+    monkeypatch.setattr(calibrating, "Bench", bench)
+    monkeypatch.setattr(farming, "Farm", lambda *_: Farm(0, job=made_up))
     options = ("calibrate", "--check", "--store", tmp_path / "m.jsonl")
     for units in (("npu8", "npu_lb"), ("npu_lb", "npu8")):
         done = npuloop(*options, *(item for unit in units for item in ("--unit", unit)))

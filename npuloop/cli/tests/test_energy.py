@@ -16,9 +16,9 @@ from mapping.cost.shapes import Shape
 from mapping.energy.model import EnergyModel
 from mapping.energy.tables import COEFFICIENTS, GROUPS
 from mapping.energy.testing import write_tables
+from mapping.report import energy_console
 from mapping.report.energy_console import energy_model, energy_report, energy_table, scale_of, summary
 from mapping.run.random_networks import random_network
-from npuloop.cli import cost as cli_cost, networks as cli_networks
 from npuloop.cli.main import app
 
 CONFIG = System()
@@ -40,8 +40,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def npuloop(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
     """Run a sub-command with the energy tables of a folder."""
-    for module in (cli_cost, cli_networks):
-        monkeypatch.setattr(module, "energy_model", functools.partial(energy_model, folder=folder))
+    monkeypatch.setattr(energy_console, "energy_model", functools.partial(energy_model, folder=folder))
     result = CliRunner().invoke(app, [*arguments])
     return result.exit_code, result.output
 

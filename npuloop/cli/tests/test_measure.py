@@ -17,13 +17,13 @@ from typer.testing import CliRunner, Result
 from hw.core import CoreConfig
 from hw.memory import MemoryModel
 from hw.system import NPU8, System
+from mapping.calibration import farm as farming
 from mapping.calibration.measurement import Measurement, Setup
 from mapping.calibration.store import Store
-from mapping.cost.model import Prediction, units_of
+from mapping.cost.model import units_of
 from mapping.cost.shapes import Shape, shapes_text
 from npuloop.cli import measure as cli_measure
 from npuloop.cli.console import reports_errors
-from npuloop.cli.measure import csv_text, rows_of, rows_table, summary
 
 SHAPES = [
     Shape("conv", "conv2d", 16, 32, 8, 8, (3, 3), (1, 1), "same"),
@@ -85,26 +85,6 @@ def test_shapes_are_measured_in_their_order_and_kept(shapes_file: Path, tmp_path
     assert len(Store(store)) == 6  # the shared one too: another latency
 
 
-def test_predictions_fill_the_table(tmp_path: Path) -> None:
-    measured = [
-        Measurement(shape, "npu8", cycles, {}, shape.macs, 0.5, "s", "c", 0.1)
-        for shape, cycles in zip(SHAPES[::2], (1000, 200), strict=True)
-    ]
-    guesses = {
-        "conv": Prediction(1050.4, 1000.0, 1100.0, True, {}, {}),
-        "sum [red]": Prediction(180, 170.4, 190, False, {}, {}),
-    }
-    rows = rows_of(measured, lambda shape, _: guesses[shape.name])
-    assert csv_text(rows).splitlines()[1:] == [
-        "conv,conv2d,npu8,1000,1050,5.04,1000,1100,50.00,yes",
-        "sum [red],add,npu8,200,180,-10.00,170,190,50.00,no",
-    ]
-    assert summary(rows) == (
-        "2 shapes measured, 1,200 cycles; mean absolute error 7.52 %, worst -10.00 % (sum [red])"
-    )
-    assert rows_table(rows).row_count == 2
-
-
 def test_the_settings_change_the_unit_that_they_name(
     shapes_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,7 +99,7 @@ def test_the_settings_change_the_unit_that_they_name(
         seen.update(workers=workers, scheduler=scheduler)
         yield SimpleNamespace(measure=measure)
 
-    monkeypatch.setattr(cli_measure, "Farm", farm)
+    monkeypatch.setattr(farming, "Farm", farm)
     done = run(
         "--shapes", shapes_file, "--out", tmp_path / "m.csv", "--set", "npu_lb.W_BITS=4", "--latency", 50,
         "--scheduler", "tcp://x:1", "--store", tmp_path / "s.jsonl"

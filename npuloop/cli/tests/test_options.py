@@ -30,7 +30,7 @@ WITH_SYSTEM = (
     "layer", "run", "soak", "bench", "predict", "measure", "calibrate", "compare", "report", "map",
     "quantize", "characterize-energy", "synth",
 )  # fmt: skip
-WITHOUT_SYSTEM = ("sim", "show", "characterize-cells")
+WITHOUT_SYSTEM = ("sim", "show", "characterize-cells", "doctor")
 
 
 def npuloop(*arguments: object) -> Result:

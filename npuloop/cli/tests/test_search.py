@@ -16,7 +16,7 @@ SHORT = [
     "--train", "warmup_epochs=4", "--train", "search_epochs=3", "--train", "finetune_epochs=2", "--train",
     "integer_epochs=0", "--verification-images", "1",
 ]  # fmt: skip
-CLEAN_SECONDS = 240
+CLEAN_SECONDS = 1200
 
 
 def npuloop(*arguments: str) -> tuple[int, str]:

@@ -1,0 +1,82 @@
+"""What `npuloop synth`, `characterize-energy` and `characterize-cells` print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from gates.cells.validation import Comparison
+from mapping.characterization.energy import ValidationWindow
+from mapping.characterization.replays import BOUNDS
+from mapping.energy.tables import EnergyTable
+
+
+def area_table(library: str, units: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return the areas of some units as a table."""
+    table = Table(
+        title=f"Area in cells of {library}, memories of CACTI 7, mm²; no wires, no clock tree",
+        title_justify="left", box=None, pad_edge=False,
+    )  # fmt: skip
+    columns: Sequence[str] = (
+        "unit", "rows x cols", "array", "requantiser", "other cells", "memories", "unit area",
+        "array / first's", "units in first's area", "MHz", "slowest block",
+    )  # fmt: skip
+    for name in columns:
+        table.add_column(name, justify="left" if name in ("unit", "slowest block") else "right")
+    for name, unit in units.items():
+        groups = unit["groups_um2"]
+        other = unit["rest_area_um2"] - groups["requantiser"]
+        table.add_row(
+            name, f"{unit['rows']} x {unit['cols']}", _mm2(unit["array_area_um2"]),
+            _mm2(groups["requantiser"]), _mm2(other), _mm2(unit["memory_area_um2"]),
+            _mm2(unit["unit_area_um2"]),
+            f"{unit['array_per_reference_array']:.2f}", f"{unit['units_per_reference_area']:.2f}",
+            f"{unit['max_frequency_mhz']:.0f}", unit["critical_path"]["block"],
+        )  # fmt: skip
+    return table
+
+
+def _mm2(um2: float) -> str:
+    return f"{um2 / 1e6:.3f}"
+
+
+def validation_table(core: str, windows: Sequence[ValidationWindow]) -> Table:
+    """Return what the gates and the model say of the validation windows."""
+    table = Table(
+        title=f"{core}: a column with its accumulator and requantiser lane, pJ a cycle",
+        title_justify="left", box=None, pad_edge=False,
+    )  # fmt: skip
+    for name in ("network", "layer"):
+        table.add_column(name)
+    for name in ("column", *(f"gates, {bound}" for bound in BOUNDS), "model", "error"):
+        table.add_column(name, justify="right")
+    for window in windows:
+        measured = [f"{value / window.cycles:.2f}" for value in window.measured_pj]
+        modelled = f"{window.modelled_pj[1] / window.cycles:.2f}"
+        error = f"{100 * window.error:+.1f} %"
+        table.add_row(window.network, window.layer, str(window.column), *measured, modelled, error)
+    return table
+
+
+def validation_summary(table: EnergyTable) -> str:
+    """Return one line: how far the model is from the gates on windows that the fit did not see."""
+    errors = table.errors
+    return (
+        f"{errors['validation_windows']} windows that the fit did not see: {errors['mean_percent']} % on "
+        f"average, {errors['max_percent']} % at most, bias {errors['bias_percent']:+} %"
+    )
+
+
+def cells_table(comparisons: Iterable[Comparison]) -> Table:
+    """Return figures of our cells beside published ones."""
+    table = Table(title="Beside published cells", title_justify="left", box=None, pad_edge=False)
+    for name in ("cell", "quantity", "ours", "published", "error"):
+        table.add_column(name, justify="left" if name in ("cell", "quantity") else "right")
+    for item in comparisons:
+        table.add_row(
+            item.cell, item.quantity, f"{item.ours:.4g} {item.unit}", f"{item.published:.4g}",
+            f"{100 * item.error:+.1f} %",
+        )  # fmt: skip
+    return table

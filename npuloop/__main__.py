@@ -1,0 +1,8 @@
+"""The command `npuloop` as `python -m npuloop`."""
+
+from __future__ import annotations
+
+from npuloop.cli.main import app
+
+if __name__ == "__main__":
+    app()
