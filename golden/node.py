@@ -44,10 +44,10 @@ class Tensor:
             raise UnsupportedError(f"element type {self.dtype!r}; supported are {', '.join(DTYPES)}")
         if not (math.isfinite(self.scale) and self.scale > 0):
             raise ArithmeticRangeError(f"scale = {self.scale} must be finite and positive")
-        low, high = QUANTISED.get(self.dtype, (0, 0))
+        low, high = QUANTISED.get(self.dtype, QUANTISED["int8"])
         if not low <= self.zero_point <= high:
-            what = f"no {self.dtype} value" if low < high else f"not 0, which {self.dtype} has"
-            raise ArithmeticRangeError(f"zero_point = {self.zero_point} is {what}")
+            kind = self.dtype if self.dtype in QUANTISED else "int8"
+            raise ArithmeticRangeError(f"zero_point = {self.zero_point} is no {kind} value")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,6 +7,7 @@ from golden.importers.tflite import load_tflite
 from golden.network import Network
 from golden.network_file import load_network
 
+MODEL_FILES = "a model is an int8 .tflite file or a network file (.npz)"
 READERS = {".tflite": load_tflite, ".npz": load_network}
 
 
@@ -18,8 +19,5 @@ def load_model(path: str | Path) -> Network:
     """
     path = Path(path)
     if path.suffix not in READERS:
-        raise ModelFileError(
-            f"{path}: a model is an int8 .tflite file or a network file (.npz), "
-            f"and this name ends in {path.suffix!r}"
-        )
+        raise ModelFileError(f"{path}: {MODEL_FILES}, and this name ends in {path.suffix!r}")
     return READERS[path.suffix](path)

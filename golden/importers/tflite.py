@@ -11,7 +11,7 @@ is dropped. An operator whose output nothing reads is refused.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -109,7 +109,17 @@ class _Examination:
 
     def report(self) -> TfliteReport:
         """Return what became of the file."""
-        operators = tuple(self._operator(operator) for operator in self._file.operators)
+        made = [self._operator(operator) for operator in self._file.operators]
+        # a TRANSPOSE becomes a node only when another operator reads it
+        late = {f"transpose_{operator.index}" for operator in self._file.operators}
+        present = {node.name for node in self._graph.nodes}
+        operators = tuple(
+            replace(item, nodes=tuple(
+                name for name in (*item.nodes, f"transpose_{item.index}")
+                if name in present and (name not in late or name == f"transpose_{item.index}")
+            ))
+            for item in made
+        )  # fmt: skip
         lines = list(_lines(self._reasons))
         outputs: tuple[str, ...] = ()
         if self._file.graphs > 1:

@@ -140,29 +140,9 @@ def legalise_network(network: Network) -> Graph:
         UnsupportedError: operators that belong to the host between two that do not, reshapes that would move
             values, or windows beyond the command's fields; all of them, with the layers' names.
     """
-    parts = partition(network)
-    if not _are_views(network, parts):
-        parts = partition(network, host_reshapes=True)
-    views = _host_views(network, parts)
-    reasons = [
-        f"layer {node.name!r}: {node.op} runs on the host, and only at a network's ends; the units run "
-        f"{', '.join(OPS)}"
-        for node in parts.misplaced
-    ]
-    for node in parts.misplaced:
-        views[node.name] = _View(node.name, spatial(node.output.shape), False)
-    ops: list[Op] = []
-    for node in parts.units:
-        try:
-            if node.op == "reshape":
-                views[node.name] = _reshape(node, views[node.inputs[0]])
-                continue
-            ops.append(_op(node, views))
-        except UnsupportedError as error:
-            reasons.append(str(error))
-        views[node.name] = _View(node.name, spatial(node.output.shape), False)
+    parts, views, ops, reasons = _legalised(network)
     if reasons:
-        raise UnsupportedError(together(reasons, f"network {network.name!r}"))
+        raise UnsupportedError(together(list(reasons.values()), f"network {network.name!r}"))
     made = {op.name for op in ops}
     read_by_host = {name for node in parts.after for name in node.inputs} | set(network.output_names)
     read = dict.fromkeys(name for op in ops for name in op.sources if name not in made)
@@ -174,6 +154,46 @@ def legalise_network(network: Network) -> Graph:
         host_before=parts.before,
         host_after=parts.after,
     )
+
+
+def placement(network: Network) -> tuple[Partition, dict[str, str]]:
+    """Return where a network's operators run, and why some cannot run where they stand, by their names.
+
+    Raises:
+        UnsupportedError: no operator runs on a unit.
+    """
+    parts, _, _, reasons = _legalised(network)
+    return parts, reasons
+
+
+def _legalised(network: Network) -> tuple[Partition, dict[str, _View], list[Op], dict[str, str]]:
+    """Return where operators run, what layers read, the units' operators, and why others cannot run.
+
+    Raises:
+        UnsupportedError: no operator runs on a unit.
+    """
+    parts = partition(network)
+    if not _are_views(network, parts):
+        parts = partition(network, host_reshapes=True)
+    views = _host_views(network, parts)
+    reasons = {
+        node.name: f"layer {node.name!r}: {node.op} runs on the host, and only at a network's ends; the "
+        f"units run {', '.join(OPS)}"
+        for node in parts.misplaced
+    }
+    for node in parts.misplaced:
+        views[node.name] = _View(node.name, spatial(node.output.shape), False)
+    ops: list[Op] = []
+    for node in parts.units:
+        try:
+            if node.op == "reshape":
+                views[node.name] = _reshape(node, views[node.inputs[0]])
+                continue
+            ops.append(_op(node, views))
+        except UnsupportedError as error:
+            reasons[node.name] = str(error)
+        views[node.name] = _View(node.name, spatial(node.output.shape), False)
+    return parts, views, ops, reasons
 
 
 def _host_views(network: Network, parts: Partition) -> dict[str, _View]:

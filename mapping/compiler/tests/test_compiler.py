@@ -117,6 +117,43 @@ def test_a_layer_of_which_no_tile_fits_is_refused_naming_what_and_the_remedy(lay
         compile_layer(layer, TINY)
 
 
+def depthwise(kernel: tuple[int, int], channels: int = 16) -> Layer:
+    rng = np.random.default_rng(7)
+    return Layer(
+        name="conv", op="depthwise_conv2d", input=np.zeros((*kernel, channels), np.int8),
+        weights=rng.integers(-9, 9, (1, *kernel, channels)).astype(np.int8),
+        bias=np.zeros(channels, np.int32), multiplier=np.full(channels, 1 << 30, np.int32),
+        shift=np.full(channels, -6, np.int32),
+    )  # fmt: skip
+
+
+def pool(op: str, height: int, width: int) -> Layer:
+    return Layer(name="conv", op=op, input=np.zeros((height, width, 16), np.int8), kernel=(height, width))
+
+
+@pytest.mark.parametrize(
+    ("layer", "memory"),
+    [
+        (depthwise((9, 9)), "WEIGHT_KIB"), (depthwise((42, 42)), "WEIGHT_KIB"),
+        (conv(c=40, k=16, kernel=9), "WEIGHT_KIB"),
+        (pool("max_pool", 70, 61), "ACT_KIB"), (pool("average_pool", 70, 61), "ACT_KIB"),
+        (
+            Layer(name="conv", op="average_pool", input=np.zeros((9, 9, 16), np.int8), kernel=(5, 5),
+                  padding=(2, 2, 2, 2)),
+            "PARAM_KIB",
+        ),
+    ],
+)  # fmt: skip
+def test_the_setting_that_a_message_names_is_the_smallest_that_does(layer: Layer, memory: str) -> None:
+    settings = {"act_kib": 1024, "weight_kib": 1024, "param_kib": 64} | {memory.lower(): 1}
+    with pytest.raises(CapacityError, match=rf"set tiny\.{memory}=\d+$") as caught:
+        compile_layer(layer, CoreConfig("tiny", **settings))
+    enough = int(str(caught.value).rpartition("=")[2])
+    compile_layer(layer, CoreConfig("tiny", **(settings | {memory.lower(): enough})))
+    with pytest.raises(CapacityError, match=memory):
+        compile_layer(layer, CoreConfig("tiny", **(settings | {memory.lower(): enough - 1})))
+
+
 def test_a_window_beyond_the_command_fields_is_refused() -> None:
     layer = conv(h=1, w=300, c=1, k=1, weights=np.ones((1, 1, 256, 1), np.int8), padding=(0, 0, 0, 0))
     with pytest.raises(UnsupportedError, match="kernel"):
