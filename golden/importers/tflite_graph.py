@@ -2,7 +2,7 @@
 
 Two operators make no node of their own where another one absorbs them: a PAD becomes padding of the
 convolution that reads it, and a TRANSPOSE becomes one only where something reads its values in that order: a
-mean or another TRANSPOSE looks through it.
+mean, a fully connected layer or another TRANSPOSE looks through it.
 """
 
 import math
@@ -92,6 +92,7 @@ class TfliteGraph:
         self._names: dict[int, str] = {}  # of the tensors that exist
         self._pads: dict[int, tuple[int, Padding]] = {}  # the output of a PAD: what it pads, by how much
         self._transposed: dict[int, _Transposed] = {}  # the output of a TRANSPOSE
+        self._flat: dict[int, tuple[int, int]] = {}  # a flattened such output: that, the RESHAPE's place
         self._known: dict[int, list[int]] = {}  # integers that follow from shapes
         self._unread: dict[int, FileOperator] = {}
         self._budget = _MAX_SHARING * size  # bytes of constants
@@ -118,7 +119,7 @@ class TfliteGraph:
         self._unread[operator.output] = operator
 
     def _exists(self, index: int) -> bool:
-        return index in self._names or index in self._transposed or index in self._known
+        return any(index in known for known in (self._names, self._transposed, self._flat, self._known))
 
     def fail(self, operator: FileOperator) -> None:
         """Note that the operator is refused: what reads its outputs can still be judged."""
@@ -153,7 +154,12 @@ class TfliteGraph:
     # ------------------------------------------------------------------------------------------- what is read
     def _name(self, index: int) -> str:
         """Return the name of a tensor; a TRANSPOSE becomes a node when its values are read in its order."""
-        if index not in self._names:
+        if index in self._flat and index not in self._names:
+            source, place = self._flat[index]
+            name, shape = self._name(source), activation(self.file.tensor(index)).shape
+            tensor = activation(self.file.tensor(source))
+            self._names[index], _ = self.reshaped(name, tensor, shape, f"reshape_{place}")
+        elif index not in self._names:
             view = self._transposed[index]
             node = Node(
                 name=f"transpose_{view.operator}", op="transpose", inputs=(view.name,),
@@ -193,6 +199,29 @@ class TfliteGraph:
             return view.name, view.tensor, view.permutation
         name, tensor = self.source(operator)
         return name, tensor, tuple(range(len(tensor.shape)))
+
+    def flatten(self, operator: FileOperator) -> bool:
+        """Note that the operator flattens a transposed tensor; return whether it does."""
+        index = self._input(operator, 0)
+        if index not in self._transposed or len(self.output(operator).shape) != 1:
+            return False
+        view = self._transposed[index]
+        if replace(self.output(operator), shape=view.tensor.shape) != view.tensor:
+            return False
+        self._flat[operator.output] = (index, operator.index)
+        return True
+
+    def flat_source(self, operator: FileOperator) -> tuple[str, Tensor, Permutation]:
+        """Return what the first input is a flattened transposed view of, as `transposed_source` does.
+
+        A first input that is neither is itself, and the permutation is empty.
+        """
+        index = self._input(operator, 0)
+        index = self._flat.get(index, (index, 0))[0]
+        view = self._transposed.get(index)
+        if view is None or index in self._names:
+            return *self.source(operator), ()
+        return view.name, view.tensor, view.permutation
 
     def transpose(
         self,

@@ -29,7 +29,8 @@ def reshape(graph: TfliteGraph, operator: FileOperator) -> None:
         known = -math.prod(new_shape)
         new_shape[new_shape.index(-1)] = math.prod(source) // known if known > 0 else -1
     graph.check_shape(operator, tuple(new_shape))
-    graph.add_plain(operator, "reshape")
+    if not graph.flatten(operator):
+        graph.add_plain(operator, "reshape")
 
 
 def squeeze(graph: TfliteGraph, operator: FileOperator) -> None:

@@ -21,7 +21,7 @@ from golden.importers.tflite_constants import (
     window_padding,
 )
 from golden.importers.tflite_file import FileOperator, FileTensor
-from golden.importers.tflite_graph import TfliteGraph, need_int8
+from golden.importers.tflite_graph import Permutation, TfliteGraph, need_int8
 from golden.layer import Layer
 from golden.network import Node, Tensor, channel_weights, placeholder
 
@@ -106,9 +106,12 @@ def convolution(graph: TfliteGraph, operator: FileOperator) -> None:
 
 
 def fully_connected(graph: TfliteGraph, operator: FileOperator) -> None:
-    """Append a FULLY_CONNECTED of one row of values."""
+    """Append a FULLY_CONNECTED of one row of values.
+
+    Where it reads a transposed image, flattened, its weights are put in the order of the image itself.
+    """
     options = operator.options("FullyConnectedOptions")
-    name, source = graph.source(operator)
+    name, source, permutation = graph.flat_source(operator)
     output = graph.output(operator)
     need_int8(source, output)
     if options.WeightsFormat():
@@ -119,6 +122,8 @@ def fully_connected(graph: TfliteGraph, operator: FileOperator) -> None:
     units, columns = weights.shape
     if math.prod(source.shape) != columns:
         raise UnsupportedError(f"an input {source.shape} for weights {weights.shape}; supported is one row")
+    if permutation:
+        weights = _columns_before(weights, source.shape, permutation)
     rows = graph.file.tensor(operator.inputs[0]).shape[:-1] if options.KeepNumDims() else (1,)
     graph.check_shape(operator, (*rows, units))
     name, source = graph.reshaped(name, source, (columns,), f"reshape_{operator.index}_in")
@@ -142,6 +147,13 @@ def fully_connected(graph: TfliteGraph, operator: FileOperator) -> None:
         **clamp(options.FusedActivationFunction(), output),
     )
     graph.add(operator, node)
+
+
+def _columns_before(weights: Array, shape: tuple[int, ...], permutation: Permutation) -> Array:
+    """Return weights (K, C) of a flattened tensor, its axes permuted, as those of the tensor of `shape`."""
+    seen = weights.reshape(-1, *(shape[axis] for axis in permutation))
+    order = [permutation.index(axis) + 1 for axis in range(len(shape))]
+    return np.ascontiguousarray(seen.transpose(0, *order).reshape(weights.shape))
 
 
 def add(graph: TfliteGraph, operator: FileOperator) -> None:

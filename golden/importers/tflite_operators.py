@@ -54,7 +54,9 @@ CONVERTERS: dict[str, Converter] = {
     "SQUEEZE": Converter(tflite_host.squeeze, VIEW, "`reshape`"),
     "EXPAND_DIMS": Converter(tflite_host.expand_dims, VIEW, "`reshape`"),
     "TRANSPOSE": Converter(
-        tflite_host.transpose, HOST, "`transpose`; nothing where a mean or another TRANSPOSE absorbs it"
+        tflite_host.transpose,
+        HOST,
+        "`transpose`; nothing where a mean, FULLY_CONNECTED or another TRANSPOSE absorbs it",
     ),
     "SHAPE": Converter(tflite_host.shape_of, NOTHING, "a constant, as shapes are fixed"),
     "STRIDED_SLICE": Converter(tflite_host.strided_slice, NOTHING, "a constant; of shapes only"),

@@ -126,6 +126,32 @@ def test_a_mean_over_one_axis(axis: int, keep: bool, tmp_path: Path) -> None:
     legalise_network(network)
 
 
+@pytest.mark.parametrize("flatten", [True, False])
+def test_a_fully_connected_layer_reads_a_transposed_image_in_its_own_order(
+    flatten: bool, tmp_path: Path
+) -> None:
+    """NHWC to NCHW, flattened, and a fully connected layer: as PyTorch's Flatten and Linear are converted."""
+    case = transposed(conv(stride=(2, 1)), 0, 3, 1, 2)
+    if flatten:
+        case.then("RESHAPE", case.output((1, 128), keep=True), case.builder.constant([-1, 128]))
+    network = check(case.fully_connected(7), tmp_path)
+    assert [node.op for node in network.nodes] == ["conv2d", "reshape", "fully_connected"]
+    assert not legalise_network(network).host_after
+
+
+def test_a_flattened_transposed_image_with_another_reader_keeps_its_order(tmp_path: Path) -> None:
+    case = transposed(conv(stride=(2, 1)), 0, 3, 1, 2)
+    case.then("RESHAPE", case.output((1, 128), keep=True), case.builder.constant([1, 128]))
+    flat = case.tensor
+    case.fully_connected(7)
+    content = case.builder.build([case.input], [case.tensor, flat])
+    network = agree(content, tmp_path)
+    assert [node.op for node in legalise_network(network).host_after] == ["transpose", "reshape"]
+    case = transposed(Case.start((1, 4, 5, 3)), 0, 3, 1, 2)
+    case.then("RESHAPE", case.output((1, 60), keep=True), case.builder.constant([1, 60]))
+    assert [node.op for node in check(case, tmp_path).nodes] == ["transpose", "reshape"]
+
+
 def ended(case: Case, operator: str, dtype: str, scale: float | None = None, zero_point: int = 0) -> Case:
     return case.then(operator, case.builder.tensor(case.shape, dtype, scale, zero_point))
 
