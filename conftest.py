@@ -9,6 +9,8 @@ import pytest
 from hw.system import System
 from tb.session import Session
 
+pytest_plugins = ["common.pytest_plugin"]
+
 
 @pytest.fixture(scope="session")
 def pair() -> Iterator[Session]:

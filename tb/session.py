@@ -122,7 +122,7 @@ class Session:
         ours, theirs = multiprocessing.Pipe(duplex=True)
         libpython = find_libpython.find_libpython()
         if libpython is None:
-            raise TestbenchError("this Python has no shared library (libpython); run `make doctor`")
+            raise TestbenchError("this Python has no shared library (libpython); see `npuloop doctor`")
         env = dict(os.environ)
         for name in [name for name in env if name.startswith(("COCOTB_", "GPI_", "PYGPI_", "PYTEST_"))]:
             del env[name]

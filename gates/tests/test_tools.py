@@ -18,7 +18,7 @@ def test_every_tool_is_found_and_says_its_version() -> None:
 
 
 def test_a_missing_tool_names_the_remedy() -> None:
-    with pytest.raises(GatesError, match="'no-such-tool' is not installed: run `make gates`"):
+    with pytest.raises(GatesError, match="'no-such-tool' is not installed: see `npuloop doctor`"):
         tools.find_tool("no-such-tool")
 
 

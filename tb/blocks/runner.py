@@ -216,7 +216,7 @@ def simulate(block: Block, module: str, case: str = "", waves: bool = False) -> 
     folder = Path(tempfile.mkdtemp(prefix=f"{block.top}-", dir=parent))
     libpython = find_libpython.find_libpython()
     if libpython is None:
-        raise TestbenchError("this Python has no shared library (libpython); run `make doctor`")
+        raise TestbenchError("this Python has no shared library (libpython); see `npuloop doctor`")
     kept = {
         name: value
         for name, value in os.environ.items()

