@@ -176,10 +176,11 @@ def test_a_file_whose_ends_are_damaged_is_refused(tmp_path: Path) -> None:
     save_network(several(), path)
     arrays = read_npz(path)
     document = json.loads(str(arrays["network"]))
-    for change in (
+    changes: tuple[dict[str, Any], ...] = (
         {"outputs": ["nobody"]}, {"outputs": 3}, {"more_inputs": []}, {"more_inputs": {"z": {"shape": [0]}}},
         {"more_inputs": {"x": document["input"]}},
-    ):  # fmt: skip
+    )  # fmt: skip
+    for change in changes:
         write_npz(arrays | {"network": np.array(json.dumps(document | change))}, path)
         with pytest.raises(NetworkError, match=r"net\.npz"):
             load_network(path)
