@@ -213,6 +213,7 @@ def child(*arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.data
 def test_every_damaged_model_loads_or_is_refused_with_one_clear_error(tmp_path: Path) -> None:
     for model in MODELS:
         require(data_dir() / "models" / f"{model}.tflite")

@@ -178,6 +178,7 @@ def two_ends() -> Network:
     )  # fmt: skip
 
 
+@pytest.mark.rtl
 def test_several_inputs_and_outputs_run(pair: Session) -> None:
     net = two_ends()
     graph = legalise_network(net)

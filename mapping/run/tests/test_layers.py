@@ -98,6 +98,7 @@ def extreme_layers(w_bits: int) -> list[Layer]:
     return layers
 
 
+@pytest.mark.rtl
 @pytest.mark.parametrize("w_bits", WEIGHT_BITS)
 def test_all_of_twos_complement_is_multiplied_right(w_bits: int, pair: Session) -> None:
     """-2 in 2 bits, -8 in 4, -128 in 8: weights as other quantisers make them."""

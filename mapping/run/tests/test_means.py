@@ -27,6 +27,7 @@ def case_of(operator: str, height: int, width: int) -> Case:
     return case.pool("AVERAGE_POOL_2D", (height, width), (1, 1), "VALID")
 
 
+@pytest.mark.rtl
 @pytest.mark.parametrize("operator", ["MEAN", "AVERAGE_POOL_2D"])
 @pytest.mark.parametrize(("height", "width"), [(33, 33), (64, 55), (300, 7), (3, 512)])
 def test_a_mean_of_a_large_image_is_exact(
@@ -44,6 +45,7 @@ def test_a_mean_of_a_large_image_is_exact(
         assert run.exact
 
 
+@pytest.mark.rtl
 def test_ties_of_a_large_average_round_away_from_zero_in_rtl(pair: Session) -> None:
     """Sums of 1,100 values that are odd multiples of 550: one for each channel."""
     x = np.zeros((44, 25, 48), np.int8)
