@@ -9,7 +9,20 @@ from typing import Annotated
 import typer
 
 from common.errors import NpuloopError
-from npuloop.cli import bench, cost, doctor, gates, layers, measure, networks, report, search, sim, soak
+from npuloop.cli import (
+    accuracy,
+    bench,
+    cost,
+    doctor,
+    gates,
+    layers,
+    measure,
+    networks,
+    report,
+    search,
+    sim,
+    soak,
+)
 from npuloop.cli.console import console, reports_errors
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -22,6 +35,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": networks.run,
     "show": networks.show,
     "quantize": networks.quantize,
+    "accuracy": accuracy.accuracy,
     "measure": measure.measure,
     "predict": cost.predict,
     "compare": report.compare,
