@@ -113,6 +113,14 @@ def operator(name: str, layer: Layer, sources: tuple[str, ...]) -> Op:
     )
 
 
+def described(op: Op) -> str:
+    """Return an operator as messages name it: name, what it is, sizes."""
+    mean = op.kind == "average_pool" and op.layer.op != op.kind
+    shape = " x ".join(map(str, op.source_shape))
+    kernel = f", kernel {op.kernel[0]} x {op.kernel[1]}" if op.kernel != (1, 1) else ""
+    return f"layer {op.name!r} ({'mean' if mean else op.layer.op} of {shape}{kernel})"
+
+
 @dataclass(frozen=True)
 class Graph:
     """The part of a network that runs on the units, in an order in which it can run.

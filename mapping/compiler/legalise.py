@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from common.errors import UnsupportedError, together
-from golden.layer import OPS, Layer, kernel_size
+from golden.layer import OPS, POOL_OPS, Layer, kernel_size
 from golden.network import Network, Node, placeholder
-from mapping.compiler.graph import Graph, Op, Value, operator
+from mapping.compiler.graph import Graph, Op, Value, described, operator
 from mapping.compiler.partition import Partition, partition
 from mapping.compiler.pools import rounds_once
 
@@ -58,7 +58,7 @@ def legalise_layer(layer: Layer, sources: tuple[str, ...], shape: tuple[int, int
         channel = np.arange(k)
         weights[channel, :, :, channel // (k // shape[2])] = np.moveaxis(layer.weights[0], 2, 0)
         changes |= {"op": "conv2d", "weights": weights}
-    if layer.op in ("depthwise_conv2d", "average_pool"):
+    if layer.op in ("depthwise_conv2d", *POOL_OPS):
         changes |= _window_in_fields(layer)
     op = operator(layer.name, replace(layer, **changes), sources)
     if _is_mean(op):
@@ -66,22 +66,25 @@ def legalise_layer(layer: Layer, sources: tuple[str, ...], shape: tuple[int, int
     for key, values in (("kernel", op.kernel), ("stride", op.stride), ("dilation", op.dilation)):
         if max(values) > FIELD_MAX:
             raise UnsupportedError(
-                f"layer {layer.name!r} ({layer.op} of {' x '.join(map(str, op.source_shape))}): {key} "
-                f"{values[0]} x {values[1]}; up to {FIELD_MAX} x {FIELD_MAX} are supported"
+                f"{described(op)}: {key} {values[0]} x {values[1]}; up to {FIELD_MAX} x {FIELD_MAX} are "
+                "supported"
             )
     return op
 
 
 def _window_in_fields(layer: Layer) -> dict[str, Any]:
-    """Return what changes where a mean of the whole image sees it in other rows, so that the fields hold."""
+    """Return what changes where a mean or pool of the whole image sees it in other rows, so that it fits.
+
+    Its one output has no stride.
+    """
     shape, kernel = layer.input.shape, kernel_size(layer)
-    if max(kernel) <= FIELD_MAX or kernel != shape[:2] or any(layer.padding):
+    if max(*kernel, *layer.stride) <= FIELD_MAX or kernel != shape[:2] or any(layer.padding):
         return {}
     if layer.op == "depthwise_conv2d" and not _weighs_alike(layer):
         return {}
     rows, columns, channels = _window_shape((shape[0], shape[1], shape[2]))
-    changes: dict[str, Any] = {"input": placeholder((rows, columns, channels))}
-    if layer.op == "average_pool":
+    changes: dict[str, Any] = {"input": placeholder((rows, columns, channels)), "stride": (1, 1)}
+    if layer.op in POOL_OPS:
         return changes | {"kernel": (rows, columns)}
     return changes | {"weights": layer.weights.reshape(1, rows, columns, channels)}
 

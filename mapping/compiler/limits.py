@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from hw.core import CoreConfig
 from hw.interface import TRANSFER_WORD_BYTES, WEIGHT_WORD_BYTES
-from mapping.compiler.graph import Op
+from mapping.compiler.graph import described
 from mapping.compiler.pack import PackedPart
 from mapping.compiler.plan import MAX_WORDS, smallest_tiling
 from mapping.compiler.regions import ceil_div
@@ -22,13 +22,6 @@ SLICES = 3
 def shortages(parts: Sequence[PackedPart]) -> list[str]:
     """Return one sentence for every memory that is too small for a part by itself."""
     return [text for part in parts for text in (*_weights(part), *_parameters(part), *_activations(part))]
-
-
-def described(op: Op) -> str:
-    """Return an operator as messages name it: name, kind, sizes."""
-    shape = " x ".join(map(str, op.source_shape))
-    kernel = f", kernel {op.kernel[0]} x {op.kernel[1]}" if op.kernel != (1, 1) else ""
-    return f"layer {op.name!r} ({op.layer.op} of {shape}{kernel})"
 
 
 def _short(

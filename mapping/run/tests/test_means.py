@@ -24,17 +24,18 @@ def case_of(operator: str, height: int, width: int) -> Case:
     case = Case.start((1, height, width, 20), (height, width))
     if operator == "MEAN":
         return case.mean(False, (0.031, -11))
-    return case.pool("AVERAGE_POOL_2D", (height, width), (1, 1), "VALID")
+    return case.pool(operator, (height, width), (height, width), "VALID")
 
 
 @pytest.mark.rtl
-@pytest.mark.parametrize("operator", ["MEAN", "AVERAGE_POOL_2D"])
+@pytest.mark.parametrize("operator", ["MEAN", "AVERAGE_POOL_2D", "MAX_POOL_2D"])
 @pytest.mark.parametrize(("height", "width"), [(33, 33), (64, 55), (300, 7), (3, 512)])
 def test_a_mean_of_a_large_image_is_exact(
     operator: str, height: int, width: int, pair: Session, tmp_path: Path
 ) -> None:
     network = check(case_of(operator, height, width), tmp_path, 2)
-    assert [op.kind for op in legalise_network(network).ops] == ["average_pool"]
+    expected = "max_pool" if operator == "MAX_POOL_2D" else "average_pool"
+    assert [op.kind for op in legalise_network(network).ops] == [expected]
     program = compile_network(network, pair.config, Assignment("npu8"))
     rng = np.random.default_rng(height)
     x = np.stack([
@@ -65,7 +66,7 @@ def test_ties_of_a_large_average_round_away_from_zero_in_rtl(pair: Session) -> N
 def test_a_mean_beyond_the_scratchpad_is_named_with_its_size_and_the_setting(tmp_path: Path) -> None:
     network = check(case_of("MEAN", 112, 112), tmp_path, 1)
     message = (
-        r"layer 'mean_0' \(depthwise_conv2d of 112 x 112 x 20, kernel 112 x 112\): not even what one output "
+        r"layer 'mean_0' \(mean of 112 x 112 x 20, kernel 112 x 112\): not even what one output "
         r"reads fits the 128 KiB that npu8 has for activations; set npu8.ACT_KIB=197"
     )
     with pytest.raises(NpuloopError, match=message):
