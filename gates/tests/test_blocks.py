@@ -51,6 +51,7 @@ def expected_instances(core: CoreConfig) -> Counter[str]:
 
 
 @pytest.mark.parametrize("core", CORES)
+@pytest.mark.gates
 def test_every_instance_of_a_core_is_counted_once(core: str) -> None:
     core_blocks = blocks_of(CORES[core])
     counts: Counter[str] = Counter()
@@ -65,6 +66,7 @@ def test_every_instance_of_a_core_is_counted_once(core: str) -> None:
 
 
 @pytest.mark.parametrize("core", CORES)
+@pytest.mark.gates
 def test_columns_are_one_block_for_each_sort_of_column(core: str) -> None:
     config = CORES[core]
     core_blocks = {block.paths: block.count for block in by_module(blocks_of(config), "npu_column")}
@@ -79,6 +81,7 @@ def test_columns_are_one_block_for_each_sort_of_column(core: str) -> None:
     assert sum(core_blocks.values()) == cols
 
 
+@pytest.mark.gates
 def test_equal_instances_are_one_block_and_others_are_not() -> None:
     core_blocks = blocks_of(NPU8)
     assert by_module(core_blocks, "npu_bursts")[0].paths == ("i_load.i_bursts", "i_store.i_bursts")
@@ -89,6 +92,7 @@ def test_equal_instances_are_one_block_and_others_are_not() -> None:
     assert all("\\src" not in block.file.read_text() for block in core_blocks)
 
 
+@pytest.mark.gates
 def test_variants_come_the_most_frequent_first_and_an_unknown_module_is_named() -> None:
     core_blocks = blocks_of(NPU_LB)
     assert [block.count for block in by_module(core_blocks, "npu_column")] == [48, 11, 5]
@@ -96,6 +100,7 @@ def test_variants_come_the_most_frequent_first_and_an_unknown_module_is_named() 
         by_module(core_blocks, "npu_none")
 
 
+@pytest.mark.gates
 def test_a_second_call_elaborates_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     first = blocks_of(NPU8)
 
@@ -129,6 +134,7 @@ def test_other_sources_and_other_parameters_are_elaborated_anew(
     assert len(runs) == 4
 
 
+@pytest.mark.gates
 def test_a_design_that_yosys_refuses_is_an_error_of_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -188,6 +194,7 @@ def assert_closed(block: Block) -> None:
     assert analyse(netlist, osu).path.ns > 0
 
 
+@pytest.mark.gates
 def test_what_is_below_a_block_is_left_out_of_it_and_its_pins_are_ports() -> None:
     core_blocks = blocks_of(NPU8)
     (acc,) = by_module(core_blocks, "npu_acc_structural")
@@ -205,6 +212,7 @@ def test_what_is_below_a_block_is_left_out_of_it_and_its_pins_are_ports() -> Non
     assert_closed(acc)
 
 
+@pytest.mark.gates
 def test_a_block_without_blocks_below_is_synthesised_as_it_is() -> None:
     (word,) = by_module(blocks_of(NPU8), "npu_tile_word")
     synthesised = word.synthesize(library())

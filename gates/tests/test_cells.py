@@ -233,6 +233,7 @@ def comparisons(ours: Library) -> dict[tuple[str, str], Comparison]:
     return {(item.cell, item.quantity): item for item in compare(ours)}
 
 
+@pytest.mark.gates
 def test_an_idle_clock_costs_what_the_published_flop_takes_within_15_percent(
     comparisons: dict[tuple[str, str], Comparison],
 ) -> None:
@@ -240,6 +241,7 @@ def test_an_idle_clock_costs_what_the_published_flop_takes_within_15_percent(
     assert abs(comparisons["dfxtp_1", "two clock cycles with a rise and a fall of Q, without D"].error) < 0.15
 
 
+@pytest.mark.gates
 def test_a_nand_agrees_with_the_published_one_within_12_percent(
     comparisons: dict[tuple[str, str], Comparison],
 ) -> None:
@@ -248,12 +250,14 @@ def test_a_nand_agrees_with_the_published_one_within_12_percent(
     assert max(abs(item.error) for item in figures) < 0.12
 
 
+@pytest.mark.gates
 def test_areas_are_those_of_the_published_cells(comparisons: dict[tuple[str, str], Comparison]) -> None:
     areas = [item for (_, what), item in comparisons.items() if what == "area"]
     assert [item.ours for item in areas] == [item.published for item in areas]
     assert len(areas) == 7
 
 
+@pytest.mark.gates
 def test_all_other_figures_agree_with_the_published_ones(
     comparisons: dict[tuple[str, str], Comparison],
 ) -> None:
@@ -272,6 +276,7 @@ def test_all_other_figures_agree_with_the_published_ones(
     assert worst["capacitance"] < 0.25  # ours is the charge of a whole swing, which energies need
 
 
+@pytest.mark.gates
 def test_the_library_has_the_cells_that_were_selected(ours: Library) -> None:
     assert list(ours.cells) == [PREFIX + cell.name for cell in CELLS]
     for cell in CELLS:
@@ -297,6 +302,7 @@ def _tables(ours: Library) -> list[tuple[str, Table]]:
     ]
 
 
+@pytest.mark.gates
 def test_more_load_means_more_delay_and_slower_edges(ours: Library) -> None:
     tables = _tables(ours)
     assert len(tables) > 4 * len(CELLS)
@@ -304,6 +310,7 @@ def test_more_load_means_more_delay_and_slower_edges(ours: Library) -> None:
         assert (np.diff(table.values, axis=1) > 0).all(), name
 
 
+@pytest.mark.gates
 def test_a_rise_and_a_fall_together_always_cost_energy(ours: Library) -> None:
     for cell in ours.cells.values():
         for pin in cell.outputs:
@@ -314,6 +321,7 @@ def test_a_rise_and_a_fall_together_always_cost_energy(ours: Library) -> None:
                     )
 
 
+@pytest.mark.gates
 def test_a_load_adds_nothing_to_the_energy_of_a_rise_and_a_fall(ours: Library) -> None:
     # Its ½·C·V² is left out of both edges: what remains varies little, here by less than 4 % of it.
     for cell in CELLS:
@@ -342,6 +350,7 @@ def test_our_library_says_what_it_was_made_with() -> None:
     assert re.search(r"SHA-256 [0-9a-f]{64}", head)
 
 
+@pytest.mark.gates
 def test_opensta_reads_the_library_without_complaint(tmp_path: Path) -> None:
     script = tmp_path / "read.tcl"
     script.write_text(
@@ -356,6 +365,7 @@ def test_opensta_reads_the_library_without_complaint(tmp_path: Path) -> None:
 # --- the wheel and ngspice
 
 
+@pytest.mark.gates
 def test_an_inverter_measured_again_is_the_one_in_the_library(
     tmp_path: Path, ours: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -408,6 +418,7 @@ def in_series(cell: Extracted, stages: int) -> Extracted:
     return Extracted("chain", pins, tuple(transistors), tuple(resistors), tuple(capacitors))
 
 
+@pytest.mark.gates
 def test_the_tables_add_up_to_what_a_chain_of_inverters_takes(ours: Library) -> None:
     stages, wire_pf = 3, 0.002
     inverter = next(cell for cell in CELLS if cell.name == "inv_1")

@@ -49,6 +49,7 @@ def stimulus(cycles: int, activity: float, width: int = 4, seed: int = 1) -> Sti
 
 
 @pytest.mark.parametrize("delays", MODES)
+@pytest.mark.gates
 def test_without_activity_only_the_clock_costs(delays: Delays) -> None:
     netlist = mac().netlist()
     idle = stimulus(12, 0.0)
@@ -61,6 +62,7 @@ def test_without_activity_only_the_clock_costs(delays: Delays) -> None:
     assert result.period_ns > timing.path.ns
 
 
+@pytest.mark.gates
 def test_energy_grows_with_activity_and_with_delays() -> None:
     netlist = mac().netlist()
     energies = {
@@ -75,6 +77,7 @@ def test_energy_grows_with_activity_and_with_delays() -> None:
     assert energies["zero", 1.0] < energies["cells", 1.0] < energies["wires", 1.0]
 
 
+@pytest.mark.gates
 def test_the_energy_of_an_inverter_chain_is_the_sum_of_its_tables(tmp_path: Path) -> None:
     cells = [("INVX1", {"A": 2, "Y": 3}), ("INVX2", {"A": 3, "Y": 4}), ("INVX4", {"A": 4, "Y": 5})]
     chain = write_netlist(tmp_path / "chain.json", {"a_i": [2]}, {"y_o": [5]}, cells)
@@ -107,6 +110,7 @@ def test_the_energy_of_an_inverter_chain_is_the_sum_of_its_tables(tmp_path: Path
         assert result.toggles.tolist() == [0, 4, 0, 4, 4]
 
 
+@pytest.mark.gates
 def test_glitches_cost_energy_only_where_there_are_delays(tmp_path: Path) -> None:
     delayed = [("INVX1", {"A": 2 + step, "Y": 3 + step}) for step in range(6)]
     netlist = write_netlist(
@@ -117,6 +121,7 @@ def test_glitches_cost_energy_only_where_there_are_delays(tmp_path: Path) -> Non
     assert replay(netlist, library(), moves, delays="cells").toggles.tolist() == [0, 9, 9]
 
 
+@pytest.mark.gates
 def test_a_pulse_shorter_than_a_gate_s_delay_is_swallowed(tmp_path: Path) -> None:
     cells = [("INVX1", {"A": 2, "Y": 3}), ("XOR2X1", {"A": 2, "B": 3, "Y": 4})]
     netlist = write_netlist(tmp_path / "short.json", {"a_i": [2]}, {"y_o": [4]}, cells)
@@ -138,6 +143,7 @@ def test_the_models_have_the_delays_of_their_instances(tmp_path: Path) -> None:
     assert "#" not in "\n".join(_Writer(netlist, library(), timing, delayed=False).body())
 
 
+@pytest.mark.gates
 def test_registers_reset_preset_and_falling_edges_are_modelled(tmp_path: Path) -> None:
     netlist = write_netlist(
         tmp_path / "flops.json",
@@ -154,6 +160,7 @@ def test_registers_reset_preset_and_falling_edges_are_modelled(tmp_path: Path) -
         assert result.energy_pj.shape == result.toggles.shape == (6,)
 
 
+@pytest.mark.gates
 def test_a_swapped_gate_is_found(tmp_path: Path) -> None:
     text = mac().json.read_text()
     assert '"NAND2X1"' in text
@@ -165,6 +172,7 @@ def test_a_swapped_gate_is_found(tmp_path: Path) -> None:
         replay(read_netlist(broken), library(), stimulus(200, 1.0))
 
 
+@pytest.mark.gates
 def test_a_wrong_value_is_named_and_an_unknown_one_is_not_compared() -> None:
     netlist = mac().netlist()
     good = stimulus(20, 1.0)
@@ -176,6 +184,7 @@ def test_a_wrong_value_is_named_and_an_unknown_one_is_not_compared() -> None:
     assert len(replay(netlist, library(), Stimulus(good.inputs, {"sum_o": wrong})).energy_pj) == 20
 
 
+@pytest.mark.gates
 def test_a_stimulus_for_another_block_is_refused() -> None:
     netlist = mac().netlist()
     good = stimulus(20, 1.0)
@@ -196,6 +205,7 @@ def test_a_stimulus_for_another_block_is_refused() -> None:
         replay(netlist, library(), Stimulus(inputs, good.expected, clock="clock"))
 
 
+@pytest.mark.gates
 def test_a_period_that_the_path_does_not_fit_is_refused() -> None:
     netlist = mac().netlist()
     path = analyse(netlist, library()).path
@@ -207,6 +217,7 @@ def test_a_period_that_the_path_does_not_fit_is_refused() -> None:
     np.testing.assert_allclose(slow.energy_pj, normal.energy_pj, rtol=RESOLUTION)
 
 
+@pytest.mark.gates
 def test_the_energies_by_edge_are_those_of_the_nets(tmp_path: Path) -> None:
     """A register that toggles: what the replay counts in a cycle, edge by edge."""
     netlist = write_netlist(

@@ -13,6 +13,7 @@ from gates.testing import MAC, library, mac
 from hw.sources import rtl_sources
 
 
+@pytest.mark.gates
 def test_a_block_becomes_cells_whose_areas_add_up() -> None:
     result = mac()
     osu = library()
@@ -25,6 +26,7 @@ def test_a_block_becomes_cells_whose_areas_add_up() -> None:
     assert mac(6).area_um2 > 1.5 * result.area_um2
 
 
+@pytest.mark.gates
 def test_a_second_call_takes_the_netlist_from_the_cache(tmp_path: Path) -> None:
     first = synthesize([MAC], "mac", {"Width": 3}, library(), tmp_path)
     written = first.json.stat().st_mtime_ns
@@ -37,6 +39,7 @@ def test_a_second_call_takes_the_netlist_from_the_cache(tmp_path: Path) -> None:
     assert other.json.parent != first.json.parent
 
 
+@pytest.mark.gates
 def test_black_boxes_stay_with_their_parameters(tmp_path: Path) -> None:
     result = synthesize([MAC], "macs", {}, library(), tmp_path, black_boxes=["mac"])
     assert result.flops == 0
@@ -50,11 +53,13 @@ def test_black_boxes_stay_with_their_parameters(tmp_path: Path) -> None:
     assert not whole.black_boxes
 
 
+@pytest.mark.gates
 def test_the_design_with_its_assertions_is_read(tmp_path: Path) -> None:
     result = synthesize(rtl_sources(), "npu_fifo", {"Width": 8, "Depth": 4}, library(), tmp_path)
     assert result.flops == 8 * 4 + 2 + 2 + 3  # storage, pointers, count
 
 
+@pytest.mark.gates
 def test_an_error_of_yosys_is_one_line_with_file_and_fault(tmp_path: Path) -> None:
     broken = tmp_path / "broken.sv"
     broken.write_text("module broken (output logic y_o);\n  assign y_o = missing;\nendmodule\n")
@@ -66,6 +71,7 @@ def test_an_error_of_yosys_is_one_line_with_file_and_fault(tmp_path: Path) -> No
         synthesize([tmp_path / "none.sv"], "broken", {}, library(), tmp_path)
 
 
+@pytest.mark.gates
 def test_what_has_no_cell_is_refused(tmp_path: Path) -> None:
     bus = tmp_path / "bus.sv"
     bus.write_text(

@@ -15,6 +15,7 @@ from gates.timing import FALL, INPUT_SLEW_NS, RISE, analyse
 from gates.tools import find_tool
 
 
+@pytest.mark.gates
 def test_the_slowest_path_agrees_with_opensta(tmp_path: Path) -> None:
     block = mac(8)
     path = analyse(block.netlist(), library()).path
@@ -103,6 +104,7 @@ def test_the_clock_and_data_pins_of_flops_cost_energy(tmp_path: Path) -> None:
             assert timing.energy_pj[edge, net] == pytest.approx(expected)
 
 
+@pytest.mark.gates
 def test_wires_make_everything_slower_and_dearer() -> None:
     netlist = mac().netlist()
     bare, wired = (analyse(netlist, library(), wire) for wire in (0.0, 3.0))

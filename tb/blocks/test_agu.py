@@ -480,6 +480,7 @@ async def broken_off(dut: Any, how: str, stall: str) -> None:
 
 
 @pytest.mark.parametrize(("rows", "cols", "w_bits", "taps"), [(16, 16, 8, 5), (16, 64, 2, 3), (32, 32, 4, 4)])
+@pytest.mark.rtl
 def test_agu_gives_the_documented_order(rows: int, cols: int, w_bits: int, taps: int) -> None:
     """Every cocotb test of this module, for several shapes of the array."""
     block = Block("tb_agu", ["npu_agu.sv"], {"Rows": rows, "Cols": cols, "WBits": w_bits, "DwTaps": taps})

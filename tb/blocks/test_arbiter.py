@@ -142,6 +142,7 @@ async def reset_in_flight(dut: Any, idle: str, stall: str) -> None:
 
 
 @pytest.mark.parametrize(("bits", "writes"), [(128, 4)])
+@pytest.mark.rtl
 def test_arbiter_keeps_masters_apart(bits: int, writes: int) -> None:
     """Every cocotb test of this module."""
     block = Block("tb_arbiter", ["npu_fifo.sv", "npu_axi_arbiter.sv"], {"DataBits": bits, "Writes": writes})

@@ -249,6 +249,7 @@ async def shadow_is_apart(dut: Any) -> None:
         ("structural", 6, 4, 16, 32, 3),
     ],
 )
+@pytest.mark.rtl
 def test_array_gives_numpys_sums(
     form: str, a_bits: int, w_bits: int, rows: int, cols: int, taps: int
 ) -> None:

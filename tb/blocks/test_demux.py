@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import cocotb
+import pytest
 from cocotb.triggers import with_timeout
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiLiteRam, AxiResp
 
@@ -135,6 +136,7 @@ async def reset_in_flight(dut: Any, idle: str, stall: str) -> None:
         assert await tb.read(port * WINDOW + 8) == (AxiResp.OKAY, data)
 
 
+@pytest.mark.rtl
 def test_demux_splits_into_windows() -> None:
     """Every cocotb test of this module."""
     block = Block("tb_demux", ["npu_axil_demux.sv"], {"WindowBits": WINDOW_BITS})

@@ -255,6 +255,7 @@ async def broken_off(dut: Any, how: str, idle: str) -> None:
 
 
 @pytest.mark.parametrize(("depth", "in_flight"), [(4, 4), (2, 1)])
+@pytest.mark.rtl
 def test_engine_control_keeps_the_order(depth: int, in_flight: int) -> None:
     """Every cocotb test of this module, for deep and shallow queues."""
     sources = ["npu_fifo.sv", "npu_engine_ctrl.sv"]

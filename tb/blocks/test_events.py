@@ -134,6 +134,7 @@ async def broken_off(dut: Any, how: str, idle: str) -> None:
 
 
 @pytest.mark.parametrize(("requesters", "events"), [(6, 16)])
+@pytest.mark.rtl
 def test_events_are_semaphores(requesters: int, events: int) -> None:
     """Every cocotb test of this module."""
     block = Block("tb_events", ["npu_events.sv"], {"Requesters": requesters, "Events": events})

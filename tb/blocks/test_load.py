@@ -229,6 +229,7 @@ async def illegal_fields(dut: Any) -> None:
 
 
 @pytest.mark.parametrize("bits", [128, 64])
+@pytest.mark.rtl
 def test_load_moves_every_word(bits: int) -> None:
     """Every cocotb test of this module, on both bus widths."""
     sizes = {"AxiDataBits": bits, "ActWords": 1024, "WeightWords": 512, "ParamWords": 256, "MaxBursts": 4}

@@ -13,6 +13,8 @@ from hw.interface import REGISTERS
 from tb.blocks.runner import Block, run
 from tb.blocks.support import CLOCK_NS, PATTERNS, Bench, make_rng, pattern
 
+pytestmark = pytest.mark.rtl
+
 SOURCES = ["generated/npu_regs_pkg.sv", "generated/npu_regs.sv"]
 PLAIN = ("irq_enable", "cmd_address", "cmd_count")
 """Registers that the host writes and reads back."""

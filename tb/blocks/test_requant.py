@@ -227,6 +227,7 @@ async def broken_off(dut: Any, how: str, idle: str) -> None:
 
 
 @pytest.mark.parametrize(("form", "lanes"), [("behavioural", 16), ("behavioural", 4), ("structural", 16)])
+@pytest.mark.rtl
 def test_requant_gives_the_golden_results(form: str, lanes: int) -> None:
     """Every cocotb test of this module, for both forms, and for a bank of 16 lanes and one of 4."""
     block = Block("tb_requant", SOURCES, {"Lanes": lanes, "Structural": int(form == "structural")})

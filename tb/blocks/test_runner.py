@@ -9,6 +9,8 @@ import pytest
 
 from tb.blocks.runner import BenchError, Block, run, simulate
 
+pytestmark = pytest.mark.rtl
+
 TOKENS = Block("tb_tokens", ["npu_tokens.sv"], {"CountBits": 2})
 FAULTS = "tb.blocks.faults"
 

@@ -140,6 +140,7 @@ async def broken_off(dut: Any, how: str, idle: str) -> None:
 
 
 @pytest.mark.parametrize("bits", [6, 2])
+@pytest.mark.rtl
 def test_tokens_are_neither_lost_nor_invented(bits: int) -> None:
     """Every cocotb test of this module, for deep and shallow counters."""
     block = Block("tb_tokens", ["npu_tokens.sv"], {"CountBits": bits})

@@ -232,6 +232,7 @@ def test_a_soft_reset_at_any_time_leaves_a_unit_that_works(pair: Session, cycles
 
 
 # ---------------------------------------------------------------- session
+@pytest.mark.rtl
 def test_a_failing_assertion_turns_the_run_red() -> None:
     session = Session()
     with pytest.raises(SimulatorError, match="NoFailureWasAskedFor"):
@@ -240,6 +241,7 @@ def test_a_failing_assertion_turns_the_run_red() -> None:
         session.run(Job())
 
 
+@pytest.mark.rtl
 def test_a_simulator_that_dies_is_one_clear_error_with_a_way_to_repeat_it() -> None:
     session = Session()
     job, _ = copy_job()
@@ -263,6 +265,7 @@ def test_a_wrong_job_is_refused_before_it_runs(pair: Session) -> None:
         pair.run(Job(starts={"npu9": (0, 0)}))
 
 
+@pytest.mark.rtl
 def test_random_initial_values_change_nothing() -> None:
     job, data = copy_job(words=300)
     for seed in (1, 2):
@@ -272,6 +275,7 @@ def test_random_initial_values_change_nothing() -> None:
             np.testing.assert_array_equal(result.reads[0], data)
 
 
+@pytest.mark.rtl
 def test_waves_are_written_for_the_job_that_asks(tmp_path: Path) -> None:
     job, _ = copy_job(words=16)
     waves = rerun_with_waves(System(), job, tmp_path / "job.vcd")
@@ -285,6 +289,7 @@ def test_a_raw_run_takes_as_many_cycles_as_the_session(pair: Session) -> None:
     assert seconds > 0
 
 
+@pytest.mark.rtl
 def test_another_system_is_another_build() -> None:
     small = CoreConfig("small", w_bits=4, act_kib=32, weight_kib=16, param_kib=8, stripe_depth=32, lanes=4)
     config = System(cores=(NPU8, small), axi_bits=64, mem_bytes=1 << 22)
@@ -293,6 +298,7 @@ def test_another_system_is_another_build() -> None:
         assert_copies(session, words=500, units=["small"])
 
 
+@pytest.mark.rtl
 def test_a_saved_job_runs_again(capsys: pytest.CaptureFixture[str]) -> None:
     path = save_job(SavedJob(System(), copy_job(words=100)[0]))
     assert replay.main([str(path), "--no-waves"]) == 0

@@ -18,6 +18,7 @@ SYSTEMS = {
 
 
 @pytest.mark.parametrize("system", ["pair", pytest.param("w5_a6", marks=pytest.mark.slow)])
+@pytest.mark.rtl
 def test_the_structural_design_equals_the_behavioural_one_in_results_and_cycles(system: str) -> None:
     config = SYSTEMS[system]
     with Session(config, structural=True) as structural, Session(config) as behavioural:

@@ -171,6 +171,7 @@ def beats(recorded: Recording, channel: str) -> int:
     return sum(v & r for v, r in zip(valid, ready, strict=True))
 
 
+@pytest.mark.rtl
 def test_a_recorded_job_shows_every_cycle_of_the_modules_that_are_asked_for(
     recording: Session, tmp_path: Path
 ) -> None:
@@ -198,6 +199,7 @@ def test_a_recorded_job_shows_every_cycle_of_the_modules_that_are_asked_for(
             read_trace(job.waves, [*scopes, f"{CORE}.i_compute"])
 
 
+@pytest.mark.rtl
 def test_without_names_of_modules_all_are_recorded(recording: Session, tmp_path: Path) -> None:
     job, _ = copy_job(4, units=("npu_lb",), waves=tmp_path / "all.vcd")
     recording.run(job)
@@ -208,6 +210,7 @@ def test_without_names_of_modules_all_are_recorded(recording: Session, tmp_path:
     assert len(recorded.scope(column)["weight_q"][1]) == recorded.cycles > 100
 
 
+@pytest.mark.rtl
 def test_a_job_without_waves_is_not_recorded(recording: Session, tmp_path: Path) -> None:
     job, data = copy_job(4, units=("npu_lb",), wave_scopes=[CORE])
     np.testing.assert_array_equal(recording.run(job).reads[0], data)

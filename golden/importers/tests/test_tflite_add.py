@@ -10,6 +10,7 @@ from golden.arithmetic import quantize_add
 from golden.operators import add
 
 
+@pytest.mark.data
 def test_add_equals_every_add_of_resnet8_in_the_reference_interpreter() -> None:
     model = require(data_dir() / "models" / "pretrainedResnet_quant.tflite")
     images = require(data_dir() / "cifar10" / "cifar10_test_first2000.npz")

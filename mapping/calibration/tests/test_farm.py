@@ -114,6 +114,7 @@ def ran(notes: Path) -> list[str]:
 
 
 # ------------------------------------------------------------------------------------------- in this process
+@pytest.mark.rtl
 def test_stored_measurements_do_not_run_again(notes: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "m.jsonl")
     with Farm(0, job=made_up) as farm:
@@ -125,6 +126,7 @@ def test_stored_measurements_do_not_run_again(notes: Path, tmp_path: Path) -> No
     assert places(again) == places(JOBS)
 
 
+@pytest.mark.rtl
 def test_a_split_is_one_measurement_however_it_and_its_units_are_given(notes: Path, tmp_path: Path) -> None:
     split = {"npu8": 16, "npu_lb": 32}
     shared = Shape("shared", "conv2d", 16, 48, 4, 4, (1, 1), (1, 1), "valid", split)
@@ -138,6 +140,7 @@ def test_a_split_is_one_measurement_however_it_and_its_units_are_given(notes: Pa
 
 
 @pytest.mark.parametrize("change", [{"setup": "of yesterday"}, {"commands": "of yesterday"}], ids=str)
+@pytest.mark.rtl
 def test_stale_measurements_run_again(change: dict[str, Any], notes: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "m.jsonl")
     with Farm(0, job=made_up) as farm:
@@ -148,12 +151,14 @@ def test_stale_measurements_run_again(change: dict[str, Any], notes: Path, tmp_p
     assert len(Store(store.path)) == 4
 
 
+@pytest.mark.rtl
 def test_the_longest_jobs_start_first(notes: Path, tmp_path: Path) -> None:
     with Farm(0, job=made_up) as farm:
         list(farm.measure(SETUP, JOBS[:5], Store(tmp_path / "m.jsonl")))
     assert ran(notes) == [f"s{i} npu8" for i in (4, 3, 2, 1, 0)]
 
 
+@pytest.mark.rtl
 def test_jobs_that_differ_in_the_name_only_run_once(notes: Path, tmp_path: Path) -> None:
     jobs = [(replace(JOBS[0][0], name=name), "npu8") for name in "abc"]
     store = Store(tmp_path / "m.jsonl")
@@ -164,6 +169,7 @@ def test_jobs_that_differ_in_the_name_only_run_once(notes: Path, tmp_path: Path)
     assert len(ran(notes)) == len(store) == 1
 
 
+@pytest.mark.rtl
 def test_progress_counts_every_job_to_the_end(notes: Path, tmp_path: Path) -> None:
     store, seen = Store(tmp_path / "m.jsonl"), []
     with Farm(0, job=made_up) as farm:
@@ -172,6 +178,7 @@ def test_progress_counts_every_job_to_the_end(notes: Path, tmp_path: Path) -> No
     assert seen == [(done, 8) for done in range(1, 9)]
 
 
+@pytest.mark.rtl
 def test_a_session_is_used_for_all_jobs_of_a_setup_and_closed(notes: Path, tmp_path: Path) -> None:
     shared = Shape("shared", "conv2d", 16, 48, 4, 4, (1, 1), (1, 1), "valid", {"npu8": 16, "npu_lb": 32})
     pids = set()
@@ -185,6 +192,7 @@ def test_a_session_is_used_for_all_jobs_of_a_setup_and_closed(notes: Path, tmp_p
     assert not alive(pids.pop())
 
 
+@pytest.mark.rtl
 def test_a_dead_simulator_costs_its_own_job_only(
     notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,6 +215,7 @@ def test_a_number_of_workers_that_is_none_is_refused() -> None:
 
 # --------------------------------------------------------------------------------------------------- in Dask
 @pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.rtl
 def test_a_job_that_fails_is_named_at_the_end_and_the_others_are_stored(
     workers: int, notes: Path, tmp_path: Path
 ) -> None:
@@ -222,6 +231,7 @@ def test_a_job_that_fails_is_named_at_the_end_and_the_others_are_stored(
     ]
 
 
+@pytest.mark.rtl
 def test_a_worker_that_dies_costs_no_job(notes: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "m.jsonl")
     with Farm(1, job=dies_on_s2_once) as farm:
@@ -231,12 +241,14 @@ def test_a_worker_that_dies_costs_no_job(notes: Path, tmp_path: Path) -> None:
     assert list(Path.cwd().iterdir()) == []
 
 
+@pytest.mark.rtl
 def test_a_job_that_kills_every_worker_is_named_and_costs_no_other(notes: Path, tmp_path: Path) -> None:
     message = r"1 of 5 .*\n's2' on npu8: every worker that ran it died"
     with Farm(1, job=dies_on_s2) as farm:
         assert names(farm, Store(tmp_path / "m.jsonl"), message) == {"s0", "s1", "s3", "s4"}
 
 
+@pytest.mark.rtl
 def test_simulators_end_with_their_worker_killed_or_closed(notes: Path, tmp_path: Path) -> None:
     with Farm(2, job=simulates_and_dies_on_s2_once) as farm:
         measurements = list(farm.measure(SETUP, JOBS, Store(tmp_path / "m.jsonl")))
@@ -246,6 +258,7 @@ def test_simulators_end_with_their_worker_killed_or_closed(notes: Path, tmp_path
     assert ended(pids)
 
 
+@pytest.mark.rtl
 def test_the_same_cycles_come_from_workers_and_from_this_process(notes: Path, tmp_path: Path) -> None:
     cycles = []
     for workers in (0, 2):
@@ -256,6 +269,7 @@ def test_the_same_cycles_come_from_workers_and_from_this_process(notes: Path, tm
     assert len(cycles[0]) == len(JOBS)
 
 
+@pytest.mark.rtl
 def test_a_scheduler_that_cannot_be_reached_is_one_clear_error(
     notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +282,7 @@ def test_a_scheduler_that_cannot_be_reached_is_one_clear_error(
     assert ran(notes) == []
 
 
+@pytest.mark.rtl
 def test_a_running_scheduler_is_used_and_left_running(notes: Path, tmp_path: Path) -> None:
     import dask
     from distributed import Client, LocalCluster
@@ -285,6 +300,7 @@ def test_a_running_scheduler_is_used_and_left_running(notes: Path, tmp_path: Pat
 
 
 # ------------------------------------------------------------------------------------------- kills of it all
+@pytest.mark.rtl
 def test_a_run_killed_five_times_measures_in_the_end_what_an_undisturbed_run_measures(tmp_path: Path) -> None:
     """Each kill comes right after an append or in its middle, wherever that is."""
     child = """

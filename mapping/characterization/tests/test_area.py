@@ -80,6 +80,7 @@ def write_table(path: Path, **changed: Any) -> Path:
 
 
 # --------------------------------------------------------------------------------------------------- areas
+@pytest.mark.gates
 def test_groups_sum_up_to_cells_and_cells_with_memories_to_the_unit(quick: None) -> None:
     units = [unit_area(core, LIBRARY) for core in (NPU8, EVERY.core("w2"))]
     osu = library_named(LIBRARY)
@@ -123,6 +124,7 @@ def test_groups_sum_up_to_cells_and_cells_with_memories_to_the_unit(quick: None)
     )
 
 
+@pytest.mark.gates
 def test_a_block_in_two_groups_is_counted_in_each(monkeypatch: pytest.MonkeyPatch) -> None:
     (word,) = by_module(blocks_of(NPU8), "npu_tile_word")
     paths = ("i_load.a", "i_compute.i_array.b", "i_store.c")
@@ -134,6 +136,7 @@ def test_a_block_in_two_groups_is_counted_in_each(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("unit", ["w8", "w2"])
+@pytest.mark.gates
 def test_every_block_belongs_to_a_group_and_only_the_core_itself_is_glue(unit: str) -> None:
     groups: dict[str, set[str]] = {}
     for block in blocks_of(EVERY.core(unit)):
@@ -161,6 +164,7 @@ def test_units_are_of_their_names_widths() -> None:
 
 
 # --------------------------------------------------------------------------------------------------- table
+@pytest.mark.gates
 def test_what_synth_writes_is_read_and_up_to_date(quick: None, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "area.yaml"
     result = synth("--library", LIBRARY, "--unit", "w2", "--out", out)
@@ -175,6 +179,7 @@ def test_what_synth_writes_is_read_and_up_to_date(quick: None, tmp_path: Path) -
     assert (checked.exit_code, checked.stdout.split()[-3:]) == (0, ["up", "to", "date"])
 
 
+@pytest.mark.gates
 def test_some_units_are_printed_and_the_table_of_all_stays_as_it_is(quick: None) -> None:
     before = area.FILE.read_bytes()
     result = synth("--library", LIBRARY, "--unit", "w2")
@@ -277,6 +282,7 @@ def test_a_missing_program_is_named_with_the_remedy(no_programs: None) -> None:
 
 
 # ------------------------------------------------------------------------------------- the repository's table
+@pytest.mark.gates
 def test_the_table_of_the_repository_is_of_all_units_and_libraries() -> None:
     table = read_area()
     assert set(table["units"]) == set(table["libraries"]) == set(area.LIBRARIES)
@@ -292,6 +298,7 @@ def test_the_table_of_the_repository_is_of_all_units_and_libraries() -> None:
             assert cells == pytest.approx(sum(entry["groups_um2"].values()), rel=1e-4), name
 
 
+@pytest.mark.gates
 def test_the_table_of_the_repository_is_what_synthesis_gives_today() -> None:
     units: Mapping[str, Any] = read_area()["units"][LIBRARY]
     osu = library_named(LIBRARY)

@@ -30,6 +30,7 @@ def made_today(core: CoreConfig, name: str = "sky130", **changed: Any) -> Energy
     return replace(table, **changed)
 
 
+@pytest.mark.gates
 def test_a_table_says_what_has_changed_since(monkeypatch: pytest.MonkeyPatch) -> None:
     table = made_today(NPU8)
     assert stale(table) == []
@@ -58,6 +59,7 @@ def save(folder: Path, **changed: Mapping[str, Any]) -> None:
         save_energy_table(table, energy_path(core, System((core,)), folder))
 
 
+@pytest.mark.gates
 def test_check_tells_stale_tables_from_others(tmp_path: Path) -> None:
     save(tmp_path)
     assert len(list(tmp_path.glob("*.energy.yaml"))) == len(EVERY.cores)

@@ -30,6 +30,7 @@ LOWBIT = EVERY.core("npu_lb")
 
 
 @pytest.mark.parametrize("unit", ["npu8", "npu_lb"])
+@pytest.mark.gates
 def test_the_plans_columns_are_of_one_variant_and_validation_has_its_own(unit: str) -> None:
     core = EVERY.core(unit)
     chosen = plan_of(core)

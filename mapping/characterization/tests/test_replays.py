@@ -154,6 +154,9 @@ def recorded() -> Recorded:
 PARTS = ("npu_column", "npu_acc_lane", "npu_requant_lane")
 
 
+@pytest.mark.data
+@pytest.mark.gates
+@pytest.mark.rtl
 def test_layers_of_a_recording_follow_each_other_and_the_columns_work_in_them(recorded: Recorded) -> None:
     streams = recorded.streams
     network = real_network(NETWORK, LOWBIT.w_bits)
@@ -170,6 +173,9 @@ def test_layers_of_a_recording_follow_each_other_and_the_columns_work_in_them(re
     assert (streams.network, streams.image, streams.core) == (NETWORK, 0, LOWBIT)
 
 
+@pytest.mark.data
+@pytest.mark.gates
+@pytest.mark.rtl
 def test_a_recorded_columns_sums_are_the_products_of_what_it_was_given(recorded: Recorded) -> None:
     signals = recorded.streams.columns[0].signals
     operands = unpack(signals["operand_i"][1], signals["operand_i"][0], LOWBIT.a_bits)
@@ -182,6 +188,9 @@ def test_a_recorded_columns_sums_are_the_products_of_what_it_was_given(recorded:
 
 
 @pytest.mark.parametrize("part", PARTS)
+@pytest.mark.data
+@pytest.mark.gates
+@pytest.mark.rtl
 def test_a_real_window_replayed_on_gates_does_what_the_rtl_does(
     part: str, recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +225,9 @@ def test_a_real_window_replayed_on_gates_does_what_the_rtl_does(
     assert [file.suffix for file in folder.iterdir()] == [".npy"]
 
 
+@pytest.mark.data
+@pytest.mark.gates
+@pytest.mark.rtl
 def test_glitches_and_wires_add_to_the_energy_of_a_real_window(recorded: Recorded, tmp_path: Path) -> None:
     window, netlist = recorded.parts["npu_acc_lane"]
     gates = Gates(netlist, library(), tmp_path)
@@ -229,6 +241,9 @@ def test_glitches_and_wires_add_to_the_energy_of_a_real_window(recorded: Recorde
     assert observation.column("accumulate")[0] > 0
 
 
+@pytest.mark.data
+@pytest.mark.gates
+@pytest.mark.rtl
 def test_a_pruned_window_has_more_zeros_takes_less_and_its_sums_are_those_of_the_gates(
     recorded: Recorded, tmp_path: Path
 ) -> None:
@@ -292,6 +307,9 @@ def other_gate(cells: dict[str, Any], bits: Sequence[int]) -> None:
         ("npu_requant_lane", "data_o", other_gate),
     ],
 )
+@pytest.mark.data
+@pytest.mark.gates
+@pytest.mark.rtl
 def test_a_netlist_that_does_something_else_is_refused_with_the_blocks_name(
     part: str, output: str, fault: Any, recorded: Recorded, tmp_path: Path
 ) -> None:
@@ -307,6 +325,7 @@ def test_a_netlist_that_does_something_else_is_refused_with_the_blocks_name(
     assert not (tmp_path / "kept").exists()
 
 
+@pytest.mark.data
 def test_inputs_and_networks_that_are_not_there_are_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

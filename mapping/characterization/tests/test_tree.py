@@ -39,6 +39,7 @@ def test_windows_that_the_fit_did_not_see_are_within_the_limits(unit: str) -> No
 
 
 @pytest.mark.parametrize("unit", EVERY.units)
+@pytest.mark.gates
 def test_the_energy_tables_are_of_this_design(unit: str) -> None:
     assert of_the_design(stale(table_of(unit))) == []
 

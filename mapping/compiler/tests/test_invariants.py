@@ -78,6 +78,7 @@ def test_every_promise_holds_on_random_networks(system: System) -> None:
 
 @pytest.mark.parametrize("observe", [False, True])
 @pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.data
 def test_every_promise_holds_on_real_networks(name: str, observe: bool) -> None:
     network = load_tflite(require(data_dir() / "models" / f"{name}.tflite"))
     system = System((CoreConfig("npu8"), CoreConfig("other")))

@@ -134,6 +134,7 @@ def test_tensors_of_many_tiles_do_not_fill_the_token_counters(network: Network, 
     assert most_tokens <= MAX_AHEAD + 1
 
 
+@pytest.mark.rtl
 def test_tensors_of_many_tiles_run() -> None:
     network = convolutions((300, 16, 16), (16, 16))
     x = np.random.default_rng(1).integers(-128, 128, network.input.shape).astype(np.int8)
@@ -168,6 +169,7 @@ def test_every_layer_of_a_unit_ends_with_a_mark_and_all_commands_come_before_the
 
 
 @pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.data
 def test_the_scheduler_expects_what_the_hardware_measures(name: str, pair: Session) -> None:
     network = load_tflite(require(data_dir() / "models" / f"{name}.tflite"))
     program = compile_network(network, pair.config, Assignment("npu8"))
@@ -216,6 +218,7 @@ def test_without_its_waits_a_network_goes_wrong(key: str, engine: str, pair: Ses
     assert set(results) - {"exact"}, f"nothing went wrong without {key} of {engine}"
 
 
+@pytest.mark.data
 def test_loads_that_do_not_wait_overwrite_weights_in_use(pair: Session) -> None:
     """ResNet8's weights are larger than the scratchpad."""
     network = load_tflite(require(data_dir() / "models" / "pretrainedResnet_quant.tflite"))

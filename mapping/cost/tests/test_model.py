@@ -77,6 +77,7 @@ NAMES_OF_TABLES = [keys_of([system.core(unit) for unit in units]) for system, un
         for entry, name in zip(EVERY, NAMES_OF_TABLES, strict=True)
     ],
 )
+@pytest.mark.rtl
 def test_a_table_in_the_tree_still_holds(
     system: System, units: tuple[str, ...], farm: Farm, tmp_path: Path
 ) -> None:
@@ -131,6 +132,7 @@ def _error(
     return abs(predicted.cycles / run.cycles - 1)
 
 
+@pytest.mark.data
 def test_whole_networks_are_predicted_within_1_percent_on_either_unit(pair: Session) -> None:
     networks = _models()
     errors = {network.name: _error(pair, network, Assignment("npu8")) for network in networks}
@@ -142,6 +144,8 @@ def test_whole_networks_are_predicted_within_1_percent_on_either_unit(pair: Sess
     assert max(errors.values()) <= 0.01, errors
 
 
+@pytest.mark.data
+@pytest.mark.rtl
 def test_whole_networks_at_4_bits_are_predicted_within_1_percent() -> None:
     with Session(System((NPU8, CoreConfig("npu_lb", w_bits=4)))) as session:
         errors = {"resnet20": _error(session, resnet20_network(w_bits=4), Assignment("npu_lb"))}
@@ -151,6 +155,7 @@ def test_whole_networks_at_4_bits_are_predicted_within_1_percent() -> None:
     assert max(errors.values()) <= 0.01, errors
 
 
+@pytest.mark.data
 def test_networks_split_over_both_units_are_predicted_within_1_percent(pair: Session) -> None:
     errors = {}
     for number, network in enumerate((*_models()[:2], resnet20_network(w_bits=2))):
@@ -176,6 +181,7 @@ def _recalibrated(bench: Bench) -> Floats:
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.rtl
 def test_another_memory_turns_the_check_red_and_calibration_mends_it(farm: Farm, tmp_path: Path) -> None:
     setup, store = Setup(System(), MemoryModel(latency=57)), Store(tmp_path / "store.jsonl")
     bench = Bench(setup, farm, store, tmp_path)

@@ -34,11 +34,13 @@ def resnet20(request: pytest.FixtureRequest) -> Network:
 
 
 @pytest.mark.parametrize("name", FILES)
+@pytest.mark.data
 def test_the_list_holds_every_layer_of_the_model(name: str, lists: dict[str, tuple[Shape, ...]]) -> None:
     model = load_model(require(data_dir() / "models" / FILES[name]))
     assert list(lists[name]) == shapes_of_network(model)
 
 
+@pytest.mark.data
 def test_the_lists_have_the_macs_of_the_networks(lists: dict[str, tuple[Shape, ...]]) -> None:
     assert tuple(lists) == NETWORKS
     macs = {name: sum(shape.macs for shape in shapes) for name, shapes in lists.items()}
@@ -53,6 +55,7 @@ def test_the_lists_have_the_macs_of_the_networks(lists: dict[str, tuple[Shape, .
     }
 
 
+@pytest.mark.data
 def test_resnet18_has_its_published_parameters_and_its_layers_fit_together(
     lists: dict[str, tuple[Shape, ...]],
 ) -> None:
@@ -74,6 +77,7 @@ def test_resnet18_has_its_published_parameters_and_its_layers_fit_together(
         )
 
 
+@pytest.mark.data
 def test_the_resnet20_that_runs_has_the_layers_of_the_list(
     resnet20: Network, lists: dict[str, tuple[Shape, ...]]
 ) -> None:

@@ -118,6 +118,7 @@ def recording() -> Iterator[Session]:
 
 @pytest.mark.parametrize("core", [NPU8, NPU_LB], ids=lambda core: core.name)
 @pytest.mark.parametrize("op", OPERATORS)
+@pytest.mark.rtl
 def test_every_event_is_an_enable_of_the_rtl(
     op: str, core: CoreConfig, recording: Session, tmp_path: Path
 ) -> None:
@@ -168,6 +169,7 @@ def network() -> Network:
 
 
 @pytest.mark.parametrize("observe", [False, True], ids=["plain", "all stored"])
+@pytest.mark.data
 def test_a_networks_events_are_those_of_the_hardwares_counters(
     pair: Session, network: Network, observe: bool
 ) -> None:
@@ -188,6 +190,8 @@ def test_a_networks_events_are_those_of_the_hardwares_counters(
     assert sum(item.external_bytes for item in counted.values()) == 16 * beats
 
 
+@pytest.mark.data
+@pytest.mark.rtl
 def test_the_parts_of_the_compilers_report_agree(network: Network) -> None:
     program = compile_network(network, CONFIG, split(network)).program
     counted = events(program, CONFIG)

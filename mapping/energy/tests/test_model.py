@@ -110,6 +110,7 @@ def test_every_coefficient_and_every_count_has_a_place() -> None:
     assert set(PRICED) == set(COUNTS) - others
 
 
+@pytest.mark.data
 def test_given_statistics_count_instead_of_the_tables(model: EnergyModel) -> None:
     counts = Events(macs_useful=100, accumulations=10)
     macs, others = dict.fromkeys(STATISTICS.zero, 0.0), dict.fromkeys(STATISTICS.others, 0.0)
@@ -129,6 +130,7 @@ def close(parts: list[float], whole: float) -> None:
 
 
 @pytest.mark.parametrize("ends", [True, False])
+@pytest.mark.data
 def test_layers_and_units_sum_to_the_network(model: EnergyModel, program: Program, ends: bool) -> None:
     prediction = model.costs.program(program)
     cycles = prediction.cycles + 37  # the interrupt comes after the last layer's end
@@ -143,6 +145,7 @@ def test_layers_and_units_sum_to_the_network(model: EnergyModel, program: Progra
     assert energy_spent.total.lower_pj < energy_spent.value_pj < energy_spent.total.upper_pj
 
 
+@pytest.mark.data
 def test_a_network_is_its_events_and_the_clocks_of_all_units(model: EnergyModel, program: Program) -> None:
     cycles = 12_345.0
     energy_spent = model.program_energy(program, cycles)
@@ -157,6 +160,7 @@ def test_a_network_is_its_events_and_the_clocks_of_all_units(model: EnergyModel,
     assert energy_spent.power_mw == pytest.approx(energy_spent.value_pj / (cycles * 10.0))
 
 
+@pytest.mark.data
 def test_layers_bear_the_idle_energy_until_they_are_complete(tmp_path: Path, program: Program) -> None:
     model = model_of(tmp_path, {"control_idle": 1.0})
     prediction = model.costs.program(program)
@@ -178,6 +182,7 @@ def test_units_without_work_idle_too(tmp_path: Path) -> None:
     assert energy_spent.value_pj == 2 * energy_spent.cycles == 2 * model.costs.layer(CONV, "npu8").cycles
 
 
+@pytest.mark.data
 def test_statistics_belong_to_layers_on_units(model: EnergyModel, program: Program) -> None:
     parts = list(events(program, CONFIG))
     chosen = next(key for key in parts if key[1] == "npu_lb")
@@ -189,6 +194,7 @@ def test_statistics_belong_to_layers_on_units(model: EnergyModel, program: Progr
     assert changed.value_pj < usual.value_pj
 
 
+@pytest.mark.data
 def test_zero_slopes_are_the_difference_of_all_zeros_and_none(model: EnergyModel, program: Program) -> None:
     slopes = model.zero_slopes(program)
 
@@ -201,6 +207,7 @@ def test_zero_slopes_are_the_difference_of_all_zeros_and_none(model: EnergyModel
         assert slopes[unit] < 0
 
 
+@pytest.mark.data
 def test_the_energy_of_a_program_takes_less_than_its_cycles(model: EnergyModel, program: Program) -> None:
     """A search asks for thousands of both. Processor time, so that other work does not count."""
     costs = CostModel(CONFIG)
@@ -241,6 +248,7 @@ def test_every_unit_of_the_system_needs_a_table(tmp_path: Path) -> None:
     assert EnergyModel(System((NPU8,)), tmp_path).tables.keys() == {"npu8"}
 
 
+@pytest.mark.data
 def test_a_cycle_is_the_same_for_all_layers(model: EnergyModel) -> None:
     rng = np.random.default_rng(5)
     for cycles in rng.integers(1, 10**6, 5):

@@ -197,6 +197,7 @@ def test_bad_input_is_one_error_before_anything_is_measured(
     assert not Path(str(options[3])).exists()
 
 
+@pytest.mark.rtl
 def test_the_measured_cycles_are_those_of_the_rtl(folder: Path, tmp_path: Path) -> None:
     small = Shape("small", "conv2d", 16, 16, 4, 4, (3, 3), (1, 1), "same")
     shapes, out, store = tmp_path / "s.yaml", tmp_path / "c.csv", tmp_path / "m.jsonl"

@@ -7,6 +7,8 @@ import pytest
 from mapping.report import digits as digits_report
 from mapping.run import digits as demo
 
+pytestmark = pytest.mark.rtl
+
 
 @pytest.fixture(scope="module")
 def reports() -> list[demo.VariantReport]:

@@ -26,6 +26,8 @@ from mapping.run.soak import soak
 from tb.job import Job
 from tb.session import Session
 
+pytestmark = pytest.mark.rtl
+
 WEIGHT_BITS = (2, 4, 8)
 RANDOM_LAYERS = 150
 
@@ -49,6 +51,7 @@ def vectors() -> list[Path]:
     return files
 
 
+@pytest.mark.data
 def test_every_reference_vector_is_exact_on_npu8(pair: Session, vectors: list[Path]) -> None:
     for file, run in zip(
         vectors, run_layers([load_layer(f) for f in vectors], "npu8", session=pair), strict=True
@@ -58,6 +61,7 @@ def test_every_reference_vector_is_exact_on_npu8(pair: Session, vectors: list[Pa
 
 
 @pytest.mark.parametrize("w_bits", WEIGHT_BITS)
+@pytest.mark.data
 def test_every_clipped_convolution_vector_is_exact_on_npu_lb(
     w_bits: int, pair: Session, vectors: list[Path]
 ) -> None:

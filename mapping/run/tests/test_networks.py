@@ -32,6 +32,8 @@ from mapping.run.random_networks import random_network, random_units
 from mapping.run.soak import soak_networks
 from tb.session import Session
 
+pytestmark = pytest.mark.rtl
+
 RESNET, DS_CNN, MOBILENET, AUTOENCODER = "pretrainedResnet_quant", "kws_ref_model", "vww_96_int8", "ad01_int8"
 MODELS = (RESNET, DS_CNN, MOBILENET, AUTOENCODER)
 INPUTS = 20
@@ -72,6 +74,7 @@ def check_all(
 
 # ---------------------------------------------------------------------------------------- public int8 models
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.data
 def test_a_public_model_is_exact_at_every_layer_and_equals_the_interpreter(name: str, pair: Session) -> None:
     network, inputs = load_tflite(model_file(name)), inputs_of(name, INPUTS)
     runs = check_all(pair, network, Assignment("npu8"), inputs)
@@ -83,6 +86,7 @@ def test_a_public_model_is_exact_at_every_layer_and_equals_the_interpreter(name:
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.data
 def test_what_is_not_observed_is_not_stored_and_the_output_stays_the_same(name: str, pair: Session) -> None:
     network, inputs = load_tflite(model_file(name)), inputs_of(name, 2)
     program = compile_network(network, pair.config, Assignment("npu8"))
@@ -97,6 +101,7 @@ def test_what_is_not_observed_is_not_stored_and_the_output_stays_the_same(name: 
 
 
 @pytest.mark.parametrize("w_bits", [4, 2])
+@pytest.mark.data
 def test_every_model_with_narrow_weights_is_exact_on_npu_lb(w_bits: int, pair: Session) -> None:
     config = System((CoreConfig("npu_lb", w_bits=w_bits),))
     session = pair if w_bits == 2 else Session(config)
@@ -119,6 +124,7 @@ def narrow_to(network: Network, units: dict[str, ChannelAssignment], config: Sys
 
 
 @pytest.mark.parametrize("name", [RESNET, DS_CNN])
+@pytest.mark.data
 def test_random_mappings_over_both_units_are_exact_at_every_layer(name: str, pair: Session) -> None:
     network, inputs = load_tflite(model_file(name)), inputs_of(name, MAPPINGS // 2)
     graph = legalise_network(network)
@@ -134,6 +140,7 @@ def test_random_mappings_over_both_units_are_exact_at_every_layer(name: str, pai
 
 
 @pytest.mark.parametrize("unit", ["npu8", "npu_lb"])
+@pytest.mark.data
 def test_a_mapping_to_one_unit_is_the_same_as_running_there(unit: str, pair: Session) -> None:
     network, inputs = load_tflite(model_file(RESNET)), inputs_of(RESNET, 1)
     if unit == "npu_lb":
@@ -151,6 +158,7 @@ def test_a_mapping_to_one_unit_is_the_same_as_running_there(unit: str, pair: Ses
     np.testing.assert_array_equal(there.output, here.output)
 
 
+@pytest.mark.data
 def test_both_units_compute_at_the_same_time(pair: Session) -> None:
     """The parts of a split layer overlap: together they take less than one after the other."""
     case = bench_networks.split_case(pair)
@@ -191,6 +199,7 @@ def test_three_units_share_random_networks() -> None:
     assert result.failures == []
 
 
+@pytest.mark.data
 def test_networks_without_overlap_are_exact(pair: Session) -> None:
     for seed in range(30):
         network, units, x = random_network(seed, pair.config.cores)
@@ -299,6 +308,7 @@ def test_a_layer_larger_than_the_scratchpads_is_exact(unit: str, case: Case, pai
 CYCLES = {RESNET: 56420, DS_CNN: 17474, MOBILENET: 56927, AUTOENCODER: 18512}
 
 
+@pytest.mark.data
 def test_networks_take_exactly_the_documented_cycles_and_reach_their_limits(pair: Session) -> None:
     for name in MODELS:
         model_file(name)

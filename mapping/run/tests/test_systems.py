@@ -39,6 +39,8 @@ SEEDS = range(500, 512)
     "name",
     ["four of mixed widths, narrow port", pytest.param("three, two of a kind", marks=pytest.mark.slow)],
 )
+@pytest.mark.data
+@pytest.mark.rtl
 def test_random_networks_and_a_real_one_are_exact_on_all_units(name: str, tmp_path: Path) -> None:
     path = tmp_path / "system.yaml"
     path.write_text(SYSTEMS[name])

@@ -19,6 +19,8 @@ from mapping.run.networks import compile_network, run_inputs
 from mapping.run.random_networks import random_units
 from tb.session import Session
 
+pytestmark = pytest.mark.rtl
+
 
 def chain(session: Session, name: str) -> None:
     """Train a network for a few steps on a random split over the session's units, then compare all three."""

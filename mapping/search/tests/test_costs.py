@@ -25,6 +25,8 @@ from mapping.cost.model import CostModel
 from mapping.run.networks import compile_network
 from mapping.search.costs import MapError, NetworkCosts, State, moved
 
+pytestmark = pytest.mark.data
+
 PAIR = System()
 MODEL = CostModel(PAIR)
 THREE = System((NPU8, NPU_LB, CoreConfig("npu_four", w_bits=4)))

@@ -194,6 +194,7 @@ def test_the_integer_network_reads_every_pixel_as_pixel_less_128(tmp_path: Path)
     assert np.array_equal(q, pixels(20, 1)[0].astype(np.int64) - 128)
 
 
+@pytest.mark.data
 def test_the_reference_data_is_cifar10() -> None:
     require(data_dir() / "cifar10")
     data = load_data("cifar10")

@@ -105,6 +105,7 @@ def is_allowed(costs: NetworkCosts, state: State) -> bool:
 
 
 # --------------------------------------------------------------------------------------- what channels prefer
+@pytest.mark.data
 def test_a_group_of_layers_has_one_order_of_its_expected_units(resnet8: NetworkCosts) -> None:
     preferences = drawn(resnet8, 1)
     orders = channel_orders(resnet8, preferences)
@@ -373,6 +374,7 @@ def test_a_fit_keeps_pins_and_does_not_depend_on_what_was_priced_before(pinned: 
     assert fresh.evaluations < pinned.evaluations
 
 
+@pytest.mark.data
 def test_a_fit_that_may_not_split_layers_does_not(resnet8: NetworkCosts) -> None:
     preferences = drawn(resnet8, 6)
     agreement = Agreement(resnet8, preferences)

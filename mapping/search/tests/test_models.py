@@ -55,6 +55,7 @@ def structure(network: Network) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("file", TINY)
+@pytest.mark.data
 def test_the_network_has_the_structure_of_mlperf_tinys_file(file: str) -> None:
     reference = load_model(require(data_dir() / "models" / file))
     make, shape = TINY[file]

@@ -1,6 +1,7 @@
 """Why the search prices networks and not layers."""
 
 import numpy as np
+import pytest
 import torch
 from scipy.stats import kendalltau
 
@@ -13,6 +14,7 @@ from mapping.cost.shapes import shapes_of_network
 from mapping.search.costs import NetworkCosts
 
 
+@pytest.mark.data
 def test_the_sum_of_stand_alone_layers_ranks_mappings_of_a_network_poorly() -> None:
     network = load_model(require(data_dir() / "models" / "pretrainedResnet_quant.tflite"))
     config = System()

@@ -32,6 +32,8 @@ from mapping.search.study_folder import Folder
 from mapping.search.training import Recipe, TrainingRun
 from tb.session import Session
 
+pytestmark = pytest.mark.rtl
+
 RECIPE = Recipe(warmup_epochs=6, search_epochs=3, finetune_epochs=2, integer_epochs=1)
 PLAN = Plan(
     strengths=(0.3,), targets=(1500.0,), recipe=RECIPE, baselines=("npu8", "cheapest", "layerwise", "random"),

@@ -49,6 +49,7 @@ def numbers(line: str) -> list[float]:
     return [float(word.replace(",", "")) for word in line.split()[-8:]]
 
 
+@pytest.mark.rtl
 def test_the_printed_parts_add_up(
     tables: Path, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +73,7 @@ def test_the_printed_parts_add_up(
     assert written["lower_pj"] < written["value_pj"] < written["upper_pj"]
 
 
+@pytest.mark.rtl
 def test_without_tables_one_line_says_how_to_make_them(
     network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +89,7 @@ def test_without_tables_one_line_says_how_to_make_them(
     assert "energy" not in json.loads(file.read_text())
 
 
+@pytest.mark.rtl
 def test_a_stale_table_is_no_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: Path) -> None:
     write_tables(tmp_path, VALUES, rtl_sha256="old")
     code, output = npuloop(tmp_path, monkeypatch, "predict", str(network))
@@ -94,6 +97,7 @@ def test_a_stale_table_is_no_table(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "w8a8_16x16.energy.yaml: stale: it was measured on other RTL; make it with" in output
 
 
+@pytest.mark.rtl
 def test_shapes_are_printed_with_their_energies(
     tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +121,7 @@ def test_units_of_energies_leave_two_digits() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.rtl
 def test_layers_parts_and_bounds_have_their_rows(tables: Path) -> None:
     model = EnergyModel(CONFIG, tables)
     energy_spent = model.layer(CONV, "npu8")

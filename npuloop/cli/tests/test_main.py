@@ -23,6 +23,7 @@ def layer_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.rtl
 def test_a_layer_runs_and_leaves_output_and_report(layer_file: Path, tmp_path: Path) -> None:
     out, report = tmp_path / "out", tmp_path / "reports" / "r.json"
     done = npuloop("layer", layer_file, "--unit", "npu8", "--out", out, "--json", report, cwd=tmp_path)
@@ -42,6 +43,7 @@ def test_a_layer_runs_and_leaves_output_and_report(layer_file: Path, tmp_path: P
         assert sum(states) == entry["cycles"]
 
 
+@pytest.mark.rtl
 def test_backpressure_changes_cycles_and_not_the_result(layer_file: Path, tmp_path: Path) -> None:
     cycles = []
     for options in ((), ("--backpressure", 3), ("--backpressure", 3)):
@@ -51,6 +53,7 @@ def test_backpressure_changes_cycles_and_not_the_result(layer_file: Path, tmp_pa
     assert cycles[1] == cycles[2] > cycles[0]
 
 
+@pytest.mark.rtl
 def test_a_wrong_expectation_ends_with_status_1_and_says_so(layer_file: Path, tmp_path: Path) -> None:
     layer = load_layer(layer_file)
     assert layer.expected is not None
@@ -70,6 +73,7 @@ def test_a_wrong_expectation_ends_with_status_1_and_says_so(layer_file: Path, tm
     assert entry["match_expected"] is False
 
 
+@pytest.mark.rtl
 def test_low_bit_parameters_and_clipping(layer_file: Path, tmp_path: Path) -> None:
     done = npuloop("layer", layer_file, "--unit", "npu_lb")
     assert done.returncode == 2
@@ -105,6 +109,7 @@ def broken(kind: str, layer_file: Path) -> None:
         save_layer(large, layer_file)
 
 
+@pytest.mark.rtl
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
@@ -151,6 +156,7 @@ def test_bad_layers_alone_run_nothing_and_all_say_why(layer_file: Path, tmp_path
     assert not out.exists()
 
 
+@pytest.mark.rtl
 def test_a_layer_that_differs_outweighs_one_that_is_refused(layer_file: Path, tmp_path: Path) -> None:
     layer = load_layer(layer_file)
     assert layer.expected is not None
@@ -184,6 +190,7 @@ def test_unknown_units_and_parameters_are_refused(
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.rtl
 def test_equal_names_would_overwrite_and_are_refused(layer_file: Path, tmp_path: Path) -> None:
     other = tmp_path / "other" / "layer.npz"
     other.parent.mkdir()
@@ -194,6 +201,7 @@ def test_equal_names_would_overwrite_and_are_refused(layer_file: Path, tmp_path:
     assert npuloop("layer", layer_file, other).returncode == 0
 
 
+@pytest.mark.rtl
 def test_an_unwritable_place_is_one_clear_error(layer_file: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     done = npuloop("layer", layer_file, "--out", tmp_path / "file" / "out")
@@ -201,6 +209,7 @@ def test_an_unwritable_place_is_one_clear_error(layer_file: Path, tmp_path: Path
     assert "cannot be written" in done.stderr
 
 
+@pytest.mark.rtl
 def test_soak_prints_what_it_ran(tmp_path: Path) -> None:
     done = npuloop("soak", "--count", 3, "--seed", 77, "--unit", "npu_lb")
     assert done.returncode == 0, done.stderr
@@ -208,6 +217,7 @@ def test_soak_prints_what_it_ran(tmp_path: Path) -> None:
     assert "0 failed" in done.stdout
 
 
+@pytest.mark.rtl
 def test_the_python_call_is_the_same(layer_file: Path) -> None:
     from mapping.run.layers import run_layers
 

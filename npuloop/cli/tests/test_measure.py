@@ -54,6 +54,7 @@ def message(done: Result) -> str:
     return " ".join(done.stderr.split())
 
 
+@pytest.mark.rtl
 def test_shapes_are_measured_in_their_order_and_kept(shapes_file: Path, tmp_path: Path) -> None:
     out, store = tmp_path / "deep" / "m.csv", tmp_path / "store.jsonl"
     options = ("--shapes", shapes_file, "--out", out, "--store", store, "--workers", 0)
@@ -131,6 +132,7 @@ def test_bad_input_is_one_error_and_no_file(
     assert not out.exists()
 
 
+@pytest.mark.rtl
 def test_a_shape_that_does_not_fit_is_named_and_the_others_are_kept(tmp_path: Path) -> None:
     huge = Shape("huge", "conv2d", 4096, 16, 30, 30, (31, 7), (1, 1), "same")
     path, out, store = tmp_path / "s.yaml", tmp_path / "m.csv", tmp_path / "s.jsonl"

@@ -35,6 +35,7 @@ def files(tmp_path: Path) -> tuple[Path, Path, Path, Network]:
     return model, mapping, inputs, network
 
 
+@pytest.mark.rtl
 def test_a_network_runs_on_both_units_and_leaves_output_and_report(
     files: tuple[Path, Path, Path, Network], tmp_path: Path
 ) -> None:
@@ -104,6 +105,7 @@ def test_show_says_where_a_files_operators_run_and_why_some_do_not(tmp_path: Pat
     assert "operator 2 (ELU) is not supported" in done.stderr
 
 
+@pytest.mark.rtl
 def test_several_inputs_and_outputs_go_through_files(tmp_path: Path) -> None:
     case = conv()
     other = case.builder.tensor((1, 8, 8, 4), scale=0.1)
@@ -124,6 +126,7 @@ def test_several_inputs_and_outputs_go_through_files(tmp_path: Path) -> None:
             np.testing.assert_array_equal(archive[name], golden[name])
 
 
+@pytest.mark.rtl
 def test_a_quantised_model_runs_where_the_wide_one_is_refused(tmp_path: Path) -> None:
     model = require(data_dir() / "models" / "kws_ref_model.tflite")
     refused = npuloop("run", model, "--unit", "npu_lb")
@@ -139,6 +142,7 @@ def test_a_quantised_model_runs_where_the_wide_one_is_refused(tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.rtl
 def test_quantize_with_a_mapping_narrows_what_the_low_bit_unit_makes(tmp_path: Path) -> None:
     model = require(data_dir() / "models" / "kws_ref_model.tflite")
     mapping, narrow = tmp_path / "map.yaml", tmp_path / "narrow.npz"
@@ -167,6 +171,7 @@ def number():
 """
 
 
+@pytest.mark.rtl
 def test_a_float_module_becomes_a_network_for_both_units(tmp_path: Path) -> None:
     (tmp_path / "nets.py").write_text(MODULE)
     (tmp_path / "map.yaml").write_text("npuloop_mapping: 1\nlayers:\n  '3': {npu8: 8, npu_lb: 16}\n")

@@ -24,11 +24,12 @@ REQUIRED = {
     "quantize": ("none.npz", "out.npz", "--bits", "4"),
     "measure": ("--shapes", "none.yaml", "--out", "out.csv"),
     "predict": ("--shapes", "none.yaml"),
+    "accuracy": ("none.npz", "--data", "none.npz"),
 }
 """What a command needs besides, of which nothing exists."""
 WITH_SYSTEM = (
     "layer", "run", "soak", "bench", "predict", "measure", "calibrate", "compare", "report", "map",
-    "quantize", "characterize-energy", "synth",
+    "quantize", "accuracy", "characterize-energy", "synth",
 )  # fmt: skip
 WITHOUT_SYSTEM = ("sim", "show", "characterize-cells", "doctor")
 

@@ -30,6 +30,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.slow
+@pytest.mark.rtl
 def test_a_study_that_is_killed_in_its_workers_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     """Kill -9 of the command and its workers: after a search's first epoch, and after a point is done."""
     options = ("--strengths", "0.3", "--baselines", "npu_lb", "--workers", "1")

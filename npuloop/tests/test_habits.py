@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the files around the code say: hooks, workflow, citation and changelog agree with the rest."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from common.paths import ROOT
+
+
+def read(name: str) -> Any:
+    """The document of a YAML file of the root."""
+    return yaml.safe_load((ROOT / name).read_text())
+
+
+def version() -> str:
+    """The version of pyproject.toml."""
+    (found,) = re.findall(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    return str(found)
+
+
+def lint_commands() -> set[str]:
+    """What `make lint` runs, with the programs' paths written out."""
+    text = (ROOT / "Makefile").read_text()
+    (recipe,) = re.findall(r"^lint:.*\n((?:\t.*\n)+)", text, re.MULTILINE)
+    return {line.strip().replace("$(BIN)", ".venv/bin") for line in recipe.splitlines()}
+
+
+def test_hooks_run_what_make_lint_runs_and_fetch_nothing() -> None:
+    (repository,) = read(".pre-commit-config.yaml")["repos"]
+    assert repository["repo"] == "local"
+    quick = {command for command in lint_commands() if "tb.lint" not in command}
+    assert len(quick) == len(lint_commands()) - 1
+    assert {hook["entry"] for hook in repository["hooks"]} == quick
+    assert {hook["language"] for hook in repository["hooks"]} == {"system"}
+
+
+def test_the_workflow_calls_ci_run_and_nothing_else() -> None:
+    (job,) = read(".github/workflows/ci.yml")["jobs"].values()
+    assert [step.get("run") or step["uses"].partition("@")[0] for step in job["steps"]] == [
+        "actions/checkout",
+        ".ci/run",
+    ]
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    citation = read("CITATION.cff")
+    assert citation["version"] == version()
+    assert f"{version()}" in (ROOT / "CHANGELOG.md").read_text()
+    assert citation["license"] == "Apache-2.0"
+    assert [len(paper["authors"]) for paper in citation["references"]] == [3, 7]
