@@ -1,8 +1,24 @@
 """The one error family of npuloop. A message names the file or layer, the fault and the fix."""
 
+from collections.abc import Sequence
+
 
 class NpuloopError(Exception):
     """Base of every error that npuloop raises on purpose."""
+
+
+MAX_REASONS = 12
+"""Reasons that one message lists."""
+
+
+def together(reasons: Sequence[str], where: str) -> str:
+    """Return one message of several reasons: the only one as it is, more as a list, cut where it is long."""
+    if len(reasons) == 1:
+        return reasons[0]
+    lines = [f"{where}: {len(reasons)} reasons", *reasons[:MAX_REASONS]]
+    if len(reasons) > MAX_REASONS:
+        lines.append(f"and {len(reasons) - MAX_REASONS} more")
+    return "\n  - ".join(lines)
 
 
 class LayerFileError(NpuloopError):

@@ -52,7 +52,7 @@ class Labelled:
             ShapeError: another shape, or int8 values for a network that reads real ones.
         """
         values, wanted = self.values, network.input
-        if values.dtype == np.uint8:
+        if values.dtype == np.uint8 and wanted.dtype != "uint8":
             pixels = values.astype(np.int16) - 128
             values = values.astype(np.float32) / 255 if wanted.dtype == "float32" else pixels.astype(np.int8)
         elif values.dtype == np.float32 and wanted.dtype == "int8":

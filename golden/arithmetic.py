@@ -327,8 +327,20 @@ def quantize_add(
     return rescaling
 
 
+def integer_range(bits: int) -> tuple[int, int]:
+    """Return the range of two's complement, -2^(bits - 1) to 2^(bits - 1) - 1: what a weight may be.
+
+    Raises:
+        UnsupportedError: bits is not 2 to 8.
+    """
+    half = 2 ** (check_bits(bits, "w_bits") - 1)
+    return -half, half - 1
+
+
 def weight_range(w_bits: int) -> tuple[int, int]:
     """Return the symmetric range of weights, +-(2^(w_bits - 1) - 1): (-127, 127) for 8, (-1, 1) for 2 bits.
+
+    Our quantisers keep to it; weights of others may use all of `integer_range`.
 
     Raises:
         UnsupportedError: w_bits is not 2 to 8.

@@ -1,94 +1,48 @@
 """A quantised network: a graph of operators with integer weights, and its exact executor.
 
-A network has one input and one output. Its operators are those of `golden.layer`, which the units execute,
-and four that cost no arithmetic or run on the host: reshape, softmax, quantize, dequantize.
-`golden.network_file` reads and writes networks.
+Its operators are those of `golden.layer`, which the units execute, and those of `golden.host_operators`,
+which cost no arithmetic or run on the host. `golden.network_file` reads and writes networks.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from common.arrays import Array, Floats, Int8
+from common.arrays import Array, Int8
 from common.errors import ArithmeticRangeError, NetworkError, NpuloopError, ShapeError, UnsupportedError
-from golden import host, operators
+from golden import operators
 from golden.arithmetic import check_bits
-from golden.layer import OPS, POOL_OPS, WEIGHTED_OPS, Layer, layer_keys, macs, out_channels, output_shape
+from golden.host_operators import HOST_OPERATORS, check_host_node, run_host_node
+from golden.layer import OPS, POOL_OPS, WEIGHTED_OPS, Layer, layer_keys, out_channels, output_shape
+from golden.node import DTYPES, Node, Tensor, placeholder
 
-HOST_OPS = ("softmax", "quantize", "dequantize")
-ALL_OPS = (*OPS, "reshape", *HOST_OPS)
-DTYPES = ("int8", "float32")
+__all__ = [
+    "ALL_OPS",
+    "DTYPES",
+    "HOST_OPS",
+    "Inputs",
+    "Network",
+    "Node",
+    "Tensor",
+    "channel_weights",
+    "check_input",
+    "check_inputs",
+    "placeholder",
+    "replace_nodes",
+    "run_network",
+    "run_node",
+    "run_nodes",
+]
 
+HOST_OPS = tuple(op for op in HOST_OPERATORS if op != "reshape")
+"""Operators that always run on the host; a reshape of what the units make may only be another view."""
+ALL_OPS = (*OPS, *HOST_OPERATORS)
 
-@dataclass(frozen=True, kw_only=True)
-class Tensor:
-    """What flows between operators: real = scale * (q - zero_point) for int8, the value itself for float32.
-
-    Attributes:
-        shape: without the batch axis; (H, W, C) or (C,), channels last.
-        dtype: "int8" or "float32".
-        scale, zero_point: of an int8 tensor.
-
-    Raises:
-        ShapeError: an axis is below 1.
-        UnsupportedError: the element type is another.
-        ArithmeticRangeError: the scale is not finite and positive, or the zero point is no int8 value.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str = "int8"
-    scale: float = 1.0
-    zero_point: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the tensor; see the class."""
-        if not self.shape or min(self.shape) < 1:
-            raise ShapeError(f"a tensor of shape {self.shape}; every axis must be 1 or more")
-        if self.dtype not in DTYPES:
-            raise UnsupportedError(f"element type {self.dtype!r}; supported are {', '.join(DTYPES)}")
-        if not (math.isfinite(self.scale) and self.scale > 0):
-            raise ArithmeticRangeError(f"scale = {self.scale} must be finite and positive")
-        if not -128 <= self.zero_point <= 127:
-            raise ArithmeticRangeError(f"zero_point = {self.zero_point} is no int8 value")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Node:
-    """One operator of a network; it makes the tensor of its name.
-
-    Attributes:
-        name: unique in the network.
-        op: one of `ALL_OPS`.
-        inputs: names of the tensors it reads: the network's input or earlier nodes; two for add, else one.
-        output: what it makes.
-        layer: constants and geometry of an operator of `golden.layer.OPS`, else None. Its input tensors are
-            zeros of the right shape; data come from the executor.
-        weight_scales: (K,) float64, real weight = scale * integer weight, for weighted operators.
-        weight_bits: (K,) int8, the width that each output channel's weights were quantised to.
-        beta: factor of a softmax's exponent.
-    """
-
-    name: str
-    op: str
-    inputs: tuple[str, ...]
-    output: Tensor
-    layer: Layer | None = None
-    weight_scales: Floats | None = None
-    weight_bits: Int8 | None = None
-    beta: float = 1.0
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates for one input; 0 for operators without weights."""
-        return macs(self.layer) if self.layer is not None else 0
-
-    @property
-    def channels(self) -> int:
-        """Output channels: the last axis."""
-        return self.output.shape[-1]
+Inputs: TypeAlias = Array | Mapping[str, Array]
+"""The input of a network with one, or all inputs by name."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,8 +51,10 @@ class Network:
 
     Attributes:
         name: for messages and reports.
-        input_name, input: the network's input.
-        nodes: in an order in which they can run; the last one makes the network's output.
+        input_name, input: the network's first input.
+        nodes: in an order in which they can run.
+        more_inputs: further inputs by name.
+        outputs: names of the output tensors; empty where it is the last node's alone.
 
     Raises:
         NetworkError: it contradicts itself; the message names the network, the node and the fault.
@@ -108,33 +64,50 @@ class Network:
     input_name: str
     input: Tensor
     nodes: tuple[Node, ...]
+    more_inputs: Mapping[str, Tensor] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the network; see the class."""
         if not self.nodes:
             raise NetworkError(f"network {self.name!r} has no operators")
-        tensors = {self.input_name: self.input}
+        if self.input_name in self.more_inputs:
+            raise NetworkError(f"network {self.name!r} has two inputs {self.input_name!r}")
+        tensors = self.inputs
         for node in self.nodes:
             try:
                 _check_node(node, tensors)
             except NpuloopError as error:
                 raise NetworkError(f"network {self.name!r}, node {node.name!r}: {error}") from None
             tensors[node.name] = node.output
+        for name in self.outputs:
+            if name not in tensors:
+                raise NetworkError(f"network {self.name!r} has no tensor {name!r}, which is to be an output")
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """All inputs by name, in order."""
+        return {self.input_name: self.input, **self.more_inputs}
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The names of all output tensors."""
+        return self.outputs or (self.nodes[-1].name,)
 
     @property
     def output_name(self) -> str:
-        """The name of the output tensor."""
-        return self.nodes[-1].name
+        """The name of the first output tensor."""
+        return self.output_names[0]
 
     @property
     def output(self) -> Tensor:
-        """The network's output."""
-        return self.nodes[-1].output
+        """The network's first output."""
+        return self.tensors[self.output_name]
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """All tensors by name, the input first."""
-        return {self.input_name: self.input} | {node.name: node.output for node in self.nodes}
+        """All tensors by name, the inputs first."""
+        return self.inputs | {node.name: node.output for node in self.nodes}
 
     @property
     def macs(self) -> int:
@@ -177,29 +150,8 @@ def _check_node(node: Node, tensors: Mapping[str, Tensor]) -> None:
         _check_layer_node(node, inputs)
     elif node.layer is not None:
         raise NetworkError(f"{node.op} has no layer")
-    elif node.op == "reshape":
-        source = inputs[0]
-        if math.prod(node.output.shape) != math.prod(source.shape):
-            raise ShapeError(f"{source.shape} cannot become {node.output.shape}")
-        if (source.dtype, source.scale, source.zero_point) != (
-            node.output.dtype, node.output.scale, node.output.zero_point,
-        ):  # fmt: skip
-            raise NetworkError("a reshape keeps its tensor's type, scale and zero point")
     else:
-        _check_host_node(node, inputs[0])
-
-
-def _check_host_node(node: Node, source: Tensor) -> None:
-    types = {"softmax": ("int8", "int8"), "dequantize": ("int8", "float32")}
-    expected = types.get(node.op, (source.dtype, "int8"))
-    if (source.dtype, node.output.dtype) != expected:
-        raise NetworkError(f"{node.op} turns {expected[0]} into {expected[1]}")
-    if source.shape != node.output.shape:
-        raise ShapeError(f"{node.op} keeps the shape, {source.shape} is not {node.output.shape}")
-    if node.op == "softmax" and (node.output.scale != 1 / 256 or node.output.zero_point != -128):
-        raise UnsupportedError("an int8 softmax has the output scale 1/256 and zero point -128")
-    if not math.isfinite(node.beta) or node.beta <= 0:
-        raise ArithmeticRangeError(f"beta = {node.beta} must be finite and positive")
+        check_host_node(node, inputs[0])
 
 
 def _check_layer_node(node: Node, inputs: Sequence[Tensor]) -> None:
@@ -247,22 +199,15 @@ def channel_weights(layer: Layer) -> Int8:
 def _check_weight_bits(layer: Layer, bits: Int8) -> None:
     for width in np.unique(bits):
         check_bits(int(width), "weight_bits")
-    # TensorFlow Lite models may hold -128
-    low = np.where(bits == 8, -128, -(2 ** (bits.astype(np.int64) - 1) - 1))
-    high = 2 ** (bits.astype(np.int64) - 1) - 1
-    flat = channel_weights(layer).astype(np.int64)
-    wide = (flat.min(axis=1) < low) | (flat.max(axis=1) > high)
+    half = 2 ** (bits.astype(np.int64) - 1)
+    flat = channel_weights(layer)
+    wide = (flat.min(axis=1) < -half) | (flat.max(axis=1) >= half)
     if wide.any():
         channel = int(wide.argmax())
         raise ArithmeticRangeError(
             f"weights of output channel {channel} lie in [{flat[channel].min()}, {flat[channel].max()}], "
             f"beyond {bits[channel]} bits"
         )
-
-
-def placeholder(shape: Iterable[int]) -> Int8:
-    """Return an int8 tensor of that shape that takes no memory: the input of a node's layer."""
-    return np.broadcast_to(np.int8(0), tuple(shape))
 
 
 def replace_nodes(network: Network, changes: Mapping[str, Node], name: str | None = None) -> Network:
@@ -273,21 +218,48 @@ def replace_nodes(network: Network, changes: Mapping[str, Node], name: str | Non
 
 # ------------------------------------------------------------------------------------------------- execution
 def check_input(network: Network, inputs: Array) -> Array:
-    """Return the inputs with a batch axis, checked.
+    """Return the inputs of a network with one input, with a batch axis, checked.
 
     Raises:
-        ShapeError: another shape or element type.
+        ShapeError: another shape or element type, or the network has several inputs.
     """
-    expected = network.input
-    batch = np.asarray(inputs)
+    return check_inputs(network, inputs)[network.input_name]
+
+
+def check_inputs(network: Network, inputs: Inputs) -> dict[str, Array]:
+    """Return a network's inputs by name, each with a batch axis, checked.
+
+    Raises:
+        ShapeError: another shape or element type, an input too few or too many, or batches that differ.
+    """
+    expected = network.inputs
+    if not isinstance(inputs, Mapping):
+        if len(expected) > 1:
+            raise ShapeError(f"network {network.name!r} reads {', '.join(expected)}: give each by its name")
+        inputs = {network.input_name: inputs}
+    if set(inputs) != set(expected):
+        raise ShapeError(f"network {network.name!r} reads {', '.join(expected)}, not {', '.join(inputs)}")
+    batches = {
+        name: _batch(network, name if len(expected) > 1 else "", tensor, inputs[name])
+        for name, tensor in expected.items()
+    }
+    sizes = {name: len(batch) for name, batch in batches.items()}
+    if len(set(sizes.values())) > 1:
+        raise ShapeError(f"network {network.name!r}: batches of different sizes, {sizes}")
+    return batches
+
+
+def _batch(network: Network, name: str, expected: Tensor, values: Array) -> Array:
+    reads = f"network {network.name!r} reads" + (f" {name!r}," if name else "")
+    batch = np.asarray(values)
     if batch.dtype != expected.dtype:
-        raise ShapeError(f"network {network.name!r} reads {expected.dtype}, the input is {batch.dtype}")
+        raise ShapeError(f"{reads} {expected.dtype}, the input is {batch.dtype}")
     if batch.shape == expected.shape:
         batch = batch[None]
     if batch.shape[1:] != expected.shape or batch.shape[0] == 0:
         raise ShapeError(
-            f"network {network.name!r} reads {expected.shape} or a batch (N, "
-            f"{', '.join(str(size) for size in expected.shape)}), the input is {np.asarray(inputs).shape}"
+            f"{reads} {expected.shape} or a batch (N, "
+            f"{', '.join(str(size) for size in expected.shape)}), the input is {np.asarray(values).shape}"
         )
     return batch
 
@@ -308,18 +280,8 @@ def run_node(node: Node, sources: Sequence[Array], source: Tensor, a_bits: Array
     Raises:
         ArithmeticRangeError: an accumulator could leave int32.
     """
-    if node.op == "reshape":
-        return sources[0].reshape(len(sources[0]), *node.output.shape)
-    if node.op == "softmax":
-        return host.softmax(sources[0], source.scale, node.beta)
-    if node.op == "dequantize":
-        return host.dequantize(sources[0], source.scale, source.zero_point)
-    if node.op == "quantize":
-        if source.dtype == "int8":
-            return host.requantize_int8(
-                sources[0], source.scale, source.zero_point, node.output.scale, node.output.zero_point
-            )
-        return host.quantize(sources[0], node.output.scale, node.output.zero_point)
+    if node.op in HOST_OPERATORS:
+        return run_host_node(node, source, sources[0])
     assert node.layer is not None
     if node.op not in WEIGHTED_OPS:
         return _run_layer(node.layer, sources, 8)
@@ -341,31 +303,33 @@ def _run_layer(layer: Layer, sources: Sequence[Array], a_bits: int) -> Array:
 
 
 def run_network(
-    network: Network, inputs: Array, a_bits: Mapping[str, Array | int] | None = None
+    network: Network, inputs: Inputs, a_bits: Mapping[str, Array | int] | None = None
 ) -> dict[str, Array]:
     """Run the golden model of the network: every tensor, exactly.
 
     Args:
         network: the network.
-        inputs: (N, *input shape) or one input without batch axis, in the input's element type.
+        inputs: (N, *input shape) or one input without batch axis, in the input's element type; of a network
+            with several inputs all of them by name.
         a_bits: width of the activations for weighted nodes by name, see `run_node`; 8 where none is given.
 
     Beyond the result, the memory it needs does not depend on N.
 
     Returns:
-        Every tensor by name, (N, ...), the input first.
+        Every tensor by name, (N, ...), the inputs first.
 
     Raises:
         ShapeError: another input.
         ArithmeticRangeError: an accumulator could leave int32.
     """
-    batch = check_input(network, inputs)
+    batches = check_inputs(network, inputs)
+    count = len(batches[network.input_name])
     step = max(1, _WORKING_VALUES // _working_values(network))
     results = {
-        name: np.empty((len(batch), *tensor.shape), tensor.dtype) for name, tensor in network.tensors.items()
+        name: np.empty((count, *tensor.shape), tensor.dtype) for name, tensor in network.tensors.items()
     }
-    for start in range(0, len(batch), step):
-        inputs_of_step = {network.input_name: batch[start : start + step]}
+    for start in range(0, count, step):
+        inputs_of_step = {name: batch[start : start + step] for name, batch in batches.items()}
         for name, value in run_nodes(network, network.nodes, inputs_of_step, a_bits).items():
             results[name][start : start + step] = value
     return results

@@ -25,6 +25,12 @@ MAX_TENSOR_VALUES = 1 << 26
 
 _ARRAYS = ("weights", "bias", "multiplier", "shift")
 _TENSORS = ("input", "input2", "expected")
+_HOST_KEYS = {
+    "softmax": ("beta", "axis"),
+    "log_softmax": ("axis",),
+    "arg_max": ("axis",),
+    "transpose": ("permutation",),
+}
 
 
 def save_network(network: Network, path: str | Path) -> None:
@@ -42,8 +48,9 @@ def save_network(network: Network, path: str | Path) -> None:
             "inputs": list(node.inputs),
             "output": _tensor_entry(node.output),
         }
-        if node.op == "softmax":
-            entry["beta"] = node.beta
+        for key in _HOST_KEYS.get(node.op, ()):
+            value = getattr(node, key)
+            entry[key] = list(value) if isinstance(value, tuple) else value
         if node.layer is not None and node.layer.single_rounding:
             entry["single_rounding"] = True
         if node.layer is not None:
@@ -57,7 +64,7 @@ def save_network(network: Network, path: str | Path) -> None:
             arrays[f"{i}/weight_scales"] = node.weight_scales
             arrays[f"{i}/weight_bits"] = node.weight_bits
         nodes.append(entry)
-    document = {
+    document: dict[str, Any] = {
         "format": "npuloop network",
         "version": FORMAT_VERSION,
         "name": network.name,
@@ -65,6 +72,10 @@ def save_network(network: Network, path: str | Path) -> None:
         "input": _tensor_entry(network.input),
         "nodes": nodes,
     }
+    if network.more_inputs:
+        document["more_inputs"] = {name: _tensor_entry(item) for name, item in network.more_inputs.items()}
+    if network.outputs:
+        document["outputs"] = list(network.outputs)
     write_npz({"network": np.array(json.dumps(document)), **arrays}, Path(path))
 
 
@@ -109,7 +120,9 @@ def load_network(path: str | Path) -> Network:
 
 def _network(document: Mapping[str, Any], arrays: Mapping[str, Array]) -> Network:
     source = _tensor(document["input"])
+    more_inputs = {str(name): _tensor(entry) for name, entry in document.get("more_inputs", {}).items()}
     shapes = {str(document["input_name"]): source.shape}
+    shapes |= {name: tensor.shape for name, tensor in more_inputs.items()}
     nodes = []
     for i, entry in enumerate(document["nodes"]):
         name, op = str(entry["name"]), str(entry["op"])
@@ -133,11 +146,18 @@ def _network(document: Mapping[str, Any], arrays: Mapping[str, Array]) -> Networ
                 weight_scales=None if scales is None else scales.astype(np.float64),
                 weight_bits=None if bits is None else bits.astype(np.int8),
                 beta=float(entry.get("beta", 1.0)),
+                axis=int(entry.get("axis", -1)),
+                permutation=tuple(int(axis) for axis in entry.get("permutation", ())),
             )
         )
         shapes[name] = output.shape
     return Network(
-        name=str(document["name"]), input_name=str(document["input_name"]), input=source, nodes=tuple(nodes)
+        name=str(document["name"]),
+        input_name=str(document["input_name"]),
+        input=source,
+        nodes=tuple(nodes),
+        more_inputs=more_inputs,
+        outputs=tuple(str(item) for item in document.get("outputs", ())),
     )
 
 

@@ -18,9 +18,9 @@ from torch import nn
 from common.arrays import Array
 from common.errors import UnsupportedError
 from common.workers import Workers
-from golden.importers.inputs import random_input
+from golden.importers.inputs import first_input, random_input
 from golden.importers.models import load_model
-from golden.network import Network, check_input
+from golden.network import Inputs, Network, check_inputs
 from golden.network_file import save_network
 from golden.quantize.export import export
 from golden.quantize.fidelity import FidelityWarning
@@ -118,7 +118,7 @@ def compile(  # noqa: A001  # what it does to a network; the door is `npuloop.co
 
 
 def run(
-    program: NetworkProgram, inputs: Array | None = None, *, check: Check = "output", seed: int = 1
+    program: NetworkProgram, inputs: Inputs | None = None, *, check: Check = "output", seed: int = 1
 ) -> list[NetworkRun]:
     """Run a compiled network in RTL and compare it bit for bit with the golden model.
 
@@ -126,7 +126,8 @@ def run(
 
     Args:
         program: from `compile`.
-        inputs: (N, *input shape) or one input, in the network's element type; None: a random one.
+        inputs: (N, *input shape) or one input, in the network's element type; of a network with several
+            inputs all of them by name. None: a random one.
         check: what to compare: "output", "layers" (compiled with `observe`) or "none".
         seed: of the random input.
 
@@ -157,7 +158,7 @@ class Price:
     energy: NetworkEnergy | None
 
 
-def predict(program: NetworkProgram, inputs: Array | None = None, *, seed: int = 1) -> Price:
+def predict(program: NetworkProgram, inputs: Inputs | None = None, *, seed: int = 1) -> Price:
     """Predict the cycles and the energy of a compiled network without simulating it.
 
     Args:
@@ -173,7 +174,7 @@ def predict(program: NetworkProgram, inputs: Array | None = None, *, seed: int =
         energies = EnergyModel(program.config)
     except EnergyTableError:
         return Price(cycles, None)
-    statistics = network_statistics(program, _inputs(program.network, inputs, seed)[0])
+    statistics = network_statistics(program, first_input(_inputs(program.network, inputs, seed)))
     return Price(cycles, energies.program_energy(program.program, cycles.cycles, cycles.ends, statistics))
 
 
@@ -208,8 +209,8 @@ def _assignment(mapping: MappingLike) -> Assignment:
     return Assignment(mapping)
 
 
-def _inputs(network: Network, inputs: Array | None, seed: int) -> Array:
-    return random_input(network, seed) if inputs is None else check_input(network, inputs)
+def _inputs(network: Network, inputs: Inputs | None, seed: int) -> dict[str, Array]:
+    return random_input(network, seed) if inputs is None else check_inputs(network, inputs)
 
 
 def _widths(

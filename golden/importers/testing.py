@@ -18,7 +18,8 @@ SEED = 20261122
 
 schema: Any = pytest.importorskip("ai_edge_litert.schema_py_generated")
 
-_TYPES = {"int8": 9, "float32": 0, "int32": 2, "int64": 4, "uint8": 3, "int16": 7}
+_TYPES = {"int8": 9, "float32": 0, "int32": 2, "int64": 4, "uint8": 3, "int16": 7, "int4": 17, "int2": 19}
+_PACKED = {"int4": 4, "int2": 2}
 _OPTIONS = {
     "CONV_2D": "Conv2DOptions",
     "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
@@ -31,6 +32,12 @@ _OPTIONS = {
     "SQUEEZE": "SqueezeOptions",
     "SOFTMAX": "SoftmaxOptions",
     "MUL": "MulOptions",
+    "LOG_SOFTMAX": "LogSoftmaxOptions",
+    "TRANSPOSE": "TransposeOptions",
+    "ARG_MAX": "ArgMaxOptions",
+    "SHAPE": "ShapeOptions",
+    "STRIDED_SLICE": "StridedSliceOptions",
+    "PACK": "PackOptions",
 }
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "CONV_2D": {"strideW": 1, "strideH": 1},
@@ -39,6 +46,17 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "MAX_POOL_2D": {"strideW": 1, "strideH": 1, "filterWidth": 1, "filterHeight": 1},
     "SOFTMAX": {"beta": 1.0},
 }
+
+
+def _bytes(data: Array, dtype: str) -> Array:
+    """Return a constant's bytes; of integers below 8 bits several in one, the first in the low bits."""
+    if dtype not in _PACKED:
+        return np.frombuffer(np.ascontiguousarray(data, dtype).tobytes(), np.uint8)
+    bits = _PACKED[dtype]
+    values = np.asarray(data, np.int64).ravel() & ((1 << bits) - 1)
+    values = np.pad(values, (0, -len(values) % (8 // bits))).reshape(-1, 8 // bits)
+    packed: Array = (values << np.arange(0, 8, bits)).sum(axis=1).astype(np.uint8)
+    return packed
 
 
 @dataclass
@@ -73,7 +91,7 @@ class Builder:
             tensor.quantization.quantizedDimension = axis
         if data is not None:
             buffer = schema.BufferT()
-            buffer.data = np.frombuffer(np.ascontiguousarray(data, dtype).tobytes(), np.uint8)
+            buffer.data = _bytes(data, dtype)
             tensor.buffer = len(self.buffers)
             self.buffers.append(buffer)
         self.tensors.append(tensor)
@@ -149,6 +167,7 @@ class Case:
     builder: Builder
     input: int
     tensor: int
+    weight_type: str = "int8"
 
     @classmethod
     def start(cls, shape: Sequence[int], seed: Any = 0, quantised: bool = True) -> "Case":
@@ -181,10 +200,12 @@ class Case:
     def weights(self, shape: Sequence[int], axis: int, per_tensor: bool, taps: int) -> int:
         """Return random weights whose accumulators spread over the outputs' int8."""
         channels = 1 if per_tensor else shape[axis]
-        scale = 40 * 0.05 / (self.quantisation[0] * 74 * 74 * math.sqrt(taps))
+        high = {"int8": 127, "int4": 7, "int2": 1}[self.weight_type]
+        low = -high if self.weight_type == "int8" else -high - 1
+        scale = 40 * 0.05 / (self.quantisation[0] * 74 * 0.58 * high * math.sqrt(taps))
         return self.builder.tensor(
-            shape, scale=(scale * self.rng.uniform(0.5, 2, channels)).tolist(), axis=axis,
-            data=self.rng.integers(-127, 128, shape),
+            shape, self.weight_type, (scale * self.rng.uniform(0.5, 2, channels)).tolist(), axis=axis,
+            data=self.rng.integers(low, high + 1, shape),
         )  # fmt: skip
 
     def bias(self, channels: int, scale: float = 1.0) -> int:
@@ -292,28 +313,54 @@ class Case:
         return self.builder.build([self.input], [self.tensor])
 
 
-def imported(content: bytes, folder: Path) -> Network:
+def written(content: bytes, folder: Path) -> Path:
     path = folder / "model.tflite"
     path.write_bytes(content)
-    return load_tflite(path)
+    return path
+
+
+def imported(content: bytes, folder: Path) -> Network:
+    return load_tflite(written(content, folder))
+
+
+def random_inputs(network: Network, rng: np.random.Generator, count: int) -> dict[str, Array]:
+    """Return inputs by name, (2 * count, ...): wide ones, and ones near zero."""
+    inputs: dict[str, Array] = {}
+    for name, tensor in network.inputs.items():
+        shape = (count, *tensor.shape)
+        if tensor.dtype == "float32":
+            inputs[name] = rng.normal(0, 5, (2 * count, *tensor.shape)).astype(np.float32)
+            continue
+        limits = np.iinfo(tensor.dtype)
+        wide = rng.integers(limits.min, limits.max + 1, shape)
+        near = tensor.zero_point + rng.integers(-2, 3, shape)
+        inputs[name] = np.concatenate([wide, near]).clip(limits.min, limits.max).astype(tensor.dtype)
+    return inputs
+
+
+def agree(content: bytes, folder: Path, count: int = 8, seed: int = SEED) -> Network:
+    """Check that the imported network makes what the interpreter makes, to the last bit, and return it."""
+    network = imported(content, folder)
+    inputs = random_inputs(network, np.random.default_rng(seed), count)
+    got = run_network(network, inputs)
+    reference = interpreter(content)
+    sources = {name: item["index"] for name, item in zip(inputs, reference.get_input_details(), strict=True)}
+    results = [item["index"] for item in reference.get_output_details()]
+    for i in range(2 * count):
+        for name, index in sources.items():
+            reference.set_tensor(index, inputs[name][i][None])
+        reference.invoke()
+        for name, index in zip(network.output_names, results, strict=True):
+            expected = reference.get_tensor(index)
+            value = got[name][i].reshape(expected.shape)
+            assert value.dtype == expected.dtype
+            np.testing.assert_array_equal(value, expected, err_msg=f"{name} of input {i}")
+    return network
 
 
 def check(case: Case, folder: Path, count: int = 8) -> Network:
     """Check that the imported network makes what the interpreter makes, on wide and on narrow inputs."""
-    content = case.build()
-    network = imported(content, folder)
-    rng = case.rng
-    if network.input.dtype == "int8":
-        wide = rng.integers(-128, 128, (count, *network.input.shape))
-        near = network.input.zero_point + rng.integers(-2, 3, wide.shape)
-        inputs = np.concatenate([wide, near]).clip(-128, 127).astype(np.int8)
-    else:
-        inputs = rng.normal(0, 5, (2 * count, *network.input.shape)).astype(np.float32)
-    got = run_network(network, inputs)[network.output_name]
-    expected = invoke(interpreter(content), inputs)
-    assert expected.shape[1:] == got.shape[1:]
-    np.testing.assert_array_equal(got, expected)
-    return network
+    return agree(case.build(), folder, count, int(case.rng.integers(1 << 30)))
 
 
 def conv(**options: Any) -> Case:

@@ -18,13 +18,15 @@ from typing import Any
 import numpy as np
 import tflite
 
-from common.arrays import Array, Bytes, Floats, Int64
+from common.arrays import Array, Bytes, Floats, Int8, Int64
 from common.errors import ModelFileError, UnsupportedError
 from golden.network_file import MAX_TENSOR_VALUES
 
 MAX_FILE_BYTES = 1 << 30
 MAX_OPERATORS = 10_000
 MAX_RANK = 8
+MAX_LISTED = 64
+"""Inputs or outputs of an operator that are looked at; no operator that is supported has nearly as many."""
 
 PARSE_ERRORS = (struct.error, ValueError, TypeError, IndexError, OverflowError, MemoryError)
 """What flatbuffer accessors raise where an offset or a length leads out of the file."""
@@ -34,8 +36,9 @@ def _names(enumeration: type) -> dict[int, str]:
     return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
 
 
-_READABLE = ("float32", "int32", "int64", "int8")
-_TYPE_NAMES = _names(tflite.TensorType)
+_READABLE = ("float32", "int32", "int64", "int8", "uint8", "int4", "int2")
+_PACKED_BITS = {"int4": 4, "int2": 2}
+_TYPE_NAMES = _names(tflite.TensorType) | {19: "INT2"}  # newer than the package's schema
 _OPERATOR_NAMES = _names(tflite.BuiltinOperator)
 
 
@@ -46,7 +49,7 @@ class FileTensor:
     Attributes:
         index: its place in the file.
         shape: with the batch axis; every axis is 1 or more, up to MAX_TENSOR_VALUES values in all.
-        dtype: "int8", "float32", "int32" or "int64"; another one in capitals as the schema names it.
+        dtype: one of `_READABLE`; another one in capitals as the schema names it.
         scales: (1,) or (channels,) float64, values of float32; empty without quantisation.
         zero_points: as many as scales, int64.
         axis: that the scales belong to where there are several.
@@ -62,7 +65,7 @@ class FileTensor:
     data: Bytes | None
 
     def values(self, *dtypes: str) -> Array:
-        """Return the constant as an array of `shape`, a view of the file.
+        """Return the constant as an array of `shape`: a view of the file, or int8 of narrower integers.
 
         Raises:
             UnsupportedError: it is no constant or of none of the types.
@@ -72,13 +75,29 @@ class FileTensor:
             raise UnsupportedError(f"tensor {self.index} is not constant; it must be part of the file")
         if self.dtype not in dtypes:
             raise UnsupportedError(f"tensor {self.index} is {self.dtype}; supported is {' or '.join(dtypes)}")
-        dtype = np.dtype(self.dtype).newbyteorder("<")
-        if self.data.size != math.prod(self.shape) * dtype.itemsize:
+        count, bits = math.prod(self.shape), self.bits
+        if self.data.size != (count * bits + 7) // 8:
             raise ModelFileError(
                 f"tensor {self.index} of {self.dtype} {self.shape} has a buffer of {self.data.size} bytes"
             )
-        result: Array = self.data.view(dtype).reshape(self.shape)
+        if bits < 8:
+            return _unpack(self.data, bits, count).reshape(self.shape)
+        result: Array = self.data.view(np.dtype(self.dtype).newbyteorder("<")).reshape(self.shape)
         return result
+
+    @property
+    def bits(self) -> int:
+        """Bits of one value in the file."""
+        return _PACKED_BITS.get(self.dtype) or 8 * np.dtype(self.dtype).itemsize
+
+
+def _unpack(data: Bytes, bits: int, count: int) -> Int8:
+    """Return packed two's complement integers, the first in a byte's low bits, as (count,) int8."""
+    places = np.arange(0, 8, bits, dtype=np.uint8)
+    values = (data[:, None] >> places & (1 << bits) - 1).reshape(-1)[:count].astype(np.int8)
+    sign = np.int8(1 << (bits - 1))
+    result: Int8 = (values ^ sign) - sign
+    return result
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,16 +107,40 @@ class FileOperator:
     Attributes:
         index: its place in the file.
         name: as the schema spells it, such as CONV_2D; a custom operator is CUSTOM (its name).
-        inputs: indices of tensors, -1 for an optional one that is left out.
-        output: index of the tensor that it makes.
+        inputs: indices of tensors, -1 for an optional one that is left out; the first MAX_LISTED.
+        outputs: indices of the tensors that it makes; the first MAX_LISTED.
+        listed: how many inputs and outputs it has.
         table: the flatbuffer table, for `options`.
     """
 
     index: int
     name: str
     inputs: tuple[int, ...]
-    output: int
+    outputs: tuple[int, ...]
+    listed: tuple[int, int]
     table: Any
+
+    @property
+    def where(self) -> str:
+        """The operator as messages name it."""
+        return f"operator {self.index} ({self.name})"
+
+    @property
+    def output(self) -> int:
+        """Index of the tensor that an operator with one output makes."""
+        return self.outputs[0]
+
+    def check_lists(self) -> None:
+        """Check that the operator has lists as supported operators have them.
+
+        Raises:
+            ModelFileError: inputs without end.
+            UnsupportedError: other than one output.
+        """
+        if self.listed[0] > MAX_RANK:
+            raise ModelFileError(f"a list of {self.listed[0]} entries where at most {MAX_RANK} make sense")
+        if self.listed[1] != 1:
+            raise UnsupportedError(f"has {self.listed[1]} outputs; supported is one")
 
     def options(self, kind: str) -> Any:
         """Return the operator's options: an accessor of the schema's table `kind`, such as "Conv2DOptions".
@@ -125,34 +168,54 @@ def _indices(values: Any, limit: int) -> tuple[int, ...]:
     return tuple(int(value) for value in array)
 
 
+_SIGNS = (
+    (b"version https://git-lfs", ": a Git LFS pointer; fetch the file itself with `git lfs pull`"),
+    (b"PK\x03\x04", ": an archive (.npz, .keras, .zip or .pt)"),
+    (b"\x89HDF", ": an HDF5 file (Keras); convert it with TensorFlow Lite's converter"),
+    (b"\x1f\x8b", ": compressed; unpack it with gunzip"),
+    (b"<", ": a web page or XML, such as what a download gives in place of a file"),
+    (b"{", ": JSON"),
+)
+
+
+def _looks_like(content: bytes) -> str:
+    """Return what a file that is no model seems to be, to follow a message."""
+    start = content[:64].lstrip()
+    if not start:
+        return ", but empty"
+    return next((what for sign, what in _SIGNS if start.startswith(sign)), ", or cut off")
+
+
 class TfliteFile:
-    """A `.tflite` file with one graph of one input and one output.
+    """A `.tflite` file.
 
     Attributes:
-        operators: in the order in which they run.
-        input, output: tensor indices.
+        operators: of the first graph, in the order in which they run.
+        inputs, outputs: tensor indices of that graph.
+        graphs: how many graphs the file has.
 
     Raises:
         ModelFileError: it is no `.tflite` file, or contradicts itself.
-        UnsupportedError: it has more than one graph, input or output.
+        UnsupportedError: it has no or far too many inputs, outputs or operators.
         PARSE_ERRORS: it is damaged.
     """
 
     def __init__(self, content: bytes) -> None:
         if not tflite.Model.ModelBufferHasIdentifier(content, 0):
-            raise ModelFileError("not a .tflite file (no TFL3 in its header), or cut off")
+            raise ModelFileError(f"not a .tflite file (no TFL3 in its header){_looks_like(content)}")
         self._model = tflite.Model.GetRootAs(content, 0)
         if self._model.Version() != 3:
             raise UnsupportedError(f"schema version {self._model.Version()}; supported is 3")
-        if self._model.SubgraphsLength() != 1:
-            raise UnsupportedError(f"{self._model.SubgraphsLength()} subgraphs; supported is one")
+        self.graphs = self._model.SubgraphsLength()
+        if self.graphs < 1:
+            raise ModelFileError("has no graph")
         self._graph = self._model.Subgraphs(0)
-        inputs, outputs = vector(self._graph.InputsAsNumpy()), vector(self._graph.OutputsAsNumpy())
-        if inputs.size != 1 or outputs.size != 1:
+        self.inputs = _indices(self._graph.InputsAsNumpy(), MAX_LISTED)
+        self.outputs = _indices(self._graph.OutputsAsNumpy(), MAX_LISTED)
+        if not self.inputs or not self.outputs:
             raise UnsupportedError(
-                f"{inputs.size} inputs and {outputs.size} outputs; supported is one of each"
+                f"{len(self.inputs)} inputs and {len(self.outputs)} outputs; supported is one or more of each"
             )
-        self.input, self.output = int(inputs[0]), int(outputs[0])
         count = self._graph.OperatorsLength()
         if not 1 <= count <= MAX_OPERATORS:
             raise UnsupportedError(f"{count} operators; supported are 1 to {MAX_OPERATORS}")
@@ -169,13 +232,15 @@ class TfliteFile:
         name = _OPERATOR_NAMES.get(number, f"number {number}")
         if name == "CUSTOM":
             name = f"CUSTOM ({(code.CustomCode() or b'')[:64].decode('utf-8', 'replace')})"
-        outputs = _indices(table.OutputsAsNumpy(), MAX_RANK)
-        if len(outputs) != 1:
-            raise UnsupportedError(f"operator {index} ({name}) has {len(outputs)} outputs; supported is one")
+        inputs, outputs = vector(table.InputsAsNumpy()), vector(table.OutputsAsNumpy())
         return FileOperator(
-            index=index, name=name, inputs=_indices(table.InputsAsNumpy(), MAX_RANK), output=outputs[0],
+            index=index,
+            name=name,
+            inputs=_indices(inputs[:MAX_LISTED], MAX_LISTED),
+            outputs=_indices(outputs[:MAX_LISTED], MAX_LISTED),
+            listed=(inputs.size, outputs.size),
             table=table,
-        )  # fmt: skip
+        )
 
     def _tensor(self, index: int) -> FileTensor:
         if not 0 <= index < self._graph.TensorsLength():

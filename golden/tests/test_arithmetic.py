@@ -196,6 +196,10 @@ def test_weight_ranges_are_symmetric() -> None:
     ]
 
 
+def test_a_weight_may_be_any_number_of_its_width() -> None:
+    assert [arithmetic.integer_range(bits) for bits in (2, 4, 8)] == [(-2, 1), (-8, 7), (-128, 127)]
+
+
 @pytest.mark.parametrize(
     ("call", "error"),
     [
@@ -210,6 +214,7 @@ def test_weight_ranges_are_symmetric() -> None:
         (lambda: arithmetic.reduce_activation([0], 9), UnsupportedError),
         (lambda: arithmetic.reduced_shift([30], 7), ArithmeticRangeError),
         (lambda: arithmetic.weight_range(1), UnsupportedError),
+        (lambda: arithmetic.integer_range(9), UnsupportedError),
         (lambda: arithmetic.as_int64([0.5]), ShapeError),
         (lambda: arithmetic.as_int64(torch.zeros(1)), ShapeError),
     ],

@@ -9,7 +9,7 @@ import pytest
 
 from common.arrays import Array
 from common.errors import ArithmeticRangeError, ShapeError
-from golden import host
+from golden import fixed_point, host
 from golden.importers.testing import Builder, interpreter
 
 SEED = 20261121
@@ -76,11 +76,11 @@ def test_softmax_equals_the_reference_kernel_at_the_edges_of_its_multiplier() ->
 
 
 def test_fixed_point_constants_of_softmax_are_those_of_gemmlowp() -> None:
-    assert [host._q0(math.exp(-(2.0**e))) for e in range(-2, 5)] == [
+    assert [fixed_point.q0(math.exp(-(2.0**e))) for e in range(-2, 5)] == [
         1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242
     ]  # fmt: skip
-    assert (host._q0(math.exp(-1 / 8)), host._q0(1 / 3)) == (1895147668, 715827883)
-    assert (host._48_17, host._32_17) == (1515870810, 1010580540)
+    assert (fixed_point.q0(math.exp(-1 / 8)), fixed_point.q0(1 / 3)) == (1895147668, 715827883)
+    assert (fixed_point._48_17, fixed_point._32_17) == (1515870810, 1010580540)
 
 
 def test_softmax_of_up_to_511_equal_values_is_exact_and_of_more_refused() -> None:
@@ -124,7 +124,7 @@ def test_requantisation_of_every_int8_equals_the_reference_kernel() -> None:
         if case % 5 == 0:
             output = (source[0] * float(rng.choice([1, 2, 0.5, 4, 0.25])), output[1])
         expected = reference("QUANTIZE", ALL_INT8[None], source, output)
-        got = host.requantize_int8(ALL_INT8[None], *source, *output)
+        got = host.requantize(ALL_INT8[None], *source, *output)
         np.testing.assert_array_equal(got, expected, err_msg=f"seed ({SEED}, {case})")
 
 
@@ -145,8 +145,8 @@ def test_dequantisation_of_every_int8_equals_the_reference_kernel_to_the_last_bi
         (lambda: host.softmax(np.zeros(3, np.int16), 1.0, 1.0), "takes an int8 array"),
         (lambda: host.softmax(np.zeros((), np.int8), 1.0, 1.0), "at least one axis"),
         (lambda: host.quantize(np.zeros(3, np.float64), 1.0, 0), "takes float32"),
-        (lambda: host.requantize_int8(np.zeros(3, np.uint8), 1.0, 0, 1.0, 0), "takes int8"),
-        (lambda: host.dequantize(np.zeros(3, np.float32), 1.0, 0), "takes int8"),
+        (lambda: host.requantize(np.zeros(3, np.int16), 1.0, 0, 1.0, 0), "takes int8 or uint8"),
+        (lambda: host.dequantize(np.zeros(3, np.float32), 1.0, 0), "takes int8 or uint8"),
     ],
 )
 def test_other_element_types_are_refused(call: Callable[[], object], message: str) -> None:
@@ -158,5 +158,5 @@ def test_batches_of_any_size_and_shape_are_kept() -> None:
     x = np.random.default_rng(SEED).integers(-128, 128, (4, 3, 2, 5)).astype(np.int8)
     one_by_one = np.stack([host.softmax(item, 0.1, 1.0) for item in x])
     np.testing.assert_array_equal(host.softmax(x, 0.1, 1.0), one_by_one)
-    assert host.requantize_int8(x[:0], 0.1, 0, 0.2, 0).shape == (0, 3, 2, 5)
+    assert host.requantize(x[:0], 0.1, 0, 0.2, 0).shape == (0, 3, 2, 5)
     assert host.quantize(np.zeros((0, 2), np.float32), 0.1, 0).shape == (0, 2)

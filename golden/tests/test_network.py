@@ -52,6 +52,26 @@ def test_rounding_once_survives_the_file(network: Network, tmp_path: Path) -> No
     assert layer.single_rounding
 
 
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_weights_may_use_all_of_twos_complement(bits: int, network: Network, tmp_path: Path) -> None:
+    node, path, half = network.node("logits"), tmp_path / "net.npz", 2 ** (bits - 1)
+    assert node.layer is not None
+    weights = node.layer.weights.clip(-half, half - 1)
+    weights.flat[:2] = -half, half - 1
+    widths = np.full(len(weights), bits, np.int8)
+    changed = replace(node, layer=replace(node.layer, weights=weights), weight_bits=widths)
+    save_network(replace(network, nodes=(*network.nodes[:-1], changed)), path)
+    layer = load_network(path).node("logits").layer
+    assert layer is not None
+    np.testing.assert_array_equal(layer.weights, weights)
+    if bits < 8:
+        weights.flat[0] = -half - 1
+        with pytest.raises(NetworkError, match=f"beyond {bits} bits"):
+            replace(network, nodes=(*network.nodes[:-1], replace(
+                changed, layer=replace(node.layer, weights=weights)
+            )))  # fmt: skip
+
+
 def test_one_input_is_a_batch_of_one(network: Network) -> None:
     images = quantize_image(load_digits_network("int8").test_set()[0][:2])
     one, batch = run_network(network, images[0]), run_network(network, images)

@@ -128,8 +128,8 @@ def chunks_of(part: PlacedPart, scratchpads: ParameterScratchpads, overlap: bool
         CapacityError: not even the parameters of one block fit.
     """
     chunks: list[Chunk] = []
-    core, kernel_rows = part.core, part.op.kernel[0]
-    planes = ceil_div(part.in_channels, core.rows)
+    kernel_rows = part.op.kernel[0]
+    planes = ceil_div(part.in_channels, part.core.rows)
     whole = ReductionSlice(0, planes, 0, kernel_rows)
     chunks_at_once = 1 if not overlap and scratchpads.fit(part) else 2
     most_words = scratchpads.weights.size // chunks_at_once
@@ -147,10 +147,7 @@ def chunks_of(part: PlacedPart, scratchpads: ParameterScratchpads, overlap: bool
         if part.tiling.planes:
             blocks = min(blocks, part.tiling.planes)
         if blocks < 1:
-            raise CapacityError(
-                f"layer {part.op.name!r}: the parameters of {parameters.block_channels} channels do not fit "
-                f"half of the {core.param_kib} KiB that {core.name} has for them; use a larger scratchpad"
-            )
+            raise CapacityError(f"layer {part.op.name!r}: its weights or parameters do not fit")
         # nothing computes yet: start as soon as one block's weights are there
         start = 1 if overlap and first and not chunks else blocks
         for block in (0, *range(start, parameters.blocks, blocks)):
@@ -170,11 +167,7 @@ def _slices(
     all_rows = planes * kernel_rows
     most = size // 3 * all_rows // parameters.weight_words  # kernel rows at a time
     if most < 1:
-        raise CapacityError(
-            f"layer {part.op.name!r}: the weights of one kernel row of one block of channels do not "
-            f"fit a third of the {part.core.weight_kib} KiB that {part.core.name} has for them; "
-            "use a larger scratchpad"
-        )
+        raise CapacityError(f"layer {part.op.name!r}: the weights of one kernel row do not fit")
     if most >= kernel_rows:
         most_planes = min(most // kernel_rows, part.tiling.planes or planes)
         each = ceil_div(planes, ceil_div(planes, most_planes))

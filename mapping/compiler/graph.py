@@ -43,7 +43,8 @@ class Op:
 
     Attributes:
         name: the layer's name in the network, and of the value that it makes.
-        kind: "conv2d", "depthwise_conv2d", "add", "average_pool" or "max_pool".
+        kind: "conv2d", "depthwise_conv2d", "add", "average_pool" or "max_pool". An "average_pool" whose layer
+            is depthwise is a mean with its own requantisation.
         layer: the constants: weights, requantisation, zero points. Its inputs are placeholders.
         sources: names of the values that it reads.
         source_shape: (H, W, C) of the input as this operator sees it. The pixels may lie in other rows than
@@ -110,6 +111,14 @@ def operator(name: str, layer: Layer, sources: tuple[str, ...]) -> Op:
         padding=layer.padding,
         macs=macs(layer),
     )
+
+
+def described(op: Op) -> str:
+    """Return an operator as messages name it: name, what it is, sizes."""
+    mean = op.kind == "average_pool" and op.layer.op != op.kind
+    shape = " x ".join(map(str, op.source_shape))
+    kernel = f", kernel {op.kernel[0]} x {op.kernel[1]}" if op.kernel != (1, 1) else ""
+    return f"layer {op.name!r} ({'mean' if mean else op.layer.op} of {shape}{kernel})"
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from common.errors import UnsupportedError
-from golden.layer import WEIGHTED_OPS, Layer
-from golden.network import HOST_OPS, Network, Node, placeholder
-from mapping.compiler.graph import Graph, Op, Value, operator
+from common.errors import UnsupportedError, together
+from golden.layer import OPS, POOL_OPS, Layer, kernel_size
+from golden.network import Network, Node, placeholder
+from mapping.compiler.graph import Graph, Op, Value, described, operator
+from mapping.compiler.partition import Partition, partition
+from mapping.compiler.pools import rounds_once
 
 FIELD_MAX = 255
 """Largest kernel, stride and dilation of a command."""
@@ -56,11 +58,51 @@ def legalise_layer(layer: Layer, sources: tuple[str, ...], shape: tuple[int, int
         channel = np.arange(k)
         weights[channel, :, :, channel // (k // shape[2])] = np.moveaxis(layer.weights[0], 2, 0)
         changes |= {"op": "conv2d", "weights": weights}
+    if layer.op in ("depthwise_conv2d", *POOL_OPS):
+        changes |= _window_in_fields(layer)
     op = operator(layer.name, replace(layer, **changes), sources)
+    if _is_mean(op):
+        op = replace(op, kind="average_pool", macs=0)
     for key, values in (("kernel", op.kernel), ("stride", op.stride), ("dilation", op.dilation)):
         if max(values) > FIELD_MAX:
-            raise UnsupportedError(f"layer {layer.name!r}: {key} {values} is above {FIELD_MAX}")
+            raise UnsupportedError(
+                f"{described(op)}: {key} {values[0]} x {values[1]}; up to {FIELD_MAX} x {FIELD_MAX} are "
+                "supported"
+            )
     return op
+
+
+def _window_in_fields(layer: Layer) -> dict[str, Any]:
+    """Return what changes where a mean or pool of the whole image sees it in other rows, so that it fits.
+
+    Its one output has no stride.
+    """
+    shape, kernel = layer.input.shape, kernel_size(layer)
+    if max(*kernel, *layer.stride) <= FIELD_MAX or kernel != shape[:2] or any(layer.padding):
+        return {}
+    if layer.op == "depthwise_conv2d" and not _weighs_alike(layer):
+        return {}
+    rows, columns, channels = _window_shape((shape[0], shape[1], shape[2]))
+    changes: dict[str, Any] = {"input": placeholder((rows, columns, channels)), "stride": (1, 1)}
+    if layer.op in POOL_OPS:
+        return changes | {"kernel": (rows, columns)}
+    return changes | {"weights": layer.weights.reshape(1, rows, columns, channels)}
+
+
+def _weighs_alike(layer: Layer) -> bool:
+    return layer.weights.shape[3] == layer.input.shape[2] and bool((layer.weights == 1).all())
+
+
+def _is_mean(op: Op) -> bool:
+    """Return whether a depthwise operator averages so many values that it runs as a pool, without weights."""
+    count = op.kernel[0] * op.kernel[1]
+    return (
+        op.kind == "depthwise_conv2d"
+        and rounds_once(count)
+        and not any(op.padding)
+        and op.dilation == (1, 1)
+        and _weighs_alike(op.layer)
+    )
 
 
 def _window_shape(shape: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -98,69 +140,86 @@ def legalise_network(network: Network) -> Graph:
     command's fields, and it reads only values that the host or an operator before it makes.
 
     Raises:
-        UnsupportedError: an operator that belongs to the host between two that do not, a reshape that would
-            move values, or a window beyond the command's fields; with the layer's name.
+        UnsupportedError: operators that belong to the host between two that do not, reshapes that would move
+            values, or windows beyond the command's fields; all of them, with the layers' names.
     """
-    nodes = list(network.nodes)
-    split = next((i for i, node in enumerate(nodes) if node.layer is not None), None)
-    if split is None:
-        raise UnsupportedError(f"network {network.name!r} has no operator that runs on a unit")
-    after = max(i for i, node in enumerate(nodes) if node.layer is not None) + 1
-    before, middle, behind = nodes[:split], nodes[split:after], nodes[after:]
-    # reshapes at the edges are views like any other, up to the first operator of the host
-    lead = next((i for i in reversed(range(len(before))) if before[i].op in HOST_OPS), -1) + 1
-    views = _input_view(network, before[:lead])
-    (source,) = views.values()
-    for node in before[lead:]:
-        views[node.name] = _reshape(node, _view(node, 0, views))
-    ops: list[Op] = []
-    for node in middle:
-        if node.op in HOST_OPS:
-            raise UnsupportedError(
-                f"layer {node.name!r}: {node.op} runs on the host, and only at a network's edges; the "
-                f"units run {', '.join(WEIGHTED_OPS)}, add, average_pool, max_pool"
-            )
-        if node.op == "reshape":
-            views[node.name] = _reshape(node, _view(node, 0, views))
-            continue
-        op = _op(node, views)
-        ops.append(op)
-        views[node.name] = _View(op.name, op.shape, False)
-    for node in behind:
-        if node.inputs[0] not in (middle[-1].name, *(item.name for item in behind)):
-            raise UnsupportedError(
-                f"layer {node.name!r}: only the last layer on a unit, "
-                f"{ops[-1].name!r}, can be followed by the host or be the output"
-            )
+    parts, views, ops, reasons = _legalised(network)
+    if reasons:
+        raise UnsupportedError(together(list(reasons.values()), f"network {network.name!r}"))
+    made = {op.name for op in ops}
+    read_by_host = {name for node in parts.after for name in node.inputs} | set(network.output_names)
+    read = dict.fromkeys(name for op in ops for name in op.sources if name not in made)
     return Graph(
         name=network.name,
-        inputs=(Value(source.value, source.shape),),
+        inputs=tuple(Value(name, views[name].shape) for name in read),
         ops=tuple(ops),
-        outputs=(ops[-1].name,),
-        host_before=tuple(before[:lead]),
-        host_after=tuple(behind),
+        outputs=tuple(op.name for op in ops if op.name in read_by_host),
+        host_before=parts.before,
+        host_after=parts.after,
     )
 
 
-def _input_view(network: Network, host: list[Node]) -> dict[str, _View]:
-    tensors = network.tensors
-    name = host[-1].name if host else network.input_name
-    if tensors[name].dtype != "int8":
-        raise UnsupportedError(
-            f"network {network.name!r}: its input is not quantised to int8 before its first layer"
-        )
-    return {name: _View(name, spatial(tensors[name].shape), False)}
+def placement(network: Network) -> tuple[Partition, dict[str, str]]:
+    """Return where a network's operators run, and why some cannot run where they stand, by their names.
+
+    Raises:
+        UnsupportedError: no operator runs on a unit.
+    """
+    parts, _, _, reasons = _legalised(network)
+    return parts, reasons
 
 
-def _view(node: Node, index: int, views: dict[str, _View]) -> _View:
-    """Return what a node reads, as a view."""
-    name = node.inputs[index]
-    if name not in views:
-        raise UnsupportedError(
-            f"layer {node.name!r} reads {name!r}, which only the host sees; all layers on the units "
-            "begin with what the host's last operator makes"
-        )
-    return views[name]
+def _legalised(network: Network) -> tuple[Partition, dict[str, _View], list[Op], dict[str, str]]:
+    """Return where operators run, what layers read, the units' operators, and why others cannot run.
+
+    Raises:
+        UnsupportedError: no operator runs on a unit.
+    """
+    parts = partition(network)
+    if not _are_views(network, parts):
+        parts = partition(network, host_reshapes=True)
+    views = _host_views(network, parts)
+    reasons = {
+        node.name: f"layer {node.name!r}: {node.op} runs on the host, and only at a network's ends; the "
+        f"units run {', '.join(OPS)}"
+        for node in parts.misplaced
+    }
+    for node in parts.misplaced:
+        views[node.name] = _View(node.name, spatial(node.output.shape), False)
+    ops: list[Op] = []
+    for node in parts.units:
+        try:
+            if node.op == "reshape":
+                views[node.name] = _reshape(node, views[node.inputs[0]])
+                continue
+            ops.append(_op(node, views))
+        except UnsupportedError as error:
+            reasons[node.name] = str(error)
+        views[node.name] = _View(node.name, spatial(node.output.shape), False)
+    return parts, views, ops, reasons
+
+
+def _host_views(network: Network, parts: Partition) -> dict[str, _View]:
+    """Return what layers and their reshapes read of the host, as views; a valid network has int8 there."""
+    by_units = {node.name for node in (*parts.units, *parts.misplaced)}
+    names = [name for node in parts.units for name in node.inputs if name not in by_units]
+    return {name: _View(name, spatial(network.tensors[name].shape), False) for name in names}
+
+
+def _are_views(network: Network, parts: Partition) -> bool:
+    """Return whether every reshape of an input is another view of it that the layers behind it can read."""
+    leading = parts.leading
+    if not leading:
+        return True
+    views = _host_views(network, parts)
+    try:
+        for node in leading:
+            views[node.name] = _reshape(node, views[node.inputs[0]])
+    except UnsupportedError:
+        return False
+    flat = {node.name for node in leading if views[node.name].flat}
+    readers = (node for node in parts.units if not flat.isdisjoint(node.inputs))
+    return all(node.op in ("reshape", "fully_connected") for node in readers)
 
 
 def _reshape(node: Node, view: _View) -> _View:
@@ -182,7 +241,7 @@ def _reshape(node: Node, view: _View) -> _View:
 
 def _op(node: Node, views: dict[str, _View]) -> Op:
     assert node.layer is not None
-    sources = [_view(node, i, views) for i in range(len(node.inputs))]
+    sources = [views[name] for name in node.inputs]
     if any(view.flat for view in sources) and node.op != "fully_connected":
         raise UnsupportedError(
             f"layer {node.name!r}: {node.op} of flattened channels; "

@@ -44,8 +44,10 @@ def link(
         if entries:
             starts[core.name] = (image.place(_encode(graph, entries)), len(entries))
     if image.base > mem_bytes:
+        enough = max(1, (1 << (image.base - 1).bit_length()) >> 20)
         raise CapacityError(
-            f"{graph.name!r}: its memory image ends at {image.base} bytes; the memory has {mem_bytes}"
+            f"{graph.name!r}: its memory image ends at {image.base} bytes; the memory has {mem_bytes}; give "
+            f"the system's file memory_mib: {enough}"
         )
     return starts
 

@@ -14,7 +14,7 @@ from hw.layout import CHANNEL_BLOCK
 from mapping.compiler.channels import ChannelRange
 from mapping.compiler.cycle_law import stripe_of
 from mapping.compiler.graph import Op, Rect
-from mapping.compiler.pools import pool_spans, reciprocal
+from mapping.compiler.pools import pool_spans, reciprocal, rounds_once
 from mapping.compiler.regions import Region
 
 
@@ -153,8 +153,16 @@ def _average(tile: OutputTile) -> Iterator[tuple[str, Fields]]:
         for first in range(row, row + rows, height):
             for column, width, valid_w in columns:
                 count = valid_h * valid_w
-                fields = {"left_shift": reciprocal(count)[0], "param_base": tile.param_bases[count]}
+                fields = _averaging(tile.op, count) | {"param_base": tile.param_bases[count]}
                 yield "average_pool", _window(tile, Rect(first, height, column, width)) | fields
+
+
+def _averaging(op: Op, count: int) -> Fields:
+    """Return the fields that say how an average is requantised."""
+    if op.layer.op == "average_pool":
+        return {"left_shift": reciprocal(count)[0], "single_rounding": int(rounds_once(count))}
+    layer = op.layer  # a mean, which has its own scale and zero points
+    return {"out_zero_point": layer.output_zero_point, "single_rounding": int(layer.single_rounding)}
 
 
 def _clip(spans: list[tuple[int, int, int]], first: int, count: int) -> list[tuple[int, int, int]]:

@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from common.errors import together
 from hw.core import CoreConfig
 from mapping.compiler.channels import ChannelAssignment, order_channels
 from mapping.compiler.divide import divide
 from mapping.compiler.emit import EmittedPart, emit
 from mapping.compiler.fold import fold
 from mapping.compiler.graph import Graph
+from mapping.compiler.limits import shortages
 from mapping.compiler.link import link, reports
 from mapping.compiler.pack import pack
 from mapping.compiler.place import Image, place
-from mapping.compiler.plan import plan
+from mapping.compiler.plan import CapacityError, plan
 from mapping.compiler.program import Program
 from mapping.compiler.requantise import Requantisations, requantise
 from mapping.compiler.schedule import Schedule, schedule
@@ -72,10 +74,14 @@ def run_passes(
     parts = divide(folded, units, orders, cores)
     packed = pack(parts, orders, requantisations)
     observed = tuple(op.name for op in graph.ops) if options.observe else graph.outputs
-    planned = plan(folded, packed, observed, options.overlap)
     image = Image(options.base, sizes_only=not options.image_wanted)
-    placed, stored = place(folded, planned, orders, observed, options.addresses, image)
-    emitted = emit(placed, options.overlap, options.word_cycles)
+    try:
+        planned = plan(folded, packed, observed, options.overlap)
+        placed, stored = place(folded, planned, orders, observed, options.addresses, image)
+        emitted = emit(placed, options.overlap, options.word_cycles)
+    except CapacityError as error:
+        reasons = shortages(packed) or [str(error)]
+        raise CapacityError(together(reasons, f"network {graph.name!r}")) from None
     scheduled = schedule([command for part in emitted for command in part.commands], len(cores))
     part_reports = reports(folded, emitted, orders, options.word_cycles)
     starts = link(folded, cores, scheduled, image, options.mem_bytes)

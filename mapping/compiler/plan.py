@@ -108,7 +108,7 @@ def plan(
     plans: list[tuple[PackedPart, Tiling, dict[str, Kept]]] = []
     for _, group in groupby(parts, key=lambda part: part.unit):
         of_unit = list(group)
-        banded = _banded(of_unit, stored) if overlap else set()
+        banded = _banded(of_unit, stored) if overlap else None
         plans += zip(of_unit, *_plan_unit(graph, of_unit, banded), strict=True)
     streamed = {name for part, _, kept in plans for name in _tensors(part.op) if name not in kept}
     stored |= streamed & computed
@@ -134,14 +134,14 @@ def _banded(parts: Sequence[PackedPart], stored: Collection[str]) -> set[int]:
 
 
 def _plan_unit(
-    graph: Graph, parts: Sequence[PackedPart], banded: Collection[int]
+    graph: Graph, parts: Sequence[PackedPart], banded: Collection[int] | None
 ) -> tuple[list[Tiling], list[dict[str, Kept]]]:
     """Plan a unit's activation scratchpad: for each part how it is cut and what of its tensors is kept.
 
     Args:
         graph: the graph.
         parts: the unit's parts, in order.
-        banded: places of the operators that are cut into bands.
+        banded: places of the operators that are cut into bands, beside those that stream; None: cut none.
 
     Raises:
         CapacityError: not even one tile of a layer fits.
@@ -215,26 +215,29 @@ def _tilings(
     addresses: Mapping[str, int],
     requests: Mapping[str, _Request],
     capacity: int,
-    banded: Collection[int],
+    banded: Collection[int] | None,
 ) -> tuple[list[Tiling], str | None]:
     """Cut every part into tiles; return the tensor that has to go where a part finds no room."""
     tilings: list[Tiling] = []
     for part in parts:
         alive = [item for item in requests.values() if item.start <= part.index <= item.end]
         start, words = _hole(addresses, alive, capacity)
-        tiling = _tiling(part, requests, start, words, part.index in banded, tight=not alive)
+        streams = banded is not None and any(name not in requests for name in _tensors(part.op))
+        in_bands = streams or (banded is not None and part.index in banded)
+        tiling = _tiling(part, requests, start, words, in_bands, tight=not alive)
         if tiling is not None:
             tilings.append(tiling)
             continue
         if not alive:
-            raise CapacityError(
-                f"layer {part.op.name!r}: not even what one output reads fits the "
-                f"{part.core.act_kib} KiB that {part.core.name} has for activations; use a unit "
-                "with a larger scratchpad"
-            )
+            raise CapacityError(f"layer {part.op.name!r}: not even what one output reads fits")
         own = _tensors(part.op)
         return tilings, max(alive, key=lambda item: (item.name not in own, item.words)).name
     return tilings, None
+
+
+def smallest_tiling(part: PackedPart, words: int) -> Tiling | None:
+    """Return a part's tiling where a scratchpad of `words` words is for it alone, None if it does not fit."""
+    return _tiling(part, (), 0, words, banded=False, tight=True)
 
 
 def _tiling(

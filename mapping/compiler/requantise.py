@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.arrays import Bools, Int32
-from common.errors import NpuloopError, UnsupportedError
-from golden.arithmetic import check_accumulator, folded_bias, reduced_shift, weight_range
+from common.errors import NpuloopError, UnsupportedError, together
+from golden.arithmetic import check_accumulator, folded_bias, integer_range, reduced_shift
 from golden.layer import WEIGHTED_OPS
 from golden.network import channel_weights
 from hw.core import CoreConfig
@@ -48,23 +48,38 @@ def requantise(
     zero point is part of the bias.
 
     Raises:
-        UnsupportedError: weights that a unit cannot hold, with the layer, the unit and the remedy; average
-            pooling over too many values.
-        ArithmeticRangeError: an accumulator could leave 32 bits.
+        UnsupportedError: weights that a unit cannot hold, with the layer, the unit and the remedy; an average
+            over too many values.
+        ArithmeticRangeError: an accumulator could leave 32 bits. Of several reasons all are said.
     """
-    return {
-        (op.name, int(unit)): _sets(op, units[op.name] == unit, cores[unit])
-        for op in graph.ops
-        for unit in np.unique(units[op.name])
-    }
+    sets: dict[tuple[str, int], Mapping[int, Requantisation]] = {}
+    errors: list[NpuloopError] = []
+    for op in graph.ops:
+        owners = units[op.name]
+        try:
+            for unit in np.unique(owners):
+                sets[op.name, int(unit)] = _sets(op, owners == unit, cores[unit])
+        except NpuloopError as error:
+            errors.append(error)
+    if errors:
+        raise type(errors[0])(together([str(error) for error in errors], f"network {graph.name!r}"))
+    return sets
 
 
 def _sets(op: Op, on_unit: Bools, core: CoreConfig) -> dict[int, Requantisation]:
     """Return an operator's sets on a unit; `on_unit`, (K,), says which channels the unit makes."""
     layer, channels = op.layer, op.shape[2]
     zeros, ones = np.zeros(channels, np.int32), np.ones(channels, np.int32)
-    if op.kind in WEIGHTED_OPS:
-        return {0: _weighted(op, on_unit, core)}
+    if op.layer.op in WEIGHTED_OPS:
+        if op.kind in WEIGHTED_OPS:
+            return {0: _weighted(op, on_unit, core)}
+        (count,) = pool_counts(op)
+        if core.a_bits != 8:
+            raise UnsupportedError(
+                f"layer {op.name!r}: a mean over {count} values needs activations of 8 bits, and {core.name} "
+                f"has {core.a_bits}; give it to a unit with A_BITS=8"
+            )
+        return {count: _weighted(op, on_unit, core)}
     if op.kind == "add":
         return {0: Requantisation(zeros, ones * layer.output_multiplier, ones * layer.output_shift)}
     if op.kind == "max_pool":  # times one
@@ -82,8 +97,7 @@ def _sets(op: Op, on_unit: Bools, core: CoreConfig) -> dict[int, Requantisation]
 def _weighted(op: Op, on_unit: Bools, core: CoreConfig) -> Requantisation:
     layer = op.layer
     weights = channel_weights(layer).astype(np.int64)
-    low, high = weight_range(core.w_bits)
-    low = -128 if core.w_bits == 8 else low
+    low, high = integer_range(core.w_bits)
     smallest, largest = int(weights[on_unit].min()), int(weights[on_unit].max())
     if smallest < low or largest > high:
         raise UnsupportedError(

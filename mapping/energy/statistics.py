@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from common.arrays import Array, Int8, Int64
+from common.arrays import Int8, Int64
 from golden.arithmetic import folded_bias, reduce_activation
 from golden.layer import Layer, output_shape
-from golden.network import run_network
+from golden.network import Inputs, run_network
 from hw.core import CoreConfig
 from hw.layout import CHANNEL_BLOCK
 from mapping.compiler.graph import Op
@@ -27,12 +27,12 @@ PASSES = 32
 """Passes of a stripe that are looked at."""
 
 
-def network_statistics(program: NetworkProgram, source: Array) -> dict[tuple[str, str], LayerStatistics]:
+def network_statistics(program: NetworkProgram, source: Inputs) -> dict[tuple[str, str], LayerStatistics]:
     """Return the mean features of each convolution's part on each unit, for one input.
 
     Args:
         program: the compiled network.
-        source: the input, without batch axis.
+        source: the input, without batch axis; several by their names.
 
     Returns:
         By layer and unit. Pools and additions have none: the tables' default counts for them.
@@ -41,7 +41,7 @@ def network_statistics(program: NetworkProgram, source: Array) -> dict[tuple[str
     values = run_network(program.network, source, program.a_bits)
     statistics = {}
     for op in compiled.graph.ops:
-        if op.layer.op not in ("conv2d", "depthwise_conv2d"):
+        if op.kind not in ("conv2d", "depthwise_conv2d"):
             continue
         name = op.sources[0]
         x = values[name][0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,12 @@ def layer_report(
     config: System,
     core: CoreConfig,
     backpressure: int | None,
+    refused: Mapping[Path, str],
 ) -> dict[str, Any]:
-    """Return what `npuloop layer --json` writes: the unit, and an entry for every file."""
+    """Return what `npuloop layer --json` writes: the unit, an entry for every file that ran, and the others.
+
+    `refused`: why files did not run.
+    """
     return {
         "unit": core.name,
         "parameters": core_parameters(core, config),
@@ -58,4 +62,5 @@ def layer_report(
             }
             for file, run in zip(files, runs, strict=True)
         ],
+        "refused": [{"file": str(file), "error": reason} for file, reason in refused.items()],
     }

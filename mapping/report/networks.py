@@ -8,11 +8,13 @@ from typing import Any
 
 from rich.table import Table
 
-from golden.network import Network
+from golden.network import Network, Tensor
+from golden.node import QUANTISED
 from golden.quantize.weights import WeightError
 from hw.interface import ENGINES
 from mapping.compiler.program import PartReport
 from mapping.report.console import console_table
+from mapping.report.operators import places_of
 from mapping.run.networks import LayerCycles, NetworkProgram, NetworkRun
 
 
@@ -167,11 +169,12 @@ def run_report(runs: Sequence[NetworkRun], model: str, check: str) -> dict[str, 
 def show_table(network: Network) -> Table:
     """Return the table of `npuloop show`: layers, shapes, MACs, weights."""
     table = console_table(
-        network.name, ("layer", "reads", "output", "kernel", "stride"), ("MACs", "weights", "bits", "scale")
-    )
-    table.add_row(
-        network.input_name, "", _shape(network.input.shape), "", "", "", "", "", f"{network.input.scale:.4g}"
-    )
+        network.name, ("layer", "reads", "on", "output", "kernel", "stride"),
+        ("MACs", "weights", "bits", "scale"),
+    )  # fmt: skip
+    places = places_of(network)
+    for name, tensor in network.inputs.items():
+        table.add_row(name, "", "", _shape(tensor.shape), "", "", "", "", "", _scale(tensor))
     for node in network.nodes:
         layer = node.layer
         window = layer is not None and layer.op not in ("add", "fully_connected")
@@ -180,15 +183,21 @@ def show_table(network: Network) -> Table:
             size = layer.weights.shape[1:3] if layer.weights.size else layer.kernel
             kernel = f"{size[0]} x {size[1]}"
         table.add_row(
-            node.name, ", ".join(node.inputs), _shape(node.output.shape), kernel,
+            node.name, ", ".join(node.inputs), places[node.name], _shape(node.output.shape), kernel,
             f"{layer.stride[0]} x {layer.stride[1]}" if layer is not None and window else "",
             f"{node.macs:,}" if node.macs else "-",
             f"{layer.weights.size:,}" if layer is not None and layer.weights.size else "-",
-            ", ".join(_widths(node.weight_bits)) or "-", f"{node.output.scale:.4g}",
+            ", ".join(_widths(node.weight_bits)) or "-", _scale(node.output),
         )  # fmt: skip
     table.add_section()
-    table.add_row("all", "", "", "", "", f"{network.macs:,}", f"{network.weights:,}", "", "", style="bold")
+    table.add_row(
+        "all", "", "", "", "", "", f"{network.macs:,}", f"{network.weights:,}", "", "", style="bold"
+    )
     return table
+
+
+def _scale(tensor: Tensor) -> str:
+    return f"{tensor.scale:.4g}" if tensor.dtype in QUANTISED else tensor.dtype
 
 
 def _shape(shape: Sequence[int]) -> str:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from common.arrays import Array
-from golden.network import Network, check_input, run_network, run_nodes
+from golden.network import Inputs, Network, check_inputs, run_network, run_nodes
 from hw.memory import MemoryModel
 from hw.system import System
 from mapping.compiler.assignment import Assignment, check_units
@@ -64,7 +64,7 @@ class NetworkRun:
     Attributes:
         program: the compiled network.
         job: the job, for reproduction.
-        output: the network's output.
+        outputs: the network's outputs by name, without batch axis.
         mismatches: for every compared value the number of values that differ from the golden model.
         layers: when each part was finished.
         cycles: first start to last interrupt.
@@ -74,12 +74,17 @@ class NetworkRun:
 
     program: NetworkProgram
     job: Job
-    output: Array
+    outputs: Mapping[str, Array]
     mismatches: Mapping[str, int]
     layers: tuple[LayerCycles, ...]
     cycles: int
     counters: Mapping[str, Mapping[str, int]]
     seconds: float
+
+    @property
+    def output(self) -> Array:
+        """The network's first output, without batch axis."""
+        return self.outputs[self.program.network.output_name]
 
     @property
     def exact(self) -> bool:
@@ -126,17 +131,17 @@ def compile_network(
     return NetworkProgram(network, config, units, program)
 
 
-def network_job(program: NetworkProgram, source: Array, backpressure: int | None = None) -> Job:
+def network_job(program: NetworkProgram, source: Inputs, backpressure: int | None = None) -> Job:
     """Return the job that runs one input, without batch axis, in the network's element type."""
     compiled, network = program.program, program.network
-    name = compiled.graph.inputs[0].name
-    values = run_nodes(network, compiled.graph.host_before, {network.input_name: source[None]})
+    values = _on_host(program, {name: batch[:1] for name, batch in check_inputs(network, source).items()})
+    inputs = {value.name: values[value.name][0] for value in compiled.graph.inputs}
     memory = MemoryModel()
     if backpressure is not None:
         memory = MemoryModel(backpressure_percent=BACKPRESSURE_PERCENT, backpressure_seed=backpressure)
     reads = [compiled.read_of(value) for value in compiled.observed]
     return Job(
-        segments=[*compiled.segments, *compiled.input_segments({name: values[name][0]})],
+        segments=[*compiled.segments, *compiled.input_segments(inputs)],
         starts=dict(compiled.starts),
         reads=reads + [(part.mark, 16) for part in compiled.parts],
         max_cycles=min(1_000_000 + 20 * compiled.estimate, (1 << 32) - 1),
@@ -144,10 +149,15 @@ def network_job(program: NetworkProgram, source: Array, backpressure: int | None
     )
 
 
+def _on_host(program: NetworkProgram, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the inputs and what the host makes of them, by name, (N, ...)."""
+    return run_nodes(program.network, program.program.graph.host_before, inputs)
+
+
 def run_inputs(
     session: Session,
     program: NetworkProgram,
-    inputs: Array,
+    inputs: Inputs,
     check: Check = "output",
     backpressure: int | None = None,
 ) -> Iterator[NetworkRun]:
@@ -156,22 +166,23 @@ def run_inputs(
     Args:
         session: a running session of the program's system.
         program: the compiled network; to compare all layers it must have been compiled with `observe`.
-        inputs: (N, *input shape) or one input, in the network's element type.
-        check: what to compare with the golden model: every layer, the output, or nothing.
+        inputs: (N, *input shape) or one input, in the network's element type; several by their names.
+        check: what to compare with the golden model: every layer, the outputs, or nothing.
         backpressure: seed of random stalls of the memory, or None.
 
     Raises:
         ShapeError: another input.
         RunError: a unit reports an error or does not finish.
     """
-    batch = check_input(program.network, inputs)
-    compiled = program.program
-    for i in range(len(batch)):
-        job = network_job(program, batch[i], backpressure)
+    network, compiled = program.network, program.program
+    batches = check_inputs(network, inputs)
+    for i in range(len(batches[network.input_name])):
+        source = {name: batch[i : i + 1] for name, batch in batches.items()}
+        job = network_job(program, source, backpressure)
         result = session.run(job)
         if not result.ok:
             raise RunError(
-                f"network {program.network.name!r}: {result.diagnosis or 'did not finish'}\n"
+                f"network {network.name!r}: {result.diagnosis or 'did not finish'}\n"
                 f"{reproduction(session.config, job)}"
             )
         layers = _layer_cycles(compiled, result)
@@ -179,19 +190,20 @@ def run_inputs(
             name: compiled.decode(name, data)
             for name, data in zip(compiled.observed, result.reads, strict=False)
         }
-        last = compiled.graph.outputs[0]
-        on_device = {last: raw[last].reshape(1, *program.network.tensors[last].shape)}
-        outputs = run_nodes(program.network, compiled.graph.host_after, on_device)
+        on_device = {
+            name: raw[name].reshape(1, *network.tensors[name].shape) for name in compiled.graph.outputs
+        }
+        values = run_nodes(network, compiled.graph.host_after, _on_host(program, source) | on_device)
         mismatches: dict[str, int] = {}
         if check != "none":
-            golden = run_network(program.network, batch[i], program.a_bits)
+            golden = run_network(network, source, program.a_bits)
             names = compiled.observed if check == "layers" else compiled.graph.outputs
             for name in names:
                 mismatches[name] = int((raw[name] != golden[name][0].reshape(raw[name].shape)).sum())
         yield NetworkRun(
             program=program,
             job=job,
-            output=outputs[program.network.output_name][0],
+            outputs={name: values[name][0] for name in network.output_names},
             mismatches=mismatches,
             layers=layers,
             cycles=result.cycles,

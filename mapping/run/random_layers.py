@@ -8,7 +8,7 @@ import numpy as np
 
 from common.arrays import Int8, Int32, Int64
 from common.errors import NpuloopError
-from golden.arithmetic import weight_range
+from golden.arithmetic import integer_range
 from golden.layer import Layer, run_layer
 from hw.core import CoreConfig
 from mapping.compiler.compile import compile_layer
@@ -77,8 +77,7 @@ def _draw(rng: np.random.Generator, name: str, op: str, unit: CoreConfig) -> Lay
     act_min, act_max = _clamp(rng)
     channels = int(rng.choice(CHANNELS))
     zero_points = {key: int(rng.integers(-128, 127, endpoint=True)) for key in ("x", "y", "x2")}
-    low, high = weight_range(unit.w_bits)
-    low = -128 if unit.w_bits == 8 else low
+    low, high = integer_range(unit.w_bits)
 
     if op == "fully_connected":
         channels = int(rng.integers(1, 300))

@@ -107,7 +107,7 @@ def predict(
     Energy is printed where the units have energy tables; a network's with the statistics of its weights and
     of the activations of one input, which the golden model makes.
     """
-    from golden.importers.inputs import random_input, read_inputs
+    from golden.importers.inputs import first_input, random_input, read_inputs
     from golden.importers.models import load_model
     from mapping.compiler.assignment import Assignment, load_assignment
     from mapping.cost.model import CostModel
@@ -144,7 +144,7 @@ def predict(
     if energies:
         network = compiled.network
         batch = read_inputs(network, input_file) if input_file else random_input(network, seed=1)
-        statistics = network_statistics(compiled, batch[0])
+        statistics = network_statistics(compiled, first_input(batch))
         energy = energies.program_energy(compiled.program, result.cycles, result.ends, statistics)
         console.print()
         console.print(energy_table(energy, compiled.network.name))

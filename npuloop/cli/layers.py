@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from common.errors import NpuloopError
 from common.files import write_atomically, write_json
-from npuloop.cli.console import FAILED, console, errors, progress
+from npuloop.cli.console import BAD_INPUT, FAILED, console, errors, progress
 from npuloop.cli.options import SYSTEM, Setting, SystemName, Unit, system_of, unit_of
+
+if TYPE_CHECKING:
+    from mapping.compiler.program import LayerProgram
 
 
 def layer(
@@ -26,7 +29,8 @@ def layer(
 ) -> None:
     """Run single layers on a unit in RTL and compare them bit for bit.
 
-    Every output is compared with the golden model, and with the file's expected output where it has one.
+    Every output is compared with the golden model, and with the file's expected output where it has one. A
+    file that is damaged or that the unit cannot run does not keep the others from running.
     Exit status: 0 if everything is equal, 1 if anything differs, 2 if the input is wrong.
     """
     import numpy as np
@@ -43,13 +47,24 @@ def layer(
         )
     config = system_of(system, settings)
     core = config.core(unit_of(config, unit))
-    programs = prepare(
-        [load_layer(file) for file in files], core, clip=clip_weights, mem_bytes=config.mem_bytes
-    )
+    programs: dict[Path, LayerProgram] = {}
+    refused: dict[Path, str] = {}
+    for file in files:
+        described = f"{file}: "
+        try:
+            (programs[file],) = prepare(
+                [load_layer(file)], core, clip=clip_weights, mem_bytes=config.mem_bytes
+            )
+        except NpuloopError as error:
+            refused[file] = str(error) if str(error).startswith(described) else f"{described}{error}"
+    for reason in refused.values():
+        errors.print(f"error: {reason}", markup=False)
+    if not programs:
+        raise typer.Exit(BAD_INPUT)
     with Session(config) as session, progress() as bar:
         runs = [
             run_program(session, program, backpressure=backpressure)
-            for program in bar.track(programs, description="layers")
+            for program in bar.track(list(programs.values()), description="layers")
         ]
     console.print(
         layer_table(runs, f"{core.name}: W{core.w_bits}A{core.a_bits}, {core.rows} x {core.columns}")
@@ -58,14 +73,19 @@ def layer(
         if not run.passed:
             errors.print(failure_report(config, run), markup=False)
     if out:
-        for name, run in zip(names, runs, strict=True):
+        for file, run in zip(programs, runs, strict=True):
             arrays: dict[str, Any] = {"output": run.output}
-            write_atomically(out / f"{name}.npz", functools.partial(np.savez_compressed, **arrays))
+            write_atomically(out / f"{file.stem}.npz", functools.partial(np.savez_compressed, **arrays))
     if json_file:
-        write_json(json_file, layer_report(files, runs, config, core, backpressure))
+        write_json(json_file, layer_report(programs, runs, config, core, backpressure, refused))
     failed = sum(not run.passed for run in runs)
     console.print(
         f"{len(runs) - failed} of {len(runs)} layers equal, {sum(run.cycles for run in runs):,} cycles"
     )
-    if failed:
-        raise typer.Exit(FAILED)
+    if refused:
+        console.print(
+            f"{len(refused)} of {len(refused) + len(runs)} files refused: {', '.join(map(str, refused))}",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
+    if failed or refused:
+        raise typer.Exit(FAILED if failed else BAD_INPUT)

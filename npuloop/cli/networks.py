@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import IO, TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -29,9 +29,15 @@ def run(
     system: SystemName = SYSTEM,
     unit: Unit = None,
     input_file: Annotated[
-        Path | None, typer.Option("--input", help="inputs (.npy), (N, H, W, C); default: one random input")
+        Path | None,
+        typer.Option(
+            "--input",
+            help="inputs (.npy), (N, H, W, C), or several by name (.npz); default: one random input",
+        ),
     ] = None,
-    output_file: Annotated[Path | None, typer.Option("--output", help="file for the outputs (.npy)")] = None,
+    output_file: Annotated[
+        Path | None, typer.Option("--output", help="file for the outputs (.npy; several: .npz)")
+    ] = None,
     check: Annotated[
         str, typer.Option(help="compare with the golden model: layers, output, none")
     ] = "output",
@@ -48,9 +54,7 @@ def run(
     energy of the first input's commands, values and cycles is printed.
     Exit status: 0 if everything is equal, 1 if anything differs, 2 if the input is wrong.
     """
-    import numpy as np
-
-    from golden.importers.inputs import random_input, read_inputs
+    from golden.importers.inputs import batch_size, first_input, random_input, read_inputs
     from golden.importers.models import load_model
     from mapping.compiler.assignment import Assignment, load_assignment
     from mapping.energy.statistics import network_statistics
@@ -71,7 +75,7 @@ def run(
     runs: list[NetworkRun] = []
     with Session(config) as session, progress() as bar:
         each = run_inputs(session, program, inputs, cast("Check", check), backpressure)
-        runs += bar.track(each, total=len(inputs), description=network.name)
+        runs += bar.track(each, total=batch_size(inputs), description=network.name)
     console.print(layer_table(runs))
     console.print()
     console.print(engine_table(runs[0]))
@@ -80,7 +84,7 @@ def run(
     model_of_energy, reason = energy_model(config)
     if model_of_energy:
         ends = {(item.layer, item.unit): float(item.end) for item in runs[0].layers}
-        statistics = network_statistics(program, inputs[0])
+        statistics = network_statistics(program, first_input(inputs))
         energy = model_of_energy.program_energy(program.program, runs[0].cycles, ends, statistics)
         document["energy"] = energy_report(energy)
         console.print(energy_table(energy, network.name))
@@ -95,8 +99,7 @@ def run(
         job = runs[wrong[0] if wrong else 0].job
         console.print(f"waves: {rerun_with_waves(config, job)}", markup=False, soft_wrap=True)
     if output_file:
-        outputs = np.stack([item.output for item in runs])
-        write_atomically(output_file, functools.partial(np.save, arr=outputs, allow_pickle=False))
+        write_atomically(output_file, functools.partial(_save_outputs, runs=runs))
     if json_file:
         write_json(json_file, run_report(runs, str(model), check) | document)
     speed = sum(item.cycles for item in runs) / sum(item.seconds for item in runs)
@@ -109,13 +112,39 @@ def run(
         raise typer.Exit(FAILED)
 
 
-def show(model: Model) -> None:
-    """Print a network's layers: shapes, multiply-accumulates, weights and their widths."""
-    from golden.importers.models import load_model
-    from mapping.report.networks import show_table
+def _save_outputs(file: IO[bytes], runs: Sequence[NetworkRun]) -> None:
+    """Write the outputs of runs: (N, ...) as .npy; of a network with several each by its name, as .npz."""
+    import numpy as np
 
+    outputs = {name: np.stack([item.outputs[name] for item in runs]) for name in runs[0].outputs}
+    if len(outputs) == 1:
+        np.save(file, next(iter(outputs.values())), allow_pickle=False)
+    else:
+        arrays: dict[str, Any] = outputs
+        np.savez(file, **arrays)
+
+
+def show(model: Model) -> None:
+    """Print a network's layers: shapes, multiply-accumulates, weights and their widths, and where each runs.
+
+    Of a .tflite file its operators come first: on a unit, on the host, or refused and why.
+    Exit status: 0 if all of it can run, 2 if anything is refused.
+    """
+    from golden.importers.models import load_model
+    from golden.importers.tflite import examine_tflite
+    from mapping.compiler.legalise import legalise_network
+    from mapping.report.networks import show_table
+    from mapping.report.operators import operator_table
+
+    if model.suffix == ".tflite":
+        report = examine_tflite(model)
+        console.print(operator_table(report, model.name))
+        console.print()
+        if report.error is not None:
+            raise report.error
     network = load_model(model)
     console.print(show_table(network))
+    legalise_network(network)
 
 
 def quantize(

@@ -200,7 +200,7 @@ def test_mean_of_every_sum_equals_the_interpreter(
             quantisation = scale, int(case.rng.integers(-150, 150).clip(-128, 127))
         content = case.mean(keep_dims, quantisation, (1, 2) if seed % 2 else (2, -3)).build()
         network = imported(content, tmp_path)
-        assert network.nodes[0].name == "depthwise_conv2d_0"
+        assert network.nodes[0].name == "mean_0"
         got = run_network(network, images)[network.output_name]
         np.testing.assert_array_equal(got, invoke(interpreter(content), images), err_msg=f"{factor} {size}")
 
@@ -247,3 +247,44 @@ def test_a_network_of_everything_equals_the_interpreter(tmp_path: Path) -> None:
     case.pool("MAX_POOL_2D", (2, 2), (1, 1), "SAME").pool("AVERAGE_POOL_2D", (4, 3), (4, 3), "VALID")
     case.then("RESHAPE", case.output((1, 12), keep=True), case.builder.constant([1, 12]))
     check(case.fully_connected(10).softmax(), tmp_path, 30)
+
+
+def narrow(case: Case, dtype: str) -> Case:
+    case.weight_type = dtype
+    return case
+
+
+@pytest.mark.parametrize("per_tensor", [True, False])
+def test_int4_weights_equal_the_interpreters(per_tensor: bool, tmp_path: Path) -> None:
+    shape = (1, 9, 8, 3)
+    for case in (
+        narrow(Case.start(shape), "int4").convolution(outputs=5, per_tensor=per_tensor),
+        narrow(Case.start(shape), "int4").convolution(multiplier=1, per_tensor=per_tensor),
+        narrow(Case.start((1, 33)), "int4").fully_connected(7, per_tensor),
+    ):
+        (node,) = check(case, tmp_path).nodes
+        assert node.layer is not None
+        assert node.weight_bits is not None
+        assert (node.weight_bits == 4).all()
+        assert node.layer.weights.min() == -8
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [("int4", 4), ("int2", 2)])
+def test_narrow_weights_are_the_same_numbers_as_in_int8(dtype: str, bits: int, tmp_path: Path) -> None:
+    for shape in ((3, 5), (4, 2, 2, 3), (1, 1, 3, 7)):
+        data = np.random.default_rng(SEED).integers(-(2 ** (bits - 1)), 2 ** (bits - 1), shape)
+        networks = []
+        for weight_type in (dtype, "int8"):
+            case = Case.start((1, shape[-1]) if len(shape) == 2 else (1, 4, 4, shape[-1]))
+            weights = case.builder.tensor(shape, weight_type, 0.1, data=data)
+            op = "FULLY_CONNECTED" if len(shape) == 2 else "CONV_2D"
+            size = (1, shape[0]) if len(shape) == 2 else (1, 5 - shape[1], 5 - shape[2], shape[0])
+            options = {} if len(shape) == 2 else {"padding": 1}
+            case.then(op, case.output(size), weights, case.builder.constant(np.zeros(shape[0])), **options)
+            networks.append(imported(case.build(), tmp_path))
+        (narrow_node,), (node,) = (network.nodes for network in networks)
+        assert narrow_node.layer is not None
+        assert node.layer is not None
+        np.testing.assert_array_equal(narrow_node.layer.weights, node.layer.weights)
+        assert narrow_node.weight_bits is not None
+        assert (narrow_node.weight_bits == bits).all()

@@ -5,17 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flatbuffers
 import numpy as np
 import pytest
 
 from common.errors import ModelFileError, NpuloopError, UnsupportedError
-from golden.importers.testing import Builder, Case, conv, imported
-from golden.importers.tflite import load_tflite
-
-
-def two_inputs(case: Case) -> bytes:
-    other = case.builder.tensor((1, 4), scale=0.1)
-    return case.builder.build([case.input, other], [case.tensor])
+from golden.importers.testing import Builder, Case, conv, imported, schema, written
+from golden.importers.tflite import examine_tflite, load_tflite
+from golden.importers.tflite_operators import CONVERTERS
 
 
 def edited(case: Case, edit: Callable[[Builder], object]) -> Case:
@@ -69,6 +66,12 @@ def unsupported() -> dict[str, tuple[Callable[[], Case], str]]:
     def uint8() -> Case:
         case = Case.start((1, 8, 8, 4))
         case.builder.tensors[case.input].type = 3
+        case.builder.tensors[case.input].quantization.zeroPoint = [130]
+        return case.convolution()
+
+    def int16() -> Case:
+        case = Case.start((1, 8, 8, 4))
+        case.builder.tensors[case.input].type = 7
         return case.convolution()
 
     def batch_of_two() -> Case:
@@ -96,7 +99,7 @@ def unsupported() -> dict[str, tuple[Callable[[], Case], str]]:
         return case.then("MEAN", case.output((1, 8, 8, 1)), case.builder.constant([3]), keepDims=True)
 
     def large_mean() -> Case:
-        case = Case.start((1, 512, 513, 16))
+        case = Case.start((1, 512, 1025, 16))
         return case.mean(True, None)
 
     def steep_mean() -> Case:
@@ -141,18 +144,22 @@ def unsupported() -> dict[str, tuple[Callable[[], Case], str]]:
         "pad of channels": (channel_pad, r"operator 0 \(PAD\): .*only height and width"),
         "pad value": (other_pad_value, r"operator 0 \(PADV2\): padding with another value than the zero"),
         "dead end": (dead_end, r"operator 1 \(CONV_2D\) makes tensor \d+, which nothing reads"),
-        "uint8": (uint8, "is UINT8; activations are int8 or float32"),
+        "uint8": (uint8, r"operator 0 \(CONV_2D\): reads or makes uint8; .* convert the model to int8"),
+        "int16": (int16, "tensor 0 is INT16; activations are int8, .* convert the model to int8"),
         "batch": (batch_of_two, "its first axis is no batch of 1"),
         "rows": (two_rows, r"operator 0 \(FULLY_CONNECTED\): an input \(3, 4\) .* supported is one row"),
         "weights": (weights_from_outside, "is not constant; it must be part of the file"),
         "activation": (tanh, "fused activation number 4; supported are NONE, RELU, RELU6 and RELU_N1_TO_1"),
         "constant operand": (constant_to_add, "is constant where an activation is expected"),
-        "mean": (mean_over_channels, r"operator 1 \(MEAN\): a mean of .* supported are axes 1 and 2"),
-        "large mean": (large_mean, r"operator 0 \(MEAN\): a mean over .*; supported are 4194304 values"),
+        "mean": (
+            mean_over_channels,
+            r"operator 1 \(MEAN\): a mean of .* supported are rows, columns or both",
+        ),
+        "large mean": (large_mean, r"operator 0 \(MEAN\): a mean over .*; supported are 8388608 values"),
         "steep mean": (steep_mean, r"operator 0 \(MEAN\): a mean of .* from scale .* leaves int32"),
         "rescaling pool": (pool_that_rescales, "input and output of a pool must share scale and zero point"),
         "weight zero point": (weights_with_a_zero_point, "with a zero point; supported is 0"),
-        "softmax output": (other_softmax, r"operator 0 \(SOFTMAX\): output scale .*; supported are 1/256"),
+        "softmax output": (other_softmax, r"operator 0 \(SOFTMAX\): .* has the output scale 1/256 and zero"),
         "softmax input": (tiny_softmax, r"operator 0 \(SOFTMAX\): .* must be above 2\^-26"),
         "far scales": (far_quantize, r"operator 0 \(QUANTIZE\): the rescaling factor .* needs a shift of 34"),
         "accumulator": (long_sum, r"operator 0 \(FULLY_CONNECTED\): the accumulator of output channel 0"),
@@ -168,14 +175,60 @@ def test_what_is_not_supported_is_refused_by_name(name: str, tmp_path: Path) -> 
     assert str(tmp_path / "model.tflite") in str(caught.value)
 
 
-def test_two_inputs_and_custom_operators_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedError, match="2 inputs and 1 outputs; supported is one of each"):
-        imported(two_inputs(conv()), tmp_path)
+def test_custom_operators_are_refused_by_their_own_names(tmp_path: Path) -> None:
+    for name, why in {
+        "MyOperator": "; supported are CONV_2D",
+        "ethos-u": ": compiled by Vela for an Ethos-U; import the .tflite file that Vela was given",
+        "edgetpu-custom-op": ": compiled for an Edge TPU",
+        "FlexErf": r": TensorFlow's own \(a Flex operator\)",
+    }.items():
+        case = conv()
+        case.builder.codes[0].builtinCode = case.builder.codes[0].deprecatedBuiltinCode = 32
+        case.builder.codes[0].customCode = name
+        with pytest.raises(
+            UnsupportedError, match=rf"operator 0 \(CUSTOM \({name}\)\) is not supported{why}"
+        ):
+            imported(case.build(), tmp_path)
+
+
+def test_all_reasons_come_in_one_message_and_the_same_ones_together(tmp_path: Path) -> None:
+    case = conv(activation=4)
+    case.then("TANH", case.output(case.shape)).then("TANH", case.output(case.shape))
+    case.convolution(activation=4).pool("MAX_POOL_2D", (2, 2), (2, 2), "VALID")
+    case.then("READ_VARIABLE", case.output(case.shape))
+    report = examine_tflite(written(case.build(), tmp_path))
+    assert report.network is None
+    first, *lines = str(report.error).split("\n  - ")
+    assert first == f"{tmp_path / 'model.tflite'}: cannot be imported: 4 reasons"
+    activation, tanh, state, supported = lines
+    assert activation.startswith(
+        "operators 0 (CONV_2D), 3 (CONV_2D): fused activation number 4; supported are"
+    )
+    assert tanh == "operators 1, 2 (TANH) are not supported"
+    assert state.startswith(
+        "operator 5 (READ_VARIABLE) is not supported: keeps state from one input to the next"
+    )
+    assert supported == f"supported are {', '.join(CONVERTERS)}"
+    assert [item.runs for item in report.operators] == ["", "", "", "", "unit", ""]
+
+
+def test_an_operator_that_is_not_supported_is_named_before_its_lists_are_judged(tmp_path: Path) -> None:
     case = conv()
-    case.builder.codes[0].builtinCode = case.builder.codes[0].deprecatedBuiltinCode = 32
-    case.builder.codes[0].customCode = "MyOperator"
-    with pytest.raises(UnsupportedError, match=r"operator 0 \(CUSTOM \(MyOperator\)\) is not supported"):
+    case.then("CONCATENATION", case.output((1, 8, 8, 36)), *[case.tensor] * 8)
+    with pytest.raises(UnsupportedError, match=r"operator 1 \(CONCATENATION\) is not supported"):
         imported(case.build(), tmp_path)
+
+
+def test_a_second_graph_is_refused_beside_what_calls_it(tmp_path: Path) -> None:
+    case = conv()
+    case.then("CALL_ONCE", case.output(case.shape))
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(case.build(), 0))
+    model.subgraphs.append(model.subgraphs[0])
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    with pytest.raises(UnsupportedError, match="2 subgraphs") as caught:
+        imported(bytes(builder.Output()), tmp_path)
+    assert "operator 1 (CALL_ONCE) is not supported: initialises state" in str(caught.value)
 
 
 def contradictions() -> dict[str, tuple[Callable[[], Case], str]]:
@@ -252,7 +305,7 @@ def contradictions() -> dict[str, tuple[Callable[[], Case], str]]:
         "missing input": (operator(inputs=[]), "has 0 inputs; input 0 is missing"),
         "left out input": (operator(inputs=[-1, 1, 3]), "tensor -1 does not exist"),
         "no weights": (operator(inputs=[0]), "has no weights"),
-        "many inputs": (operator(inputs=[0] * 9), "a list of 9 entries"),
+        "many inputs": (operator(inputs=[0] * 9), "a list of 9 entries where at most 8"),
         "options": (operator(builtinOptionsType=0, builtinOptions=None), "its options are not Conv2DOptions"),
         "operator code": (operator(opcodeIndex=99), "operator 0 has the code 99"),
         "order": (wrong_order, "before an operator has made it"),
@@ -270,12 +323,28 @@ def test_a_file_that_contradicts_itself_is_refused_with_one_clear_error(name: st
     assert str(tmp_path / "model.tflite") in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"TFL3", bytes(100), b"\x08\0\0\0TFL3", b"\xff" * 64, b"PK\3\4" + bytes(64)]
-)
-def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match=r"model\.tflite: (not a \.tflite file|damaged)"):
+OTHER_FILES = {
+    b"": ", but empty",
+    b"TFL3": ", or cut off",
+    b"\xff" * 64: ", or cut off",
+    b"PK\3\4" + bytes(64): ": an archive",
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:00": ": a Git LFS pointer; .* `git lfs pull`",
+    b"\x89HDF\r\n\x1a\n": ": an HDF5 file",
+    b"\x1f\x8b\x08": ": compressed",
+    b"\n<!DOCTYPE html>": ": a web page",
+}
+
+
+@pytest.mark.parametrize("content", OTHER_FILES)
+def test_other_files_are_recognised(content: bytes, tmp_path: Path) -> None:
+    message = rf"model\.tflite: not a \.tflite file \(no TFL3 in its header\){OTHER_FILES[content]}"
+    with pytest.raises(ModelFileError, match=message):
         imported(content, tmp_path)
+
+
+def test_a_damaged_header_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"model\.tflite: damaged"):
+        imported(b"\x08\0\0\0TFL3", tmp_path)
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:

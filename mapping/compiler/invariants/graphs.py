@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from golden.arithmetic import INT32_MAX, weight_range
+from golden.arithmetic import INT32_MAX, integer_range
 from golden.layer import WEIGHTED_OPS, run_layer
 from golden.network import channel_weights
 from hw.layout import CHANNEL_BLOCK
@@ -65,8 +65,7 @@ def check_requantised(compilation: Compilation) -> None:
                 continue
             core, layer = cores[unit], op.layer
             weights = channel_weights(layer).astype(np.int64)
-            high = weight_range(core.w_bits)[1]
-            low = -high - (core.w_bits == 8)
+            low, high = integer_range(core.w_bits)
             on_unit = weights[owners == unit]
             require(low <= on_unit.min() and on_unit.max() <= high, f"{where}: weights do not fit")
             largest = int(np.abs(on_unit).sum(axis=1).max()) << core.a_bits - 1

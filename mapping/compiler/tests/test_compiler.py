@@ -19,7 +19,7 @@ from mapping.compiler.compile import compile_layer
 from mapping.compiler.cycle_law import slides
 from mapping.compiler.legalise import legalise
 from mapping.compiler.plan import CapacityError
-from mapping.compiler.pools import MAX_POOL_COUNT, reciprocal, spans
+from mapping.compiler.pools import MAX_POOL_COUNT, ROUNDED_TWICE, reciprocal, spans
 from mapping.run.random_layers import OPERATORS, random_layer
 
 
@@ -44,7 +44,7 @@ def conv(h: int = 8, w: int = 8, c: int = 16, k: int = 16, kernel: int = 3, **ch
     return Layer(**(values | changes))
 
 
-@pytest.mark.parametrize("first", range(1, MAX_POOL_COUNT + 1, 64))
+@pytest.mark.parametrize("first", range(1, ROUNDED_TWICE + 1, 64))
 def test_reciprocal_divides_every_sum_of_every_count_exactly(first: int) -> None:
     for count in range(first, first + 64):
         left_shift, multiplier, shift = reciprocal(count)
@@ -53,6 +53,18 @@ def test_reciprocal_divides_every_sum_of_every_count_exactly(first: int) -> None
         expected = np.sign(sums) * ((2 * np.abs(sums) + count) // (2 * count))
         np.testing.assert_array_equal(got, expected, err_msg=f"count {count}")
         assert abs(128 * count << left_shift) <= 1 << 30, f"count {count} may leave 32 bits"
+
+
+@pytest.mark.parametrize(
+    "count", [1025, 2047, 2048, 2049, 3136, 12321, 50176, 65025, MAX_POOL_COUNT - 1, MAX_POOL_COUNT]
+)
+def test_reciprocal_of_a_large_count_is_exact_around_every_tie(count: int) -> None:
+    left_shift, multiplier, shift = reciprocal(count)
+    assert left_shift == 0
+    ties = (np.arange(-256, 256, dtype=np.int64) * count) // 2
+    sums = (ties[:, None] + np.arange(-2, 3)).reshape(-1).clip(-128 * count, 127 * count)
+    got = requantize(sums, 0, multiplier, shift, 0, -128, 127, single_rounding=True).numpy()
+    np.testing.assert_array_equal(got, np.sign(sums) * ((2 * np.abs(sums) + count) // (2 * count)))
 
 
 def test_reciprocal_agrees_with_the_golden_average_on_ties() -> None:
@@ -66,7 +78,7 @@ def test_reciprocal_agrees_with_the_golden_average_on_ties() -> None:
 
 @pytest.mark.parametrize("count", [0, MAX_POOL_COUNT + 1])
 def test_average_over_too_many_values_is_refused(count: int) -> None:
-    with pytest.raises(UnsupportedError, match="average pooling"):
+    with pytest.raises(UnsupportedError, match=f"an average over .* 1 to {MAX_POOL_COUNT} are supported"):
         reciprocal(count)
 
 
@@ -85,21 +97,61 @@ TINY = CoreConfig("tiny", act_kib=1, weight_kib=1, param_kib=1)
     [
         (
             Layer(name="conv", op="max_pool", input=np.zeros((32, 32, 16), np.int8), kernel=(30, 30)),
-            r"not even what one output reads .* 1 KiB that tiny has for activations",
+            r"max_pool of 32 x 32 x 16, kernel 30 x 30.* one output reads .* 1 KiB .*; set tiny.ACT_KIB=15",
         ),
-        (conv(c=16, k=16, kernel=5), r"weights of one kernel row .* a third of the 1 KiB"),
+        (
+            conv(c=16, k=16, kernel=5),
+            r"conv2d of .*weights of one kernel row .* a third of the 1 KiB .*; set tiny.WEIGHT_KIB=4",
+        ),
         (
             Layer(
                 name="conv", op="average_pool", input=np.zeros((8, 8, 16), np.int8), kernel=(5, 5),
                 padding=(2, 2, 2, 2),
             ),
-            r"parameters of 16 channels .* half of the 1 KiB",
+            r"average_pool of .* parameters of 16 channels .* half of the 1 KiB .*set tiny.PARAM_KIB=2",
         ),
     ],
 )  # fmt: skip
 def test_a_layer_of_which_no_tile_fits_is_refused_naming_what_and_the_remedy(layer: Layer, what: str) -> None:
-    with pytest.raises(CapacityError, match=rf"layer 'conv': .*{what}.*; use a .*larger scratchpad"):
+    with pytest.raises(CapacityError, match=rf"layer 'conv' .*{what}"):
         compile_layer(layer, TINY)
+
+
+def depthwise(kernel: tuple[int, int], channels: int = 16) -> Layer:
+    rng = np.random.default_rng(7)
+    return Layer(
+        name="conv", op="depthwise_conv2d", input=np.zeros((*kernel, channels), np.int8),
+        weights=rng.integers(-9, 9, (1, *kernel, channels)).astype(np.int8),
+        bias=np.zeros(channels, np.int32), multiplier=np.full(channels, 1 << 30, np.int32),
+        shift=np.full(channels, -6, np.int32),
+    )  # fmt: skip
+
+
+def pool(op: str, height: int, width: int) -> Layer:
+    return Layer(name="conv", op=op, input=np.zeros((height, width, 16), np.int8), kernel=(height, width))
+
+
+@pytest.mark.parametrize(
+    ("layer", "memory"),
+    [
+        (depthwise((9, 9)), "WEIGHT_KIB"), (depthwise((42, 42)), "WEIGHT_KIB"),
+        (conv(c=40, k=16, kernel=9), "WEIGHT_KIB"),
+        (pool("max_pool", 70, 61), "ACT_KIB"), (pool("average_pool", 70, 61), "ACT_KIB"),
+        (
+            Layer(name="conv", op="average_pool", input=np.zeros((9, 9, 16), np.int8), kernel=(5, 5),
+                  padding=(2, 2, 2, 2)),
+            "PARAM_KIB",
+        ),
+    ],
+)  # fmt: skip
+def test_the_setting_that_a_message_names_is_the_smallest_that_does(layer: Layer, memory: str) -> None:
+    settings = {"act_kib": 1024, "weight_kib": 1024, "param_kib": 64} | {memory.lower(): 1}
+    with pytest.raises(CapacityError, match=rf"set tiny\.{memory}=\d+$") as caught:
+        compile_layer(layer, CoreConfig("tiny", **settings))
+    enough = int(str(caught.value).rpartition("=")[2])
+    compile_layer(layer, CoreConfig("tiny", **(settings | {memory.lower(): enough})))
+    with pytest.raises(CapacityError, match=memory):
+        compile_layer(layer, CoreConfig("tiny", **(settings | {memory.lower(): enough - 1})))
 
 
 def test_a_window_beyond_the_command_fields_is_refused() -> None:

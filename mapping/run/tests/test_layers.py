@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 
 from common.arrays import Array
 from common.testing import data_dir, require, vector_files
-from golden.layer import load_layer, run_layer
+from golden.arithmetic import integer_range
+from golden.layer import Layer, load_layer, run_layer
 from hw.commands import command_list, encode
 from hw.core import CoreConfig
 from hw.memory import MemoryModel
@@ -72,6 +74,46 @@ def test_every_clipped_convolution_vector_is_exact_on_npu_lb(
         limit = 2 ** (w_bits - 1) - 1
         assert np.abs(run.layer.weights.astype(int)).max() <= limit
         assert run.match, failure_report(pair.config if session else system, run)
+
+
+def extreme_layers(w_bits: int) -> list[Layer]:
+    """Layers of the smallest weight alone and of all weights of a width; inputs of -128, 127 and others."""
+    low, high = integer_range(w_bits)
+    rng = np.random.default_rng(w_bits)
+    shapes = {"conv2d": (40, 3, 3, 24), "fully_connected": (70, 50), "depthwise_conv2d": (1, 3, 3, 24)}
+    layers: list[Layer] = []
+    for op, shape in shapes.items():
+        outputs = shape[-1] if op == "depthwise_conv2d" else shape[0]
+        image = (50,) if op == "fully_connected" else (6, 5, 24)
+        reach = 128 * 2 ** (w_bits - 1) * math.prod(shape) / outputs
+        drawn = rng.integers(low, high + 1, shape)
+        drawn.flat[:2] = low, high
+        for name, weights in (("lowest", np.full(shape, low)), ("any", drawn)):
+            for kind, x in (
+                ("-128", np.full(image, -128)), ("127", np.full(image, 127)),
+                ("any", rng.integers(-128, 128, image)),
+            ):  # fmt: skip
+                layers.append(Layer(
+                    name=f"{op}, {name} weights, inputs {kind}", op=op, input=x.astype(np.int8),
+                    weights=weights.astype(np.int8), bias=np.zeros(outputs, np.int32),
+                    multiplier=np.full(outputs, 1 << 30, np.int32), input_zero_point=0, output_zero_point=0,
+                    shift=np.full(outputs, 8 - math.ceil(math.log2(reach)), np.int32),
+                ))  # fmt: skip
+    return layers
+
+
+@pytest.mark.rtl
+@pytest.mark.parametrize("w_bits", WEIGHT_BITS)
+def test_all_of_twos_complement_is_multiplied_right(w_bits: int, pair: Session) -> None:
+    """-2 in 2 bits, -8 in 4, -128 in 8: weights as other quantisers make them."""
+    system = System((CoreConfig("npu_lb", w_bits=w_bits),))
+    session = pair if w_bits == 2 else None
+    runs = list(run_layers(extreme_layers(w_bits), "npu_lb", system=system, session=session))
+    assert len(runs) == 18
+    for run in runs:
+        assert run.layer.weights.min() == -(2 ** (w_bits - 1))
+        assert run.match, failure_report(pair.config if session else system, run)
+    assert any(len(np.unique(run.output)) > 20 for run in runs)
 
 
 @pytest.mark.parametrize("unit", ["npu8", "npu_lb"])

@@ -109,6 +109,7 @@ def broken(kind: str, layer_file: Path) -> None:
         save_layer(large, layer_file)
 
 
+@pytest.mark.rtl
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
@@ -122,7 +123,7 @@ def broken(kind: str, layer_file: Path) -> None:
         ("too large", "not even what one output reads fits"),
     ],
 )
-def test_bad_layers_give_one_error_that_says_what_and_write_nothing(
+def test_a_bad_layer_gives_one_error_that_says_what_and_the_others_run(
     kind: str, says: str, layer_file: Path, tmp_path: Path
 ) -> None:
     broken(kind, layer_file)
@@ -135,8 +136,35 @@ def test_bad_layers_give_one_error_that_says_what_and_write_nothing(
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 2
+    assert "1 of 1 layers equal" in done.stdout
+    assert f"1 of 2 files refused: {layer_file}" in done.stdout
+    assert [file.name for file in out.iterdir()] == ["good.npz"]
+    document = json.loads(report.read_text())
+    assert [entry["file"] for entry in document["files"]] == [str(good)]
+    assert [entry["file"] for entry in document["refused"]] == [str(layer_file)]
+    assert says in document["refused"][0]["error"]
+
+
+def test_bad_layers_alone_run_nothing_and_all_say_why(layer_file: Path, tmp_path: Path) -> None:
+    absent, out = tmp_path / "absent.npz", tmp_path / "out"
+    broken("no npz", layer_file)
+    done = npuloop("layer", layer_file, absent, "--out", out)
+    assert done.returncode == 2
+    assert [line.partition(": ")[0] for line in done.stderr.splitlines()] == ["error", "error"]
+    assert str(layer_file) in done.stderr
+    assert str(absent) in done.stderr
     assert not out.exists()
-    assert not report.exists()
+
+
+@pytest.mark.rtl
+def test_a_layer_that_differs_outweighs_one_that_is_refused(layer_file: Path, tmp_path: Path) -> None:
+    layer = load_layer(layer_file)
+    assert layer.expected is not None
+    save_layer(replace(layer, expected=~layer.expected), layer_file)
+    done = npuloop("layer", layer_file, tmp_path / "absent.npz")
+    assert done.returncode == 1
+    assert "0 of 1 layers equal" in done.stdout
+    assert "1 of 2 files refused" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 from common.testing import data_dir, require
+from golden.importers.inputs import random_input
+from golden.importers.models import load_model
+from golden.importers.testing import conv
 from golden.network import Network, run_network
 from golden.network_file import load_network, save_network
 from hw.system import NPU8, NPU_LB
@@ -81,6 +84,46 @@ def test_show_lists_every_layer(files: tuple[Path, Path, Path, Network]) -> None
     for node in network.nodes:
         assert node.name in done.stdout
     assert f"{network.macs:,}" in done.stdout
+
+
+def test_show_says_where_a_files_operators_run_and_why_some_do_not(tmp_path: Path) -> None:
+    case = conv()
+    good = tmp_path / "good.tflite"
+    good.write_bytes(case.softmax().build())
+    done = npuloop("show", good)
+    assert done.returncode == 0, done.stderr
+    assert "SOFTMAX" in done.stdout
+    assert "softmax_1" in done.stdout
+    bad = tmp_path / "bad.tflite"
+    case = conv()
+    case.then("TANH", case.output(case.shape)).then("ELU", case.output(case.shape))
+    bad.write_bytes(case.build())
+    done = npuloop("show", bad)
+    assert done.returncode == 2
+    assert "1: not supported" in done.stdout
+    assert "operator 1 (TANH) is not supported" in done.stderr
+    assert "operator 2 (ELU) is not supported" in done.stderr
+
+
+@pytest.mark.rtl
+def test_several_inputs_and_outputs_go_through_files(tmp_path: Path) -> None:
+    case = conv()
+    other = case.builder.tensor((1, 8, 8, 4), scale=0.1)
+    case.then("ADD", case.output(case.shape), other)
+    total = case.tensor
+    case.then("DEQUANTIZE", case.builder.tensor(case.shape, "float32"))
+    model, inputs, outputs = (tmp_path / name for name in ("two.tflite", "in.npz", "out.npz"))
+    model.write_bytes(case.builder.build([case.input, other], [case.tensor, total]))
+    network = load_model(model)
+    values = {name: batch[0] for name, batch in random_input(network, 3).items()}
+    np.savez(inputs, input=values["input"], input_1=values["input_1"])
+    done = npuloop("run", model, "--unit", "npu8", "--input", inputs, "--output", outputs)
+    assert done.returncode == 0, done.stderr
+    golden = run_network(network, values)
+    with np.load(outputs) as archive:
+        assert set(archive.files) == set(network.output_names)
+        for name in archive.files:
+            np.testing.assert_array_equal(archive[name], golden[name])
 
 
 @pytest.mark.rtl
@@ -171,7 +214,7 @@ def bad(files: tuple[Path, Path, Path, Network], tmp_path: Path) -> dict[str, tu
         "shape": ([*run, "--input", shape], r"s.npy: .* the input is \(1, 2, 3\)"),
         "dtype": ([*run, "--input", dtype], "d.npy: .* reads int8, the input is float32"),
         "no array": ([*run, "--input", text], "t.npy: no .npy array"),
-        "archive": ([*run, "--input", many], "m.npz: an archive"),
+        "archive": ([*run, "--input", many], r"m.npz: network .* reads image, not a"),
         "no input": ([*run, "--input", tmp_path / "none.npy"], "none.npy: cannot be read"),
         "no model": (["run", tmp_path / "none.npz"], "none.npz: no such file"),
         "ending": (["run", inputs], "x.npy: a model is an int8 .tflite file"),
