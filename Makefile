@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Every target sets up what it needs: the virtual environment .venv is made on first use and follows pyproject.toml.
 # `make help` lists the targets; `make doctor` says what the machine lacks.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures that tests of all rooms share."""
 
 from __future__ import annotations

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every room needs: errors, files, folders, workers."""

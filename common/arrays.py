@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names of array types: numpy arrays by their element type. A docstring says the shape."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one error family of npuloop. A message names the file or layer, the fault and the fix."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Folders: the checkout, everything generated, and reference data."""
 
 from __future__ import annotations

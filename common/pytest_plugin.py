@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the test suite asks of pytest, loaded by the root `conftest.py`.
 
 * Files run in the order of their stored durations, longest first, so that workers end together; `--quick`

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What tests of several packages use: where the reference data lies, and how to wait for other processes."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The user's own Python: functions named package.module:function, whatever they raise."""
 
 from __future__ import annotations

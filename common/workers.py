@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs jobs side by side: in Dask workers, or in this process.
 
     with Workers() as workers:

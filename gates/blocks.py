@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The blocks that a core is made of: every module of the elaborated design once, with how often it occurs.
 
 Nothing is listed by hand: Yosys elaborates the design in its structural form for a core's parameters, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Boolean functions as Liberty writes them: as Verilog, as names, as truth tables."""
 
 from __future__ import annotations

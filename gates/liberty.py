@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads cell libraries in Liberty format: functions, areas, delays and internal energies.
 
 Reference: Liberty User Guides and Reference Manual. Values are converted to ns, pF, pJ, nW and µm². The unit

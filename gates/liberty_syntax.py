@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Syntax of the Liberty format: nested groups of simple and complex attributes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scratchpads and accumulators: energy, area and leakage of SRAM, modelled with CACTI 7.
 
 No open standard-cell package has memories, so these figures are modelled, not measured, and say so. CACTI's

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flat netlists: instances of cells, and the nets between them, from Yosys's JSON format."""
 
 from __future__ import annotations

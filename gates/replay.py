@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gate-level simulation of one block in Icarus Verilog: what each cycle costs in energy.
 
 The cells are modelled from the functions of the Liberty file: a table for each gate, with the delays of its

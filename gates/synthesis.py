@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Synthesis of one block to the cells of a library, with Yosys and ABC.
 
 The block is flattened but for the modules that are named as black boxes: their instances stay in the netlist,

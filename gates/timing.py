@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Static timing and energy per edge of a flat netlist, from the tables of a cell library.
 
 Slews and loads propagate through the netlist in topological order; where arcs meet, the slower slew goes on.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds the programs, cell libraries and wheels that gate-level work needs."""
 
 from __future__ import annotations

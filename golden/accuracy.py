@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How often a network is right on labelled inputs, and the interval that chance leaves."""
 
 from __future__ import annotations

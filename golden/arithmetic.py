@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The integer arithmetic of the NPUs, element by element: rounding, requantisation, reduced activations.
 
 Everything is exact and vectorised on torch int64 tensors. Arguments may be tensors, numpy arrays, (nested)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Transcendental functions in fixed point, bit-exact with gemmlowp and TensorFlow Lite's reference kernels.
 
 Fixed-point numbers are int64 tensors of int32 values with n integer bits, "Qn": the real value is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operators at a network's ends that run on the host, bit-exact with TensorFlow Lite's reference kernels.
 
 They take and give numpy arrays of any shape; softmax and its logarithm work on the last axis, the others on

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operators on float32 behind the last DEQUANTIZE, bit-exact with TensorFlow Lite's reference kernels.
 
 The reference kernels call the C library's expf and logf, and so do these functions: numpy's own differ in the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of the host's operators: what each takes and makes, and how it runs.
 
 They stand before the first and behind the last operator of the units (`golden.partition`). A network file

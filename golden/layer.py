@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One layer with its input, constants and (optionally) expected output; and the file format for it.
 
 The format is an `.npz` without pickles, described in docs/reference/layer-file.md.

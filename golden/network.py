@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A quantised network: a graph of operators with integer weights, and its exact executor.
 
 Its operators are those of `golden.layer`, which the units execute, and those of `golden.host_operators`,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Network files: a quantised network as an `.npz` without pickles.
 
 Member `network` is JSON text, members `<node>/<constant>` are arrays; docs/reference/network-file.md has the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a quantised network is made of: tensors, and the operators that make them."""
 
 import math

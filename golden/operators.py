@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operators that the NPUs execute, on int8 numpy arrays, exact to the last bit.
 
 Tensors are channels-last, (H, W, C); a leading batch axis, (N, H, W, C), is carried through. Fully

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random layers for tests, and the arithmetic in plain Python integers and fractions.
 
 The layers are drawn from a seeded generator. The arithmetic shares no code with the package.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands of the NPU as 16-word blocks: made from field names, taken apart again, put together to lists."""
 
 from __future__ import annotations

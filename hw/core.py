@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One core: the parameters that its hardware is built with."""
 
 from __future__ import annotations

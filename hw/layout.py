@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How tensors, weights and requantisation parameters lie in memory. The only place that knows.
 
 All functions are pure numpy, and every packing function has its inverse. A memory word is 32 bytes.

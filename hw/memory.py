@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings of the memory behind the port: how it behaves while a system runs."""
 
 from __future__ import annotations

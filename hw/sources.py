@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The hardware's SystemVerilog: which files a design is made of, and a hash of them."""
 
 from __future__ import annotations

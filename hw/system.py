@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which hardware is built: any list of cores on a memory port. `hw.system_file` reads and writes them."""
 
 from __future__ import annotations

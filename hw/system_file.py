@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Systems as files, and single parameters of a system as a command line gives them.
 
     npuloop_system: 1                     # version of the format

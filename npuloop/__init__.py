@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The door: load, quantise, compile, run, predict and search, and the command line in `npuloop.cli`.
 
     import npuloop

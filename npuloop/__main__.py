@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command `npuloop` as `python -m npuloop`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The public functions of npuloop, each one call: what `import npuloop` offers.
 
 Arguments that recur: `system` is a preset's name ("pair"), a path to a `system.yaml`, or a `System`.

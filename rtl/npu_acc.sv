@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Accumulators of 16 columns in one of their two forms, equal in every cycle: npu_acc_behavioural simulates faster,
 /// npu_acc_structural is what is synthesised.
 module npu_acc

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Accumulators of 16 columns in the form that simulates fast: two banks of `Depth` pixels; one bank is summed into while the other is drained.
 ///
 /// A sum takes two cycles: the pixel's address in the first (`read_i`), its contribution in the second (`add_i`), one pixel per cycle;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Activation scratchpad: two readers and two writers on four banks of two-port SRAM.
 ///
 /// Words of `Rows` bytes; the writers and the store engine move 16-byte parts of a word. The compute side (operand reads,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Way of an addition's operands: a channel block of each input goes through the requantiser, and comes back to be accumulated.
 ///
 ///   operand (16 channels) --> feed, Lanes channels per cycle --> requantiser --> collect 16 channels --> accumulators

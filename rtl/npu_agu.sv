@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Sequencer and address generator of the compute engine: turns an operator command into one beat per cycle.
 ///
 ///   for output block (COLS, ROWS or 16 channels)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Dot-product array in one of its two forms, equal in every cycle: npu_array_behavioural simulates several times faster
 /// (docs/decisions/0003-array-form.md), npu_array_structural is what is synthesised (docs/decisions/0014-structural-design.md).
 module npu_array

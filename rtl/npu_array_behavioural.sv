@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Dot-product array in the form that simulates fast: ROWS activations times COLS x ROWS weights in a cycle.
 ///
 ///   act_i -> pad, reduce -> [slide register 0] -> [1] -> ... -> [DwTaps - 1]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Joins the AXI4 ports of several cores on one memory port, round robin.
 ///
 /// Requests carry the core's index above its own ID bits; answers are routed by it. Write data follows the order of the write

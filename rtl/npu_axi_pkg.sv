@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// AXI4 inside npu_soc: a request is what a master drives, a response what it gets back; reads and writes are apart.
 ///
 /// Bursts are INCR and as wide as the port; their size and type are added at the port of npu_soc. Data has room for the widest

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Splits one AXI4-Lite port into a register window of 2^WindowBits bytes per core.
 ///
 /// One read and one write at a time, a few cycles each. An address beyond the last window, or

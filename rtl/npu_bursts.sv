@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Splits a transfer (planes of lines of 16-byte words) into AXI bursts.
 ///
 /// Gives one burst per `ready_i`, from the cycle after `start_i` until the last. A burst stays in its line, in its 4 KiB page

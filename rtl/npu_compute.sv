@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Compute engine: sequencer, array, accumulators, requantiser and drain.
 ///
 ///   cycle 0          1              2                3                  later

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// What travels inside the compute engine.
 package npu_compute_pkg;
   import npu_pkg::*;

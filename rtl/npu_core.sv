@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// One NPU: fetch, load, compute and store around three scratchpads; AXI4 master, AXI4-Lite registers, interrupt.
 ///
 ///              +--------- registers (AXI4-Lite), interrupt

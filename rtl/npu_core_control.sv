@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// State of a core: ready -> run -> ready (done), or -> stop -> error on the first error, until a soft reset.
 ///
 /// A soft reset is taken in every state and goes first: the core stops, and when its bus traffic has ended (`quiet_i`) everything is

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Counters of a core: they begin with a command list (`start_i`) and count while it runs (`run_i`).
 ///
 /// Every engine is in exactly one state per cycle, so the states of an engine sum to the cycles.

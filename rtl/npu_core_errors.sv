@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// The first error of a core: which engine met it, why, and at which command.
 ///
 /// `error_o` is up in every cycle in which something is wrong; the error of the first such cycle of a run (`run_i`) is

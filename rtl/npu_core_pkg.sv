@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// What travels between the parts of a core.
 package npu_core_pkg;
   import npu_pkg::*;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Registers of a core: what the host reads is taken from the core's status and counters, what it writes goes to the core.
 module npu_core_regs
   import npu_pkg::*;

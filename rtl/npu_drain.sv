@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Empties accumulator banks: reads the sums, sends them through the requantiser and writes int8 to the scratchpad.
 ///
 ///   stripe -> parameters of the next group (9 words, ahead) -.

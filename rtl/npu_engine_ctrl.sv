@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Front of an engine: command queue, tokens, events, completion.
 ///
 ///   dispatch -> queue -> [tokens, fence, event] -> start -> datapath -> done_i -> post tokens

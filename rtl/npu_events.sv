@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Event counters of the SoC: semaphores that order commands of different cores.
 ///
 /// Every requester (one per engine and core) may signal one event and wait for one event at a time. Signals are served

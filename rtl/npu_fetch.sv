@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Reads the command list from memory and hands each command to its engine, in order.
 ///
 /// One burst per command; `Depth` commands are fetched ahead, so that the memory's latency is paid once. A command whose engine's

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// First-in first-out queue.
 ///
 /// Valid/ready on both sides, in any combination; one cycle from input to output; no combinational path from input to

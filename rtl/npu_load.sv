@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Load engine: memory to scratchpads.
 ///
 ///   command -> bursts (AR) ....memory.... -> R beats -> 16-byte words -> scratchpad

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Says whether the fields of an operator command are out of range. Combinational; the opcode has been checked.
 module npu_operator_check
   import npu_pkg::*;

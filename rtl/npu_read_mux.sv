@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Joins the read channels of the fetch unit (index 0) and the load engine (index 1) on one AXI read port.
 ///
 /// Fetch goes first; a request that is on the port stays until it is taken. Data is routed by its ID, which is the index;

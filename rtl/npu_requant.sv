@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Requantiser in one of its two forms, equal in every cycle: npu_requant_behavioural simulates faster, npu_requant_structural is
 /// what is synthesised.
 module npu_requant

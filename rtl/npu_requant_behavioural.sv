@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Requantiser in the form that simulates fast. Rescales int32 sums to int8: a bank of lanes, one result per lane and cycle, five cycles of latency.
 ///
 ///   cycle 1        2               3                        4                         5

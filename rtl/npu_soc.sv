@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Any list of NPU cores on one memory port.
 ///
 /// Registers of core i start at byte 0x400 * i of the AXI4-Lite port. The cores share the AXI4 memory port round robin

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Memory with one read and one write port, as a two-port SRAM macro offers it.
 ///
 /// Read data comes one cycle after `re_i` and stays until the next read. Reading and writing the same address in one

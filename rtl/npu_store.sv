@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Store engine: activation scratchpad to memory, and time stamps.
 ///
 ///   command -> bursts (AW) -> burst lengths ------.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Dependency tokens between the three engines: one counter for each ordered pair.
 ///
 /// Index 0 is load, 1 compute, 2 store. A post names its targets in a mask and is taken as a whole, when every target's

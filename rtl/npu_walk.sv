@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Scratchpad addresses of a transfer, word by word: planes of equally spaced 16-byte words.
 ///
 /// After `start_i` the address of the current word is on `addr_o` until `next_i` moves on; `last_o` marks the last word.

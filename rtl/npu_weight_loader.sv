@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Reads weight tiles from the weight scratchpad, word by word.
 ///
 /// A request (`start_i`) reads its first word in the same cycle and one word per cycle from then on; words come out one cycle

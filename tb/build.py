@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds the simulator of a configuration with Verilator, cached by everything that goes into it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Says what this machine lacks to build and run the project, and how to get it.
 
 Needs nothing but Python (3.7 or later): it has to run before anything is installed.

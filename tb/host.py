@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The host processor's side: a job becomes operations of tb_host.sv, and their results the job's."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a session runs and what it gives back. It knows memory and command lists, no network."""
 
 from __future__ import annotations

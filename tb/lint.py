@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks the SystemVerilog: ``python -m tb.lint`` runs Verilator's lint on the design, verible's on all."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs a saved job again, with waves: ``python -m tb.replay FILE [--no-waves]``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Jobs that failed, saved to be run again: an `.npz` of plain arrays, without pickles.
 
 Member `job` is JSON text: the system, the flavour of the build, and all of the job but the bytes of its

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A session: one simulator process that runs many jobs.
 
     with Session(System()) as session:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The part of a session that runs inside the simulator: a cocotb test that takes requests and answers them.
 
 The model's arrays are numpy views of the simulator's own memory, so nothing is copied signal by signal; the

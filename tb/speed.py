@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How fast the simulation is: a session's cycles per second beside a plain C++ loop's."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What several test modules need to run command lists: places in memory, transfers, jobs that copy."""
 
 from __future__ import annotations

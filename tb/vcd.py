@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads back what a `record` session has traced: the value of every signal in every clock cycle."""
 
 from __future__ import annotations

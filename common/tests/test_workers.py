@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Jobs side by side: every one has an outcome, whatever happens to the workers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Multiplies two signed numbers and adds the product to a sum: a small block for tests of synthesis and replay.
 module mac #(
   parameter int unsigned Width = 4  // bits of each factor

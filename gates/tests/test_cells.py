@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tests of gates.cells: extraction by hand-made layouts, measuring and writing, and our library itself."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memories from CACTI: their figures, what a core's are composed of, and errors."""
 
 from __future__ import annotations

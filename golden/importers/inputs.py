@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Inputs of networks: arrays of `.npy` and `.npz` files, and random ones."""
 
 from __future__ import annotations

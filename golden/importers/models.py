@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Opens a network by its file: a `.tflite` model, a network file, or one that npuloop brings along."""
 
 from pathlib import Path

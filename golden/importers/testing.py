@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds small int8 `.tflite` models for tests, and runs them in the reference interpreter."""
 
 import math

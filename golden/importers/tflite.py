@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Imports int8 `.tflite` models, with the constants that TensorFlow Lite's reference kernels compute with.
 
 A network that is imported gives, tensor by tensor, the numbers of the interpreter with its reference kernels.

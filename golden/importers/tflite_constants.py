@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Constants of layers, computed from a file's numbers as TensorFlow Lite's reference kernels compute them.
 
 FULLY_CONNECTED is the one weighted operator that the interpreter (ai-edge-litert 1.4.0 to 2.3.0) rescales in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads the flatbuffer of a `.tflite` file, and trusts nothing in it.
 
 What `tflite` needs of the file is offered as plain values, parsed when asked for. Work and memory are

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A network under construction from a `.tflite` file: names, what is made and read, padding, constants.
 
 Two operators make no node of their own where another one absorbs them: a PAD becomes padding of the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Converters of the operators that the host runs, or that only give values another shape.
 
 Sources: TensorFlow Lite kernels/{reshape,squeeze,expand_dims,transpose,shape,strided_slice,pack}.cc,

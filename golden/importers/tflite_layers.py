@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Converters of the operators that become layers: each appends to the network what one operator does.
 
 Sources: TensorFlow Lite kernels/internal/reference/integer_ops/*.h, reference/reduce.h.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of TensorFlow Lite's operators that come in, and what happens to each.
 
 `python -m golden.importers.tflite_operators` prints it as the documentation has it.

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """From PyTorch modules to quantised networks: tracing, ranges, weights, training."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The exporter: a trained PyTorch module becomes a quantised network.
 
     network = export(model, images, weight_bits={"conv1": 8, "conv2": 2})

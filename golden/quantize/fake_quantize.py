@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operators of a network in quantisation-aware training: integers forward, gradients of floating point back.
 
 In every forward pass an operator turns its present parameters into the integer constants of its layer, runs

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How close an integer network is to its source, tensor by tensor: warned of when low, refused when broken.
 
 Two signal-to-noise ratios are looked at, 20 log10(||real|| / ||real - network||) on calibration data.

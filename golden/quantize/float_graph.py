@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A network of the operators of `golden.layer`, still in floating point.
 
 Shapes are channels last and without the batch axis, as in `golden.network`; weights keep PyTorch's order of

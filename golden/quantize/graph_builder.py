@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The float graph of a recorded module under construction: where each value is, and what can be fused."""
 
 import math

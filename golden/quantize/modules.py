@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trained modules of the user's own Python, and the inputs that calibrate their activations."""
 
 from __future__ import annotations

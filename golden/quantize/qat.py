@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Quantisation-aware training: a PyTorch module whose forward pass is an integer network, to the last bit.
 
 `prepare_qat` makes the module from a trained float one, `convert` makes the `Network` from it. In between the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ranges of activations, measured on data, and the int8 scale and zero point that they give."""
 
 from typing import Literal, TypeAlias, get_args

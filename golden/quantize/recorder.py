@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records what a PyTorch module computes, call by call, while it runs.
 
 The module runs once on a real batch, and every call of PyTorch that reads what the input has become is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page that lists what comes in from PyTorch, made from the tables that decide it.
 
 `python -m golden.quantize.reference` writes `docs/reference/pytorch.md` again.

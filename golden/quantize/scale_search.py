@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The search for the weight scale with the least squared error: exactly, or as well as that in seconds.
 
 A scale s turns a magnitude w into q = round(w / s), clipped to 0 ... high. As s falls from infinity, each q

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small float networks for tests of export and training: the field's usual structures, and random ones."""
 
 from typing import Any

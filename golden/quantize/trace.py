@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a float `torch.nn.Module` to a graph of the operators of `golden.layer`, still in floating point.
 
 The module runs once, and `golden.quantize.recorder` records what it computes. Batch normalisation is folded

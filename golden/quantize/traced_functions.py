@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each function of PyTorch becomes in the float graph: the table.
 
 A recording names functions, methods and operators of Python alike: `add` is torch.add, x + y, x.add(y) and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Views, padding, copies and the end of a recorded module, as they come into the float graph."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Convolutions and fully connected layers of a recorded module, as they come into the float graph."""
 
 from typing import Any

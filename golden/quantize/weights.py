@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weight quantisation after training: narrower integer weights for the layers of a network.
 
 Weights are symmetric, with one scale per output channel: real weight = scale * q, q in

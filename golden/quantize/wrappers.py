@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What stands around a float module, or is given in its place: unwrapped, or refused with the way out."""
 
 import copy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Accuracies are counts over labelled data, of integers exactly, with the interval of their number."""
 
 from __future__ import annotations

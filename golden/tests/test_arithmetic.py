@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The arithmetic against an implementation in plain Python integers that shares no code with it."""
 
 import itertools

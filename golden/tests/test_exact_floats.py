@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operators multiply in floats; sums near the limits of exactness, and the parts of a batch."""
 
 from typing import Any

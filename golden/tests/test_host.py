@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The host's operators against TensorFlow Lite's reference kernels, on models that are built here."""
 
 import math

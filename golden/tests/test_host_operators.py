@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of the host's operators: what each takes, makes and refuses; several inputs and outputs."""
 
 from __future__ import annotations

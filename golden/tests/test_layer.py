@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The layer file: what is written is read back, and every bad file is one clear error."""
 
 import pickle

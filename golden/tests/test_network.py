@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The quantised network: its checks, its file, its executor; damaged and hostile files."""
 
 import json

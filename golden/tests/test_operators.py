@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every operator against loops in plain integers, and against outputs of TensorFlow Lite's kernels."""
 
 from dataclasses import replace

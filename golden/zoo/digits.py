@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small convolutional network on real digits: the input that is always at hand.
 
 The images are scikit-learn's bundled 8 x 8 handwritten digits (UCI ML hand-written digits, 1,797 images).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Float networks of the field as PyTorch modules, to be trained, quantised and mapped.
 
 Sources: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2 (ResNet); Zhang et

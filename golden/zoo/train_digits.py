@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trains the digits network and writes its files: `python -m golden.zoo.train_digits [folder]`.
 
 One float network is trained first. The int8 variant quantises it after training (`quantize.export`), the

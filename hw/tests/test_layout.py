@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The memory layouts against their definitions, value by value, and back again."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How fast the cost model is: layers by their command lists, and look-ups of the differentiable staircase."""
 
 from __future__ import annotations

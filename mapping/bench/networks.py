@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whole networks beside what bounds them, and a wide layer on one unit, on the other, and on both."""
 
 from __future__ import annotations

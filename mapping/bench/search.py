@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a step of the mapping search costs, beside a step of plain training of the same module."""
 
 from __future__ import annotations

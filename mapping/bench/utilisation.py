@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How busy the hardware is, beside the cycle law, and how fast the simulation runs."""
 
 from __future__ import annotations

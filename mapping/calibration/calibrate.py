@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Calibration: choose shapes, measure them, fit, validate, and write the table.
 
 Measurements come from the store where it has them, so a run that is cut off goes on where it was; everything

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which shapes are measured: corners of the tile loops, what the fit is least sure of, random ones."""
 
 from __future__ import annotations

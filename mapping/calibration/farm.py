@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs measurements side by side: in workers (common.workers) with a simulator each, or in this process.
 
     with Farm() as farm:

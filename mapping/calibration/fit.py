@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fit: coefficients from measurements, their confidence, and the spread of predictions.
 
 Cycles are a sum of phases on the critical path, so they are linear in the coefficients as long as the path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One measurement: a shape, compiled and run in RTL, its output compared, its cycles and counters."""
 
 from __future__ import annotations

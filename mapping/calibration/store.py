@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The store of measurements: a file to which lines are only ever appended, by any number of processes.
 
 One line is one measurement as JSON, with the format's number and a checksum. A kill in the middle of an

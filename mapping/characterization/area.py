@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Area and frequency of the units from their gates: what `npuloop synth` makes, `cost_tables/area.yaml`."""
 
 from __future__ import annotations

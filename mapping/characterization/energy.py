@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures the energies of a unit on gates: what `npuloop characterize-energy` does.
 
 1. Real networks run on the unit in RTL, and the ports of its blocks are recorded

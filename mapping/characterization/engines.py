@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Blocks of which one is replayed from the start of an inference on, and what their energy is counted by."""
 
 from __future__ import annotations

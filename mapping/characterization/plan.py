@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which columns are looked at, and in which windows of recorded layers: for the fit and its validation."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operand streams of real layers: what passes the ports of the synthesised blocks while a network runs.
 
 The simulator is built in the structural form, so that a block's ports in the recording are those of its

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Windows of a block replayed on its netlist, and what explains their energies."""
 
 from __future__ import annotations

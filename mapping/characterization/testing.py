@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Made-up words and netlists for tests of recorded streams."""
 
 from __future__ import annotations

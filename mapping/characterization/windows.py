@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Windows of recorded streams as stimuli of a block's netlist.
 
 Windows of one block follow each other in one stimulus. Before each, some cycles bring the block's registers

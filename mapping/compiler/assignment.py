@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which unit makes which output channel of which layer, and the file that says so: MAP.yaml.
 
     npuloop_mapping: 1                  # version of the format

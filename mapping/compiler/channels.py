@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ordering pass: in which order the channels of every value lie in memory.
 
 Channels are re-ordered so that each unit's part of a layer is contiguous. Tensors whose channels correspond

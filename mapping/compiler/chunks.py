@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a part's parameters pass through their scratchpads: in chunks of output channels, as through a ring."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The compiler's entries: a graph, or one layer, becomes command lists and a memory image.
 
 The passes between are in `mapping.compiler.passes`. Every unit that has work gets one list: one start and one

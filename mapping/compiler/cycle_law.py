@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cycle law: what the array takes for an operator, without stalls; stripes and weight tiles."""
 
 from __future__ import annotations

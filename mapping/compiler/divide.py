@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Division pass: every operator is divided into the parts that the units make of it.
 
 A part knows what its unit makes, what it reads, and what of that it does not make itself. The passes behind

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Emission pass: every part becomes commands, in an order in which they could run one by one.
 
 A command says which words of which memory it reads and writes; the next pass derives tokens, fences and

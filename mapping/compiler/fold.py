@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fold pass: the taps of a first layer with few input channels become input channels.
 
 An image has 3 channels and a spectrogram 1, of the array's 16 rows. The host writes the network's input

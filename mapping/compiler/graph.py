@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the compiler's passes work on: values in memory and the operators that the units execute on them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Legalisation pass: a network or a layer becomes operators that the units have commands for.
 
 Fully connected layers become convolutions whose kernel is the whole input, depthwise ones with a channel

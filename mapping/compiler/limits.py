@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which parts are beyond a unit's memories: the memory, what it would need, and the setting that would do.
 
 The passes stop at the first layer that does not fit. What is said to the user comes from here: every layer

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Linking pass: the command lists become bytes behind everything else in the memory image."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fields of operator commands: one output tile, a rectangle of one range of channels.
 
 Average pooling has one command for each rectangle of outputs that average the same number of values.

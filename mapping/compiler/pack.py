@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packing pass: weights and requantisation parameters of every part, as its unit reads them."""
 
 from __future__ import annotations

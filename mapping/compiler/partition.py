@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which operators of a network run on the host and which on the units.
 
 The units' part is what lies between the first and the last layer: the host makes what it reads, from the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The compiler's passes, from top to bottom: each takes what those before it have made.
 
 `legalise` has turned the network or the layer into a graph before. Each pass is a plain function in a module

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Placement pass: where parameters, time stamps and tensors lie in the external memory."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Planning pass: which tensors stay in a unit's activation scratchpad, and how the others are cut into tiles.
 
 A tensor that a unit makes or reads is *kept*, whole, from its first use on the unit to its last, if the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Average pooling: how many values each output averages, and the requantisation that divides by that."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the compiler makes: command lists and a memory image, of a graph or of a single layer."""
 
 from __future__ import annotations

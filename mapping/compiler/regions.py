@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where tensors lie in the activation scratchpad, and how a rectangle of one travels to and from memory."""
 
 from __future__ import annotations

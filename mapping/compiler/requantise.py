@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requantisation pass: the numbers with which each unit turns its sums of a layer into int8.
 
 It comes first, because it refuses what a unit cannot calculate: weights wider than the unit's, and sums that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scheduling pass: who waits for whom, and in which order each unit's commands stand in its list.
 
 Dependencies follow from the words that commands read and write. Inside a unit they become tokens, and fences

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Widths of a network's weights that fit the units of a mapping."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Uncalibrated estimates of a layer's cycles, to stand beside the calibrated model: peak, roofline, ZigZag.
 
 None of them has seen a measurement. They know the array's size, the scratchpads and the memory port of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The coefficients of the cost model: named phases of the hardware, each with the counter that sees it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Differentiable costs: cycles of many layers at once, in the number of output channels on each unit.
 
 The cost of a layer is a staircase in its channels: it changes at multiples of 16, and by much only where a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cost model: cycles of a layer or a network from its command lists and the calibrated tables."""
 
 from __future__ import annotations

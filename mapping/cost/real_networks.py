@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The layers of six networks from the field.
 
 | network      | input      | where the layers come from |

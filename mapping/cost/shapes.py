@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Shapes: what decides how long a layer takes, without its values; and the file that lists them.
 
     - {name: stem, op: conv2d, in_channels: 3, out_channels: 16, in_height: 32, in_width: 32,

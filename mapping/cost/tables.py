@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cost tables: a core's calibrated coefficients, with where they come from and how good they are.
 
 A table is a YAML file in mapping/cost_tables that is called by the parameters of its core (`CoreConfig.key`),

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What command lists take: the engines of all units run side by side, each phase with a coefficient.
 
 The lists are those that the units would fetch, so the tiling is the compiler's own. Each engine takes its

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a command asks of its engine, from its fields: words and bursts, stripes and beats."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Differentiable energies: of many layers at once, in their channels on each unit and their zero weights.
 
 The energy is the staircase of `EnergyModel`, as `cost.differentiable` has it for cycles: its gradient is the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How often each thing that takes energy happens, from the command lists: exact, and nothing is simulated.
 
 What decides is the RTL: an event is an enable of a register or of a memory's port in a cycle. Counts do not

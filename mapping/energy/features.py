@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the energy of a block depends on: how much its operands change, and which of them matter.
 
 The same functions see recorded streams of a block's ports, for the fit, and streams that are made from a

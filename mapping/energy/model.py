@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The energy model: what a layer or a network takes, from its events, its cycles and the units' tables.
 
 Everything that happens is counted (`mapping.energy.events`) and priced by the table of its unit. In every

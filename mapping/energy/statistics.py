@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mean features of a network's layers, from its weights and from the golden model's activations of one input.
 
 Of each layer one stripe of output pixels in the middle is taken as the array sees it, pass by pass, for some

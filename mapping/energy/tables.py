@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Energy tables: what each thing that happens in a unit takes, where that comes from, and how good it is.
 
 A table is a YAML file beside the core's cost table, called like it, such as `w2a8_16x64.energy.yaml`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one style of the tables that commands print."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `npuloop calibrate` and `npuloop predict` print of cycles."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `npuloop compare` prints and writes: measured cycles beside the estimates of each method."""
 
 from __future__ import annotations

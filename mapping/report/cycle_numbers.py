@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the page of cycles shows, worked out from measurements of layers that the fit never saw.
 
 `gather` measures what the store lacks; the layers are those of `calibrate.held_out`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The figures of the cost model's errors, each from plain numbers: no file is read, nothing is measured."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page of cycles: how far the cost model's are from measured ones, and why.
 
 `page` writes HTML that needs no other file, of what `cycle_numbers.gather` has worked out.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `npuloop sim` prints and writes of the digits networks: a table, a sentence, plain data."""
 
 from __future__ import annotations

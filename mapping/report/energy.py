@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Energy and area on the page of `npuloop report`, beside published figures."""
 
 from __future__ import annotations

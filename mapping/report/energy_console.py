@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `npuloop predict` and `npuloop run` print and write about energy."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the page shows of energy and area: what the tables say, and of a real network's layers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cycles of layers by methods that have seen no measurement, beside ours; ZigZag's are kept in a file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `npuloop synth`, `characterize-energy` and `characterize-cells` print."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the pages that npuloop writes share: style, tables, figures; HTML that needs no other file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `npuloop layer` prints and writes of single layers in RTL: a table, plain data."""
 
 from __future__ import annotations

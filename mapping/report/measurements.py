@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `npuloop measure` prints and writes: measured cycles beside those of the cost model."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `npuloop run`, `show` and `quantize` print and write: tables and plain data."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a model's operators run: on a unit, on the host, nowhere, or refused and why."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page of a mapping study: what search finds beside baselines, measured in RTL, and where it loses.
 
 `write_report` writes HTML that needs no other file, of a study that `search_study.load_study` has read.

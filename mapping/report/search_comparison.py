@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What search gains beside baselines: means over seeds with intervals, the Pareto front, verdicts."""
 
 from __future__ import annotations

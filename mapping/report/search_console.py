@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `npuloop map` prints: the points of a study."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The figures of a mapping study with their captions, and the words that its page uses."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read study.json, which `npuloop map` leaves: complete and of the right types, or one error."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How figures of every page look: colours, sizes, axes, keys, numbers; and how a figure becomes SVG."""
 
 from __future__ import annotations

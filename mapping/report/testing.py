@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Made-up reports, studies and tables for tests of pages, and what these read off a page."""
 
 from __future__ import annotations

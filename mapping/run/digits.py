@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The embedded real input: trained digits networks, whole, on the units of the default system in RTL.
 
 Each unit runs the variant of its weights' width; every tensor is compared.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs layers on a unit in RTL and compares every output with the golden model."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs whole networks on the units in RTL: a job for each input, compared with the golden model."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Constrained random layers: small shapes and every corner of the operators, from one seed each."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random networks with random mappings, as strange as a network may be, from one seed each.
 
 Branches, several readers of one tensor (the input too), sums of a tensor with itself, layers that nobody

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs many random layers on a unit, or random networks on all, each without and with back-pressure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mappings that need no training: of plain rules, the cheapest, random ones of some cost.
 
 Cost changes of steps add up well enough to choose by.

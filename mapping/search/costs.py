@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a mapping of a network costs, in place, and how that changes with the channels on each unit.
 
 A layer's cost depends on its neighbours: what one unit makes and another reads crosses the memory, and units

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data sets that networks are trained and tested on: digits, CIFAR-10, and the user's own."""
 
 from __future__ import annotations

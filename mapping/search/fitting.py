@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mappings brought to a cost: as near below a target as can be, or with more weight bits for the same cost.
 
 Cost changes of steps add up well enough to choose by: what a step cost when it was last tried says which to

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The jobs of a study: warm-up of a seed, a mapping, a point.
 
 Every job keeps its results and checkpoints in the study's folder and picks up from them, whoever runs it.

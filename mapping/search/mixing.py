@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights in training as mixtures of what each unit would make of them, or as one unit makes them.
 
 Every output channel of every layer with weights has a logit for each unit; the layer computes with

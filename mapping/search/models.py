@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Float networks that the search trains: those of `golden`, and the user's own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a search pays for: prices of compiled command lists.
 
 An objective is a function from a system to a price; a new one is one more entry of OBJECTIVES.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a study is asked for: its plan, and the specification of every point that it makes."""
 
 from __future__ import annotations

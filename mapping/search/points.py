@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The points that a study has made, and the files that list them: pareto.csv and study.json."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What channels prefer: how far a mapping agrees with it, and the mapping that is nearest to it."""
 
 from __future__ import annotations

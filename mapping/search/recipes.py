@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How models are trained and searched unless the user says otherwise: recipes and strengths by model."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mappings as blocks of channels on units: the steps between them, all of them, and random ones.
 
 All searches for a mapping work on `State`s and price them exactly with `NetworkCosts`. The steps are the same

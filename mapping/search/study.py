@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A study: searched mappings and baselines of one network, each trained, turned to integers and run in RTL.
 
     1. warm-up      one float network for each seed

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a study keeps its files, and how a phase of training leaves its checkpoints there."""
 
 from __future__ import annotations

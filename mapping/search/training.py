@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The phases of a mapping search: warm-up in floating point, search, fine-tuning, integer training.
 
 Every phase is a sequence of epochs with a checkpoint after each. Random numbers come from the seed, the phase

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sub-command `npuloop accuracy`: how often a network is right on labelled data."""
 
 from __future__ import annotations

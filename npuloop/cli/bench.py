@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sub-command `npuloop bench`: utilisation beside the cycle law, and speed."""
 
 from __future__ import annotations

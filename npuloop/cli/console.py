@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What all sub-commands of `npuloop` share: consoles, exit statuses, progress."""
 
 from __future__ import annotations

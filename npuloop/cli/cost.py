@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sub-commands of the cost model: calibrate and predict."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sub-command `npuloop doctor`: what this machine lacks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sub-commands that go down to the gates: synth, characterize-energy, characterize-cells."""
 
 from __future__ import annotations

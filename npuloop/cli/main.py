@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command `npuloop`. Every sub-command is one call of the Python API and prints what it gives."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sub-command `npuloop measure`: cycles of shapes, measured in RTL, beside those of the cost model."""
 
 from __future__ import annotations

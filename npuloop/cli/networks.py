@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sub-commands of `npuloop` for whole networks: run, show, quantize."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Options that mean the same in every sub-command, and the system that they ask for."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sub-commands that show how good the cost model is: report and compare."""
 
 from __future__ import annotations

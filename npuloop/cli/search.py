@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sub-command `npuloop map`: search for mappings, train and verify them, beside baselines."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sub-command `npuloop sim`: the embedded networks on the default system."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sub-command `npuloop soak`: random layers and networks in RTL."""
 
 from __future__ import annotations

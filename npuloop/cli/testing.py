@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How tests run the installed command."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one door: its page runs as it stands, and each function refuses what it cannot do."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The house: pages without dead links or stale commands, files that are short, docstrings of one form.
 
 Each check is a function of a folder or of text that returns what is wrong, and each is proved on something

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is installed: the wheel has what running needs, and runs from an empty folder with its own cache."""
 
 from __future__ import annotations

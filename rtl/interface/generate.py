@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Generate everything that follows from the hardware's interface description.
 
 Sources: ``commands.yaml`` (command set) and ``registers.rdl`` (registers), both beside this file.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// One column's accumulator between two banks of memory: adds, takes the maximum, or replaces; and the drain's choice of a bank.
 ///
 /// `sum_o` is what is written in the cycle of `add_i`; `forward_i` takes the sum of the add before instead of the memory's word.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Accumulators of 16 columns, composed of the blocks that are synthesised; cycle for cycle like npu_acc_behavioural.
 module npu_acc_structural
   import npu_pkg::*;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Dot-product array, composed of the blocks that are synthesised; cycle for cycle like npu_array_behavioural, which has the timing.
 ///
 ///   word --> npu_tile_word (TileWords) --swap--> weights in npu_column (Cols) --> sums

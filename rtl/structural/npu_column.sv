@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// One column of the array: Rows weights, their products with the operands, and the sum.
 ///
 /// `swap_i` takes the weights from the shadow tile; `mac_i` stores the sum of this cycle's products. A column with `Tap`

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Operand and slide registers of the array: takes a word of activations, reduced to ABits, or the pad value.
 ///
 /// With `shift_i` the word enters slide register 0, which is every column's operand, and the others move on by one.

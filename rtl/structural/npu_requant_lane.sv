@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Data path of one requantiser lane; npu_requant_behavioural has the stages and their meaning.
 ///
 /// `valid_i[n]` is up while stage n + 1 takes its data. `single3_i` and `single4_i` are those of the values in stages 3 and 4;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Requantiser, composed of the blocks that are synthesised; cycle for cycle like npu_requant_behavioural, which has the stages.
 ///
 /// What all lanes share (valid bits, tags, zero point, clamp) is here, the data path of a lane in npu_requant_lane.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Depthwise sum of one row: the products of the columns in use.
 module npu_tap_sum #(
   parameter int unsigned ProductBits = 16,

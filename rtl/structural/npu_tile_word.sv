@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// One 32-byte word of the shadow weight tile.
 module npu_tile_word
   import npu_pkg::*;

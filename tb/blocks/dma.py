@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the benches of the two DMAs share: transfers, a memory that can fail, and the command port."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cocotb tests that must fail: `test_runner` proves with them that a failure turns a run red."""
 
 from __future__ import annotations

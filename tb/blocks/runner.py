@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds the simulator of one block and runs a module's cocotb tests in it: what pytest calls.
 
 A block's simulator holds a few files, so it is built with everything visible and little optimisation.

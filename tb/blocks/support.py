@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What all block benches share in the simulator: clock, reset, random numbers, idle and stall patterns."""
 
 from __future__ import annotations

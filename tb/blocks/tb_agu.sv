@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// npu_agu with its structures as flat vectors.
 module tb_agu
   import npu_pkg::*;

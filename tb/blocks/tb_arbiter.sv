@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// npu_axi_arbiter with three cores' ports as cocotbext-axi expects them.
 module tb_arbiter
   import npu_axi_pkg::*;

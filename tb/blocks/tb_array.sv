@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// npu_array with flat ports.
 module tb_array #(
   parameter bit          Structural = 1'b0,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// npu_axil_demux with the ports of one host and two cores as cocotbext-axi expects them.
 module tb_demux #(
   parameter int unsigned WindowBits = 10

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// npu_engine_ctrl of the compute engine with flat enums. The datapath refuses commands whose last bit is set.
 module tb_engine
   import npu_pkg::*;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// npu_events with flat ports.
 module tb_events #(
   parameter int unsigned Requesters = 6,

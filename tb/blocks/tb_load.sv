@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// npu_load with an AXI4 read port as cocotbext-axi expects it, and flat enums.
 module tb_load
   import npu_pkg::*;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// npu_regs with an AXI4-Lite port as cocotbext-axi expects it. `values_i` is what the core gives to its read-only registers, at
 /// the bit position that equals eight times the register's address.
 module tb_regs (

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// npu_requant with flat ports.
 module tb_requant #(
   parameter bit          Structural = 1'b0,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// npu_store with an AXI4 write port as cocotbext-axi expects it, and flat enums.
 module tb_store
   import npu_pkg::*;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// npu_tokens with flat ports.
 module tb_tokens #(
   parameter int unsigned CountBits = 6

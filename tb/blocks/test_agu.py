@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bench of npu_agu: every beat of random operators against plain nested loops over the tensor's coordinates.
 
 The reference multiplies out every address from coordinates; the block only ever adds. For sliding depthwise

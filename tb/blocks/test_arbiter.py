@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bench of npu_axi_arbiter: three cocotbext-axi masters on one AxiRam."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bench of npu_array: dot products and depthwise sums against numpy, tiles packed by hw.layout.
 
 The array has neither reset nor back-pressure: its benches are crossed with pauses of the activations and with

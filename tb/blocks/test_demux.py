@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bench of npu_axil_demux: a cocotbext-axi AXI4-Lite master on two AxiLiteRams, and the void beyond."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bench of npu_engine_ctrl: order, tokens, fences, events and completion of random command streams."""
 
 from __future__ import annotations

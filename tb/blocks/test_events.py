@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bench of npu_events: counters, service order and overflow against a plain model."""
 
 from __future__ import annotations

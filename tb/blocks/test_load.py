@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bench of npu_load (with npu_bursts and npu_walk): random transfers from a cocotbext-axi memory."""
 
 from __future__ import annotations

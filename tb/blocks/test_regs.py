@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bench of npu_regs, the generated register block: every register through an AXI4-Lite master."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bench of npu_requant: bit-exact against golden.arithmetic, latency and tags, all shifts and extremes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The runner itself: a failing test, a failing assertion of the RTL and a skipped test turn it red."""
 
 from __future__ import annotations

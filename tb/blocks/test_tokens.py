@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bench of npu_tokens: nine counters against a plain model, up to overflow, clear and reset in flight."""
 
 from __future__ import annotations

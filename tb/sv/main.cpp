@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Main program of the simulation: drives the clock of tb_top and runs either
 //   a session  cocotb's Python is in this process, reaches the model's arrays through npuloop_buffer (ctypes), and
 //              sleeps while the host in tb_host.sv works. VPI callbacks are served only when `wake_o` has toggled or

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Assertions on one AXI4 port: what the protocol demands of both sides, and what npu_soc promises beyond it.
 ///
 /// Watches only. Every property here is on in every run.

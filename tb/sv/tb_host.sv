@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// The host processor: executes a list of operations on the AXI4-Lite port and the interrupts, without Python.
 ///
 /// The program around the model (main.cpp) writes `ops`, then a new number into `control[0]`; the list runs until END,

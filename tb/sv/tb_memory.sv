@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// AXI4 memory model with latency, bandwidth limit, random back-pressure and injected errors.
 ///
 /// The program around the model (main.cpp) reads and writes `mem`, `settings` and `statistics` directly. Settings

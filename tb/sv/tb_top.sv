@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Test top: npu_soc, its memory and its host. main.cpp drives the clock and the reset; `wake_o` toggles when the
 /// host has finished a list of operations. The configuration is the package that build.py writes; `Structural` is build.py's option.
 module tb_top #(

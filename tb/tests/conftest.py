@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures of the tests that break a unit and check that it recovers."""
 
 from __future__ import annotations

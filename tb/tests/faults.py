@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the fault tests share: small legal commands, a reference layer, and one unit to break and to check."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors of the memory are reported on the beat and by the command that met them, and disturb nobody else."""
 
 from __future__ import annotations

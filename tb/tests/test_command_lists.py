@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lists that the compiler does not emit: convolutions split over input channels, chains in the scratchpad."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events order commands of two units, and are forgotten when a unit has failed."""
 
 from __future__ import annotations

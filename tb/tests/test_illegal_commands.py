@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Illegal commands are refused: what is before them stays, what is behind them does not happen."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Failing jobs are saved without pickles and read back as they were; other files are one clear error."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands that leave a scratchpad are stopped, and the error is that of the command that left it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a session promises, on the real hardware: everything here goes through commands of the NPU."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A soft reset is clean in every cycle and in every state of the engines."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The design composed of the synthesised blocks equals the one that simulations run, cycle for cycle."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Traces are read back as the values before each rising edge of the clock."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A list that never ends is given up, and the diagnosis says what every engine waits for."""
 
 from __future__ import annotations

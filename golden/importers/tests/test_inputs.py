@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Inputs of networks: random ones, and those of files."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Imported real models against the interpreter with its reference kernels, tensor by tensor."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """add against the TensorFlow Lite interpreter, which nobody here wrote (the layer vectors have no add)."""
 
 from typing import Any

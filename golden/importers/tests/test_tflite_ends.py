@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the host does at a network's ends, against the interpreter with its reference kernels."""
 
 from pathlib import Path

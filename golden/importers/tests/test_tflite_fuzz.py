@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Damaged `.tflite` files: each loads or is refused with one clear error, quickly and in little memory."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each operator of an imported model against the interpreter with its reference kernels, on built models."""
 
 import math

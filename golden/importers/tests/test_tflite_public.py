@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models that users bring: they run exactly as in the interpreter, or are refused with the reason."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models that are not supported, contradict themselves or are damaged: one clear error each."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of operators: it is what the documentation shows, and what the importer does."""
 
 from pathlib import Path

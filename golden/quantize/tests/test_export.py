@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The exporter: usual float networks become integer networks that compute the same, others are refused."""
 
 import copy

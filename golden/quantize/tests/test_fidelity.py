@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every exported network is compared with its module: low ratios are warned of, broken tensors refused."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random modules of what comes in: integers against the float module, and against fake quantisation.
 
 A random module is a list of steps that change a tensor or write into it, keep aliases and copies of it, and

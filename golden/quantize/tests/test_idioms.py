@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What PyTorch users write and a network has: it comes in, and computes what the module computes."""
 
 import math

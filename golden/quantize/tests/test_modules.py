@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Modules of the user's, and the inputs that calibrate them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Quantisation-aware training: the forward pass is the integer network, exactly, and it trains."""
 
 import copy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page of what comes in from PyTorch says what the code does."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fast search of weight scales, judged by the exact one: same error, a small part of the work."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Calls that write in place: every later reader and alias sees them, or they are refused by name and line."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weight quantisation after training: optimal scales, consistent constants, honest errors."""
 
 import math

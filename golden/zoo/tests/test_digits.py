@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The digits networks: their documented accuracy, and that the files are whole."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Efficiency: limits that the hardware must keep, and cycle counts, which are exact."""
 
 from __future__ import annotations

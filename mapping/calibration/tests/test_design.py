@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which shapes are measured: distinct, reproducible, runnable, and those that teach the fit most."""
 
 from __future__ import annotations

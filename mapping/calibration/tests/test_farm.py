@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measurements side by side: nothing runs twice, nothing is lost, and every failure is its own."""
 
 from __future__ import annotations

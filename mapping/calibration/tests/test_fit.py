@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fit: finds the coefficients that made the cycles, how sure it is, and how far predictions spread."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measurements, and the store that keeps them through kills and damage."""
 
 from __future__ import annotations

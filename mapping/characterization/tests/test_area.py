@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Areas of units from their gates, their table, and npuloop synth as a user meets it."""
 
 from __future__ import annotations

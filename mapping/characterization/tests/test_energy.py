@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Energy tables: what has changed since one was made, and npuloop characterize-energy as a user meets it."""
 
 from __future__ import annotations

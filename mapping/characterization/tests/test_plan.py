@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which columns and which windows are looked at."""
 
 from __future__ import annotations

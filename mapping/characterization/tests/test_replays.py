@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Replays of real streams on gates, and fits of their energies."""
 
 from __future__ import annotations

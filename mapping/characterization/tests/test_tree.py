@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The energy and area tables of the repository: made on this RTL, and within their limits."""
 
 from __future__ import annotations

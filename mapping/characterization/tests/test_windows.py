@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Windows of recorded streams as stimuli of a block's netlist."""
 
 from __future__ import annotations

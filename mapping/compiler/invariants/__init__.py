@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What holds after each pass, as checks: of a compilation, or of one of which a pass was changed.
 
 Each check looks at what its pass has made from outside, without the pass's own helpers where it can.

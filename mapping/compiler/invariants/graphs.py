@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What holds of the graph: after legalisation, requantisation, folding and ordering."""
 
 from __future__ import annotations

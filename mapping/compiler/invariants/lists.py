@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What holds of the commands: after emission, scheduling and linking."""
 
 from __future__ import annotations

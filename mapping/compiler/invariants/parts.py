@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What holds of the parts: after division, packing, planning and placement."""
 
 from __future__ import annotations

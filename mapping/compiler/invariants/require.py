@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a check says what does not hold."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MAP.yaml and the order of channels that follows from it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The layer compiler, without RTL."""
 
 from __future__ import annotations

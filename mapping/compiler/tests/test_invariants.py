@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each pass promises holds on layers and networks, and every check notices when it does not."""
 
 from __future__ import annotations

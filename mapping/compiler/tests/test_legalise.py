@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From networks to what the units run: what the host does at the edges, views, refusals."""
 
 from __future__ import annotations

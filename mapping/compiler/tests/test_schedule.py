@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command lists of whole networks: who waits for whom, and what happens if somebody does not."""
 
 from __future__ import annotations

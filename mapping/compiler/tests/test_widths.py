@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Widths of weights: of all layers, of single ones, and of the units of an assignment."""
 
 from __future__ import annotations

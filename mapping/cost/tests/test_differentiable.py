@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Differentiable costs: the staircase exactly, and as gradient its average slope over blocks of columns."""
 
 from __future__ import annotations

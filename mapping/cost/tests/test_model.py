@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cost model against RTL: the tables in the tree, whole networks, and hardware that has changed."""
 
 from __future__ import annotations

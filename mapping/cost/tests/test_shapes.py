@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Shapes, their file, and the layers made of them."""
 
 from __future__ import annotations

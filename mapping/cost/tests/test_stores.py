@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A network that stores only what it must is not slower than one that stores every tensor."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cost tables: written and read the same, and one clear error for every kind of damage."""
 
 from __future__ import annotations

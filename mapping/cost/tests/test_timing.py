@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What command lists take: sums of phases, in the order of the engines, slower where a phase is."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What commands ask of their engines: bursts of transfers, stripes and beats of operators."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Differentiable energies: the model's values, mean slopes over blocks, exact slopes in zero weights."""
 
 from __future__ import annotations

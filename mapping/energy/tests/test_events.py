@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events from the command lists are what the RTL does: its counters, and its enables cycle by cycle."""
 
 from __future__ import annotations

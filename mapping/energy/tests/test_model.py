@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Energies are counts times the tables' values: by hand for each part, and in sum for layers and networks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mean features of layers, against the array's beats written out one by one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Energy tables: written and read again, whole or not at all, and refused with one clear error."""
 
 from __future__ import annotations

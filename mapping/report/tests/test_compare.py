@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """npuloop compare: measured cycles beside ours and those of methods that have seen no measurement."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables that commands print of searches and of gates: their cells say what the data say."""
 
 from __future__ import annotations

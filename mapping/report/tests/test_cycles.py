@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page of the cost model's errors: its figures, its numbers, and where they come from."""
 
 from __future__ import annotations

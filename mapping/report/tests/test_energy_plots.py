@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Figures and tables of energy and area on the report page: what they show is what the tables say."""
 
 from __future__ import annotations

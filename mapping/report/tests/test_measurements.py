@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measured cycles beside predicted ones: as CSV, as a table, and in a line."""
 
 from __future__ import annotations

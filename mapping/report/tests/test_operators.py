@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of where a model's operators run."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page of a mapping study: its sections, its words, its numbers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The comparison of searched mappings with baselines: entries, Pareto front, verdicts."""
 
 from __future__ import annotations

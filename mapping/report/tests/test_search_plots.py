@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The figures of a mapping study: what they draw is what the study says."""
 
 from __future__ import annotations

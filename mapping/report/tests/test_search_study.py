@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A study that is damaged, missing or no study is one error that names the file."""
 
 from __future__ import annotations

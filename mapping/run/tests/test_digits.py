@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The embedded real input: digits through both units."""
 
 from __future__ import annotations

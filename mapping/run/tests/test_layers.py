@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers in RTL: reference vectors, random layers, parameter sweep, the pair at work together."""
 
 from __future__ import annotations

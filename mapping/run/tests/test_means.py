@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Averages over large images in RTL: more values than a depthwise kernel's weights have room for."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whole networks in RTL: public int8 models, narrow weights, mappings over both units, large layers."""
 
 from __future__ import annotations

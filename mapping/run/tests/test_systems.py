@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Systems of three and of four cores: random networks and a real one, split over all units, exact in RTL."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole chain on one input: fake-quantised forward pass = integer network = RTL, every tensor."""
 
 from __future__ import annotations

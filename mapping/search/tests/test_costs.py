@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prices of mappings in their network: those of the compiler and the cost model, and their gradients."""
 
 from __future__ import annotations

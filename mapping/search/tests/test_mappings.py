@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whole mappings: as preferred, at a cost, cheapest, random; against brute force where there are few."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a search can pay for: cycles, energy, and their product."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Why the search prices networks and not layers."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recipes by model, and changes of them."""
 
 from __future__ import annotations

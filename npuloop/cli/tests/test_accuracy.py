@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`npuloop accuracy` prints and writes what `golden.accuracy` counts."""
 
 from __future__ import annotations

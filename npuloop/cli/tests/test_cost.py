@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """npuloop calibrate and predict as a user meets them; a calibration that is killed and started again."""
 
 from __future__ import annotations

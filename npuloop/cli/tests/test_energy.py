@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is printed and written about energy: tables that add up, and one line where there are no tables."""
 
 from __future__ import annotations

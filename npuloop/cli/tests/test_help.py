@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """--help answers at once and tells the truth: it loads nothing slow, and names what there is."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command line as a user meets it: outputs, exit statuses, and one clear error for bad input."""
 
 from __future__ import annotations

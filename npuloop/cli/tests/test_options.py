@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """--system, --set and --unit mean the same in every command."""
 
 from __future__ import annotations
