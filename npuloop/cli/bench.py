@@ -29,7 +29,12 @@ def bench(
     Single layers on every unit, a wide layer on one unit and on both, and whole networks where the reference
     data are. With --system or --set only single layers are measured, and no speed.
     """
-    from mapping.bench import cost_model as bench_costs, search as bench_search, utilisation as benchmarks
+    from mapping.bench import (
+        cost_model as bench_costs,
+        export as bench_export,
+        search as bench_search,
+        utilisation as benchmarks,
+    )
     from tb.session import Session
 
     missed: list[str] = []
@@ -56,6 +61,10 @@ def bench(
         console.print()
         console.print(bench_search.step_table(steps))
         missed += bench_search.missed_step_times(steps)
+        imports = [bench_export.import_time(name) for name in bench_export.NETWORKS]
+        console.print()
+        console.print(bench_export.import_table(imports))
+        missed += bench_export.missed_import_times(imports)
     for line in missed:
         errors.print(f"target missed: {line}", markup=False)
     if missed:

@@ -12,8 +12,8 @@ from common.arrays import Floats
 from golden.arithmetic import weight_range
 from golden.quantize import scale_search
 from golden.quantize.scale_search import break_points, exact_scales, scale_range, search_scales
-from golden.quantize.testing import mobilenet_v2, resnet18
 from golden.quantize.weights import best_scales
+from golden.zoo.image_networks import mobilenet_v2, resnet18
 
 SEED = 20261130
 
