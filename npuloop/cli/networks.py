@@ -51,12 +51,14 @@ def run(
     """Run a whole network in RTL, on one unit or shared by several, and compare it bit for bit.
 
     One start and one interrupt per unit and input. With `--check layers` every tensor is stored for the
-    comparison, which the compiled network otherwise does not do. Where the units have energy tables, the
-    energy of the first input's commands, values and cycles is printed.
+    comparison, which the compiled network otherwise does not do. The first input of a .tflite file also runs
+    through TFLite's reference kernels, where ai-edge-litert is installed. Where the units have energy tables,
+    the energy of the first input's commands, values and cycles is printed.
     Exit status: 0 if everything is equal, 1 if anything differs, 2 if the input is wrong.
     """
     from golden.importers.inputs import batch_size, first_input, random_input, read_inputs
     from golden.importers.models import load_model
+    from golden.importers.tflite_source import compare_with_source
     from mapping.compiler.assignment import Assignment, load_assignment
     from mapping.energy.statistics import network_statistics
     from mapping.report.energy_console import energy_model, energy_report, energy_table, summary
@@ -73,6 +75,7 @@ def run(
     inputs = read_inputs(network, input_file) if input_file else random_input(network, seed)
     assignment = load_assignment(mapping) if mapping else Assignment(unit_of(config, unit), source="--unit")
     program = compile_network(network, config, assignment, observe=check == "layers")
+    source = compare_with_source(network, model, first_input(inputs)) if model.suffix == ".tflite" else ""
     runs: list[NetworkRun] = []
     with Session(config) as session, progress() as bar:
         each = run_inputs(session, program, inputs, cast("Check", check), backpressure)
@@ -109,6 +112,8 @@ def run(
         f"\n{len(runs) - len(wrong)} of {len(runs)} inputs equal ({verdict} compared), "
         f"{runs[0].cycles:,} cycles each, {speed:,.0f} simulated cycles per second"
     )
+    if source:
+        console.print(f"the imported network: {source}", markup=False, soft_wrap=True)
     if wrong:
         raise typer.Exit(FAILED)
 
