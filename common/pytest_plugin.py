@@ -100,16 +100,17 @@ class Books:
             self._leave_out(items, gates, f"{', '.join(missing)} not installed (make gates)")
 
     @pytest.hookimpl(trylast=True, specname="pytest_collection_modifyitems")
-    def leave_out_what_is_not_quick(self, items: list[pytest.Item]) -> None:
+    def pytest_leave_out_what_is_not_quick(self, items: list[pytest.Item]) -> None:
         """With `--quick`, leave out the tests that take long, of those that markers have left."""
         if self._config.getoption("--quick"):
             long = [item for item in items if item.nodeid in self._stored["tests"]]
             self._leave_out(items, long, f"more than {QUICK_SECONDS:g} s")
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
-        """Note what an expression of markers or names leaves out, under the first of its markers."""
+        """Note what an expression leaves out, by the marker in it that the test has."""
+        asked = [name for name in reversed(MARKERS) if name in self._config.option.markexpr]
         for item in items:
-            name = next((name for name in reversed(MARKERS) if item.get_closest_marker(name)), "not chosen")
+            name = next((name for name in asked if item.get_closest_marker(name)), "not chosen")
             self._left_out[name].append(item.nodeid)
 
     def _leave_out(self, items: list[pytest.Item], which: Sequence[pytest.Item], reason: str) -> None:

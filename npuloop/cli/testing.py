@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How tests run the installed command."""
+"""How tests run the command: the installed one, or the same in this process, which saves its imports."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+
+from typer.testing import CliRunner
+
+from npuloop.cli.main import app
 
 COMMAND = Path(sys.executable).parent / "npuloop"
 
@@ -18,3 +22,12 @@ def npuloop(*arguments: object, cwd: Path | None = None) -> subprocess.Completed
     return subprocess.run(
         [str(COMMAND), *map(str, arguments)], capture_output=True, text=True, env=env, cwd=cwd, check=False
     )
+
+
+def npuloop_here(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command in this process; an exception that the command would end with is raised."""
+    words = [str(item) for item in arguments]
+    done = CliRunner().invoke(app, words)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)

@@ -362,7 +362,7 @@ def test_a_unit_that_cannot_run_a_layer_does_not_get_it(networks: dict[str, Netw
 
 def test_a_layer_that_no_unit_can_run_is_one_clear_error(networks: dict[str, Network]) -> None:
     config = System((tiny("npu_tiny"), tiny("npu_other")))
-    message = r"network 'digits_ternary': no unit can run layer 'conv2' \(.* use a larger scratchpad\)"
+    message = r"network 'digits_ternary': no unit can run layer 'conv2' \(.*; set npu_other\.WEIGHT_KIB=3\)"
     with pytest.raises(MapError, match=message) as caught:
         NetworkCosts(networks["digits"], config, expected_cycles)
     assert "\n" not in str(caught.value)

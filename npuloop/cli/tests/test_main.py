@@ -13,7 +13,7 @@ import pytest
 from golden.layer import Layer, layer_to_arrays, load_layer, run_layer, save_layer, write_npz
 from hw.system import NPU8, NPU_LB
 from mapping.run.random_layers import random_layer
-from npuloop.cli.testing import npuloop
+from npuloop.cli.testing import npuloop, npuloop_here
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_a_bad_layer_gives_one_error_that_says_what_and_the_others_run(
     good = tmp_path / "good.npz"
     save_layer(random_layer(22, NPU8), good)
     out, report = tmp_path / "out", tmp_path / "r.json"
-    done = npuloop("layer", good, layer_file, "--out", out, "--json", report)
+    done = npuloop_here("layer", good, layer_file, "--out", out, "--json", report)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert says in done.stderr
@@ -149,7 +149,7 @@ def test_a_bad_layer_gives_one_error_that_says_what_and_the_others_run(
 def test_bad_layers_alone_run_nothing_and_all_say_why(layer_file: Path, tmp_path: Path) -> None:
     absent, out = tmp_path / "absent.npz", tmp_path / "out"
     broken("no npz", layer_file)
-    done = npuloop("layer", layer_file, absent, "--out", out)
+    done = npuloop_here("layer", layer_file, absent, "--out", out)
     assert done.returncode == 2
     assert [line.partition(": ")[0] for line in done.stderr.splitlines()] == ["error", "error"]
     assert str(layer_file) in done.stderr
@@ -184,7 +184,7 @@ def test_a_layer_that_differs_outweighs_one_that_is_refused(layer_file: Path, tm
 def test_unknown_units_and_parameters_are_refused(
     arguments: tuple[str, ...], says: str, layer_file: Path
 ) -> None:
-    done = npuloop("layer", layer_file, *arguments)
+    done = npuloop_here("layer", layer_file, *arguments)
     assert done.returncode == 2
     assert says in done.stderr
     assert "Traceback" not in done.stderr

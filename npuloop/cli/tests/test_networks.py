@@ -19,7 +19,7 @@ from golden.network_file import load_network, save_network
 from hw.system import NPU8, NPU_LB
 from mapping.compiler.assignment import assignment_text
 from mapping.run.random_networks import random_network
-from npuloop.cli.testing import npuloop
+from npuloop.cli.testing import npuloop, npuloop_here
 
 CORES = (NPU8, NPU_LB)
 
@@ -241,7 +241,7 @@ def test_bad_input_is_one_clear_error_and_leaves_nothing(
     arguments, message = list(cases.values())[case]
     output, report = tmp_path / "never.npy", tmp_path / "never.json"
     options = ["--output", output, "--json", report] if arguments[0] == "run" else []
-    done = npuloop(*arguments, *options)
+    done = npuloop_here(*arguments, *options)
     assert done.returncode == 2, done.stdout
     assert re.search(message, " ".join(done.stderr.split())), done.stderr
     assert "Traceback" not in done.stderr
