@@ -38,7 +38,8 @@ sim: $(STAMP) ## Run two trained networks on both units in RTL and compare them 
 	$(BIN)/npuloop sim $(ARGS)
 
 # A worker takes whole files, which share sessions and builds; common/pytest_plugin.py puts the longest first.
-PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --junitxml=sim_build/junit.xml
+# One thread in each, as the workers have the cores already.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --junitxml=sim_build/junit.xml
 
 # Says what the whole of a target took: $(call timed,NAME,COMMANDS)
 timed = @began=$$(date +%s); $(2) && echo "make $(1) took $$(($$(date +%s) - began)) s on $$(nproc) cores"

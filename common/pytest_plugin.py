@@ -27,7 +27,7 @@ from common.paths import build_root, data_dir
 DURATIONS = Path("durations.json")
 """File in the root of the repository, written by `--store-durations`: seconds of each file of tests, and of
 each test that is not quick."""
-QUICK_SECONDS = 1.0
+QUICK_SECONDS = 0.2
 """What a test may take that is run with `--quick`."""
 FIXTURES = {"pair": "rtl"}
 """Fixtures that mean a marker."""
@@ -157,15 +157,23 @@ class Books:
         if worker is not None:
             worker["left_out"] = dict(self._left_out)
         elif self._config.getoption("--store-durations"):
-            files: dict[str, float] = defaultdict(float)
-            for name, value in self._seconds.items():
-                files[_file(name)] += value
-            long = {name: value for name, value in self._seconds.items() if value > QUICK_SECONDS}
-            document = {
-                kind: {name: round(value, 1) for name, value in sorted(seconds.items())}
-                for kind, seconds in (("files", files), ("tests", long))
-            }
-            write_json(self._config.rootpath / DURATIONS, document)
+            write_json(self._config.rootpath / DURATIONS, self._durations())
+
+    def _durations(self) -> dict[str, dict[str, float]]:
+        """Return the stored durations, changed by this run: of the tests that ran."""
+        tests = {name: value for name, value in self._stored["tests"].items() if name not in self._seconds}
+        tests |= {name: value for name, value in self._seconds.items() if value > QUICK_SECONDS}
+        ran: dict[str, float] = defaultdict(float)
+        for name, value in self._seconds.items():
+            ran[_file(name)] += value
+        files = self._stored["files"] | {
+            name: max(value, self._stored["files"].get(name, 0.0) if self._left_out else 0.0)
+            for name, value in ran.items()
+        }
+        return {
+            kind: {name: round(value, 1) for name, value in sorted(seconds.items())}
+            for kind, seconds in (("files", files), ("tests", tests))
+        }
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
