@@ -31,7 +31,8 @@ VALUES = ("pad_value", "out_zero_point", "shift1", "shift2", "multiplier1", "mul
 """Fields that hold values of a layer, which the shape does not know."""
 
 
-def programs(place: str, count: int, seed: int = 21) -> list[tuple[Shape, Program]]:
+@functools.cache
+def programs(place: str, count: int = 30, seed: int = 21) -> list[tuple[Shape, Program]]:
     """Random shapes that are quick to time."""
     units = place.split("+")
     shapes = random_shapes(CONFIG, units, count, seed, set(), f"{place}_{seed}")
@@ -39,7 +40,6 @@ def programs(place: str, count: int, seed: int = 21) -> list[tuple[Shape, Progra
     return [item for item in compiled if item[1].estimate < QUICK]
 
 
-PROGRAMS = {unit: programs(unit, 30) for unit in PLACES}
 START = starting_point()
 
 
@@ -54,7 +54,7 @@ def timed(lists: Mapping[str, Sequence[Entry]], values: Floats) -> Timing:
 @functools.cache
 def start_cycles(unit: str) -> tuple[float, ...]:
     """The cycles of all programs with the coefficients before calibration."""
-    return tuple(timed(program.lists, START).cycles for _, program in PROGRAMS[unit])
+    return tuple(timed(program.lists, START).cycles for _, program in programs(unit))
 
 
 def changed(**values: float) -> Floats:
@@ -75,7 +75,7 @@ def test_every_phase_has_a_name_of_cycles_a_counter_and_a_place() -> None:
 @pytest.mark.parametrize("unit", PLACES)
 def test_the_phases_of_the_chain_sum_to_the_cycles(unit: str) -> None:
     rng = np.random.default_rng(5)
-    for shape, program in PROGRAMS[unit]:
+    for shape, program in programs(unit):
         values = {core.name: starting_point() * rng.uniform(0, 2, len(NAMES)) for core in CONFIG.cores}
         timing = time_lists(program.lists, CONFIG.cores, values)
         total = sum(float(counts @ values[name]) for name, counts in timing.counts.items())
@@ -87,7 +87,7 @@ def test_the_phases_of_the_chain_sum_to_the_cycles(unit: str) -> None:
 
 @pytest.mark.parametrize("unit", PLACES)
 def test_engines_complete_their_commands_in_order_and_the_last_ends_all(unit: str) -> None:
-    for shape, program in PROGRAMS[unit]:
+    for shape, program in programs(unit):
         timing = timed(program.lists, START)
         assert timing.cycles == max(end for ends in timing.ends.values() for end in ends)
         for name, entries in program.lists.items():
@@ -103,7 +103,7 @@ def test_engines_complete_their_commands_in_order_and_the_last_ends_all(unit: st
 def test_time_is_measured_in_its_coefficients(unit: str) -> None:
     """Were every phase three times as long, all would be: but for waits for banks, a share of an interval."""
     calm = changed(load_bank_cycles=0, store_bank_cycles=0)
-    for shape, program in PROGRAMS[unit]:
+    for shape, program in programs(unit):
         once, thrice = timed(program.lists, calm), timed(program.lists, 3 * calm)
         assert thrice.cycles == pytest.approx(3 * once.cycles, rel=1e-9), shape
         assert (timed(program.lists, np.zeros(len(NAMES)))).cycles == 0
@@ -114,7 +114,7 @@ def test_no_longer_phase_makes_a_unit_faster(name: str) -> None:
     """Not so for both units together: who asks the port first may change, for the better."""
     slower = 0
     for unit in PLACES[:2]:
-        for (shape, program), before in zip(PROGRAMS[unit], start_cycles(unit), strict=True):
+        for (shape, program), before in zip(programs(unit), start_cycles(unit), strict=True):
             after = timed(program.lists, changed(**{name: 3 * START[TERM[name]] + 1})).cycles
             assert after >= before * (1 - 1e-4), shape
             slower += after > before
@@ -126,7 +126,7 @@ def test_no_longer_phase_makes_a_unit_faster(name: str) -> None:
 def test_a_slower_memory_takes_longer_everywhere(unit: str) -> None:
     slow = changed(load_latency_cycles=100, store_latency_cycles=100, fetch_cycles=100)
     half = changed(load_word_cycles=2, store_word_cycles=2)
-    for shape, program in PROGRAMS[unit]:
+    for shape, program in programs(unit):
         before = timed(program.lists, START).cycles
         assert timed(program.lists, slow).cycles > before + 150, shape  # a fetch, a load and a store at least
         assert timed(program.lists, half).cycles > before, shape
@@ -134,7 +134,7 @@ def test_a_slower_memory_takes_longer_everywhere(unit: str) -> None:
 
 def test_two_units_that_share_a_layer_are_not_faster_than_either_alone_with_its_list() -> None:
     """Neither gives the other anything: they share the port, and the second starts later."""
-    for shape, program in PROGRAMS[SHARED]:
+    for shape, program in programs(SHARED):
         assert not any(e.name in ("wait", "signal") for entries in program.lists.values() for e in entries)
         both = timed(program.lists, START)
         for name, entries in program.lists.items():
@@ -144,7 +144,7 @@ def test_two_units_that_share_a_layer_are_not_faster_than_either_alone_with_its_
 
 
 def test_the_second_unit_starts_the_stagger_later() -> None:
-    (_, program), *_ = PROGRAMS[SHARED]
+    (_, program), *_ = programs(SHARED)
     second = CONFIG.cores[1].name
     early, late = (timed(program.lists, changed(stagger_cycles=value)) for value in (0, 1e6))
     alone = timed({second: program.lists[second]}, START)
@@ -154,7 +154,7 @@ def test_the_second_unit_starts_the_stagger_later() -> None:
 
 @pytest.mark.parametrize("unit", PLACES)
 def test_a_shapes_lists_are_those_of_its_measurement_but_for_values(unit: str) -> None:
-    for shape, program in PROGRAMS[unit]:
+    for shape, program in programs(unit):
         compiled = compile_shape(shape, unit, CONFIG)
         assert list(program.lists) == list(compiled.lists)
         for name, entries in program.lists.items():

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import defaultdict
 from collections.abc import Mapping
@@ -24,11 +25,16 @@ from mapping.cost.shapes import Shape
 from mapping.cost.work import Stripe, stripes, transfer
 
 CONFIG = System()
-SHAPES = [
-    (shape, unit)
-    for unit in ("npu8", "npu_lb")
-    for shape in random_shapes(CONFIG, (unit,), 120, 11, set(), f"random_{unit}")
-]
+
+
+@functools.cache
+def random_layers() -> list[tuple[Shape, str]]:
+    """Random shapes, each with the unit that they are for."""
+    return [
+        (shape, unit)
+        for unit in ("npu8", "npu_lb")
+        for shape in random_shapes(CONFIG, (unit,), 120, 11, set(), f"random_{unit}")
+    ]
 
 
 # -------------------------------------------------------------------------------------------------- transfers
@@ -136,7 +142,7 @@ def compiled(shape: Shape, unit: str) -> tuple[CoreConfig, int, list[Entry], lis
 
 def test_the_beats_of_the_stripes_are_at_least_the_cycle_law_and_exact_where_it_is() -> None:
     exact = 0
-    for shape, unit in SHAPES:
+    for shape, unit in random_layers():
         _, law, entries, pieces = compiled(shape, unit)
         assert beats(pieces) >= law, (shape, unit)
         whole = max(entry.fields["out_pixels"] for entry in entries) == shape.out_height * shape.out_width
@@ -229,7 +235,7 @@ def test_rows_of_equal_stripes_taken_together_have_the_totals_of_single_ones(
 ) -> None:
     commands = [
         (entry, CONFIG.cores[CONFIG.index(unit)])
-        for shape, unit in SHAPES
+        for shape, unit in random_layers()
         for entry in operators(shape_program(shape, unit, CONFIG), unit)
     ]
     monkeypatch.setattr(work, "LONG", 6)
