@@ -27,7 +27,7 @@ from common.paths import build_root, data_dir
 DURATIONS = Path("durations.json")
 """File in the root of the repository, written by `--store-durations`: seconds of each file of tests, and of
 each test that is not quick."""
-QUICK_SECONDS = 0.15
+QUICK_SECONDS = 0.1
 """What a test may take that is run with `--quick`."""
 FIXTURES = {"pair": "rtl"}
 """Fixtures that mean a marker."""

@@ -109,7 +109,7 @@ def test_stored_durations_order_files_and_say_what_is_quick(suite: Path) -> None
     assert stored["files"]["test_a.py"] > 1 > stored["files"]["test_b.py"]
     quick = run(suite, "--quick", "--store-durations")
     assert json.loads((suite / "durations.json").read_text())["tests"] == stored["tests"]
-    assert "more than 0.15 s: 1 test\n    test_a.py::test_takes_long\n" in quick
+    assert "more than 0.1 s: 1 test\n    test_a.py::test_takes_long\n" in quick
     assert quick.index("test_a.py::test_nothing PASSED") < quick.index("test_b.py::test_last PASSED")
     stored["files"] = {"test_a.py": 1, "test_b.py": 2}
     (suite / "durations.json").write_text(json.dumps(stored))
