@@ -207,6 +207,7 @@ DEEPER = (
 
 
 @pytest.mark.slow
+@pytest.mark.rtl
 @pytest.mark.usefixtures("quick")
 def test_a_deeper_pipeline_turns_the_check_red_and_calibration_mends_it(farm: Farm, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "rtl", tmp_path / "rtl")

@@ -289,6 +289,7 @@ def test_upgrades_go_up_to_a_limit_and_begin_with_what_channels_prefer(digits: N
 
 # ------------------------------------------------------------------------------------------------ to a target
 @pytest.mark.slow
+@pytest.mark.data
 def test_nine_of_ten_targets_of_resnet8_are_met_within_2_percent(resnet8: NetworkCosts) -> None:
     preferences = drawn(resnet8, 0)
     agreement = Agreement(resnet8, preferences)
