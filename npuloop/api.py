@@ -8,7 +8,6 @@ name is everything there, a path is a `MAP.yaml`, and an `Assignment` is one tha
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from golden.importers.models import load_model
 from golden.network import Inputs, Network, check_inputs
 from golden.network_file import save_network
 from golden.quantize.export import export
-from golden.quantize.fidelity import FidelityWarning
+from golden.quantize.qat import convert, prepare_qat
 from golden.quantize.weights import Widths, quantize_weights
 from hw.system import System
 from hw.system_file import load_system
@@ -95,9 +94,7 @@ def quantize(
     batches = (
         calibration if isinstance(calibration, torch.Tensor | Sequence) else torch.from_numpy(calibration)
     )
-    with warnings.catch_warnings():  # of a network that only tells the layers' names
-        warnings.simplefilter("ignore", FidelityWarning)
-        network = export(model, batches, name=name)
+    network = convert(prepare_qat(model, batches, name=name))  # whose layers have names
     return export(model, batches, name=name, weight_bits=_widths(network, bits, layers, mapping, system))
 
 

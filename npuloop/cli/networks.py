@@ -178,9 +178,10 @@ def quantize(
     """
     from golden.importers.models import load_model
     from golden.network_file import save_network
-    from golden.quantize.export import export, export_with_losses
+    from golden.quantize.export import export_with_losses
     from golden.quantize.fidelity import FidelityWarning
     from golden.quantize.modules import load_module, read_calibration
+    from golden.quantize.qat import convert, prepare_qat
     from golden.quantize.weights import quantize_weights
     from mapping.compiler.assignment import load_assignment
     from mapping.compiler.widths import weight_widths
@@ -203,9 +204,7 @@ def quantize(
         module, batches = load_module(model), read_calibration(calibration)
         name = model.partition(":")[2]
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FidelityWarning)
-                network = export(module, batches, name=name)  # whose layers have names
+            network = convert(prepare_qat(module, batches, name=name))  # whose layers have names
         except RuntimeError as error:  # torch, on inputs that the module cannot take
             raise UnsupportedError(f"{model} on {calibration}: {first_line(error)}") from None
         with warnings.catch_warnings(record=True) as warned:
