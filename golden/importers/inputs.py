@@ -11,6 +11,7 @@ import numpy as np
 
 from common.arrays import Array
 from common.errors import NpuloopError
+from golden.layer import read_npz
 from golden.network import Network, Tensor, check_inputs
 from golden.node import QUANTISED
 
@@ -58,7 +59,7 @@ def read_inputs(network: Network, path: Path) -> dict[str, Array]:
         NpuloopError: a missing or damaged file, or one that does not fit the network; naming the file.
     """
     try:
-        arrays = _arrays(path) if path.suffix == ".npz" else read_array(path)
+        arrays = read_npz(path) if path.suffix == ".npz" else read_array(path)
         return {name: np.ascontiguousarray(batch) for name, batch in check_inputs(network, arrays).items()}
     except NpuloopError as error:
         if str(path) in str(error):
@@ -74,24 +75,6 @@ def batch_size(inputs: Mapping[str, Array]) -> int:
 def first_input(inputs: Mapping[str, Array]) -> dict[str, Array]:
     """Return the first of a batch of inputs, without the batch axis."""
     return {name: batch[0] for name, batch in inputs.items()}
-
-
-def _arrays(path: Path) -> dict[str, Array]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except OSError as error:
-        raise NpuloopError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (
-        ValueError,
-        EOFError,
-        SyntaxError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        zipfile.BadZipFile,
-    ) as error:
-        raise NpuloopError(f"{path}: no .npz archive ({error}); write it with numpy.savez") from None
 
 
 def read_array(path: Path) -> Array:
