@@ -52,6 +52,14 @@ module prove_fifo #(
     end
   end
 
+  // the cycle before
+  logic stays_q;
+  logic [Width-1:0] data_q;
+  always_ff @(posedge clk_i) begin
+    stays_q <= rst_ni && !clear_i && valid_o && !ready_i;
+    data_q  <= data_o;
+  end
+
   // place of the followed word in the storage
   logic [Bits-1:0] place;
   assign place = Bits'((32'(dut.read_q) + 32'(ahead_q)) % Depth);
@@ -66,6 +74,8 @@ module prove_fifo #(
       TakesUntilFull : assert (ready_o == (words_q != Bits'(Depth)));
       // It offers words until it is empty.
       OffersUntilEmpty : assert (valid_o == (words_q != '0));
+      // A word that is offered stays as it is until it is taken.
+      WordStaysUntilTaken : assert (!stays_q || (valid_o && data_o == data_q));
       PointersAgree : assert (32'(dut.write_q) == (32'(dut.read_q) + 32'(words_q)) % Depth);
       PointersInStorage : assert (32'(dut.read_q) < Depth && 32'(dut.write_q) < Depth);
       if (followed_q) begin
