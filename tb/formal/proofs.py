@@ -66,7 +66,13 @@ PROOFS = (
         for requesters, events in ((6, 4), (3, 4))
     ),
     *(
-        Proof(f"axi_arbiter_{ports}", "npu_axi_arbiter", "prove_axi_arbiter", depth=2, parameters={"Ports": ports})
+        Proof(
+            f"axi_arbiter_{ports}",
+            "npu_axi_arbiter",
+            "prove_axi_arbiter",
+            depth=2,
+            parameters={"Ports": ports},
+        )
         for ports in (4, 3, 2, 1)
     ),
     *(
@@ -74,7 +80,9 @@ PROOFS = (
         for bits in (6, 2)
     ),
     *(
-        Proof(f"axil_demux_{ports}", "npu_axil_demux", "prove_axil_demux", depth=2, parameters={"Ports": ports})
+        Proof(
+            f"axil_demux_{ports}", "npu_axil_demux", "prove_axil_demux", depth=2, parameters={"Ports": ports}
+        )
         for ports in (4, 2, 1)
     ),
     *(
