@@ -98,6 +98,5 @@ def test_a_wrong_value_is_counted_and_named(monkeypatch: pytest.MonkeyPatch) -> 
     (done,) = soaking.soak_systems([SMALLEST_SCRATCHPADS], layers=1, networks=1)
     assert done.result.wrong == 2
     assert len(done.result.failures) == 2
-    assert done.result.failures[0].startswith(
-        f"system {SMALLEST_SCRATCHPADS}: npuloop soak --systems --seed {SMALLEST_SCRATCHPADS} --count 1\nmax_pool "
-    )
+    command = f"npuloop soak --systems --seed {SMALLEST_SCRATCHPADS} --count 1"
+    assert done.result.failures[0].startswith(f"system {SMALLEST_SCRATCHPADS}: {command}\nmax_pool ")
