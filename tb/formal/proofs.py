@@ -44,8 +44,8 @@ PROOFS = (
             free=free,
         )
         for name, parameters, free in (
-            ("store", {"MaxBursts": 3}, ()),
-            ("load", {"MaxBursts": 3}, ()),
+            ("store", {"MaxBursts": 2}, ("dut.word",)),
+            ("load", {"MaxBursts": 2}, ("dut.walk_cmd",)),
             ("bursts", {}, ()),
             ("fetch", {}, ("dut.cmd_o",)),
         )

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from common.errors import ConfigError
-from golden.layer import Layer
+from golden.layer import Layer, run_layer
 from hw.core import CoreConfig
 from hw.system_file import load_system, system_text
 from mapping.run import soak_systems as soaking
@@ -56,7 +57,8 @@ def test_what_lies_beyond_the_ends_is_refused_by_its_name(field: str) -> None:
     named = "(rows|cols)" if field == "rows" else field  # rows that are too many leave no columns
     for seed in range(5):
         core = random_system(seed).cores[0]
-        for value in (-1, 0, 4096, 1 << 20, 7.5, True):
+        values: tuple[Any, ...] = (-1, 0, 4096, 1 << 20, 7.5, True)
+        for value in values:
             with pytest.raises(ConfigError, match=rf"core 'u0': {named} = .* must be"):
                 replace(core, **{field: value})
 
@@ -79,12 +81,8 @@ def test_systems_of_any_parameters_are_exact() -> None:
 
 @pytest.mark.rtl
 def test_a_wrong_value_is_counted_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mapping.run import layers as running
-
-    exact = running.run_layer
-
     def off_by_one(layer: Layer, a_bits: int) -> object:
-        values = exact(layer, a_bits)
+        values = run_layer(layer, a_bits)
         if layer.op == "max_pool":
             values = values.copy()
             values.flat[0] ^= 1
@@ -93,7 +91,7 @@ def test_a_wrong_value_is_counted_and_named(monkeypatch: pytest.MonkeyPatch) -> 
     def no_waves(config: object, run: LayerRun) -> str:
         return f"layer {run.layer.name!r} differs"
 
-    monkeypatch.setattr(running, "run_layer", off_by_one)
+    monkeypatch.setattr("mapping.run.layers.run_layer", off_by_one)
     monkeypatch.setattr("mapping.run.soak.failure_report", no_waves)
     (done,) = soaking.soak_systems([SMALLEST_SCRATCHPADS], layers=1, networks=1)
     assert done.result.wrong == 2

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// npu_fetch: AXI4 rules of a reading master; every command of the list is asked for once, at its address, and handed on once, in
-/// order, to its engine.
+/// npu_fetch: AXI4 rules of a reading master; every command of the list is asked for once, at its address, and handed on once,
+/// in order, to its engine.
 ///
 /// Assumed: a list starts while the unit is idle and quiet; a stop stays until the unit is cleared, which happens only while it is
 /// quiet (npu_core_control is proven to do so); memory sends what was asked, two or four beats for each command. The output of the
@@ -24,8 +24,6 @@ module prove_fetch
   input logic [NumEngines-1:0] cmd_ready_i,
   input logic                  follow_i  // follow the command whose last beat comes now, if none is followed
 );
-  localparam logic [31:0] Later = AxiDataBits == 128 ? 32'd1 : 32'd0;  // a command that a cover waits for
-
   logic idle_o, quiet_o, error_o, blocked_o;
   error_e error_cause_o;
   logic [31:0] error_index_o, dispatched_o, cmd_index_o;
@@ -138,8 +136,8 @@ module prove_fetch
       QuietMeansNothingToCome : assert (!quiet_o || (!axi_req_o.ar_valid && flying_q == '0));
       // After a stop nothing is handed on.
       StopHandsNothingOn : assert (!stop_i || cmd_valid_o == '0);
-      CommandIsHandedOn : cover (followed_q && handed && ahead_q == '0 && number_q == Later && cmd_valid_o[1]);
-      AllIsHandedOn : cover (idle_o && count_q == Later + 32'd1 && handed_q == Later + 32'd1);
+      CommandIsHandedOn : cover (followed_q && handed && ahead_q == '0 && cmd_valid_o[1]);
+      AllIsHandedOn : cover (idle_o && count_q == 32'd1 && handed_q == 32'd1);
       RequestHeldThroughAStop : cover (running_q && ar_waits_q && stop_q && axi_req_o.ar_valid && flying_q != '0);
     end
   end
@@ -160,7 +158,8 @@ module prove_fetch
       StoredAgrees :
       assert (8'(dut.i_ahead.count_q) == stored_q && stored_q <= 8'(Depth)
           && 32'(dut.i_ahead.read_q) < Depth && 32'(dut.i_ahead.write_q) < Depth);
-      ReservedIsFlyingAndStored : assert (stop_q ? 8'(dut.reserved_q) >= flying_q + stored_q : 8'(dut.reserved_q) == flying_q + stored_q);
+      ReservedIsFlyingAndStored :
+      assert (stop_q ? 8'(dut.reserved_q) >= flying_q + stored_q : 8'(dut.reserved_q) == flying_q + stored_q);
       RoomForTheRequest : assert (!axi_req_o.ar_valid || 32'(dut.reserved_q) < Depth);
       AddressAgrees : assert (misaligned_q || count_q == '0 || dut.address_q == base_q + (asked_q << 6));
       AlignmentAgrees : assert (dut.misaligned_q == misaligned_q && (misaligned_q || count_q == '0 || base_q[5:0] == '0));
