@@ -33,8 +33,8 @@ from hw.sources import rtl_sources
 PROPERTIES = Path(__file__).parent / "properties"
 COVER_CYCLES = 24
 """Cycles in which a cover must be reached, unless a proof says otherwise."""
-SECONDS = 120
-"""What one question to the solver may take; the slowest takes a tenth on a quiet machine."""
+SECONDS = 600
+"""What one question to the solver may take; the slowest takes a twentieth on a quiet machine."""
 
 Status = Literal["proven", "refuted", "not inductive", "vacuous"]
 """What came of a proof. Refuted: a trace shows how an assertion fails. Not inductive: it holds as far as it
