@@ -14,6 +14,17 @@ PROOFS = (
     # the slowest first: workers end together
     *(
         Proof(
+            f"fetch_axi{bits}",
+            "npu_fetch",
+            "prove_fetch",
+            depth=1,
+            parameters={"AxiDataBits": bits},
+            free=("dut.cmd_o",),
+        )
+        for bits in (64, 128)
+    ),
+    *(
+        Proof(
             f"requant_{form}_rounding",
             "npu_requant",
             "prove_requant",
@@ -47,7 +58,6 @@ PROOFS = (
             ("store", {"MaxBursts": 2}, ("dut.word",)),
             ("load", {"MaxBursts": 2}, ("dut.walk_cmd",)),
             ("bursts", {}, ()),
-            ("fetch", {}, ("dut.cmd_o",)),
         )
         for bits in (128, 64)
     ),
