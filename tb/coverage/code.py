@@ -114,7 +114,8 @@ def _add(code: Code, text: str, count: int) -> None:
     for first, last in _RANGE.findall(fields.get("S", "")):
         for number in range(int(first), int(last or first) + 1):
             code.points[Point("line", file, number)] += count
-    code.points[Point("branch", file, line, f"{fields['n']} {fields['o']}")] += count
+    if fields["o"] != "block":
+        code.points[Point("branch", file, line, f"{fields['n']} {fields['o']}")] += count
 
 
 def read_exclusions() -> list[Exclusion]:
@@ -156,8 +157,8 @@ def excluded(code: Code, exclusions: Iterable[Exclusion]) -> dict[Point, Exclusi
                         left.setdefault(point, exclusion)
         if not matching:
             raise CoverageError(
-                f"{EXCLUSIONS.name}: {exclusion.kind} {exclusion.what!r} of {exclusion.file} matches nothing; "
-                "remove it"
+                f"{EXCLUSIONS.name}: {exclusion.kind} {exclusion.what!r} of {exclusion.file} matches "
+                "nothing; remove it"
             )
     return left
 

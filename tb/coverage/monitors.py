@@ -42,6 +42,7 @@ def _monitor(module: str, groups: list[States]) -> str:
     ports = ["input logic clk_i", *(f"input {_declared(kind, name)}" for name, kind in watch.items())]
     values = [f"parameter int unsigned {name} = {value}" for name, value in parameters.items()]
     passed = f"#({', '.join(f'.{name}({name})' for name in parameters)}) " if parameters else ""
+    connections = ", ".join(f".{name}" for name in ("clk_i", *watch))
     return "\n".join(
         [
             f"/// Watches {module} for the functional plan. Written by tb/coverage from plan.yaml.",
@@ -59,7 +60,7 @@ def _monitor(module: str, groups: list[States]) -> str:
             "  end",
             *(f"  {label(name)} : cover property (@(posedge clk_i) {term});" for name, term in covers),
             "endmodule",
-            f"bind {module} cover_{module} {passed}i_cover (.clk_i, {', '.join(f'.{name}' for name in watch)});",
+            f"bind {module} cover_{module} {passed}i_cover ({connections});",
             "",
         ]
     )
