@@ -19,7 +19,7 @@ import numpy as np
 from common.files import write_atomically
 from hw.system import System
 from tb.coverage.monitors import monitor_text
-from tb.coverage.plan import save
+from tb.coverage.plan import sample, save
 from tb.job import Job, JobResult
 
 TESTBENCH_OFF = Path(__file__).with_name("testbench.vlt")
@@ -27,6 +27,8 @@ TESTBENCH_OFF = Path(__file__).with_name("testbench.vlt")
 MAX_WIDTH = 4096
 """Bits of the widest signal whose toggles are counted: a tile of weights has 2048."""
 FLAGS = ("--coverage-line", "--coverage-toggle", "--coverage-user", "--coverage-max-width", str(MAX_WIDTH))
+_seen: set[tuple[object, ...]] = set()
+"""What this process has sampled in a bench: once is enough."""
 _POINT = re.compile(rb"^C '(.*)' (\d+)$", re.MULTILINE)
 
 
@@ -72,6 +74,17 @@ def sample_job(config: System, job: Job, result: JobResult) -> None:
 
     if sample_it(config, job, result):
         save(place, "jobs")
+
+
+def sample_bench(group: str, **values: object) -> None:
+    """Sample the stimulus of a block's bench for the functional plan, if something is collected."""
+    place = folder()
+    key = (group, *values.items())
+    if place is None or key in _seen:
+        return
+    sample(group, **values)
+    _seen.add(key)
+    save(place, "bench")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tb.blocks.runner import run as run_block
+from tb.blocks.runner import Block, run as run_block
 from tb.coverage import __main__ as command, code, collect, plan, report
 
 FILE = "rtl/npu_fifo.sv"
@@ -165,7 +165,7 @@ def test_a_bench_counts_lines_branches_and_states(folder: Path, monkeypatch: pyt
     from tb.blocks import test_tokens
 
     monkeypatch.setenv("NPULOOP_CODE_COVERAGE", "1")
-    block = test_tokens.Block("tb_tokens", ["npu_tokens.sv"], {"CountBits": 3})
+    block = Block("tb_tokens", ["npu_tokens.sv"], {"CountBits": 3})
     run_block(block, test_tokens.__name__)
     counted = code.read_code(folder)
     table = code.shares(counted, {})["rtl/npu_tokens.sv"]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def result_of(*units: str, error: UnitError | None = None) -> JobResult:
 
 
 @pytest.fixture
-def database(monkeypatch: pytest.MonkeyPatch) -> None:
+def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing has been sampled, and what is sampled here leaves nothing behind."""
     from cocotb_coverage.coverage import coverage_db
 
