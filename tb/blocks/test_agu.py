@@ -18,40 +18,12 @@ import pytest
 from hw.commands import encode
 from hw.interface import COMMANDS, PARAM_GROUP_WORDS
 from tb.blocks.runner import Block, run
+from tb.blocks.structures import BEAT, STRIPE, Fields, unpack
 from tb.blocks.support import PATTERNS, Bench, join, make_rng, parameters, pattern
 
-# (field, bits), most significant first: npu_compute_pkg
-BEAT = (
-    *(("read", 1), ("addr", 32), ("pad", 1), ("fire", 1), ("pixel", 8), ("first", 1), ("pass_first", 1)),
-    *(("pass_last", 1), ("stripe_first", 1), ("stripe_last", 1), ("bank", 1), ("part", 4), ("phase", 1)),
-    *(("tap_mask", 16), ("tap_pad", 16), ("useful_rows", 16), ("useful_cols", 16)),
-)
-STRIPE = (
-    *(("out_addr", 20), ("out_part", 4), ("out_plane", 16), ("groups", 8), ("param_addr", 20), ("reuse", 1)),
-    *(
-        ("pixels", 8),
-        ("bank", 1),
-        ("keep", 1),
-        ("last", 1),
-        ("single", 1),
-        ("zero_point", 8),
-        ("act_min", 8),
-        ("act_max", 8),
-    ),
-)
 MAX_BEATS = 1500
 OPERATORS = ("conv", "depthwise", "sliding", "average", "max", "add")
 NAMES = {"sliding": "depthwise", "average": "average_pool", "max": "max_pool"}  # where the command's differs
-Fields = dict[str, int]
-
-
-def unpack(vector: int, layout: tuple[tuple[str, int], ...]) -> Fields:
-    """Return the fields of a packed structure."""
-    fields = {}
-    for name, bits in reversed(layout):
-        fields[name] = vector & ((1 << bits) - 1)
-        vector >>= bits
-    return fields
 
 
 @dataclass(frozen=True)

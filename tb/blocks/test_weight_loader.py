@@ -159,4 +159,4 @@ async def broken_off(dut: Any, how: str) -> None:
 def test_weight_loader_reads_every_word(words: int) -> None:
     """Every cocotb test of this module, for a scratchpad of a power of two and one that is none."""
     needs = ["tiles", "every_place", "outside", "broken_off"]
-    run(Block("tb_weight_loader", ["npu_weight_loader.sv"], {"Words": words}), __name__, needs)
+    run(Block("npu_weight_loader", ["npu_weight_loader.sv"], {"Words": words}), __name__, needs)
