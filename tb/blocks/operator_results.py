@@ -56,9 +56,7 @@ def sums_of(op: Operator, memories: Memories, a_bits: int, before: Int64 | None 
                 data = memories.weights[tile : tile + item.words]
                 tile += item.words
                 taps = [
-                    operands(
-                        op, memories, plane * f["in_plane"], replace(item, kx=item.kx + i), first, pixels
-                    )
+                    operands(op, memories, start, replace(item, kx=item.kx + i), first, pixels)
                     for i in range(item.columns)
                 ]
                 value = contribution(op, taps, data, a_bits, part, item.phase)

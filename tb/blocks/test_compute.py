@@ -36,7 +36,7 @@ SOURCES = [
 BLOCK = 16
 WORD_BYTES = 16
 CYCLES = 30000
-BEATS = 120
+BEATS = 100
 MACS = ("conv", "depthwise", "sliding")
 
 
@@ -91,10 +91,10 @@ class TB(Bench):
         """Return a random number in [low, high]."""
         return int(self.rng.integers(low, high + 1))
 
-    def draw(self, kind: str) -> Operator:
+    def draw(self, kind: str, beats: int = BEATS) -> Operator:
         """Return a random operator that stays inside the scratchpads."""
         while True:
-            op = draw_operator(kind, self.unit, self.rng, BEATS)
+            op = draw_operator(kind, self.unit, self.rng, beats)
             placed = self.place(op)
             if placed is not None:
                 return placed
@@ -303,14 +303,10 @@ class TB(Bench):
             await self.step()
         await self.steps(3)
         want = self.want
-        left = [
-            len(queue)
-            for queue in (want.ends, want.writes, want.reads, want.weights, want.params, want.useful)
-        ]
-        assert left == [0] * 6
-        assert {name: self.states[name] for name in ("run", "wait_memory")} == dict(want.states) | {
-            name: 0 for name in ("run", "wait_memory") if name not in want.states
-        }
+        queues = (want.ends, want.writes, want.reads, want.weights, want.params, want.useful)
+        assert [len(queue) for queue in queues] == [0] * 6
+        for state in ("run", "wait_memory"):
+            assert self.states[state] == want.states[state], f"cycles in {state}"
         assert int(self.dut.start_ready_o.value) == 1
         assert int(self.dut.mac_cycle_o.value) == 0
 
@@ -328,16 +324,16 @@ class TB(Bench):
 
 
 @cocotb.test()
-@cocotb.parametrize(kind=OPERATORS, idle=["never", "random"])
-async def operators(dut: Any, kind: str, idle: str) -> None:
+@cocotb.parametrize(kind=OPERATORS)
+async def operators(dut: Any, kind: str) -> None:
     """Random operators of a kind give the golden results, and read what the reference reads."""
-    tb = TB(dut, idle, kind)
+    tb = TB(dut, "random", kind)
     await tb.reset()
     await tb.steps(3)
-    for _ in range(2):
-        tb.queue([tb.draw(kind) for _ in range(3)])
+    for count in (4, 1):
+        tb.queue([tb.draw(kind) for _ in range(count)])
         await tb.finish()
-    assert tb.done == 6
+    assert tb.done == 5
     assert not tb.errors
 
 
@@ -347,10 +343,10 @@ async def mixed(dut: Any, idle: str) -> None:
     """Operators of all kinds follow each other, the next while the one before is drained."""
     tb = TB(dut, idle, "mixed")
     await tb.reset()
-    for _ in range(3):
+    for _ in range(2):
         tb.queue([tb.draw(str(kind)) for kind in tb.rng.choice(OPERATORS, 5)])
         await tb.finish()
-    assert tb.done == 15
+    assert tb.done == 10
     assert not tb.errors
 
 
@@ -383,11 +379,11 @@ async def broken_off(dut: Any, how: str) -> None:
     """A reset, clear or stop in any cycle of any operator leaves nothing behind."""
     tb = TB(dut, "never", how)
     await tb.reset()
-    for kind in (*OPERATORS, *OPERATORS):
+    for kind in OPERATORS:
         tb.queue([tb.draw(kind), tb.draw(kind)])
         await tb.steps(tb.pick(1, 60 if tb.size["Lanes"] > 4 else 200))
         await tb.interrupt(how)
-        tb.queue([tb.draw(str(tb.rng.choice(OPERATORS)))])
+        tb.queue([tb.draw(str(tb.rng.choice(OPERATORS)), 40)])
         await tb.finish()
     assert not tb.errors
 
@@ -408,7 +404,7 @@ def outside(tb: TB) -> Iterator[tuple[str, dict[str, int]]]:
 
 @cocotb.test()
 async def bad_addresses(dut: Any) -> None:
-    """A command that leaves a scratchpad is an error when those before it are complete; then nothing goes on."""
+    """A command that leaves a scratchpad is an error when those before it are complete."""
     tb = TB(dut, "never", "errors")
     await tb.reset()
     shape = {"kernel_h": 1, "kernel_w": 1, "stride_h": 1, "stride_w": 1, "dilation_h": 1, "dilation_w": 1}
@@ -416,7 +412,7 @@ async def bad_addresses(dut: Any) -> None:
     shape |= {"in_channels": 16, "out_channels": 16}
     small = {"out_channels": 16, "out_pixels": 1, "stripe_pixels": 1}
     for kind, fields in outside(tb):
-        before = tb.draw(str(tb.rng.choice(OPERATORS)))
+        before = tb.draw(str(tb.rng.choice(OPERATORS)), 20)
         basis = small if kind == "add" else shape
         slide = {"slide": 1, "row_advance": 1} if kind == "sliding" else {}
         bad = Operator(kind, tb.unit, basis | slide | fields)
@@ -495,7 +491,7 @@ async def illegal_fields(dut: Any) -> None:
 
 @pytest.mark.parametrize(
     ("a_bits", "w_bits", "rows", "cols", "depth", "lanes", "taps", "structural"),
-    [(8, 8, 16, 16, 64, 16, 5, 0), (6, 2, 32, 64, 9, 4, 3, 0), (8, 4, 16, 32, 5, 1, 4, 1)],
+    [(8, 8, 16, 16, 64, 16, 5, 0), (6, 2, 32, 64, 9, 4, 3, 0), (8, 4, 16, 32, 5, 2, 4, 1)],
 )
 @pytest.mark.rtl
 def test_compute_gives_the_golden_results(
