@@ -20,10 +20,13 @@ class Placer:
         unit: the array.
         size: ActWords (of `rows` bytes), WeightWords, ParamWords and StripeDepth.
         rng: random numbers.
+        most_groups: groups of 16 output channels that an operator may have.
     """
 
-    def __init__(self, unit: Unit, size: Mapping[str, int], rng: np.random.Generator) -> None:
-        self.unit, self.size, self.rng = unit, size, rng
+    def __init__(
+        self, unit: Unit, size: Mapping[str, int], rng: np.random.Generator, most_groups: int = 8
+    ) -> None:
+        self.unit, self.size, self.rng, self.most_groups = unit, size, rng, most_groups
         self.next_param = 0
 
     def pick(self, low: int, high: int) -> int:
@@ -76,7 +79,7 @@ class Placer:
                 return None
             f["weight_base"] = self.pick(0, self.size["WeightWords"] - words)
         groups = -(-f["out_channels"] // BLOCK)
-        if groups * PARAM_GROUP_WORDS > self.size["ParamWords"] // 10:
+        if groups > self.most_groups:
             return None
         if self.next_param + groups * PARAM_GROUP_WORDS > self.size["ParamWords"]:
             self.next_param = 0
