@@ -25,6 +25,8 @@ from npuloop.tests.testplan import (
     unnamed_files,
 )
 
+DOCS = "docs"
+ADDER, ADDING = f"{DOCS}/reference/adder.md", f"{DOCS}/how-to/adding.md"
 BENCH = """
 import cocotb
 import pytest
@@ -52,9 +54,9 @@ def plan() -> list[Promise]:
 def root(tmp_path: Path) -> Path:
     """A checkout with two pages and two files of tests."""
     files = {
-        "docs/reference/adder.md": "# Adder\n\nTwo and two\n  are four, and\n  never five.\n",
-        "docs/how-to/adding.md": "# Adding\n",
-        "docs/results/sums.md": "# Sums\n",
+        ADDER: "# Adder\n\nTwo and two\n  are four, and\n  never five.\n",
+        ADDING: "# Adding\n",
+        f"{DOCS}/results/sums.md": "# Sums\n",
         "golden/tests/test_adder.py": BENCH,
         "tb/blocks/test_carry.py": "def test_carries(): pass\n",
         "tb/blocks/adder.py": "def test_no(): pass\n",
@@ -66,7 +68,7 @@ def root(tmp_path: Path) -> Path:
 
 
 SUM = Promise(
-    "two-and-two", "Sums are exact.", "docs/reference/adder.md", "Two and two are four",
+    "two-and-two", "Sums are exact.", ADDER, "Two and two are four",
     ("golden/tests/test_adder.py::test_adds", "golden/tests/test_adder.py::beats"),
 )  # fmt: skip
 
@@ -106,13 +108,13 @@ def test_quotations_that_do_not_stand_in_the_page_are_found(root: Path) -> None:
         SUM,
         replace(SUM, name="across-lines", says="are four, and never five"),
         replace(SUM, name="other-words", says="Two and two are five"),
-        replace(SUM, name="no-page", page="docs/reference/none.md"),
+        replace(SUM, name="no-page", page=f"{DOCS}/reference/none.md"),
         replace(SUM, name="a-folder", page="docs/reference"),
         replace(SUM, name="too-short", says="are four"),
     ]
     assert missing_quotations(plan, root) == [
-        "other-words: docs/reference/adder.md does not say 'Two and two are five'",
-        "no-page: there is no page docs/reference/none.md",
+        f"other-words: {ADDER} does not say 'Two and two are five'",
+        f"no-page: there is no page {DOCS}/reference/none.md",
         "a-folder: there is no page docs/reference",
         "too-short: quote more of the page than 'are four'",
     ]
@@ -143,8 +145,8 @@ def test_tests_that_do_not_exist_are_found(root: Path) -> None:
 
 
 def test_pages_that_promise_nothing_are_found(root: Path) -> None:
-    assert pages_without_promise([SUM], root) == ["docs/how-to/adding.md"]
-    assert pages_without_promise([SUM, replace(SUM, page="docs/how-to/adding.md")], root) == []
+    assert pages_without_promise([SUM], root) == [ADDING]
+    assert pages_without_promise([SUM, replace(SUM, page=ADDING)], root) == []
 
 
 def test_files_of_tests_that_no_promise_names_are_counted_on_the_page(root: Path) -> None:
@@ -159,7 +161,7 @@ def test_the_page_shows_tests_commands_and_what_is_open(root: Path) -> None:
         SUM, promise="a | b", also="make lint", open="Carries.", tests=(*SUM.tests, "tb/blocks/test_carry.py")
     )
     text = testplan.page([item], root)
-    assert "## [docs/reference/adder.md](adder.md)" in text
+    assert f"## [{ADDER}](adder.md)" in text
     assert (
         r"| `two-and-two` | a \| b | `golden/tests/test_adder.py`: test_adds, beats; "
         "`tb/blocks/test_carry.py`; `make lint`; **open**: Carries. |"
@@ -172,14 +174,14 @@ def entry(**changes: str) -> str:
     """A plan of one entry, as YAML."""
     fields = {"name": "sums", "promise": "Sums are exact.", "says": "are four, and", "tests": "[a.py]"}
     lines = [f"{key}: {value}" for key, value in (fields | changes).items() if value]
-    return "docs/a.md:\n  - " + "\n    ".join(lines) + "\n"
+    return "A.md:\n  - " + "\n    ".join(lines) + "\n"
 
 
 def test_a_plan_is_read_page_by_page(tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
     path.write_text(entry(says='"are\n      four"', also="make lint", open="Carries."))
     assert read_plan(path) == [
-        Promise("sums", "Sums are exact.", "docs/a.md", "are four", ("a.py",), "make lint", "Carries.")
+        Promise("sums", "Sums are exact.", "A.md", "are four", ("a.py",), "make lint", "Carries.")
     ]
 
 
@@ -187,15 +189,15 @@ def test_a_plan_is_read_page_by_page(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "no test plan; write a list of promises under each page"),
-        ("docs/a.md: 3", "no test plan"),
-        ("docs/a.md:\n  - sums", "docs/a.md, entry 1: is 'sums'; write a mapping with name, promise"),
+        ("A.md: 3", "no test plan"),
+        ("A.md:\n  - sums", "A.md, entry 1: is 'sums'; write a mapping with name, promise"),
         (entry(test="[a.py]"), "entry 1: unknown key 'test'; there are name, promise"),
         (entry(says=""), "entry 1: 'says' is missing; write it"),
         (entry(promise="3"), "entry 1: promise is 3; write a text"),
         (entry(open="''"), "entry 1: open is ''; write a text"),
         (entry(tests="a.py"), "entry 1: tests is 'a.py'; write a list of FILE or FILE::FUNCTION"),
         (entry(tests="[]"), "entry 1: nothing checks it; name tests, or say under `open` what is missing"),
-        (entry() + entry(), "key 'docs/a.md' stands twice"),
+        (entry() + entry(), "key 'A.md' stands twice"),
     ],
 )
 def test_a_file_that_is_no_plan_is_one_clear_error(text: str, message: str, tmp_path: Path) -> None:
