@@ -9,7 +9,6 @@ import pytest
 
 from common.testing import require
 
-
 SKIPPED, FAILED = pytest.skip.Exception, pytest.fail.Exception
 
 
