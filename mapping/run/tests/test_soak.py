@@ -7,9 +7,11 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from common.errors import NpuloopError
+from hw.system import System
 from mapping.run import soak as soaking
 from mapping.run.soak import soak, soak_networks
 
@@ -27,23 +29,26 @@ def no_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
         runs += 1
         if runs == 3:
             raise NpuloopError("npu8: illegal_command in load")
-        return SimpleNamespace(cycles=10, passed=True, exact=True)
+        return SimpleNamespace(cycles=10, passed=True, golden=np.zeros(7), mismatches=0)
 
-    session = SimpleNamespace(run=lambda _job: None)
+    def run_network(*_: Any, **__: Any) -> Any:
+        return SimpleNamespace(**vars(run()) | {"exact": True, "values": 7, "mismatches": {}})
+
+    session = SimpleNamespace(run=lambda _job: None, config=System())
     monkeypatch.setattr(soaking, "Session", lambda *_, **__: nullcontext(session))
     monkeypatch.setattr(soaking, "run_program", run)
-    monkeypatch.setattr(soaking, "run_inputs", lambda *_: [run()])
+    monkeypatch.setattr(soaking, "run_inputs", lambda *_: [run_network()])
 
 
 def test_a_failing_layer_comes_with_one_command_that_shows_it_again() -> None:
     result = soak("npu8", range(1, 4), options="--set npu8.LANES=8")
-    assert (result.runs, result.cycles) == (6, 50)
+    assert (result.runs, result.cycles, result.values, result.wrong) == (6, 50, 35, 0)
     command = f"npuloop soak --unit npu8 --seed {FAILING} --count 1 --set npu8.LANES=8"
     assert result.failures == [f"seed {FAILING} on npu8: {command}\nnpu8: illegal_command in load"]
 
 
 def test_a_failing_network_comes_with_one_command_that_shows_it_again() -> None:
     result = soak_networks(range(1, 4))
-    assert (result.runs, result.cycles) == (6, 50)
+    assert (result.runs, result.cycles, result.values, result.wrong) == (6, 50, 35, 0)
     command = f"npuloop soak --unit networks --seed {FAILING} --count 1"
     assert result.failures == [f"seed {FAILING}: {command}\nnpu8: illegal_command in load"]
