@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.arrays import Int8
 from common.errors import NpuloopError, TestbenchError
+from golden.layer import Layer
+from hw.core import CoreConfig
 from hw.system import System
 from mapping.compiler.compile import compile_layer
 from mapping.run.layers import failure_report, run_program
-from mapping.run.networks import compile_network, run_inputs
+from mapping.run.networks import NetworkProgram, compile_network, run_inputs
 from mapping.run.random_layers import random_layer
 from mapping.run.random_networks import random_network
 from tb.job import Job
@@ -23,9 +26,19 @@ RESET_EVERY = 4
 
 @dataclass
 class SoakResult:
-    """What came of it: `failures` has one message for each failing run, with its seed."""
+    """What came of it.
+
+    Attributes:
+        runs: layers and networks that were run, each time counted.
+        values: output values that were compared with the golden model.
+        wrong: of these, values that differ.
+        cycles: of all runs together.
+        failures: one message for each failing run, with its seed.
+    """
 
     runs: int = 0
+    values: int = 0
+    wrong: int = 0
     cycles: int = 0
     failures: list[str] = field(default_factory=list)
 
@@ -58,27 +71,47 @@ def soak(
     result = SoakResult()
     with Session(system, **session_options) as session:
         for seed in seeds:
-            layer = random_layer(seed, core)
-            program = compile_layer(layer, core, mem_bytes=system.mem_bytes)
             if seed % RESET_EVERY == 0:
                 session.run(Job(starts={unit: (0, 0)}, reset_after=0))
-            for backpressure in (None, seed):
-                command = f"npuloop soak --unit {unit} --seed {seed} --count 1 {options}".rstrip()
-                head = f"seed {seed} on {unit}: {command}"
-                result.runs += 1
-                try:
-                    run = run_program(session, program, backpressure=backpressure)
-                except TestbenchError:
-                    raise
-                except NpuloopError as error:
-                    result.failures.append(f"{head}\n{error}")
-                    continue
-                result.cycles += run.cycles
-                if not run.passed:
-                    report = failure_report(system, run)
-                    result.failures.append(f"{head}\n{report}")
+            command = f"npuloop soak --unit {unit} --seed {seed} --count 1 {options}".rstrip()
+            layer_twice(
+                session, core, random_layer(seed, core), seed, f"seed {seed} on {unit}: {command}", result
+            )
             on_done()
     return result
+
+
+def layer_twice(
+    session: Session, core: CoreConfig, layer: Layer, seed: int, head: str, result: SoakResult
+) -> None:
+    """Run a layer on a unit undisturbed and with a seed's stalls, and add what comes of it to a result.
+
+    Args:
+        session: a session of the unit's system.
+        core: the unit.
+        layer: the layer.
+        seed: of the stalls.
+        head: first line of a failure: which run it is, and how to repeat it.
+        result: what is added to.
+
+    Raises:
+        NpuloopError: the layer does not fit, or the simulator dies.
+    """
+    program = compile_layer(layer, core, mem_bytes=session.config.mem_bytes)
+    for backpressure in (None, seed):
+        result.runs += 1
+        try:
+            run = run_program(session, program, backpressure=backpressure)
+        except TestbenchError:
+            raise
+        except NpuloopError as error:
+            result.failures.append(f"{head}\n{error}")
+            continue
+        result.cycles += run.cycles
+        result.values += run.golden.size
+        result.wrong += run.mismatches
+        if not run.passed:
+            result.failures.append(f"{head}\n{failure_report(session.config, run)}")
 
 
 def soak_networks(
@@ -109,21 +142,36 @@ def soak_networks(
         for seed in seeds:
             network, units, x = random_network(seed, system.cores)
             program = compile_network(network, system, units, observe=seed % 2 == 0)
-            for backpressure in (None, seed):
-                command = f"npuloop soak --unit networks --seed {seed} --count 1 {options}".rstrip()
-                head = f"seed {seed}: {command}"
-                result.runs += 1
-                try:
-                    (run,) = run_inputs(session, program, x, "layers", backpressure)
-                except TestbenchError:
-                    raise
-                except NpuloopError as error:
-                    result.failures.append(f"{head}\n{error}")
-                    continue
-                result.cycles += run.cycles
-                if not run.exact:
-                    wrong = {name: count for name, count in run.mismatches.items() if count}
-                    waves = rerun_with_waves(system, run.job)
-                    result.failures.append(f"{head}\n  values that differ: {wrong}\n  waves: {waves}")
+            command = f"npuloop soak --unit networks --seed {seed} --count 1 {options}".rstrip()
+            network_twice(session, program, x, seed, f"seed {seed}: {command}", result)
             on_done()
     return result
+
+
+def network_twice(
+    session: Session, program: NetworkProgram, inputs: Int8, seed: int, head: str, result: SoakResult
+) -> None:
+    """Run a network undisturbed and with a seed's stalls; arguments and errors as in `layer_twice`.
+
+    Args:
+        session: a session of the program's system.
+        program: the compiled network; every tensor that it stores is compared.
+        inputs: int8, the network's input.
+        seed, head, result: see `layer_twice`.
+    """
+    for backpressure in (None, seed):
+        result.runs += 1
+        try:
+            (run,) = run_inputs(session, program, inputs, "layers", backpressure)
+        except TestbenchError:
+            raise
+        except NpuloopError as error:
+            result.failures.append(f"{head}\n{error}")
+            continue
+        result.cycles += run.cycles
+        result.values += run.values
+        result.wrong += sum(run.mismatches.values())
+        if not run.exact:
+            wrong = {name: count for name, count in run.mismatches.items() if count}
+            waves = rerun_with_waves(session.config, run.job)
+            result.failures.append(f"{head}\n  values that differ: {wrong}\n  waves: {waves}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sub-command `npuloop soak`: random layers and networks in RTL."""
+"""The sub-command `npuloop soak`: random layers and networks, and random systems, in RTL."""
 
 from __future__ import annotations
 
@@ -17,17 +17,27 @@ NETWORKS, ALL = "networks", "all"
 
 
 def soak(
-    count: Annotated[int, typer.Option(min=1, help="random layers per unit, or networks")] = 100,
+    count: Annotated[int, typer.Option(min=1, help="random layers per unit, networks, or systems")] = 100,
     seed: Annotated[int, typer.Option(help="first seed")] = 1,
     unit: Annotated[
         str, typer.Option(help=f"unit of the system, for layers; {NETWORKS} (on all units), or {ALL}")
     ] = ALL,
     system: SystemName = SYSTEM,
     settings: Setting = [],  # noqa: B006  # typer reads it, nobody writes it
+    systems: Annotated[
+        bool, typer.Option("--systems", help="random systems instead, with layers and networks on each")
+    ] = False,
 ) -> None:
     """Run random layers and networks, without and with back-pressure; print the seed of what fails."""
     from mapping.run import soak as soaking
 
+    if systems:
+        if unit != ALL or system != SYSTEM or settings:
+            raise ConfigError(
+                "--systems draws the systems and their units: leave out --unit, --system and --set"
+            )
+        _soak_systems(range(seed, seed + count))
+        return
     config = system_of(system, settings)
     for name in {NETWORKS, ALL} & set(config.units):
         raise ConfigError(f"a unit is called {name!r}, which means something else to --unit; rename it")
@@ -35,6 +45,7 @@ def soak(
         config.index(unit)  # refuses an unknown one
     options = system_options(system, settings)
     failures: list[str] = []
+    values = 0
     for name in (*config.units, NETWORKS) if unit == ALL else (unit,):
         with progress() as bar:
             task = bar.add_task(name, total=count)
@@ -45,9 +56,39 @@ def soak(
                 result = soaking.soak(name, seeds, config, done, options=options)
         console.print(
             f"{name}: {result.runs} runs of {count} from seed {seed}, {result.cycles:,} cycles, "
-            f"{len(result.failures)} failed"
+            f"{result.values:,} values compared, {result.wrong:,} wrong, {len(result.failures)} failed"
         )
         failures += result.failures
+        values += result.values
+    if unit == ALL:
+        console.print(f"all: {values:,} values compared")
+    _report(failures)
+
+
+def _soak_systems(seeds: range) -> None:
+    """Run random systems; print each as it is done."""
+    from mapping.run.soak_systems import soak_systems
+
+    failures: list[str] = []
+    runs = values = wrong = 0
+    with progress() as bar:
+        task = bar.add_task("systems", total=len(seeds))
+        for done in soak_systems(seeds):
+            console.print(done.text, soft_wrap=True)
+            failures += done.result.failures
+            runs += done.result.runs
+            values += done.result.values
+            wrong += done.result.wrong
+            bar.advance(task)
+    console.print(
+        f"{len(seeds)} systems from seed {seeds.start}: {runs:,} runs, {values:,} values compared, "
+        f"{wrong:,} wrong, {len(failures)} failed"
+    )
+    _report(failures)
+
+
+def _report(failures: list[str]) -> None:
+    """Print what failed, if anything did, and end with its exit status."""
     for failure in failures:
         errors.print(failure, markup=False)
     if failures:
