@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import functools
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from common.errors import ConfigError
 from npuloop.cli.console import FAILED, console, errors, progress
 from npuloop.cli.options import SYSTEM, Setting, SystemName, system_of, system_options
+
+if TYPE_CHECKING:
+    from hw.system import System
 
 NETWORKS, ALL = "networks", "all"
 """What --unit can say instead of a unit."""
@@ -24,6 +28,10 @@ def soak(
     ] = ALL,
     system: SystemName = SYSTEM,
     settings: Setting = [],  # noqa: B006  # typer reads it, nobody writes it
+    network: Annotated[
+        Path | None, typer.Option(help="a model instead: random mappings and inputs, all tensors compared")
+    ] = None,
+    inputs: Annotated[int, typer.Option(min=1, help="random inputs for each mapping of --network")] = 8,
     systems: Annotated[
         bool, typer.Option("--systems", help="random systems instead, with layers and networks on each")
     ] = False,
@@ -32,9 +40,9 @@ def soak(
     from mapping.run import soak as soaking
 
     if systems:
-        if unit != ALL or system != SYSTEM or settings:
+        if unit != ALL or system != SYSTEM or settings or network:
             raise ConfigError(
-                "--systems draws the systems and their units: leave out --unit, --system and --set"
+                "--systems draws systems, units and networks: leave out --unit, --system, --set and --network"
             )
         _soak_systems(range(seed, seed + count))
         return
@@ -44,6 +52,11 @@ def soak(
     if unit not in (NETWORKS, ALL):
         config.index(unit)  # refuses an unknown one
     options = system_options(system, settings)
+    if network is not None:
+        if unit not in (NETWORKS, ALL):
+            raise ConfigError(f"--network runs on all units; leave out --unit {unit}")
+        _soak_network(network, range(seed, seed + count), config, inputs, options)
+        return
     failures: list[str] = []
     values = 0
     for name in (*config.units, NETWORKS) if unit == ALL else (unit,):
@@ -63,6 +76,25 @@ def soak(
     if unit == ALL:
         console.print(f"all: {values:,} values compared")
     _report(failures)
+
+
+def _soak_network(path: Path, seeds: range, config: System, inputs: int, options: str) -> None:
+    """Run a model under random mappings."""
+    from golden.importers.models import load_model
+    from mapping.run.soak import soak_one_network
+
+    model = load_model(path)
+    with progress() as bar:
+        task = bar.add_task(model.name, total=len(seeds))
+        done = functools.partial(bar.advance, task)
+        options = f"--network {path} {options}".rstrip()
+        result = soak_one_network(model, seeds, config, done, inputs=inputs, options=options)
+    console.print(
+        f"{model.name}: {len(seeds)} mappings from seed {seeds.start}, {inputs} inputs each, "
+        f"{result.runs:,} runs, {result.cycles:,} cycles, {result.values:,} values compared, "
+        f"{result.wrong:,} wrong, {len(result.failures)} failed"
+    )
+    _report(result.failures)
 
 
 def _soak_systems(seeds: range) -> None:
