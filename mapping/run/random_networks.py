@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from common.arrays import Int8
-from common.errors import MappingError, ShapeError
+from common.errors import ShapeError
 from golden.arithmetic import integer_range, weight_range
 from golden.layer import POOL_OPS, Layer, output_shape
 from golden.network import Network, Node, Tensor, placeholder
 from hw.core import CoreConfig
+from mapping.compiler.assignment import MappingError
 from mapping.compiler.channels import ChannelAssignment
 from mapping.compiler.legalise import legalise_network
 
@@ -38,10 +39,10 @@ def random_units(rng: np.random.Generator, channels: int, cores: int) -> Channel
     return rng.integers(0, cores, channels).astype(np.int64)
 
 
-def _fit(weights: Int8 | None, core: CoreConfig) -> bool:
-    """Return whether a core holds these weights."""
+def _fit(weights: Int8, core: CoreConfig) -> bool:
+    """Return whether a core holds these weights, which may be none."""
     low, high = integer_range(core.w_bits)
-    return weights is None or bool(weights.min() >= low and weights.max() <= high)
+    return bool(((weights >= low) & (weights <= high)).all())
 
 
 def random_mapping(

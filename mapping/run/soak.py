@@ -45,6 +45,14 @@ class SoakResult:
     cycles: int = 0
     failures: list[str] = field(default_factory=list)
 
+    def add(self, other: SoakResult) -> None:
+        """Add what came of another soak."""
+        self.runs += other.runs
+        self.values += other.values
+        self.wrong += other.wrong
+        self.cycles += other.cycles
+        self.failures += other.failures
+
 
 def soak(
     unit: str,

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import functools
+import shlex
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +18,7 @@ from npuloop.cli.options import SYSTEM, Setting, SystemName, system_of, system_o
 
 if TYPE_CHECKING:
     from hw.system import System
+    from mapping.run.soak import SoakResult
 
 NETWORKS, ALL = "networks", "all"
 """What --unit can say instead of a unit."""
@@ -35,17 +39,49 @@ def soak(
     systems: Annotated[
         bool, typer.Option("--systems", help="random systems instead, with layers and networks on each")
     ] = False,
+    record: Annotated[
+        Path | None, typer.Option(help="file of soaks (.yaml) that this one is added to, with its command")
+    ] = None,
 ) -> None:
     """Run random layers and networks, without and with back-pressure; print the seed of what fails."""
-    from mapping.run import soak as soaking
+    started = time.monotonic()
+    if record is not None:
+        from mapping.run.soak_record import read_soaks
 
+        read_soaks(record)  # refuses what is no record before the work
     if systems:
         if unit != ALL or system != SYSTEM or settings or network:
             raise ConfigError(
                 "--systems draws systems, units and networks: leave out --unit, --system, --set and --network"
             )
-        _soak_systems(range(seed, seed + count))
-        return
+        result = _soak_systems(range(seed, seed + count))
+    else:
+        result = _soak_one_system(range(seed, seed + count), unit, system, settings, network, inputs)
+    if record is not None:
+        from mapping.run.soak_record import record_soak
+
+        record_soak(record, _command_line(), result, time.monotonic() - started)
+    for failure in result.failures:
+        errors.print(failure, markup=False)
+    if result.failures:
+        raise typer.Exit(FAILED)
+
+
+def _command_line() -> str:
+    """Return the command that runs, but for its record."""
+    words = sys.argv[1:]
+    while "--record" in words:
+        at = words.index("--record")
+        del words[at : at + 2]
+    return shlex.join(["npuloop", *(word for word in words if not word.startswith("--record="))])
+
+
+def _soak_one_system(
+    seeds: range, unit: str, system: str, settings: list[str], network: Path | None, inputs: int
+) -> SoakResult:
+    """Run random layers and networks, or one network, on a system."""
+    from mapping.run import soak as soaking
+
     config = system_of(system, settings)
     for name in {NETWORKS, ALL} & set(config.units):
         raise ConfigError(f"a unit is called {name!r}, which means something else to --unit; rename it")
@@ -55,30 +91,27 @@ def soak(
     if network is not None:
         if unit not in (NETWORKS, ALL):
             raise ConfigError(f"--network runs on all units; leave out --unit {unit}")
-        _soak_network(network, range(seed, seed + count), config, inputs, options)
-        return
-    failures: list[str] = []
-    values = 0
+        return _soak_network(network, seeds, config, inputs, options)
+    total = soaking.SoakResult()
     for name in (*config.units, NETWORKS) if unit == ALL else (unit,):
         with progress() as bar:
-            task = bar.add_task(name, total=count)
-            seeds, done = range(seed, seed + count), functools.partial(bar.advance, task)
+            task = bar.add_task(name, total=len(seeds))
+            done = functools.partial(bar.advance, task)
             if name == NETWORKS:
                 result = soaking.soak_networks(seeds, config, done, options=options)
             else:
                 result = soaking.soak(name, seeds, config, done, options=options)
         console.print(
-            f"{name}: {result.runs} runs of {count} from seed {seed}, {result.cycles:,} cycles, "
+            f"{name}: {result.runs} runs of {len(seeds)} from seed {seeds.start}, {result.cycles:,} cycles, "
             f"{result.values:,} values compared, {result.wrong:,} wrong, {len(result.failures)} failed"
         )
-        failures += result.failures
-        values += result.values
+        total.add(result)
     if unit == ALL:
-        console.print(f"all: {values:,} values compared")
-    _report(failures)
+        console.print(f"all: {total.values:,} values compared")
+    return total
 
 
-def _soak_network(path: Path, seeds: range, config: System, inputs: int, options: str) -> None:
+def _soak_network(path: Path, seeds: range, config: System, inputs: int, options: str) -> SoakResult:
     """Run a model under random mappings."""
     from golden.importers.models import load_model
     from mapping.run.soak import soak_one_network
@@ -94,34 +127,23 @@ def _soak_network(path: Path, seeds: range, config: System, inputs: int, options
         f"{result.runs:,} runs, {result.cycles:,} cycles, {result.values:,} values compared, "
         f"{result.wrong:,} wrong, {len(result.failures)} failed"
     )
-    _report(result.failures)
+    return result
 
 
-def _soak_systems(seeds: range) -> None:
+def _soak_systems(seeds: range) -> SoakResult:
     """Run random systems; print each as it is done."""
+    from mapping.run.soak import SoakResult
     from mapping.run.soak_systems import soak_systems
 
-    failures: list[str] = []
-    runs = values = wrong = 0
+    total = SoakResult()
     with progress() as bar:
         task = bar.add_task("systems", total=len(seeds))
         for done in soak_systems(seeds):
             console.print(done.text, soft_wrap=True)
-            failures += done.result.failures
-            runs += done.result.runs
-            values += done.result.values
-            wrong += done.result.wrong
+            total.add(done.result)
             bar.advance(task)
     console.print(
-        f"{len(seeds)} systems from seed {seeds.start}: {runs:,} runs, {values:,} values compared, "
-        f"{wrong:,} wrong, {len(failures)} failed"
+        f"{len(seeds)} systems from seed {seeds.start}: {total.runs:,} runs, "
+        f"{total.values:,} values compared, {total.wrong:,} wrong, {len(total.failures)} failed"
     )
-    _report(failures)
-
-
-def _report(failures: list[str]) -> None:
-    """Print what failed, if anything did, and end with its exit status."""
-    for failure in failures:
-        errors.print(failure, markup=False)
-    if failures:
-        raise typer.Exit(FAILED)
+    return total
