@@ -14,7 +14,7 @@ SEED   ?= 1
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help sim check test test-all coverage lint waves bench calibrate soak soak-systems report area energy gates \
+.PHONY: help sim check test test-all coverage lint formal waves bench calibrate soak soak-systems report area energy gates \
   doctor generate clean setup
 
 help: ## List the targets
@@ -47,7 +47,7 @@ timed = @began=$$(date +%s); $(2) && echo "make $(1) took $$(($$(date +%s) - beg
 check: $(STAMP) ## Check in a minute what needs no simulation: lint, and quick tests without simulators and gates
 	@mkdir -p sim_build
 	$(call timed,check,$(MAKE) --no-print-directory lint && \
-	  $(PYTEST) --quick -m "not rtl and not gates and not slow" $(ARGS))
+	  $(PYTEST) --quick -m "not rtl and not gates and not formal and not slow" $(ARGS))
 
 # Where its programs cannot be installed, gate-level tests are left out and named; never where CI is set.
 test: $(STAMP) ## Run the tests that CI runs: all but those marked slow
@@ -75,6 +75,9 @@ lint: $(STAMP) ## Check Python and SystemVerilog
 	$(BIN)/mypy
 	$(BIN)/python rtl/interface/generate.py --check
 	$(BIN)/python -m tb.lint
+
+formal: $(STAMP) ## Prove properties of the RTL's blocks with Yosys and z3: make formal ARGS=fifo
+	@JOBS=$(JOBS) $(BIN)/python -m tb.formal $(ARGS)
 
 waves: $(STAMP) ## Run the simulation with waves into sim_build/waves
 	$(BIN)/npuloop sim --waves $(ARGS)

@@ -62,4 +62,4 @@ def _kib(rng: np.random.Generator, least: float, most: int) -> int:
     """Draw the size of a scratchpad in KiB: one in eight as small as it can be, others any number."""
     if rng.random() < 1 / 8:
         return int(rng.integers(1, 4))
-    return int(2 ** rng.uniform(np.log2(least), np.log2(most)))
+    return int(2 ** rng.uniform(np.log2(min(least, most)), np.log2(most)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m tb.formal [NAME…]`` proves what is named, or all, and prints a table; exit status 1 if one fails.
+"""``python -m tb.formal [NAME…]`` proves what is named, or all, and prints a table; status 1 if one fails.
 
 A name stands for every proof that begins with it. JOBS in the environment says how many run at a time.
 """
@@ -41,7 +41,15 @@ def table(outcomes: Sequence[Outcome]) -> str:
         parameters = " ".join(f"{name}={value}" for name, value in proof.parameters.items())
         number = str(len(outcome.covers))
         rows.append(
-            (proof.name, proof.block, parameters, proof.mode, f"{outcome.seconds:.1f}", outcome.status, number)
+            (
+                proof.name,
+                proof.block,
+                parameters,
+                proof.mode,
+                f"{outcome.seconds:.1f}",
+                outcome.status,
+                number,
+            )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
     return "\n".join(

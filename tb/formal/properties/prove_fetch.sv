@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// npu_fetch: AXI4 rules of a reading master; every command of the list is asked for once, at its address, and handed on once, in
-/// order, to its engine.
+/// npu_fetch: AXI4 rules of a reading master; every command of the list is asked for once, at its address, and handed on once,
+/// in order, to its engine.
 ///
 /// Assumed: a list starts while the unit is idle and quiet; a stop stays until the unit is cleared, which happens only while it is
 /// quiet (npu_core_control is proven to do so); memory sends what was asked, two or four beats for each command. The output of the
@@ -24,8 +24,6 @@ module prove_fetch
   input logic [NumEngines-1:0] cmd_ready_i,
   input logic                  follow_i  // follow the command whose last beat comes now, if none is followed
 );
-  localparam logic [31:0] Later = AxiDataBits == 128 ? 32'd1 : 32'd0;  // a command that a cover waits for
-
   logic idle_o, quiet_o, error_o, blocked_o;
   error_e error_cause_o;
   logic [31:0] error_index_o, dispatched_o, cmd_index_o;
@@ -39,11 +37,12 @@ module prove_fetch
     .*
   );
 
-  // the list: commands asked for, received, handed on; bursts in flight, beats of the one that comes; a command that is followed
+  // the list: its next address, commands left to ask for, left to hand on, received, handed on; bursts in flight, beats of the
+  // one that comes; a command that is followed
   logic started_q = 1'b0;
   logic running_q, stop_q, ar_waits_q, followed_q;
   axi_address_t ar_q;
-  logic [31:0] base_q, count_q, asked_q, received_q, handed_q, number_q;
+  logic [31:0] next_q, count_q, left_q, undone_q, received_q, handed_q, number_q;
   logic [7:0] flying_q, beat_q, stored_q, ahead_q;
   logic [CmdBits-1:0] beats_q, command_q;
   cmd_header_t header;
@@ -65,7 +64,8 @@ module prove_fetch
     if (r_go) beats_q <= beats_d;
     if (!rst_ni || clear_i) begin
       count_q      <= '0;
-      asked_q      <= '0;
+      left_q       <= '0;
+      undone_q     <= '0;
       received_q   <= '0;
       handed_q     <= '0;
       flying_q     <= '0;
@@ -74,14 +74,17 @@ module prove_fetch
       followed_q   <= 1'b0;
       misaligned_q <= 1'b0;
     end else if (start_i) begin
-      base_q       <= address_i;
+      next_q       <= address_i;
       misaligned_q <= address_i % (CmdBits / 8) != 0;
       count_q      <= count_i;
-      asked_q      <= '0;
+      left_q       <= address_i % (CmdBits / 8) != 0 ? '0 : count_i;
+      undone_q     <= count_i;
       received_q   <= '0;
       handed_q     <= '0;
     end else begin
-      asked_q    <= asked_q + 32'(ar_go);
+      left_q     <= left_q - 32'(ar_go);
+      undone_q   <= undone_q - 32'(handed);
+      if (ar_go) next_q <= next_q + 32'(CmdBits / 8);
       received_q <= received_q + 32'(kept);
       handed_q   <= handed_q + 32'(handed);
       flying_q   <= flying_q + 8'(ar_go) - 8'(ends);
@@ -118,7 +121,7 @@ module prove_fetch
         // A burst is one command: it never leaves its 4 KiB page, as commands are aligned.
         BurstIsOneCommand : assert (32'(axi_req_o.ar.len) == Beats - 1 && axi_req_o.ar.addr % (CmdBits / 8) == 0);
         // Commands are asked for one after the other, from the first, and no more than there are.
-        RequestsFollowTheList : assert (axi_req_o.ar.addr == base_q + (asked_q << 6) && asked_q < count_q);
+        RequestsFollowTheList : assert (axi_req_o.ar.addr == next_q && left_q != '0);
       end
       // Every beat is taken, and every command has a place in the queue: room is reserved before it is asked for.
       BeatsAreTaken : assert (axi_req_o.r_ready);
@@ -131,15 +134,15 @@ module prove_fetch
         CommandsAreHandedOnInOrder : assert (cmd_o == command_q && cmd_index_o == number_q);
       end
       // What is counted for the host is what was handed on.
-      HandedOnIsCounted : assert (dispatched_o == handed_q && handed_q <= count_q);
+      HandedOnIsCounted : assert (dispatched_o == handed_q && handed_q + undone_q == count_q);
       // Idle means that the whole list was handed on.
-      IdleMeansAllHandedOn : assert (idle_o == (handed_q == count_q));
+      IdleMeansAllHandedOn : assert (idle_o == (undone_q == '0));
       // Quiet means that nothing is asked for and nothing is to come.
       QuietMeansNothingToCome : assert (!quiet_o || (!axi_req_o.ar_valid && flying_q == '0));
       // After a stop nothing is handed on.
       StopHandsNothingOn : assert (!stop_i || cmd_valid_o == '0);
-      CommandIsHandedOn : cover (followed_q && handed && ahead_q == '0 && number_q == Later && cmd_valid_o[1]);
-      AllIsHandedOn : cover (idle_o && count_q == Later + 32'd1 && handed_q == Later + 32'd1);
+      CommandIsHandedOn : cover (handed && cmd_valid_o[1]);
+      AllIsHandedOn : cover (idle_o && count_q == 32'd1 && handed_q == 32'd1);
       RequestHeldThroughAStop : cover (running_q && ar_waits_q && stop_q && axi_req_o.ar_valid && flying_q != '0);
     end
   end
@@ -160,20 +163,20 @@ module prove_fetch
       StoredAgrees :
       assert (8'(dut.i_ahead.count_q) == stored_q && stored_q <= 8'(Depth)
           && 32'(dut.i_ahead.read_q) < Depth && 32'(dut.i_ahead.write_q) < Depth);
-      ReservedIsFlyingAndStored : assert (stop_q ? 8'(dut.reserved_q) >= flying_q + stored_q : 8'(dut.reserved_q) == flying_q + stored_q);
+      ReservedIsFlyingAndStored :
+      assert (stop_q ? 8'(dut.reserved_q) >= flying_q + stored_q : 8'(dut.reserved_q) == flying_q + stored_q);
       RoomForTheRequest : assert (!axi_req_o.ar_valid || 32'(dut.reserved_q) < Depth);
-      AddressAgrees : assert (misaligned_q || count_q == '0 || dut.address_q == base_q + (asked_q << 6));
-      AlignmentAgrees : assert (dut.misaligned_q == misaligned_q && (misaligned_q || count_q == '0 || base_q[5:0] == '0));
+      AddressAgrees : assert (misaligned_q || undone_q == '0 || (dut.address_q == next_q && next_q[5:0] == '0));
+      AlignmentAgrees : assert (dut.misaligned_q == misaligned_q);
       CountsAgree :
-      assert (misaligned_q ? (dut.to_request_q == '0 && asked_q == '0 && !axi_req_o.ar_valid)
-          : dut.to_request_q == count_q - asked_q && asked_q <= count_q);
+      assert (dut.to_request_q == left_q && left_q <= undone_q && (!misaligned_q || (left_q == '0 && !axi_req_o.ar_valid)));
       MisalignedListIsNotRead : assert (!misaligned_q || (handed_q == '0 && stored_q == '0 && flying_q == '0));
-      DispatchAgrees : assert (dut.to_dispatch_q == count_q - handed_q && dut.dispatched_q == handed_q);
-      AskedIsHandedStoredAndFlying :
-      assert (handed_q <= asked_q && flying_q <= 8'(Depth) && (stop_q ? asked_q - handed_q >= 32'(stored_q) + 32'(flying_q)
-          : asked_q - handed_q == 32'(stored_q) + 32'(flying_q)));
+      DispatchAgrees : assert (dut.to_dispatch_q == undone_q && dut.dispatched_q == handed_q);
+      UndoneIsLeftStoredAndFlying :
+      assert (misaligned_q || (flying_q <= 8'(Depth) && (stop_q ? undone_q - left_q >= 32'(stored_q) + 32'(flying_q)
+          : undone_q - left_q == 32'(stored_q) + 32'(flying_q))));
       ReceivedIsHandedAndStored : assert (received_q == handed_q + 32'(stored_q));
-      RequestIsOfTheList : assert (!axi_req_o.ar_valid || (asked_q < count_q && !misaligned_q));
+      RequestIsOfTheList : assert (!axi_req_o.ar_valid || (left_q != '0 && !misaligned_q));
       BeatsAgree : assert (32'(beat_q) < Beats && (beat_q == '0 || flying_q != '0));
       if (followed_q) FollowedIsStored : assert (ahead_q < stored_q && number_q == handed_q + 32'(ahead_q));
       if (kept) QueueGetsTheCommand : assert (dut.i_ahead.data_i == beats_d);

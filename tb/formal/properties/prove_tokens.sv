@@ -63,7 +63,8 @@ module prove_tokens
       PostAndTakeAtOnce : cover (posted && taken && tokens_q == 16'd2);
       TwoTargets : cover (posted && $countones(post_mask_i[from_i]) == 2);
       // a wide counter is full after more cycles than a cover looks at
-      Full : cover (tokens_q == 16'(CountBits < 4 ? Most : 3) && post_valid_i[from_i] && (CountBits >= 4 || !post_ready_o[from_i]));
+      Full :
+      cover (tokens_q == 16'(CountBits < 4 ? Most : 3) && post_valid_i[from_i] && (CountBits >= 4 || !post_ready_o[from_i]));
     end
   end
 endmodule
