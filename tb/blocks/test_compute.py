@@ -439,7 +439,7 @@ async def illegal_fields(dut: Any) -> None:
 
 @pytest.mark.parametrize(
     ("a_bits", "w_bits", "rows", "cols", "depth", "lanes", "taps", "structural"),
-    [(8, 8, 16, 16, 64, 16, 5, 0), (6, 2, 32, 64, 9, 4, 3, 0), (8, 4, 16, 32, 5, 2, 4, 1)],
+    [(8, 8, 16, 16, 64, 16, 5, 0), (6, 2, 32, 64, 9, 4, 3, 0), (8, 8, 16, 16, 5, 2, 4, 1)],
 )
 @pytest.mark.rtl
 def test_compute_gives_the_golden_results(
