@@ -329,6 +329,24 @@ async def broken_off(dut: Any, how: str) -> None:
     assert tb.errors > 10
 
 
+@cocotb.test()
+@cocotb.parametrize(how=["reset", "clear"])
+async def broken_off_in_stripes(dut: Any, how: str) -> None:
+    """A reset or clear in each of the first cycles of commands whose every pixel is a stripe of its own."""
+    tb = TB(dut, "never", "stripes", how)
+    await tb.reset()
+    for cycles in range(1, 25):
+        kind = ("conv", "add", "max", "depthwise", "conv")[cycles % 5]
+        for interrupted in (True, False):
+            op = tb.draw(kind, 6)
+            tb.queue([replace(op, fields=op.fields | {"stripe_pixels": 1})])
+            if interrupted:
+                await tb.steps(cycles)
+                await tb.interrupt(how)
+        await tb.finish()
+    assert not tb.errors
+
+
 CONV = dict.fromkeys(
     (
         *("kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w", "in_height"),
@@ -448,6 +466,6 @@ def test_compute_gives_the_golden_results(
     """Every cocotb test of this module, for three shapes of the engine, one in its structural form."""
     size = {"ABits": a_bits, "WBits": w_bits, "Rows": rows, "Cols": cols, "StripeDepth": depth}
     size |= {"Lanes": lanes, "DwTaps": taps, "ActWords": 1000, "WeightWords": 600, "ParamWords": 1000}
-    needs = [*(f"kind={kind}" for kind in OPERATORS), "mixed", "kept_sums", "broken_off", "bad_addresses"]
+    needs = [*(f"kind={kind}" for kind in OPERATORS), "mixed", "kept_sums", "broken_off", "in_stripes"]
     block = Block("tb_compute", SOURCES, size | {"Structural": structural})
-    run(block, __name__, [*needs, "illegal_fields"])
+    run(block, __name__, [*needs, "bad_addresses", "illegal_fields"])
