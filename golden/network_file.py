@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from common.array_files import read_npz, write_npz
 from common.arrays import Array
 from common.errors import NetworkError, NpuloopError, ShapeError
-from golden.layer import OPS, Layer, layer_keys, read_npz, write_npz
+from golden.layer import OPS, Layer, layer_keys
 from golden.network import Network, Node, Tensor, placeholder
 
 FORMAT_VERSION = 1

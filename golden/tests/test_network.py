@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from common.array_files import read_npz, write_npz
 from common.errors import NetworkError, NpuloopError, ShapeError
 from golden.importers.models import load_model
-from golden.layer import read_npz, write_npz
 from golden.network import Network, run_network
 from golden.network_file import load_network, save_network
 from golden.zoo.digits import load_digits_network, quantize_image
