@@ -13,7 +13,7 @@ from common.errors import ConfigError
 from common.files import write_atomically
 from hw.system import System
 from npuloop.cli.console import FAILED, Tasks, console, errors, progress
-from npuloop.cli.options import Setting, Units, system_of, units_of
+from npuloop.cli.options import Setting, Units, system_of, units_of, written_file, written_folder
 
 if TYPE_CHECKING:
     from mapping.characterization.area import UnitArea
@@ -32,7 +32,7 @@ def synth(
         list[str] | None, typer.Option("--library", help="sky130 or osu018; repeatable; default: both")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="file for the table (.yaml); default: mapping/cost_tables/area.yaml")
+        Path | None, written_file(what="file for the table (.yaml); default: mapping/cost_tables/area.yaml")
     ] = None,
     check: Annotated[bool, typer.Option(help="only say whether the table is up to date")] = False,
     workers: Annotated[int, typer.Option(min=1, help="how many blocks at a time")] = 2,
@@ -102,7 +102,7 @@ def characterize_energy(
     settings: Setting = [],  # noqa: B006  # as above
     library: Annotated[str, typer.Option(help="cell library: sky130 or osu018")] = "sky130",
     out: Annotated[
-        Path | None, typer.Option(help="folder of the tables; default: mapping/cost_tables")
+        Path | None, written_folder(what="folder of the tables; default: mapping/cost_tables")
     ] = None,
     check: Annotated[bool, typer.Option(help="only say whether the tables are up to date")] = False,
     workers: Annotated[int, typer.Option(min=1, help="how many replays at a time")] = 2,

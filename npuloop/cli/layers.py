@@ -12,7 +12,17 @@ import typer
 from common.errors import NpuloopError
 from common.files import write_atomically, write_json
 from npuloop.cli.console import BAD_INPUT, FAILED, console, errors, progress
-from npuloop.cli.options import SYSTEM, Setting, SystemName, Unit, system_of, unit_of
+from npuloop.cli.options import (
+    SYSTEM,
+    Backpressure,
+    Setting,
+    SystemName,
+    Unit,
+    system_of,
+    unit_of,
+    written_file,
+    written_folder,
+)
 
 if TYPE_CHECKING:
     from mapping.compiler.program import LayerProgram
@@ -23,9 +33,9 @@ def layer(
     system: SystemName = SYSTEM,
     unit: Unit = None,
     settings: Setting = [],  # noqa: B006  # typer reads it, nobody writes it
-    out: Annotated[Path | None, typer.Option(help="folder for the outputs, <name>.npz each")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="file for results and counters")] = None,
-    backpressure: Annotated[int | None, typer.Option(help="seed of random stalls of the memory")] = None,
+    out: Annotated[Path | None, written_folder(what="folder for the outputs, <name>.npz each")] = None,
+    json_file: Annotated[Path | None, written_file("--json", what="file for results and counters")] = None,
+    backpressure: Backpressure = None,
     clip_weights: Annotated[bool, typer.Option(help="clip weights to the unit's range first")] = False,
 ) -> None:
     """Run single layers on a unit in RTL and compare them bit for bit.

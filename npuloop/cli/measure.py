@@ -22,6 +22,7 @@ from npuloop.cli.options import (
     Workers,
     system_of,
     unit_of,
+    written_file,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 def measure(
     shapes: Annotated[Path, typer.Option(help="file of shapes (.yaml)")],
-    out: Annotated[Path, typer.Option(help="file for the table (.csv)")],
+    out: Annotated[Path, written_file(what="file for the table (.csv)")],
     system: SystemName = SYSTEM,
     unit: Unit = None,
     settings: Setting = [],  # noqa: B006  # typer reads it, nobody writes it

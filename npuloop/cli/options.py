@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from common.files import check_output, check_output_folder
 from hw.system import PRESETS, System
 from hw.system_file import load_system, with_settings
+from npuloop.cli.console import reports_errors
 
 SYSTEM = "pair"
 """The system of commands that are not told another."""
@@ -30,10 +32,52 @@ Unit = Annotated[str | None, typer.Option(help="unit of the system; default: its
 Units = Annotated[
     list[str] | None, typer.Option("--unit", help="unit of the system; repeatable; default: all")
 ]
-Workers = Annotated[int | None, typer.Option(min=0, help="worker processes; default: one per core; 0: none")]
+Workers = Annotated[
+    int | None, typer.Option(min=0, max=1024, help="worker processes; default: one per core; 0: none")
+]
 Scheduler = Annotated[str | None, typer.Option(help="address of a running Dask scheduler, for its workers")]
-Latency = Annotated[int, typer.Option(help="memory latency, cycles")]
-StoreFile = Annotated[Path | None, typer.Option(help="file of all measurements; default: beside the builds")]
+Latency = Annotated[int, typer.Option(min=2, max=1_000_000, help="memory latency, cycles")]
+MAX_SEED = (1 << 63) - 1
+Backpressure = Annotated[
+    int | None, typer.Option(min=0, max=MAX_SEED, help="seed of random stalls of the memory")
+]
+
+
+@reports_errors
+def _check_file(path: Path | None) -> None:
+    if path is not None:
+        check_output(path)
+
+
+@reports_errors
+def _check_folder(path: Path | None) -> None:
+    if path is not None:
+        check_output_folder(path)
+
+
+def checked_file(path: Path | None) -> Path | None:
+    """Return a file that a command will write, once it is known that it can be: before the work."""
+    _check_file(path)
+    return path
+
+
+def _folder(path: Path | None) -> Path | None:
+    """Return a folder that a command will write into, once it is known that it can be."""
+    _check_folder(path)
+    return path
+
+
+def written_file(*names: str, what: str) -> Any:
+    """Return the option of a file that the command writes; its place is checked before the work."""
+    return typer.Option(*names, help=what, callback=checked_file)
+
+
+def written_folder(*names: str, what: str) -> Any:
+    """Return the option of a folder that the command writes into; it is checked before the work."""
+    return typer.Option(*names, help=what, callback=_folder)
+
+
+StoreFile = Annotated[Path | None, written_file(what="file of all measurements; default: beside the builds")]
 
 
 def system_of(name: str | System, settings: Sequence[str]) -> System:

@@ -17,7 +17,7 @@ from rich.progress import Progress
 
 from common.errors import UnsupportedError
 from npuloop.cli.console import FAILED, Tasks, console, errors, progress
-from npuloop.cli.options import SYSTEM, Scheduler, Setting, SystemName, Workers, system_of
+from npuloop.cli.options import SYSTEM, Scheduler, Setting, SystemName, Workers, system_of, written_folder
 
 
 def map_network(
@@ -59,7 +59,7 @@ def map_network(
     ] = 2,
     workers: Workers = None,
     scheduler: Scheduler = None,
-    out: Annotated[Path, typer.Option(help="folder for everything that is made")] = Path("map"),
+    out: Annotated[Path, written_folder(what="folder for everything that is made")] = Path("map"),
 ) -> None:
     """Search which output channels of which layer run on which unit; train, quantise, and run that in RTL.
 
