@@ -25,7 +25,7 @@ from common.processes import run_group
 from hw.sources import TB, TESTBENCH, rtl_sources
 from hw.system import System
 from tb.leftovers import PARTIAL, clean_up, locked
-from tb.plain_names import is_plain, plain_names
+from tb.plain_names import PlainNames, is_plain
 
 Flavour = Literal["fast", "wave", "record", "coverage", "plain"]
 """fast: jobs and measurements. wave: traces. record: traces that are read back, always VCD. coverage: line,
@@ -363,15 +363,15 @@ def _make(result: SimBuild, sources: Sequence[Path], of_design: Sequence[str], r
     """
     work = result.folder.with_name(result.folder.name + PARTIAL)
     shutil.rmtree(work, ignore_errors=True)
-    (work / "obj").mkdir(parents=True)
+    work.mkdir(parents=True)
     (work / "npu_config_pkg.sv").write_text(result.config.package())
-    with plain_names() as plain:
-        verilator = find_verilator().named(plain)
-        flags, make_flags = _flags(result.flavour, plain(_libraries()))
-        package, objects = plain(work) / "npu_config_pkg.sv", plain(work) / "obj"
-        main = plain(TB) / "main.cpp"
+    with PlainNames() as plain:
+        verilator = find_verilator().named(plain.name)
+        flags, make_flags = _flags(result.flavour, plain.name(_libraries()))
+        package, main = plain.name(work) / "npu_config_pkg.sv", plain.name(TB) / "main.cpp"
+        objects = plain.folder(work / "obj")
         position = 1 + sum(file.stem.endswith("_pkg") for file in sources)
-        files = [_relative(file) if file.is_relative_to(ROOT) else str(plain(file)) for file in sources]
+        files = [_relative(file) if file.is_relative_to(ROOT) else str(plain.name(file)) for file in sources]
         files.insert(position, str(package))
         log = work / "build.log"
         env = verilator.environment()
@@ -379,12 +379,12 @@ def _make(result: SimBuild, sources: Sequence[Path], of_design: Sequence[str], r
         _run(command, ROOT, env, log)
         makefile = write_two_files(objects, main)
         make = ["make", "-j", str(JOBS), "-C", str(objects), "-f", makefile.name]
-        make += [*verilator.make_variables(plain), *make_flags]
+        make += [*verilator.make_variables(plain.name), *make_flags]
         _share_runtime(objects, runtime_key, make, env, log)
         _run([*make, "simulator"], ROOT, env, log)
-    shutil.copy2(work / "obj" / "simulator", work / "npuloop_sim")
+        shutil.copy2(objects / "simulator", work / "npuloop_sim")
     if result.flavour == "wave" and _has_fst():
         (work / "fst").touch()
-    shutil.rmtree(work / "obj")
+    shutil.rmtree(work / "obj", ignore_errors=True)
     shutil.rmtree(result.folder, ignore_errors=True)
     work.rename(result.folder)
