@@ -106,8 +106,9 @@ class Session:
         self._folder = self._make_folder()
         self._log = self._folder / "sim.log"
         self._last: Job | None = None
-        self._start(coverage)
+        self._open = False
         try:
+            self._start(coverage)
             self.reset()
             self._check_units()
         except BaseException:
@@ -168,10 +169,10 @@ class Session:
                 stderr=subprocess.STDOUT,
                 pass_fds=[theirs.fileno(), lifeline],
             )
-        theirs.close()
-        os.close(lifeline)
         self._channel = ours
         self._open = True
+        theirs.close()
+        os.close(lifeline)
         self._receive(START_SECONDS)
 
     def _receive(self, seconds: float) -> dict[str, Any]:
@@ -208,7 +209,7 @@ class Session:
             self._process.kill()
             self._process.wait()
             self._end()
-            shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _keep_log(self) -> Path:
         """Put the log where the next run's cleaning leaves it, and return the file."""

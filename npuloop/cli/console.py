@@ -88,8 +88,7 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
         except MemoryError as error:
             say_error(f"error: not enough memory ({error or 'out of memory'}); give it smaller inputs")
         except KeyboardInterrupt:
-            say_error("interrupted")
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(INTERRUPTED) from None  # npuloop.cli.process says it
         else:
             return
         raise typer.Exit(BAD_INPUT)

@@ -19,9 +19,13 @@ from npuloop.cli.options import (
     Setting,
     StoreFile,
     SystemName,
+    TlsAuthority,
+    TlsCertificate,
+    TlsKey,
     Unit,
     Workers,
     system_of,
+    tls_files,
     unit_of,
 )
 
@@ -40,6 +44,9 @@ def calibrate_units(
     ] = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
+    tls_ca: TlsAuthority = None,
+    tls_cert: TlsCertificate = None,
+    tls_key: TlsKey = None,
     latency: Latency = MemoryModel.latency,
     store: StoreFile = None,
     checking: Annotated[
@@ -66,7 +73,7 @@ def calibrate_units(
     chosen = tuple(sorted(set(units), key=config.index)) if units else config.units[:1]
     kept = Store(store or default_path())
     problems: list[str] = []
-    with Farm(workers, scheduler) as farm:
+    with Farm(workers, scheduler, tls=tls_files(tls_ca, tls_cert, tls_key)) as farm:
         for hardware, names in EVERY if every else ((config, chosen),):
             setup = Setup(hardware, MemoryModel(latency=latency))
             with progress() as bar:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from common.errors import ConfigError
-from common.files import write_atomically
+from common.files import claimed, write_atomically
 from hw.system import System
 from npuloop.cli.console import FAILED, Tasks, console, errors, progress
 from npuloop.cli.options import Setting, Units, system_of, units_of, written_file, written_folder
@@ -134,7 +134,7 @@ def characterize_energy(
             raise typer.Exit(FAILED)
         console.print(f"{len(paths)} energy tables are up to date")
         return
-    with progress() as bar:
+    with claimed(out or FOLDER), progress() as bar:
         show = Tasks(bar)
         for key, core in cores.items():
             table, windows = Characterization(core, library, workers, show).run()

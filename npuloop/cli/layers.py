@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import functools
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from common.errors import NpuloopError
-from common.files import write_atomically, write_json
+from common.files import claimed, write_atomically, write_json
 from npuloop.cli.console import BAD_INPUT, FAILED, console, errors, progress
 from npuloop.cli.options import (
     SYSTEM,
@@ -72,7 +73,7 @@ def layer(
         errors.print(f"error: {reason}", markup=False)
     if not programs:
         raise typer.Exit(BAD_INPUT)
-    with Session(config) as session, progress() as bar:
+    with claimed(out) if out else nullcontext(), Session(config) as session, progress() as bar:
         runs = [
             run_program(session, program, backpressure=backpressure)
             for program in bar.track(list(programs.values()), description="layers")

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from common.errors import UnsupportedError
 from common.files import check_output, check_output_folder
 from hw.system import PRESETS, System
 from hw.system_file import load_system, with_settings
@@ -37,6 +38,11 @@ Workers = Annotated[
 ]
 Scheduler = Annotated[str | None, typer.Option(help="address of a running Dask scheduler, for its workers")]
 Latency = Annotated[int, typer.Option(min=2, max=1_000_000, help="memory latency, cycles")]
+TlsAuthority = Annotated[
+    Path | None, typer.Option("--tls-ca", help="authority of a scheduler at tls://HOST:PORT (PEM)")
+]
+TlsCertificate = Annotated[Path | None, typer.Option("--tls-cert", help="our certificate for it (PEM)")]
+TlsKey = Annotated[Path | None, typer.Option("--tls-key", help="the certificate's key (PEM)")]
 MAX_SEED = (1 << 63) - 1
 Backpressure = Annotated[
     int | None, typer.Option(min=0, max=MAX_SEED, help="seed of random stalls of the memory")
@@ -78,6 +84,21 @@ def written_folder(*names: str, what: str) -> Any:
 
 
 StoreFile = Annotated[Path | None, written_file(what="file of all measurements; default: beside the builds")]
+
+
+def tls_files(
+    authority: Path | None, certificate: Path | None, key: Path | None
+) -> tuple[Path, Path, Path] | None:
+    """Return the three files of TLS, or None where none is given.
+
+    Raises:
+        UnsupportedError: only some are given.
+    """
+    if authority is None and certificate is None and key is None:
+        return None
+    if authority is None or certificate is None or key is None:
+        raise UnsupportedError("TLS needs three files: give --tls-ca, --tls-cert and --tls-key")
+    return authority, certificate, key
 
 
 def system_of(name: str | System, settings: Sequence[str]) -> System:

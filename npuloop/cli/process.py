@@ -21,7 +21,7 @@ from common.processes import RUN_VARIABLE, kill_children, run_mark
 from npuloop.cli.console import BAD_INPUT, OutputClosedError, say_error
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-GRACE_SECONDS = 1.3
+GRACE_SECONDS = 1.0
 PIPE_CLOSED = 128 + signal.SIGPIPE
 """Exit status where whoever reads the output has gone, as shells show it for other programs."""
 

@@ -17,7 +17,19 @@ from rich.progress import Progress
 
 from common.errors import UnsupportedError
 from npuloop.cli.console import FAILED, Tasks, console, errors, progress
-from npuloop.cli.options import SYSTEM, Scheduler, Setting, SystemName, Workers, system_of, written_folder
+from npuloop.cli.options import (
+    SYSTEM,
+    Scheduler,
+    Setting,
+    SystemName,
+    TlsAuthority,
+    TlsCertificate,
+    TlsKey,
+    Workers,
+    system_of,
+    tls_files,
+    written_folder,
+)
 
 
 def map_network(
@@ -59,6 +71,9 @@ def map_network(
     ] = 2,
     workers: Workers = None,
     scheduler: Scheduler = None,
+    tls_ca: TlsAuthority = None,
+    tls_cert: TlsCertificate = None,
+    tls_key: TlsKey = None,
     out: Annotated[Path, written_folder(what="folder for everything that is made")] = Path("map"),
 ) -> None:
     """Search which output channels of which layer run on which unit; train, quantise, and run that in RTL.
@@ -104,7 +119,9 @@ def map_network(
     if not plan.strengths and not plan.targets:
         plan = replace(plan, strengths=STRENGTHS.get(model, DEFAULT_STRENGTHS))
     command = shlex.join(["npuloop", *sys.argv[1:]])
-    pool = Pool(workers, scheduler, preload=("mapping.search.study",))
+    pool = Pool(
+        workers, scheduler, tls=tls_files(tls_ca, tls_cert, tls_key), preload=("mapping.search.study",)
+    )
     with progress() as bar, pool, following(Folder(out).log, bar):
         points = run_study(plan, out, pool.run, Tasks(bar), command)
     document = load_study(out / "study.json")
