@@ -45,7 +45,7 @@ def check_stamp(path: Path, document: Mapping[str, Any], error: type[NpuloopErro
         what = (
             "has no checksum"
             if given is None
-            else "was changed after it was written (its checksum is another)"
+            else "was changed after it was written: its checksum is another"
         )
         raise error(f"{path}: {what}; {remedy}, or accept it as it is with `npuloop restamp {path}`")
 

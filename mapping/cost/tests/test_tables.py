@@ -372,9 +372,22 @@ def test_tables_of_different_hardware_are_not_mixed(tmp_path: Path) -> None:
     text = path.read_text()
     for old, new in (("latency_cycles: 20", "latency_cycles: 57"), ("rtl_sha256: ", "rtl_sha256: f")):
         path.write_text(text.replace(old, new))
+        restamp(path)
         with pytest.raises(TableError, match=r"different RTL, or not of this memory; run `npuloop calibrate"):
             CostModel(CONFIG, tmp_path).layer(shape)
     path.write_text(text)
     slow = CostModel(CONFIG, tmp_path, MemoryModel(latency=57))
     with pytest.raises(TableError, match="not of this memory"):
         slow.layer(Shape("conv", "conv2d", 16, 16, 8, 8, (3, 3), (1, 1), "same"), "npu8")
+
+
+def test_a_changed_figure_is_refused_by_name_and_remedy(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    path.write_text(path.read_text().replace("points: ", "points: 1", 1))
+    text = message(path)
+    assert (
+        "w8a8_16x16.yaml: was changed after it was written: its checksum is another; calibrate again" in text
+    )
+    assert text.endswith(f"or accept it as it is with `npuloop restamp {path}`")
+    assert restamp(path)
+    assert load_table(path).cores == "w8a8_16x16"
