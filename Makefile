@@ -14,7 +14,7 @@ SEED   ?= 1
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help sim check test test-all lint waves bench calibrate soak report area energy gates doctor generate \
+.PHONY: help sim check test test-all lint waves bench calibrate soak fuzz report area energy gates doctor generate \
   clean setup
 
 help: ## List the targets
@@ -78,6 +78,9 @@ calibrate: $(STAMP) ## Measure layers in RTL and write the cost tables
 
 soak: $(STAMP) ## Run N random layers and networks from SEED: make soak N=1000 SEED=7
 	$(BIN)/npuloop soak --count $(N) --seed $(SEED) $(ARGS)
+
+fuzz: $(STAMP) ## Throw N damaged files and odd options at all commands, from SEED: make fuzz N=5000 SEED=7
+	$(BIN)/python -m npuloop.cli.tests.fuzzing --count $(N) --seed $(SEED) $(ARGS)
 
 area: gates ## Synthesise the units and write their area into mapping/cost_tables/area.yaml
 	$(BIN)/npuloop synth $(ARGS)

@@ -37,7 +37,7 @@ Workers = Annotated[
     int | None, typer.Option(min=0, max=1024, help="worker processes; default: one per core; 0: none")
 ]
 Scheduler = Annotated[str | None, typer.Option(help="address of a running Dask scheduler, for its workers")]
-Latency = Annotated[int, typer.Option(min=2, max=1_000_000, help="memory latency, cycles")]
+Latency = Annotated[int, typer.Option(help="memory latency, cycles")]
 TlsAuthority = Annotated[
     Path | None, typer.Option("--tls-ca", help="authority of a scheduler at tls://HOST:PORT (PEM)")
 ]

@@ -216,7 +216,7 @@ def bad(files: tuple[Path, Path, Path, Network], tmp_path: Path) -> dict[str, tu
         "dtype": ([*run, "--input", dtype], "d.npy: .* reads int8, the input is float32"),
         "no array": ([*run, "--input", text], "t.npy: no .npy array"),
         "archive": ([*run, "--input", many], r"m.npz: network .* reads image, not a"),
-        "no input": ([*run, "--input", tmp_path / "none.npy"], "none.npy: cannot be read"),
+        "no input": ([*run, "--input", tmp_path / "none.npy"], "none.npy: no such file"),
         "no model": (["run", tmp_path / "none.npz"], "none.npz: no such file"),
         "ending": (["run", inputs], "x.npy: a model is an int8 .tflite file"),
         "cut": (["show", cut], "cut.npz"),
