@@ -52,8 +52,11 @@ class Output(Console):
 
 
 # Into a file or a pipe, tables keep their width.
-console = Output(highlight=False, width=None if sys.stdout is not None and sys.stdout.isatty() else 120)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+# Names of files and layers stand in tables: none of them is markup.
+console = Output(
+    highlight=False, markup=False, width=None if sys.stdout is not None and sys.stdout.isatty() else 120
+)
+errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 def say_error(message: object) -> None:

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.array_files import read_npz, write_npz
 from common.testing import data_dir, require
 from golden.importers.inputs import random_input
 from golden.importers.models import load_model
 from golden.importers.testing import conv
 from golden.network import Network, run_network
 from golden.network_file import load_network, save_network
+from golden.zoo.digits import network_file
 from hw.system import NPU8, NPU_LB
 from mapping.compiler.assignment import assignment_text
 from mapping.run.random_networks import random_network
@@ -249,3 +251,15 @@ def test_bad_input_is_one_clear_error_and_leaves_nothing(
     assert not output.exists()
     assert not report.exists()
     assert not (tmp_path / "o.npz").exists()
+
+
+def test_names_in_tables_are_no_markup(tmp_path: Path) -> None:
+    path = tmp_path / "network.npz"
+    arrays = read_npz(network_file("int8"))
+    text = str(arrays["network"]).replace('"conv1"', '"[/x]"')
+    write_npz(arrays | {"network": np.array(text)}, path)
+    assert text != str(arrays["network"])
+    for arguments in (("show", path), ("predict", path), ("quantize", path, tmp_path / "n.npz", "--bits", 4)):
+        done = npuloop_here(*arguments)
+        assert done.returncode == 0
+        assert "[/x]" in done.stdout
