@@ -195,7 +195,7 @@ def test_names_that_cannot_be_shown_are_refused(name: Any, tmp_path: Path) -> No
     for place in (document, document["nodes"][0]):
         before, place["name"] = place["name"], name
         write_npz(arrays | {"network": np.array(json.dumps(document))}, path)
-        with pytest.raises(NetworkError, match="the name .*: write 1 to 500 printable characters") as caught:
+        with pytest.raises(NetworkError, match=r"the name .*: write 1 to 500 printable characters") as caught:
             load_network(path)
         assert str(caught.value).isprintable()
         place["name"] = before

@@ -51,11 +51,9 @@ class Output(Console):
         raise OutputClosedError
 
 
-# Into a file or a pipe, tables keep their width.
-# Names of files and layers stand in tables: none of them is markup.
-console = Output(
-    highlight=False, markup=False, width=None if sys.stdout is not None and sys.stdout.isatty() else 120
-)
+# Into a file or a pipe, tables keep their width. Names of files and layers stand in them: none is markup.
+_WIDTH = None if sys.stdout is not None and sys.stdout.isatty() else 120
+console = Output(highlight=False, markup=False, width=_WIDTH)
 errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -55,25 +55,20 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 
 def test_files_are_read_in_ways_that_run_nothing_of_theirs() -> None:
-    habits = {
-        r"\bpickle\b|\bshelve\b|\bmarshal\b": "",  # no such module, and never in another way
-        r"yaml\.(unsafe_|full_)?load(_all)?\(": "",
-        r"torch\.load\((?!.*weights_only=True)": "",
-        r"allow_pickle=True": "",
-        r"shell=True|os\.system\(|os\.popen\(": "",
-        r"\beval\(|\bexec\(": r"\.eval\(",
-    }
+    habits = (
+        r"import (pickle|shelve|marshal|dill)",
+        r"yaml\.(unsafe_|full_)?load(_all)?\(",
+        r"torch\.load\((?!.*weights_only=True)",
+        r"allow_pickle=True",
+        r"shell=True|os\.system\(|os\.popen\(",
+        r"(?<!\.)(eval|exec)\(",
+    )
     found = []
     for room in ("common", "hw", "golden", "tb", "gates", "mapping", "npuloop"):
         for file in (ROOT / room).rglob("*.py"):
             if "tests" in file.parts or file.name == "testing.py":
                 continue
             for number, line in enumerate(file.read_text().splitlines(), 1):
-                for habit, but in habits.items():
-                    if (
-                        re.search(habit, line)
-                        and not (but and re.search(but, line))
-                        and "import" not in habit
-                    ):
-                        found.append(f"{file.relative_to(ROOT)}:{number}: {line.strip()}")
+                if any(re.search(habit, line) for habit in habits):
+                    found.append(f"{file.relative_to(ROOT)}:{number}: {line.strip()}")
     assert found == []

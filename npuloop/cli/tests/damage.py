@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +93,15 @@ def _tree(rng: np.random.Generator, value: Any) -> Any:
     return ODD[int(rng.integers(len(ODD)))]
 
 
+def _renamed(rng: np.random.Generator, text: str) -> str:
+    """Return JSON text in which one string is another wherever it stands."""
+    strings = sorted(set(re.findall(r'"[^"\\]*"', text)))
+    odd = [value for value in ODD if isinstance(value, str)]
+    return text.replace(
+        strings[int(rng.integers(len(strings)))], json.dumps(odd[int(rng.integers(len(odd)))])
+    )
+
+
 def _yaml(rng: np.random.Generator, content: bytes) -> bytes:
     document = _tree(rng, yaml.safe_load(content))
     if isinstance(document, dict) and "sha256" in document and "schema" in document and rng.random() < 0.8:
@@ -111,8 +121,10 @@ def _npz(rng: np.random.Generator, content: bytes) -> bytes:
         arrays: dict[str, Any] = {name: archive[name] for name in archive.files}
     name = list(arrays)[int(rng.integers(len(arrays)))]
     kind = int(rng.integers(7))
-    if name == "network" or (kind == 0 and "network" in arrays):
-        arrays["network"] = np.array(json.dumps(_tree(rng, json.loads(str(arrays["network"])))))
+    if "network" in arrays and rng.random() < 0.6:
+        text = str(arrays["network"])
+        changed = _renamed(rng, text) if rng.random() < 0.5 else json.dumps(_tree(rng, json.loads(text)))
+        arrays["network"] = np.array(changed)
     elif kind == 0:
         del arrays[name]
     elif kind == 1:
