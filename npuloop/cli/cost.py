@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from common.errors import NpuloopError
+from common.files import check_output_folder
 from hw.memory import MemoryModel
 from npuloop.cli.console import FAILED, Tasks, console, errors, progress
 from npuloop.cli.options import (
@@ -64,13 +65,15 @@ def calibrate_units(
     from mapping.calibration.farm import Farm
     from mapping.calibration.measurement import Setup
     from mapping.calibration.store import Store, default_path
-    from mapping.cost.tables import keys_of
+    from mapping.cost.tables import FOLDER, keys_of
     from mapping.report.cost_console import coefficient_table, errors_table
 
     if every and (units or settings or system != SYSTEM):
         raise NpuloopError("--all makes all tables; leave out --system, --unit and --set, or --all")
     config = system_of(system, settings)
     chosen = tuple(sorted(set(units), key=config.index)) if units else config.units[:1]
+    if not checking:
+        check_output_folder(FOLDER)
     kept = Store(store or default_path())
     problems: list[str] = []
     with Farm(workers, scheduler, tls=tls_files(tls_ca, tls_cert, tls_key)) as farm:

@@ -52,7 +52,7 @@ def map_network(
     target_energy: Annotated[
         str | None, typer.Option(help="µJ that must be met, with --objective energy, for example 12.5,15")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="number of seeds, 1, 2, ...")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="number of seeds, 1, 2, ...")] = 1,
     baselines: Annotated[
         str | None,
         typer.Option(

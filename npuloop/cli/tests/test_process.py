@@ -32,7 +32,10 @@ def start(*arguments: str | bytes, **options: Any) -> subprocess.Popen[bytes]:
 
 def said(process: subprocess.Popen[bytes]) -> tuple[int, str]:
     """Return the exit status and what stands on standard error, which is no traceback."""
-    _, text = process.communicate()
+    try:
+        _, text = process.communicate(timeout=120)
+    finally:
+        process.kill()  # only where it hangs
     message = (text or b"").decode()
     assert "Traceback" not in message
     assert "Exception ignored" not in message
