@@ -127,6 +127,8 @@ def _npz(rng: np.random.Generator, content: bytes) -> bytes:
         arrays["network"] = np.array(changed)
     elif kind == 0:
         del arrays[name]
+    elif kind == 1 and arrays[name].dtype.kind == "U":
+        arrays[name] = np.array(9)
     elif kind == 1:
         arrays[name] = arrays[name].astype(rng.choice(["f4", "i8", "u1", "i4", "U3", "f8", "?"]))
     elif kind == 2:
