@@ -14,7 +14,7 @@ import typer
 
 from common.errors import ConfigError
 from npuloop.cli.console import FAILED, console, errors, progress
-from npuloop.cli.options import SYSTEM, Setting, SystemName, system_of, system_options
+from npuloop.cli.options import MAX_SEED, SYSTEM, Setting, SystemName, system_of, system_options
 
 if TYPE_CHECKING:
     from hw.system import System
@@ -26,7 +26,7 @@ NETWORKS, ALL = "networks", "all"
 
 def soak(
     count: Annotated[int, typer.Option(min=1, help="random layers per unit, networks, or systems")] = 100,
-    seed: Annotated[int, typer.Option(help="first seed")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="first seed")] = 1,
     unit: Annotated[
         str, typer.Option(help=f"unit of the system, for layers; {NETWORKS} (on all units), or {ALL}")
     ] = ALL,

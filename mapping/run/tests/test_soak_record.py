@@ -32,7 +32,7 @@ def test_a_soak_is_added_and_the_same_one_is_replaced(tmp_path: Path) -> None:
 def test_another_file_is_no_record(tmp_path: Path, text: str) -> None:
     path = tmp_path / "other.yaml"
     path.write_text(text)
-    with pytest.raises(SoakRecordError, match="other.yaml"):
+    with pytest.raises(SoakRecordError, match=r"other\.yaml"):
         record_soak(path, "npuloop soak", SoakResult(), 1.0)
     assert path.read_text() == text
 
