@@ -14,7 +14,7 @@ SEED   ?= 1
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help sim check test test-all lint waves bench calibrate soak report area energy gates doctor generate \
+.PHONY: help sim check test test-all mutants lint waves bench calibrate soak report area energy gates doctor generate \
   clean setup
 
 help: ## List the targets
@@ -58,6 +58,9 @@ test: $(STAMP) ## Run the tests that CI runs: all but those marked slow
 test-all: $(STAMP) ## Run all tests, the exhaustive ones too
 	@mkdir -p sim_build
 	$(call timed,test-all,{ $(MAKE) --no-print-directory gates || test -z "$$CI"; } && $(PYTEST) $(ARGS))
+
+mutants: $(STAMP) ## Put N faults drawn with SEED into the RTL, one at a time, and see which the tests find
+	$(BIN)/python -m tb.mutants --count $(N) --seed $(SEED) --jobs $(JOBS) $(ARGS)
 
 lint: $(STAMP) ## Check Python and SystemVerilog
 	$(BIN)/ruff check .

@@ -3,8 +3,8 @@
 
 A block's simulator holds a few files, so it is built with everything visible and little optimisation.
 The part of it that is Verilator's own is compiled once for all blocks. Environment: NPULOOP_SEED (another
-seed), NPULOOP_CASE (a regular expression: only these cocotb tests), NPULOOP_RTL (another folder of RTL, to
-try a changed copy).
+seed), NPULOOP_CASE (a regular expression: only these cocotb tests), NPULOOP_NO_WAVES (a failure does not run
+again with waves), and those of `tb.build`: NPULOOP_RTL, NPULOOP_SIMULATORS.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cocotb_tools import config as cocotb_config
 
 from common.errors import TestbenchError
 from common.paths import ROOT, build_root
-from tb.build import BuildError, find_verilator, runtime_objects, write_two_files
+from tb.build import BuildError, find_verilator, runtime_objects, simulators_root, write_two_files
 
 BLOCKS = Path(__file__).resolve().parent
 DEFAULT_SEED = 1
@@ -129,7 +129,7 @@ def _cached(name: str, key: Sequence[str | bytes]) -> Path:
     digest = hashlib.sha256()
     for item in (find_verilator().version, metadata.version("cocotb"), sys.version, *key):
         digest.update((item.encode() if isinstance(item, str) else item) + b"\0")
-    root = build_root() / "blocks"
+    root = simulators_root() / "blocks"
     root.mkdir(parents=True, exist_ok=True)
     return root / f"{name}-{digest.hexdigest()[:16]}"
 
@@ -300,7 +300,8 @@ def run(block: Block, module: str, needs: Sequence[str] = ()) -> list[str]:
         The names of the tests that ran.
 
     Raises:
-        BenchError: a test or an assertion failed; its first failure has run again with waves.
+        BenchError: a test or an assertion failed; its first failure has run again with waves, unless
+            NPULOOP_NO_WAVES is set.
     """
     __tracebackhide__ = True
     case = os.environ.get("NPULOOP_CASE", "")
@@ -310,6 +311,8 @@ def run(block: Block, module: str, needs: Sequence[str] = ()) -> list[str]:
         if missing:
             raise BenchError(f"{module}: the tests {', '.join(missing)} have not run")
         return outcome.passed
+    if os.environ.get("NPULOOP_NO_WAVES"):
+        raise BenchError(f"{block.top}: {', '.join(outcome.failed[:8])}\n{_excerpt(outcome.log)}")
     again = outcome.failed[0] if outcome.failed else case
     pattern = again.replace("/", ".") + "$" if outcome.failed else case
     waves = simulate(block, module, pattern, waves=True)

@@ -33,19 +33,24 @@ module tb_engine
   output logic               idle_o,
   output logic               illegal_o,
   output logic [       31:0] oldest_index_o,
-  output logic [       31:0] error_index_o
+  output logic [       31:0] error_index_o,
+  input  logic [        2:0] work_i,
+  output logic [        2:0] state_o,
+  output logic [        2:0] diag_tokens_o,
+  output logic               diag_on_event_o,
+  output logic [        7:0] diag_event_o
 );
+  state_e state;
+  assign state_o = state;
+
   npu_engine_ctrl #(
     .Engine    (ENGINE_COMPUTE),
     .QueueDepth(QueueDepth),
     .InFlight  (InFlight)
   ) i_engine (
     .start_illegal_i(start_cmd_o[CmdBits-1]),
-    .work_i         (STATE_RUN),
-    .state_o        (),
-    .diag_tokens_o  (),
-    .diag_on_event_o(),
-    .diag_event_o   (),
+    .work_i         (state_e'(work_i)),
+    .state_o        (state),
     .*
   );
 endmodule

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hw.commands import encode
-from hw.interface import COMMANDS
+from hw.interface import COMMANDS, ENGINE_STATES
 from tb.blocks.runner import Block, run
 from tb.blocks.support import PATTERNS, Bench, join, make_rng, parameters, pattern
 
@@ -20,6 +20,9 @@ OPERATORS = [name for name, (_, _, engine) in COMMANDS.items() if engine == 1]
 OTHERS = [name for name, (_, _, engine) in COMMANDS.items() if engine in (0, 2)]
 CONTROL = ("nop", "signal", "wait")
 EVENTS = 16
+IDLE, RUN, WAIT_TOKEN, WAIT_MEMORY, WAIT_DRAIN = (
+    ENGINE_STATES.index(name) for name in ("idle", "run", "wait_token", "wait_memory", "wait_drain")
+)
 CYCLES = 6000
 
 
@@ -48,7 +51,7 @@ def draw(index: int, rng: np.random.Generator, *, illegal: str = "") -> Command:
         "post_store": int(bits[3]),
         "fence": int(bits[4]),
     }
-    wait = fields["wait_load"] | fields["wait_store"] << 2
+    wait = fields["wait_load"] | (illegal == "self_wait") << 1 | fields["wait_store"] << 2
     post = fields["post_load"] | fields["post_store"] << 2
     name = str(rng.choice([*OPERATORS, *CONTROL] if not illegal else OPERATORS))
     event, amount = int(rng.integers(0, EVENTS)), int(rng.integers(0, 256))
@@ -86,7 +89,7 @@ class TB(Bench):
         self.forget()
         self.executed: list[int] = []
         self.stopped = False
-        for name in ("stop_i", "cmd_valid_i", "token_available_i", "done_i"):
+        for name in ("stop_i", "cmd_valid_i", "token_available_i", "done_i", "work_i"):
             getattr(dut, name).value = 0
 
     def forget(self) -> None:
@@ -116,25 +119,28 @@ class TB(Bench):
         dut.wait_grant_i.value = int(ready["wait"])
         dut.start_ready_i.value = int(ready["start"])
         dut.done_i.value = int(done)
+        work = int(self.rng.choice([RUN, WAIT_MEMORY, WAIT_DRAIN]))
+        dut.work_i.value = work
         await self.settle()
-        self.compare(available, ready)
+        self.compare(available, ready, work)
         self.finished += done
         if self.offered and int(dut.cmd_ready_o.value):
             self.queue.append(self.source.popleft())
             self.offered = False
         await self.drive()
 
-    def compare(self, available: int, ready: dict[str, bool]) -> None:
+    def compare(self, available: int, ready: dict[str, bool], work: int) -> None:
         """Compare this cycle's outputs and follow the commands."""
         dut = self.dut
         head = self.queue[0] if self.queue else None
         assert int(dut.cmd_ready_o.value) == int(len(self.queue) < self.depth)
         assert int(dut.idle_o.value) == int(not self.queue and not self.flight)
-        if self.flight or head is not None:
-            oldest = self.flight[0] if self.flight else self.queue[0]
-            assert int(dut.oldest_index_o.value) == oldest.index
-        if self.finished < len(self.flight):
-            assert int(dut.error_index_o.value) == self.flight[self.finished].index
+        oldest = self.flight[0] if self.flight else head
+        oldest_index = 0 if oldest is None else oldest.index
+        assert int(dut.oldest_index_o.value) == oldest_index
+        working = self.finished < len(self.flight)
+        error_index = self.flight[self.finished].index if working else oldest_index
+        assert int(dut.error_index_o.value) == error_index
         illegal = head is not None and not head.legal and not self.flight and not self.stopped
         assert int(dut.illegal_o.value) == int(illegal), f"illegal_o with {head}"
 
@@ -155,6 +161,7 @@ class TB(Bench):
             or (may and head is not None and head.name == "nop" and ready["post"])
         )
         assert int(dut.token_take_o.value) == (head.wait if go and head is not None else 0)
+        self.compare_diagnosis(head, available, work, post=ready["post"], may=bool(may), go=bool(go))
         post = self.finished > 0 or (go and control)
         assert int(dut.post_valid_o.value) == int(post)
         if post:
@@ -166,6 +173,25 @@ class TB(Bench):
             self.finished -= 1
         if go and head is not None:
             self.go(head, control=control)
+
+    def compare_diagnosis(
+        self, head: Command | None, available: int, work: int, *, post: bool, may: bool, go: bool
+    ) -> None:
+        """Compare what the block says it does and waits for."""
+        dut = self.dut
+        tokens = 0
+        if self.flight:
+            state = work if self.finished < len(self.flight) else RUN if post else WAIT_TOKEN
+        elif head is not None:
+            state = RUN if go else WAIT_TOKEN
+            tokens = head.wait & ~available
+        else:
+            state = IDLE
+        assert int(dut.state_o.value) == state
+        assert int(dut.diag_tokens_o.value) == tokens
+        on_event = may and not go and head is not None and head.name == "wait"
+        assert int(dut.diag_on_event_o.value) == int(on_event)
+        assert int(dut.diag_event_o.value) == (0 if head is None else head.vector >> 32 & 0xFF)
 
     def go(self, head: Command, *, control: bool) -> None:
         """Follow a command that leaves the queue."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lists the mutants of a design: every fault of `operators` at every place that is evaluated at run time.
 
-Parameters, ranges, replications, generate conditions, labels of cases, headers of loops and assertions stay as
-they are: they are constants of elaboration, or no hardware.
+Parameters, ranges, replications, generate conditions, labels of cases, headers of loops and assertions stay
+as they are: they are constants of elaboration, or no hardware.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from pyslang.syntax import SyntaxKind as K, SyntaxNode
+from pyslang.syntax import SyntaxKind as K
 
 from tb.mutants import operators
 from tb.mutants.elaborate import Elaborated, Place
 from tb.mutants.mutant import Kind, Mutant
-from tb.mutants.source import Names, Source, modules, names_of, nodes
+from tb.mutants.source import Names, Node, Source, modules, names_of, nodes
 
 _ASSIGNMENTS = (K.AssignmentExpression, K.NonblockingAssignmentExpression)
 _COMPOUND = (K.AddAssignmentExpression, K.SubtractAssignmentExpression, K.OrAssignmentExpression)
@@ -53,7 +53,7 @@ def mutants(sources: Sequence[Source], widths: Elaborated) -> list[Mutant]:
 class _Module:
     """The mutants of one module."""
 
-    def __init__(self, source: Source, module: SyntaxNode, names: Names, widths: Elaborated) -> None:
+    def __init__(self, source: Source, module: Node, names: Names, widths: Elaborated) -> None:
         self.source = source
         self.module = module
         self.names = names
@@ -67,7 +67,7 @@ class _Module:
         for member in self.module.members:
             yield from self.member(member)
 
-    def mutant(self, node: SyntaxNode, operator: str, text: str, kind: Kind = "expression") -> Mutant:
+    def mutant(self, node: Node, operator: str, text: str, kind: Kind = "expression") -> Mutant:
         """Return a mutant that replaces a node."""
         span = node.sourceRange
         begin, end = span.start.offset, span.end.offset
@@ -77,21 +77,21 @@ class _Module:
             self.source.line_text(begin), original,
         )  # fmt: skip
 
-    def place(self, node: SyntaxNode) -> Place:
+    def place(self, node: Node) -> Place:
         """Return where a node is."""
         return self.source.name, node.sourceRange.start.offset, node.sourceRange.end.offset
 
-    def constant(self, node: SyntaxNode) -> bool:
+    def constant(self, node: Node) -> bool:
         """Return whether an expression is a constant by itself."""
         text = self.text(node)
         return node.kind in _LITERALS or text in self.parameters or text in self.names.members
 
-    def text(self, node: SyntaxNode) -> str:
+    def text(self, node: Node) -> str:
         """Return a node's text in one line."""
         return self.source.of(node)
 
     # ----------------------------------------------------------------------------------------- members
-    def member(self, node: SyntaxNode) -> Iterator[Mutant]:
+    def member(self, node: Node) -> Iterator[Mutant]:
         """Return the mutants of a member of a module."""
         if node.kind == K.ContinuousAssign:
             for item in nodes(node):
@@ -110,7 +110,7 @@ class _Module:
             for item in nodes(node):  # headers are no members
                 yield from self.member(item)
 
-    def instance(self, node: SyntaxNode, inputs: set[str]) -> Iterator[Mutant]:
+    def instance(self, node: Node, inputs: set[str]) -> Iterator[Mutant]:
         """Return the mutants of an instance's connections."""
         if node.kind != K.HierarchicalInstance:
             return
@@ -118,7 +118,7 @@ class _Module:
             if item.kind == K.NamedPortConnection and item.name.valueText in inputs:
                 yield from self.connection(item)
 
-    def connection(self, node: SyntaxNode) -> Iterator[Mutant]:
+    def connection(self, node: Node) -> Iterator[Mutant]:
         """Return the mutants of what an input is connected to."""
         name = node.name.valueText
         if name in CLOCKS:
@@ -134,7 +134,7 @@ class _Module:
             yield from self.expression(node.expr)
 
     # ----------------------------------------------------------------------------------------- statements
-    def statement(self, node: SyntaxNode) -> Iterator[Mutant]:
+    def statement(self, node: Node) -> Iterator[Mutant]:
         """Return the mutants of a statement."""
         if node.kind == K.TimingControlStatement:
             yield from self.statement(node.statement)
@@ -154,7 +154,7 @@ class _Module:
         elif node.kind == K.ReturnStatement and node.returnValue is not None:
             yield from self.expression(node.returnValue)
 
-    def conditional(self, node: SyntaxNode) -> Iterator[Mutant]:
+    def conditional(self, node: Node) -> Iterator[Mutant]:
         """Return the mutants of an if statement."""
         condition = node.predicate
         text = self.text(condition)
@@ -175,7 +175,7 @@ class _Module:
         if node.elseClause is not None:
             yield from self.statement(node.elseClause.clause)
 
-    def assignment(self, node: SyntaxNode) -> Iterator[Mutant]:
+    def assignment(self, node: Node) -> Iterator[Mutant]:
         """Return the mutants of an assignment."""
         expression = node.expr
         if expression.kind not in _ASSIGNMENTS + _COMPOUND:
@@ -186,7 +186,7 @@ class _Module:
         else:
             yield from self.value(expression.left, expression.right)
 
-    def value(self, target: SyntaxNode, value: SyntaxNode) -> Iterator[Mutant]:
+    def value(self, target: Node, value: Node) -> Iterator[Mutant]:
         """Return the mutants of what a variable is given."""
         if self.in_reset:
             for mutant in self.expression(value):
@@ -196,12 +196,12 @@ class _Module:
         if not self.constant(value) and value.kind != K.AssignmentPatternExpression:
             operator = "strobe" if operators.STROBE.search(name) else "stuck"
             scalar = self.widths.targets.get(self.place(target)) == {1}
-            for other in operators.stuck(name, self.text(value), scalar):
-                yield self.mutant(value, operator, other)
+            for other, what in operators.stuck(name, self.text(value), scalar):
+                yield replace(self.mutant(value, operator, other), what=what)
         yield from self.expression(value)
 
     # ----------------------------------------------------------------------------------------- expressions
-    def expression(self, node: SyntaxNode) -> Iterator[Mutant]:
+    def expression(self, node: Node) -> Iterator[Mutant]:
         """Return the mutants of an expression and its parts."""
         if node.kind in operators.BINARY:
             for operator, text in operators.binary(node.kind, self.text(node.left), self.text(node.right)):
@@ -214,7 +214,11 @@ class _Module:
             yield from self.expression(node.operand)
         elif node.kind == K.ConditionalExpression:
             condition, left, right = self.text(node.predicate), self.text(node.left), self.text(node.right)
-            yield self.mutant(node, "swapped", f"{operators.side(condition)} ? {operators.side(right)} : {operators.side(left)}")
+            yield self.mutant(
+                node,
+                "swapped",
+                f"{operators.side(condition)} ? {operators.side(right)} : {operators.side(left)}",
+            )
             yield self.mutant(node, "condition", left)
             yield self.mutant(node, "condition", right)
             for part in (node.predicate.conditions[0].expr, node.left, node.right):
@@ -227,7 +231,7 @@ class _Module:
         else:
             yield from self.parts(node)
 
-    def name_(self, node: SyntaxNode) -> Iterator[Mutant]:
+    def name_(self, node: Node) -> Iterator[Mutant]:
         """Return the mutants of a name: of a parameter's value, or of a member of an enumeration."""
         name = self.text(node)
         if name in self.names.members:
@@ -236,13 +240,14 @@ class _Module:
             yield self.mutant(node, "constant", f"{name} + 1'b1")
             yield self.mutant(node, "constant", f"{name} - 1'b1")
 
-    def parts(self, node: SyntaxNode) -> Iterator[Mutant]:
+    def parts(self, node: Node) -> Iterator[Mutant]:
         """Return the mutants of an expression that has no operator of its own."""
         if node.kind == K.CastExpression:
             value = node.right.expression if node.right.kind == K.ParenthesizedExpression else node.right
             known = self.widths.casts.get(self.place(node), ())
             if any(inner <= outer for inner, outer in known) and not self.constant(value):
-                yield self.mutant(value, "width", operators.narrowed(self.text(value)))
+                lost = self.mutant(value, "width", operators.narrowed(self.text(value)))
+                yield replace(lost, what="top bit lost")
             yield from self.expression(node.right)
         elif node.kind == K.SignedCastExpression:
             if self.text(node).startswith("signed"):
@@ -263,20 +268,18 @@ class _Module:
                 yield from self.select(select)
         elif node.kind in (K.MemberAccessExpression, K.ScopedName):
             return
-        elif node.kind == K.InsideExpression:
-            yield from self.expression(node.expr)
-        elif node.kind in (K.NamedStructurePatternMember, K.AssignmentPatternItem):
+        elif node.kind in (K.InsideExpression, K.NamedStructurePatternMember, K.AssignmentPatternItem):
             yield from self.expression(node.expr)
         else:
             for child in nodes(node):
                 yield from self.expression(child)
 
-    def arguments(self, node: SyntaxNode) -> Iterator[Mutant]:
+    def arguments(self, node: Node) -> Iterator[Mutant]:
         """Return the mutants of what a function is called with."""
         if node.left.kind != K.SystemName and node.arguments is not None:
             yield from self.expression(node.arguments)
 
-    def select(self, node: SyntaxNode) -> Iterator[Mutant]:
+    def select(self, node: Node) -> Iterator[Mutant]:
         """Return the mutants of an index; of a part select, of its beginning."""
         if node.kind == K.BitSelect:
             yield from self.expression(node.expr)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes a copy of a design that holds mutants; which of them is there is chosen when a simulation starts.
 
-Every mutated expression becomes `((npu_mutant_pkg::chosen == 17) ? (mutated) : (original))`, and mutants of its
-parts are inside the original. Lines stay where they are. With NPULOOP_MUTANT unset or 0 the copy is the design.
+Every mutated expression becomes `((npu_mutant_pkg::chosen == 17) ? (mutated) : (original))`, and mutants of
+its parts are inside the original. Lines stay where they are. With NPULOOP_MUTANT unset or 0 the copy is the
+design.
 """
 
 from __future__ import annotations
@@ -138,7 +139,9 @@ class _Writer:
         elif kind == "statement":
             conditions = " && ".join(f"npu_mutant_pkg::chosen != {number}" for number, _ in mutants)
             self.put(f"begin if ({conditions}) ")
-            self.spans |= dict.fromkeys((number for number, _ in mutants), (self.source.name, begin, self.length))
+            self.spans |= dict.fromkeys(
+                (number for number, _ in mutants), (self.source.name, begin, self.length)
+            )
             index = self.between(start, stop, index)
             self.put(" end")
         else:

@@ -41,6 +41,7 @@ class Mutant:
         kind: how it is put into the copy.
         text: the line, without indentation.
         original: what it changes, in one line.
+        what: the replacement in words, where its text is long.
         nth: of several equal changes in equal lines of the file, which, from 0.
     """
 
@@ -54,12 +55,13 @@ class Mutant:
     kind: Kind
     text: str
     original: str
+    what: str = ""
     nth: int = 0
 
     @property
     def change(self) -> str:
         """What it changes into what."""
-        return f"{self.original} -> {self.replacement or '(nothing)'}"
+        return f"{self.original} -> {self.what or self.replacement or '(nothing)'}"
 
     @property
     def key(self) -> str:

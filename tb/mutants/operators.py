@@ -121,15 +121,15 @@ def bit(target: str, position: str) -> str:
     return f"(($bits({target}))'(1) << ({position}))"
 
 
-def stuck(target: str, value: str, scalar: bool) -> Iterator[str]:
-    """Return a value with a bit that is always 0 or 1; of a variable of one bit, the value itself."""
+def stuck(target: str, value: str, scalar: bool) -> Iterator[tuple[str, str]]:
+    """Return a value with a bit that is always 0 or 1, and that in words; of one bit, the value itself."""
     if scalar:
-        yield "1'b0"
-        yield "1'b1"
+        yield "1'b0", ""
+        yield "1'b1", ""
         return
-    for position in ("0", f"$bits({target}) - 1"):
-        yield f"{side(value)} & ~{bit(target, position)}"
-        yield f"{side(value)} | {bit(target, position)}"
+    for name, position in (("bit 0", "0"), ("top bit", f"$bits({target}) - 1")):
+        yield f"{side(value)} & ~{bit(target, position)}", f"{name} always 0"
+        yield f"{side(value)} | {bit(target, position)}", f"{name} always 1"
 
 
 def narrowed(value: str) -> str:

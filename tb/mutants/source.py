@@ -7,11 +7,15 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pyslang import SourceManager
 from pyslang.syntax import SyntaxKind, SyntaxNode, SyntaxTree
 
 from common.errors import TestbenchError
+
+Node = Any
+"""A node of slang's syntax tree; its kind says which attributes it has."""
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 
@@ -34,7 +38,7 @@ class Source:
     text: str
     tree: SyntaxTree
 
-    def of(self, node: SyntaxNode) -> str:
+    def of(self, node: Node) -> str:
         """Return a node's text in one line, without comments."""
         span = node.sourceRange
         return one_line(self.text[span.start.offset : span.end.offset])
@@ -90,21 +94,21 @@ def read(root: Path, names: Sequence[str]) -> list[Source]:
     return sources
 
 
-def nodes(node: SyntaxNode) -> Iterator[SyntaxNode]:
+def nodes(node: Node) -> Iterator[Node]:
     """Return a node's children that are no tokens."""
     for child in node:
         if isinstance(child, SyntaxNode):
             yield child
 
 
-def walk(node: SyntaxNode) -> Iterator[SyntaxNode]:
+def walk(node: Node) -> Iterator[Node]:
     """Return a node and all below it."""
     yield node
     for child in nodes(node):
         yield from walk(child)
 
 
-def modules(source: Source) -> list[SyntaxNode]:
+def modules(source: Source) -> list[Node]:
     """Return the modules of a file."""
     return [node for node in walk(source.tree.root) if node.kind == SyntaxKind.ModuleDeclaration]
 
@@ -122,12 +126,12 @@ def names_of(sources: Sequence[Source]) -> Names:
     return names
 
 
-def _separated(items: object) -> Iterator[SyntaxNode]:
+def _separated(items: Node) -> Iterator[Node]:
     """Return the nodes of a list in which tokens separate them."""
-    return (item for item in items if isinstance(item, SyntaxNode))  # type: ignore[attr-defined]
+    return (item for item in items if isinstance(item, SyntaxNode))
 
 
-def _declare(names: Names, node: SyntaxNode) -> None:
+def _declare(names: Names, node: Node) -> None:
     package = node.kind == SyntaxKind.PackageDeclaration
     owner = "" if package else node.header.name.valueText
     parameters = names.parameters.setdefault(owner, set())

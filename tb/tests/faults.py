@@ -14,12 +14,13 @@ from golden.arithmetic import weight_range
 from golden.layer import Layer, run_layer
 from hw.commands import command_list, decode, encode
 from hw.core import CoreConfig
-from hw.interface import ENGINES
+from hw.interface import ENGINES, REGISTERS
 from hw.memory import ErrorRange, MemoryModel
 from hw.system import NPU8, NPU_LB
 from mapping.compiler.compile import compile_layer
 from mapping.compiler.program import LayerProgram
 from mapping.run.layers import job_of
+from tb.host import DIAGS, OpList
 from tb.job import Job, JobResult, UnitError
 from tb.session import Session
 from tb.testing import LIST, SOURCE, TARGET, UNITS, list_job
@@ -118,6 +119,33 @@ def encoded(command: Mapping[str, Any]) -> Words:
     return encode(command["command"], engine=command["engine"], **fields)
 
 
+SILENT = ("status", "error_cause", "error_command", *DIAGS)
+"""Registers that are zero in a unit that has nothing to do and no error."""
+
+
+def registers(session: Session) -> dict[str, dict[str, int]]:
+    """Return the values of all registers of all units, by unit and name; nothing else happens."""
+    ops = OpList()
+    reads = {
+        (core.name, name): ops.read(i, name)
+        for i, core in enumerate(session.config.cores)
+        for name in REGISTERS
+    }
+    results, _ = session._execute(ops)
+    values: dict[str, dict[str, int]] = {core.name: {} for core in session.config.cores}
+    for (unit, name), op in reads.items():
+        values[unit][name] = results.value(op)
+    return values
+
+
+def assert_silent(session: Session) -> None:
+    """Check what units say of themselves after a soft reset: no error, and engines that wait for nothing."""
+    for unit, values in registers(session).items():
+        left = {name: values[name] for name in SILENT if values[name] and name != "status"}
+        assert left == {}, unit
+        assert values["status"] & ~2 == 0, unit  # a unit that was not reset may be done
+
+
 @dataclass(frozen=True)
 class Reference:
     """A layer, its golden result, and the cycles it takes after power-up, by seed of the back-pressure."""
@@ -184,6 +212,7 @@ class Bench:
 
     def recovers(self, backpressure: int | None = None) -> None:
         """Run the reference layer: bit-exact, in exactly the cycles that it takes after power-up."""
+        assert_silent(self.session)
         program = self.reference.program
         result = self.session.run(job_of(program, backpressure=backpressure))
         assert result.ok, result.diagnosis
