@@ -12,19 +12,21 @@ from common.errors import NpuloopError
 from common.files import write_atomically
 from common.paths import build_root
 from tb.mutants.campaign import Campaign
-from tb.mutants.draw import all_mutants, design, folder_of, prepare, shuffled
+from tb.mutants.draw import all_mutants, design, draws, folder_of, prepare
 from tb.mutants.equivalents import load, stale
 from tb.mutants.mutant import CLASSES
 from tb.mutants.plan import files_of_tests
-from tb.mutants.results import PASS_RATE, report, wrong_equivalents
+from tb.mutants.results import PASS_RATE, report, verdict, wrong_equivalents
 from tb.mutants.source import MutantError
 
 
 def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(prog="python -m tb.mutants", description=__doc__)
-    parser.add_argument("--count", type=_positive, default=100, help="how many mutants are drawn")
-    parser.add_argument("--seed", type=int, default=1, help="of the draw")
+    parser.add_argument(
+        "--count", type=_positive, default=100, help="how many mutants are drawn by each seed"
+    )
+    parser.add_argument("--seed", type=int, nargs="+", default=[1], help="of the draw; several share a copy")
     parser.add_argument("--jobs", type=_positive, default=2, help="mutants that run at the same time")
     parser.add_argument("--near", action="store_true", help="only benches of its module and tests of systems")
     parser.add_argument("--with-equivalents", action="store_true", help="run those that are recorded too")
@@ -73,16 +75,20 @@ def _campaign(chosen: argparse.Namespace) -> int:
             f"equivalents.yaml: no mutant fits {old[0].file}: {old[0].line!r} {old[0].change!r}"
         )
     folder = folder_of(build_root() / "mutants", chosen.count, chosen.seed, sources, every)
-    draw = prepare(folder, chosen.count, shuffled(every, chosen.seed), sources)
+    draw = prepare(folder, chosen.count * len(chosen.seed), draws(every, chosen.count, chosen.seed), sources)
     campaign = Campaign(
         folder, draw, files_of_tests(), entries, near=chosen.near, with_equivalents=chosen.with_equivalents
     )
-    print(f"{len(draw.mutants)} of {draw.every} mutants, seed {chosen.seed}, in {folder}", flush=True)
+    seeds = " and ".join(map(str, chosen.seed))
+    print(f"{len(draw.mutants)} of {draw.every} mutants, seed {seeds}, in {folder}", flush=True)
     for mutant in draw.refused:
         print(f"the simulator does not build with {mutant.place} {mutant.change}: another was drawn")
     summary = campaign.summary() if chosen.report else campaign.run(chosen.jobs)
     text = report(summary)
     print(f"\n{text}")
+    for i, seed in enumerate(chosen.seed if len(chosen.seed) > 1 else []):
+        part = summary.part(range(i * chosen.count + 1, (i + 1) * chosen.count + 1))
+        print(f"seed {seed}: {verdict(part)}")
     _write(folder / "report.txt", text)
     for number in wrong_equivalents(summary, entries):
         print(f"mutant {number} is killed although equivalents.yaml has it: {summary.killed[number].test}")

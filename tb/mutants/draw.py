@@ -74,14 +74,30 @@ def shuffled(every: Sequence[Mutant], seed: int) -> list[Mutant]:
     return random.Random(seed).sample(every, len(every))  # noqa: S311 a seeded draw
 
 
-def folder_of(root: Path, count: int, seed: int, sources: Sequence[Source], every: Sequence[Mutant]) -> Path:
-    """Return the folder of a draw: another for each number, seed, design and list of its mutants."""
+def draws(every: Sequence[Mutant], count: int, seeds: Sequence[int]) -> list[Mutant]:
+    """Return mutants in the order in which several seeds draw them: so many of each, then the others.
+
+    What two seeds would draw belongs to the first.
+    """
+    chosen: list[Mutant] = []
+    for seed in seeds:
+        taken = set(chosen)
+        chosen += [mutant for mutant in shuffled(every, seed) if mutant not in taken][:count]
+    taken = set(chosen)
+    return chosen + [mutant for mutant in shuffled(every, seeds[-1]) if mutant not in taken]
+
+
+def folder_of(
+    root: Path, count: int, seeds: Sequence[int], sources: Sequence[Source], every: Sequence[Mutant]
+) -> Path:
+    """Return the folder of a draw: another for each number, seeds, design and list of its mutants."""
     digest = hashlib.sha256()
     for source in sources:
         digest.update(source.name.encode() + b"\0" + source.text.encode() + b"\0")
     for mutant in every:
         digest.update(f"{mutant.start} {mutant.end} {mutant.key}\n".encode())
-    return root / f"seed{seed}-{count}-{digest.hexdigest()[:12]}"
+    name = "-".join(map(str, seeds))
+    return root / f"seed{name}-{count}-{digest.hexdigest()[:12]}"
 
 
 def prepare(folder: Path, count: int, order: Sequence[Mutant], sources: Sequence[Source]) -> Draw:

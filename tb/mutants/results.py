@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -95,6 +95,16 @@ class Summary:
     open: list[int]
     equivalent: dict[int, Equivalent]
 
+    def part(self, numbers: Container[int]) -> Summary:
+        """Return the outcome of some of the mutants."""
+        return Summary(
+            {number: mutant for number, mutant in self.mutants.items() if number in numbers},
+            {number: record for number, record in self.killed.items() if number in numbers},
+            [number for number in self.survived if number in numbers],
+            [number for number in self.open if number in numbers],
+            {number: entry for number, entry in self.equivalent.items() if number in numbers},
+        )
+
     @property
     def rate(self) -> float:
         """The share of killed mutants in those that are killed or survive."""
@@ -166,15 +176,19 @@ def report(summary: Summary) -> str:
                 mutant = summary.mutants[number]
                 lines += [f"  {number:4} {mutant.place} {mutant.change}", f"       {entry.reason}"]
             lines.append("")
+    return "\n".join([*lines, verdict(summary)])
+
+
+def verdict(summary: Summary) -> str:
+    """Return how many mutants are killed, in a line."""
     judged = len(summary.killed) + len(summary.survived)
     low, high = wilson(len(summary.killed), judged)
     hung = sum(record.hung for record in summary.killed.values())
-    lines.append(
+    return (
         f"{len(summary.killed)} of {judged} killed ({hung} by the time limit): {summary.rate:.1%}, "
         f"95 % interval {low:.1%} to {high:.1%}; {len(summary.equivalent)} equivalent or unreachable, "
         f"{len(summary.open)} not finished"
     )
-    return "\n".join(lines)
 
 
 def _table(summary: Summary, title: str, group: object, order: list[str]) -> list[str]:

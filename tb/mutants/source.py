@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,16 +80,28 @@ def read(root: Path, names: Sequence[str]) -> list[Source]:
     Raises:
         MutantError: a file is not ASCII or no SystemVerilog.
     """
+    return read_texts({name: _ascii(root / name) for name in names})
+
+
+def _ascii(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("ascii")
+    except UnicodeDecodeError:
+        raise MutantError(f"{path}: not ASCII; mutants count bytes, so write ASCII only") from None
+
+
+def read_texts(texts: Mapping[str, str]) -> list[Source]:
+    """Return a design whose files have these texts, by name, in compile order.
+
+    Raises:
+        MutantError: a text is no SystemVerilog.
+    """
     sources = []
-    for name in names:
-        try:
-            text = (root / name).read_bytes().decode("ascii")
-        except UnicodeDecodeError:
-            raise MutantError(f"{root / name}: not ASCII; mutants count bytes, so write ASCII only") from None
+    for name, text in texts.items():
         tree = SyntaxTree.fromText(text, SourceManager(), name, name)
         errors = [item for item in tree.diagnostics if item.isError()]
         if errors:
-            raise MutantError(f"{root / name}: slang cannot parse it ({errors[0].code}); run make lint")
+            raise MutantError(f"{name}: slang cannot parse it ({errors[0].code}); run make lint")
         sources.append(Source(name, text, tree))
     return sources
 
