@@ -3,8 +3,8 @@
 
 A block's simulator holds a few files, so it is built with everything visible and little optimisation.
 The part of it that is Verilator's own is compiled once for all blocks. Environment: NPULOOP_SEED (another
-seed), NPULOOP_CASE (a regular expression: only these cocotb tests), NPULOOP_NO_WAVES (a failure does not run
-again with waves), and those of `tb.build`: NPULOOP_RTL, NPULOOP_SIMULATORS.
+seed), NPULOOP_CASE (a regular expression: only these cocotb tests), NPULOOP_FIRST_FAILURE (the first failure
+ends everything, and does not run again with waves), and those of `tb.build`, such as NPULOOP_RTL.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from cocotb_tools import config as cocotb_config
 
 from common.errors import TestbenchError
 from common.paths import ROOT, build_root
+from tb.blocks.support import FIRST_FAILURE
 from tb.build import BuildError, find_verilator, runtime_objects, simulators_root, write_two_files
 
 BLOCKS = Path(__file__).resolve().parent
@@ -301,7 +302,7 @@ def run(block: Block, module: str, needs: Sequence[str] = ()) -> list[str]:
 
     Raises:
         BenchError: a test or an assertion failed; its first failure has run again with waves, unless
-            NPULOOP_NO_WAVES is set.
+            NPULOOP_FIRST_FAILURE is set.
     """
     __tracebackhide__ = True
     case = os.environ.get("NPULOOP_CASE", "")
@@ -311,8 +312,8 @@ def run(block: Block, module: str, needs: Sequence[str] = ()) -> list[str]:
         if missing:
             raise BenchError(f"{module}: the tests {', '.join(missing)} have not run")
         return outcome.passed
-    if os.environ.get("NPULOOP_NO_WAVES"):
-        raise BenchError(f"{block.top}: {', '.join(outcome.failed[:8])}\n{_excerpt(outcome.log)}")
+    if os.environ.get(FIRST_FAILURE):
+        raise BenchError(f"{block.top} ended with {outcome.status}\n{_excerpt(outcome.log)}")
     again = outcome.failed[0] if outcome.failed else case
     pattern = again.replace("/", ".") + "$" if outcome.failed else case
     waves = simulate(block, module, pattern, waves=True)

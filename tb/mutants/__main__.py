@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,9 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, nargs="+", default=[1], help="of the draw; several share a copy")
     parser.add_argument("--jobs", type=_positive, default=2, help="mutants that run at the same time")
     parser.add_argument("--near", action="store_true", help="only benches of its module and tests of systems")
+    parser.add_argument(
+        "--most", type=float, default=math.inf, help="only files of tests that take so many seconds"
+    )
     parser.add_argument("--with-equivalents", action="store_true", help="run those that are recorded too")
     parser.add_argument("--report", action="store_true", help="print what is known, run nothing")
     parser.add_argument("--list", metavar="FILE", help="list all mutants of a file of the RTL, run nothing")
@@ -77,7 +81,13 @@ def _campaign(chosen: argparse.Namespace) -> int:
     folder = folder_of(build_root() / "mutants", chosen.count, chosen.seed, sources, every)
     draw = prepare(folder, chosen.count * len(chosen.seed), draws(every, chosen.count, chosen.seed), sources)
     campaign = Campaign(
-        folder, draw, files_of_tests(), entries, near=chosen.near, with_equivalents=chosen.with_equivalents
+        folder,
+        draw,
+        files_of_tests(),
+        entries,
+        near=chosen.near,
+        most=chosen.most,
+        with_equivalents=chosen.with_equivalents,
     )
     seeds = " and ".join(map(str, chosen.seed))
     print(f"{len(draw.mutants)} of {draw.every} mutants, seed {seeds}, in {folder}", flush=True)

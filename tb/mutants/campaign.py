@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import signal
 import sys
@@ -42,6 +43,7 @@ class Campaign:
         files: the tests.
         entries: mutants that no test can see; they are not run.
         near: only the nearest tests run.
+        most: seconds; files of tests that take longer do not run.
         with_equivalents: those are run nevertheless, to see whether a test kills one.
         marks: which tests of a file run.
     """
@@ -51,12 +53,14 @@ class Campaign:
     files: Sequence[TestFile]
     entries: Sequence[Equivalent] = field(default_factory=list)
     near: bool = False
+    most: float = math.inf
     with_equivalents: bool = False
     marks: str = MARKS
 
     def order(self, number: int) -> list[TestFile]:
         """Return the tests that look at a mutant."""
-        return order(self.files, self.draw.mutants[number].file, self.near)
+        files = [file for file in self.files if file.seconds <= self.most]
+        return order(files, self.draw.mutants[number].file, self.near)
 
     def record(self, number: int) -> results.Record:
         """Return what is known of a mutant and still holds."""
@@ -75,6 +79,7 @@ class Campaign:
         Raises:
             MutantError: a worker has failed.
         """
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("mutants: ended; the same command goes on"))
         warm_up()
         children = [_fork(self) for _ in range(jobs)]
         try:
@@ -82,6 +87,7 @@ class Campaign:
         except BaseException:
             for child in children:
                 os.kill(child, signal.SIGTERM)
+                os.waitpid(child, 0)
             raise
         if any(states):
             raise MutantError("a worker has failed, see above; the same command goes on where it was")

@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 
 from common.paths import ROOT
+from tb.blocks.support import FIRST_FAILURE
 from tb.mutants.instrument import VARIABLE
 from tb.mutants.plan import MARKS
 from tb.mutants.source import MutantError
@@ -119,7 +120,7 @@ def run_file(
         "NPULOOP_RTL": str(rtl),
         "NPULOOP_SIMULATORS": str(simulators),
         "NPULOOP_BUILD": str(work / "build"),
-        "NPULOOP_NO_WAVES": "1",
+        FIRST_FAILURE: "1",
         "OMP_NUM_THREADS": "1",
         "TMPDIR": str(work),
     }
