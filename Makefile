@@ -14,7 +14,7 @@ SEED   ?= 1
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help sim check test test-all mutants lint waves bench calibrate soak report area energy gates doctor generate \
+.PHONY: help sim check test test-all mutants coverage lint waves bench calibrate soak report area energy gates doctor generate \
   clean setup
 
 help: ## List the targets
@@ -61,6 +61,14 @@ test-all: $(STAMP) ## Run all tests, the exhaustive ones too
 
 mutants: $(STAMP) ## Put N faults drawn with SEED into the RTL, one at a time, and see which the tests find
 	$(BIN)/python -m tb.mutants --count $(N) --seed $(SEED) --jobs $(JOBS) $(ARGS)
+# All that simulators count goes into this folder. The soak reaches the shapes that the plan asks for.
+COVERAGE := $(CURDIR)/sim_build/coverage
+COUNTED   = NPULOOP_COVERAGE=$(COVERAGE) NPULOOP_CODE_COVERAGE=1
+
+coverage: $(STAMP) ## Measure what the tests reach of the RTL and of the functional plan: sim_build/coverage
+	@rm -rf $(COVERAGE)
+	$(call timed,coverage,$(COUNTED) $(PYTEST) -m "rtl and not gates and not slow" $(ARGS) && \
+	  $(BIN)/python -m tb.coverage $(COVERAGE))
 
 lint: $(STAMP) ## Check Python and SystemVerilog
 	$(BIN)/ruff check .

@@ -28,10 +28,11 @@ from common.errors import TestbenchError
 from common.paths import ROOT, build_root
 from hw.sources import TB, TESTBENCH, rtl_sources
 from hw.system import System
+from tb.coverage import collect
 
-Flavour = Literal["fast", "wave", "record", "coverage", "plain"]
-"""fast: jobs and measurements. wave: traces. record: traces that are read back, always VCD. coverage: line,
-toggle and user coverage. plain: no VPI and no Python, raw jobs only."""
+Flavour = Literal["fast", "wave", "record", "plain"]
+"""fast: jobs and measurements. wave: traces. record: traces that are read back, always VCD. plain: no VPI and
+no Python, raw jobs only."""
 
 MIN_VERILATOR = (5, 36)
 JOBS = 2
@@ -196,9 +197,7 @@ def _flags(flavour: Flavour) -> tuple[list[str], list[str]]:
         verilator += [TRACE_STRUCTS]
     if flavour == "record":
         verilator += ["--trace-vcd"]
-    if flavour == "coverage":
-        verilator += ["--coverage-line", "--coverage-toggle", "--coverage-user"]
-    return verilator, make
+    return verilator + collect.verilator_flags(), make
 
 
 def simulators_root() -> Path:
@@ -303,7 +302,8 @@ def build(
     """
     verilator = find_verilator()
     control, *testbench = (TB / name for name in TESTBENCH)
-    sources = [control, *(rtl or design_sources()), *testbench]
+    design = rtl or design_sources()
+    sources = [control, *design, *testbench, *collect.verilator_sources([file.stem for file in design])]
     flags, make_flags = _flags(flavour)
     digest = hashlib.sha256()
     tools = (verilator.version, _compiler(), _cpu(), metadata.version("cocotb"))

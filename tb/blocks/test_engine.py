@@ -15,6 +15,7 @@ from hw.commands import encode
 from hw.interface import COMMANDS, ENGINE_STATES
 from tb.blocks.runner import Block, run
 from tb.blocks.support import PATTERNS, Bench, join, make_rng, parameters, pattern
+from tb.coverage.collect import sample_bench
 
 OPERATORS = [name for name, (_, _, engine) in COMMANDS.items() if engine == 1]
 OTHERS = [name for name, (_, _, engine) in COMMANDS.items() if engine in (0, 2)]
@@ -43,6 +44,7 @@ class Command:
 
 def draw(index: int, rng: np.random.Generator, *, illegal: str = "") -> Command:
     """Return a random command of the compute engine, with a fault if one is named."""
+    sample_bench("commands of an engine", fault=illegal or "none")
     bits = rng.integers(0, 2, 5)
     fields = {
         "wait_load": int(bits[0]),
