@@ -61,6 +61,7 @@ test-all: $(STAMP) ## Run all tests, the exhaustive ones too
 
 mutants: $(STAMP) ## Put N faults drawn with SEED into the RTL, one at a time, and see which the tests find
 	$(BIN)/python -m tb.mutants --count $(N) --seed $(SEED) --jobs $(JOBS) $(ARGS)
+
 # All that simulators count goes into this folder. The soak reaches the shapes that the plan asks for.
 COVERAGE := $(CURDIR)/sim_build/coverage
 COUNTED   = NPULOOP_COVERAGE=$(COVERAGE) NPULOOP_CODE_COVERAGE=1

@@ -121,6 +121,7 @@ def run_file(
         "NPULOOP_SIMULATORS": str(simulators),
         "NPULOOP_BUILD": str(work / "build"),
         FIRST_FAILURE: "1",
+        "NPULOOP_COVERAGE": "",
         "OMP_NUM_THREADS": "1",
         "TMPDIR": str(work),
     }
