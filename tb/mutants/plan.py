@@ -75,7 +75,7 @@ def _named(text: str) -> frozenset[str]:
     files = set(_RTL_FILE.findall(text))
     if _PREFIX in text:
         files |= {f"{_PREFIX}{name}.sv" for name in re.findall(r'"(\w+)"', text)}
-    return frozenset(files)
+    return frozenset(file for file in files if (ROOT / "rtl" / file).exists())
 
 
 def _digest(path: Path) -> str:
