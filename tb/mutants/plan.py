@@ -89,6 +89,8 @@ def _digest(path: Path) -> str:
 def order(files: Sequence[TestFile], rtl: str, near: bool = False) -> list[TestFile]:
     """Return the files of tests in the order in which they look at a mutant.
 
+    Benches of few modules come before benches of many, and quick tests before slow ones.
+
     Args:
         files: all of them.
         rtl: the file of the RTL in which the mutant is.
@@ -101,4 +103,4 @@ def order(files: Sequence[TestFile], rtl: str, near: bool = False) -> list[TestF
         return 1 if file.name.startswith(SYSTEM) else 2
 
     chosen = [file for file in files if distance(file) < (2 if near else 3)]
-    return sorted(chosen, key=lambda file: (distance(file), file.seconds, file.name))
+    return sorted(chosen, key=lambda file: (distance(file), len(file.rtl), file.seconds, file.name))
