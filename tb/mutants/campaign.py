@@ -46,6 +46,7 @@ class Campaign:
         most: seconds; files of tests that take longer do not run.
         with_equivalents: those are run nevertheless, to see whether a test kills one.
         marks: which tests of a file run.
+        simulators: folder of simulators; None: one of the campaign's own.
     """
 
     folder: Path
@@ -56,6 +57,7 @@ class Campaign:
     most: float = math.inf
     with_equivalents: bool = False
     marks: str = MARKS
+    simulators: Path | None = None
 
     def order(self, number: int) -> list[TestFile]:
         """Return the tests that look at a mutant."""
@@ -131,8 +133,8 @@ class Campaign:
     def run_file(self, file: TestFile, number: int, limit: float, leave_out: Sequence[str]) -> Run:
         """Run a file of tests on a mutant."""
         return run_file(
-            file.name, number, self.draw.rtl, self.folder / "simulators", limit, leave_out=leave_out,
-            first=number != 0, marks=self.marks,
+            file.name, number, self.draw.rtl, self.simulators or self.folder / "simulators", limit,
+            leave_out=leave_out, first=number != 0, marks=self.marks,
         )  # fmt: skip
 
     def baseline(self, file: TestFile) -> Run:
