@@ -31,7 +31,7 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=_positive, default=2, help="mutants that run at the same time")
     parser.add_argument("--near", action="store_true", help="only benches of its module and tests of systems")
     parser.add_argument(
-        "--most", type=float, default=math.inf, help="only files of tests that take so many seconds"
+        "--most", type=float, default=math.inf, help="only benches, and files that take so many seconds"
     )
     parser.add_argument("--with-equivalents", action="store_true", help="run those that are recorded too")
     parser.add_argument("--report", action="store_true", help="print what is known, run nothing")

@@ -43,7 +43,7 @@ class Campaign:
         files: the tests.
         entries: mutants that no test can see; they are not run.
         near: only the nearest tests run.
-        most: seconds; files of tests that take longer do not run.
+        most: seconds; files of tests that take longer do not run, but for benches.
         with_equivalents: those are run nevertheless, to see whether a test kills one.
         marks: which tests of a file run.
         simulators: folder of simulators; None: one of the campaign's own.
@@ -61,7 +61,7 @@ class Campaign:
 
     def order(self, number: int) -> list[TestFile]:
         """Return the tests that look at a mutant."""
-        files = [file for file in self.files if file.seconds <= self.most]
+        files = [file for file in self.files if file.rtl or file.seconds <= self.most]
         return order(files, self.draw.mutants[number].file, self.near)
 
     def record(self, number: int) -> results.Record:
