@@ -183,7 +183,10 @@ def _flags(flavour: Flavour) -> tuple[list[str], list[str]]:
         "-CFLAGS",
         "-std=c++20 -DVL_TIME_CONTEXT",  # time is the context's own
     ]
-    make = ["OPT_FAST=-O3 -march=native", "OPT_SLOW=-O0", "OPT_GLOBAL=-O3 -march=native"]
+    optimise = (
+        "-O1" if collect.counts_code() else "-O3 -march=native"
+    )  # counters make a design long to compile
+    make = [f"OPT_FAST={optimise}", "OPT_SLOW=-O0", "OPT_GLOBAL=-O3 -march=native"]
     if flavour == "plain":
         verilator += ["-CFLAGS", "-DNPULOOP_PLAIN"]
     else:

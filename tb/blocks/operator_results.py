@@ -11,7 +11,7 @@ import numpy as np
 from common.arrays import Bytes, Int64
 from golden.arithmetic import multiply_by_quantized_multiplier, reduce_activation, requantize, wrap_int32
 from hw.layout import WORD_BYTES, unpack_bits
-from tb.blocks.operators import Operator, Pass, passes_of, tap
+from tb.blocks.operators import MACS, Operator, Pass, passes_of, tap
 
 BLOCK = 16
 
@@ -56,9 +56,7 @@ def sums_of(op: Operator, memories: Memories, a_bits: int, before: Int64 | None 
                 data = memories.weights[tile : tile + item.words]
                 tile += item.words
                 taps = [
-                    operands(
-                        op, memories, plane * f["in_plane"], replace(item, kx=item.kx + i), first, pixels
-                    )
+                    operands(op, memories, start, replace(item, kx=item.kx + i), first, pixels)
                     for i in range(item.columns)
                 ]
                 value = contribution(op, taps, data, a_bits, part, item.phase)
@@ -89,7 +87,7 @@ def operands(op: Operator, memories: Memories, plane: int, item: Pass, first: in
 def contribution(op: Operator, taps: list[Int64], data: Bytes, a_bits: int, part: int, phase: int) -> Int64:
     """Return what a pass adds to the sums of its pixels."""
     f, unit = op.fields, op.unit
-    if op.kind in ("conv", "depthwise", "sliding"):
+    if op.kind in MACS:
         reduced = [np.asarray(reduce_activation(words, a_bits), dtype=np.int64) for words in taps]
         flat = np.frombuffer(data.tobytes(), np.uint8)
         if op.kind == "conv":
@@ -118,7 +116,7 @@ def writes_of(op: Operator, stripes: list[Stripe], params: list[Int64]) -> list[
         params: bias, multiplier and shift of each group of 16 channels, (3, 16), by group.
     """
     f, parts = op.fields, op.unit.rows // BLOCK
-    macs = op.kind in ("conv", "depthwise", "sliding")
+    macs = op.kind in MACS
     limits = (f["out_zero_point"], f["act_min"], f["act_max"])
     blocks = list(op.blocks())
     writes = []
@@ -143,3 +141,17 @@ def random_memories(rows: int, act_words: int, weight_words: int, rng: np.random
     """Return scratchpads full of random bytes."""
     activations = rng.integers(-128, 128, (act_words, rows))
     return Memories(activations, rng.integers(0, 256, (weight_words, WORD_BYTES)).astype(np.uint8))
+
+
+def random_params(op: Operator, stripes: list[Stripe], rng: np.random.Generator) -> list[Int64]:
+    """Return bias, multiplier and shift by group of 16 channels, (3, 16) each: results spread over int8."""
+    groups = -(-op.fields["out_channels"] // BLOCK)
+    channels = groups * BLOCK
+    spread = max(1, int(max(np.abs(stripe.sums).max() for stripe in stripes)))
+    shift = np.clip(-spread.bit_length() + rng.integers(4, 10, channels), -31, 30)
+    bias = rng.integers(-spread, spread + 1, channels)
+    multiplier = rng.integers(1 << 30, 1 << 31, channels)
+    if rng.integers(0, 4) == 0:
+        bias = rng.integers(-(1 << 31), 1 << 31, channels)
+    columns = np.stack([bias, multiplier, shift]).reshape(3, groups, BLOCK)
+    return [columns[:, i] for i in range(groups)]

@@ -18,6 +18,7 @@ from tb.blocks.support import join
 
 MAX_BEATS = 1500
 OPERATORS = ("conv", "depthwise", "sliding", "average", "max", "add")
+MACS = ("conv", "depthwise", "sliding")
 NAMES = {"sliding": "depthwise", "average": "average_pool", "max": "max_pool"}  # where the command's differs
 
 
