@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The parts of a core that say how it does, each with its own inputs: control, first error, counters, registers.
-/// Enums are flat, and unpacked arrays packed.
+/// The parts of a core that say how it does, each with its own inputs: counters and registers. Enums are flat, and
+/// unpacked arrays packed.
 module tb_core_status
   import npu_pkg::*;
   import npu_core_pkg::*;
@@ -10,35 +10,6 @@ module tb_core_status
 ) (
   input  logic               clk_i,
   input  logic               rst_ni,
-  // control
-  input  logic               start_i,
-  input  logic               soft_reset_i,
-  input  logic               quiet_i,
-  input  logic               finished_i,
-  input  logic               error_i,
-  output logic               start_o,
-  output logic               run_o,
-  output logic               stop_o,
-  output logic               clear_o,
-  output logic [        2:0] state_o,
-  output logic               done_o,
-  output logic               irq_done_o,
-  output logic               irq_error_o,
-  // first error
-  input  logic               errors_run_i,
-  input  logic               errors_clear_i,
-  input  logic [        2:0] work_i,
-  input  logic [  2:0][ 7:0] work_cause_i,
-  input  logic [  2:0][31:0] work_index_i,
-  input  logic [        2:0] illegal_i,
-  input  logic [  2:0][31:0] illegal_index_i,
-  input  logic               fetch_i,
-  input  logic [        7:0] fetch_cause_i,
-  input  logic [       31:0] fetch_index_i,
-  output logic               error_o,
-  output logic [        7:0] first_cause_o,
-  output logic [        1:0] first_engine_o,
-  output logic [       31:0] first_index_o,
   // counters
   input  logic               count_start_i,
   input  logic               count_run_i,
@@ -112,35 +83,13 @@ module tb_core_status
       act_kib: 1365, weight_kib: 2730, param_kib: 85, axi_bits: 682}
   };
 
-  core_state_e state;
-  error_e work_cause[NumEngines], first_cause;
-  engine_e first_engine;
   state_e engine_state[NumEngines], reg_engine_state[NumEngines];
   always_comb begin
     for (int e = 0; e < NumEngines; e++) begin
-      work_cause[e]       = error_e'(work_cause_i[e]);
       engine_state[e]     = state_e'(engine_state_i[e]);
       reg_engine_state[e] = state_e'(reg_engine_state_i[e]);
     end
   end
-  assign state_o        = state;
-  assign first_cause_o  = first_cause;
-  assign first_engine_o = first_engine;
-
-  npu_core_control i_control (
-    .state_o(state),
-    .*
-  );
-
-  npu_core_errors i_errors (
-    .run_i         (errors_run_i),
-    .clear_i       (errors_clear_i),
-    .work_cause_i  (work_cause),
-    .fetch_cause_i (error_e'(fetch_cause_i)),
-    .first_cause_o (first_cause),
-    .first_engine_o(first_engine),
-    .*
-  );
 
   npu_core_counters #(
     .Multipliers(Multipliers)
