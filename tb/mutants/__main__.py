@@ -100,6 +100,8 @@ def _campaign(chosen: argparse.Namespace) -> int:
         part = summary.part(range(i * chosen.count + 1, (i + 1) * chosen.count + 1))
         print(f"seed {seed}: {verdict(part)}")
     _write(folder / "report.txt", text)
+    if chosen.near or chosen.most < math.inf:
+        print("not all tests have looked: those left out may kill survivors")
     for number in wrong_equivalents(summary, entries):
         print(f"mutant {number} is killed although equivalents.yaml has it: {summary.killed[number].test}")
     if not summary.good:
