@@ -30,7 +30,9 @@ FIRST_LIMIT_SECONDS = 1800.0
 """For the run of a file on the design itself, which builds simulators."""
 GRACE_SECONDS = 30.0
 GRACE_FACTOR = 3.0
-"""A mutant gets so many seconds, and so many times what the design took."""
+STORED_FACTOR = 10.0
+"""A mutant gets so many seconds more than so many times what the design took, or than so many times what
+`durations.json` says, if that is less: the design's own run built simulators."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ class Campaign:
                 continue
             base = self.baseline(file)
             if base.passed:
-                limit = GRACE_SECONDS + GRACE_FACTOR * base.seconds
+                longest = min(GRACE_FACTOR * base.seconds, STORED_FACTOR * file.seconds)
+                limit = GRACE_SECONDS + longest
                 run = self.run_file(file, number, limit, base.failed)
                 record.seconds += run.seconds
                 if run.red:
