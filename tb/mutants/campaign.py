@@ -28,7 +28,7 @@ from tb.mutants.source import MutantError
 
 FIRST_LIMIT_SECONDS = 1800.0
 """For the run of a file on the design itself, which builds simulators."""
-GRACE_SECONDS = 30.0
+GRACE_SECONDS = 60.0
 GRACE_FACTOR = 3.0
 STORED_FACTOR = 10.0
 """A mutant gets so many seconds more than so many times what the design took, or than so many times what
