@@ -8,7 +8,7 @@ import pytest
 from tb.mutants.draw import all_mutants
 from tb.mutants.mutant import CLASSES, Mutant
 from tb.mutants.source import MutantError, read_texts
-from tb.mutants.tests.made_up import LEAF, PACKAGE, made_up
+from tb.mutants.testing import LEAF, PACKAGE, made_up
 
 
 @pytest.fixture(scope="module")

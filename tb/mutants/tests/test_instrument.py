@@ -17,7 +17,7 @@ from tb.mutants.elaborate import elaborate
 from tb.mutants.instrument import VARIABLE, instrument, legal
 from tb.mutants.mutant import Mutant
 from tb.mutants.source import Source
-from tb.mutants.tests.made_up import TEXTS, made_up
+from tb.mutants.testing import TEXTS, made_up
 
 
 @pytest.fixture(scope="module")
