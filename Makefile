@@ -14,8 +14,8 @@ SEED   ?= 1
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help sim check test test-all coverage lint formal waves bench calibrate soak soak-systems fuzz report area \
-  energy gates doctor generate clean setup
+.PHONY: help sim check test test-all mutants coverage lint formal waves bench calibrate soak soak-systems fuzz \
+  report area energy gates doctor generate clean setup
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -58,6 +58,9 @@ test: $(STAMP) ## Run the tests that CI runs: all but those marked slow
 test-all: $(STAMP) ## Run all tests, the exhaustive ones too
 	@mkdir -p sim_build
 	$(call timed,test-all,{ $(MAKE) --no-print-directory gates || test -z "$$CI"; } && $(PYTEST) $(ARGS))
+
+mutants: $(STAMP) ## Put N faults drawn with SEED into the RTL, one at a time, and see which the tests find
+	$(BIN)/python -m tb.mutants --count $(N) --seed $(SEED) --jobs $(JOBS) $(ARGS)
 
 # All that simulators count goes into this folder. The soak reaches the shapes that the plan asks for.
 COVERAGE := $(CURDIR)/sim_build/coverage

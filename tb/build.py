@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds the simulator of a configuration with Verilator, cached by everything that goes into it."""
+"""Builds the simulator of a configuration with Verilator, cached by everything that goes into it.
+
+Environment: NPULOOP_RTL (another folder of RTL, to try a changed copy), NPULOOP_SIMULATORS (another folder
+for what is built).
+"""
 
 from __future__ import annotations
 
@@ -223,6 +227,20 @@ def _flags(flavour: Flavour, libraries: Path) -> tuple[list[str], list[str]]:
     return verilator + collect.verilator_flags(), make
 
 
+def simulators_root() -> Path:
+    """Return the folder of built simulators: what NPULOOP_SIMULATORS names, else the one of all builds."""
+    named = os.environ.get("NPULOOP_SIMULATORS")
+    return Path(named).resolve() if named else build_root()
+
+
+def design_sources() -> list[Path]:
+    """Return the files of the design that is simulated: those of the folder NPULOOP_RTL, else the RTL."""
+    named = os.environ.get("NPULOOP_RTL")
+    if not named:
+        return rtl_sources()
+    return [Path(named).resolve() / file.relative_to(ROOT / "rtl") for file in rtl_sources()]
+
+
 def _relative(path: Path) -> str:
     """Return a path as Verilator gets it: relative to the repository, where it runs: short messages."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
@@ -276,11 +294,11 @@ def _share_runtime(objects: Path, key: str, make: Sequence[str], env: dict[str, 
     They take longer to compile than a small design does.
     """
     names = runtime_objects(objects)
-    runtime = build_root() / f"runtime-{key}"
-    with locked(build_root() / f"runtime-{key}.lock"):
+    runtime = simulators_root() / f"runtime-{key}"
+    with locked(simulators_root() / f"runtime-{key}.lock"):
         if not runtime.exists():
             _run([*make, *names], ROOT, env, log)
-            work = build_root() / f"runtime-{key}{PARTIAL}"
+            work = simulators_root() / f"runtime-{key}{PARTIAL}"
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
             for name in names:
@@ -300,14 +318,14 @@ def build(
         config: the hardware's parameters.
         flavour: what the simulator is for, see :data:`Flavour`.
         structural: array, accumulators and requantiser in the form that is synthesised, which is slower.
-        rtl: the design's files instead of :func:`rtl_sources`, to try a changed copy.
+        rtl: the design's files instead of :func:`design_sources`, to try a changed copy.
 
     Raises:
         BuildError: a tool is missing or fails; the message holds the log's end.
     """
     verilator = find_verilator()
     control, *testbench = (TB / name for name in TESTBENCH)
-    design = rtl or rtl_sources()
+    design = rtl or design_sources()
     sources = [control, *design, *testbench, *collect.verilator_sources([file.stem for file in design])]
     libraries = _libraries()
     flags, make_flags = _flags(flavour, libraries)
@@ -327,7 +345,7 @@ def build(
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     key = f"{flavour}-{digest.hexdigest()[:16]}"
 
-    root = build_root()
+    root = simulators_root()
     result = SimBuild(config, flavour, root / key)
     try:
         root.mkdir(parents=True, exist_ok=True)
