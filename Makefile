@@ -14,8 +14,8 @@ SEED   ?= 1
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help sim check test test-all coverage lint formal waves bench calibrate soak soak-systems report area energy \
-  gates doctor generate clean setup
+.PHONY: help sim check test test-all mutants coverage lint formal waves bench calibrate soak soak-systems fuzz \
+  report area energy gates doctor generate clean setup
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -59,6 +59,9 @@ test-all: $(STAMP) ## Run all tests, the exhaustive ones too
 	@mkdir -p sim_build
 	$(call timed,test-all,{ $(MAKE) --no-print-directory gates || test -z "$$CI"; } && $(PYTEST) $(ARGS))
 
+mutants: $(STAMP) ## Put N faults drawn with SEED into the RTL, one at a time, and see which the tests find
+	$(BIN)/python -m tb.mutants --count $(N) --seed $(SEED) --jobs $(JOBS) $(ARGS)
+
 # All that simulators count goes into this folder. The soak reaches the shapes that the plan asks for.
 COVERAGE := $(CURDIR)/sim_build/coverage
 COUNTED   = NPULOOP_COVERAGE=$(COVERAGE) NPULOOP_CODE_COVERAGE=1
@@ -93,6 +96,9 @@ soak: $(STAMP) ## Run N random layers and networks from SEED: make soak N=1000 S
 
 soak-systems: $(STAMP) ## Build N random systems from SEED and run layers and networks on them: make soak-systems N=25 SEED=7
 	$(BIN)/npuloop soak --systems --count $(N) --seed $(SEED) $(ARGS)
+
+fuzz: $(STAMP) ## Throw N damaged files and odd options at all commands, from SEED: make fuzz N=5000 SEED=7
+	$(BIN)/python -m npuloop.cli.tests.fuzzing --count $(N) --seed $(SEED) $(ARGS)
 
 area: gates ## Synthesise the units and write their area into mapping/cost_tables/area.yaml
 	$(BIN)/npuloop synth $(ARGS)

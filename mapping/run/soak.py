@@ -7,16 +7,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.arrays import Int8
+import numpy as np
+
 from common.errors import NpuloopError, TestbenchError
+from golden.importers.inputs import random_input
 from golden.layer import Layer
+from golden.network import Inputs, Network
 from hw.core import CoreConfig
 from hw.system import System
 from mapping.compiler.compile import compile_layer
 from mapping.run.layers import failure_report, run_program
 from mapping.run.networks import NetworkProgram, compile_network, run_inputs
 from mapping.run.random_layers import random_layer
-from mapping.run.random_networks import random_network
+from mapping.run.random_networks import random_mapping, random_network
 from tb.job import Job
 from tb.session import Session, rerun_with_waves
 
@@ -41,6 +44,14 @@ class SoakResult:
     wrong: int = 0
     cycles: int = 0
     failures: list[str] = field(default_factory=list)
+
+    def add(self, other: SoakResult) -> None:
+        """Add what came of another soak."""
+        self.runs += other.runs
+        self.values += other.values
+        self.wrong += other.wrong
+        self.cycles += other.cycles
+        self.failures += other.failures
 
 
 def soak(
@@ -148,8 +159,49 @@ def soak_networks(
     return result
 
 
+def soak_one_network(
+    network: Network,
+    seeds: Iterable[int],
+    config: System | None = None,
+    on_done: Callable[[], None] = lambda: None,
+    *,
+    inputs: int = 8,
+    options: str = "",
+    **session_options: Any,
+) -> SoakResult:
+    """Run a network in RTL with a random mapping for each seed and random inputs, every tensor compared.
+
+    Args:
+        network: the network.
+        seeds: one random mapping each.
+        config: the system; by default the preset `pair`.
+        on_done: called after each mapping.
+        inputs: random inputs for each mapping, each undisturbed and with stalls.
+        options: as in `soak`, with the network.
+        session_options: for tb.session.Session.
+
+    Raises:
+        MappingError: a layer's weights fit no unit.
+        NpuloopError: see `soak`.
+    """
+    system = config or System()
+    result = SoakResult()
+    with Session(system, **session_options) as session:
+        for seed in seeds:
+            rng = np.random.default_rng(seed)
+            units = random_mapping(rng, network, system.cores)
+            program = compile_network(network, system, units, observe=True)
+            command = f"npuloop soak --seed {seed} --count 1 --inputs {inputs} {options}".rstrip()
+            for number in range(inputs):
+                head = f"seed {seed}, input {number}: {command}"
+                drawn = random_input(network, seed * inputs + number)
+                network_twice(session, program, drawn, seed, head, result)
+            on_done()
+    return result
+
+
 def network_twice(
-    session: Session, program: NetworkProgram, inputs: Int8, seed: int, head: str, result: SoakResult
+    session: Session, program: NetworkProgram, inputs: Inputs, seed: int, head: str, result: SoakResult
 ) -> None:
     """Run a network undisturbed and with a seed's stalls; arguments and errors as in `layer_twice`.
 

@@ -3,21 +3,19 @@
 
 A block's simulator holds a few files, so it is built with everything visible and little optimisation.
 The part of it that is Verilator's own is compiled once for all blocks. Environment: NPULOOP_SEED (another
-seed), NPULOOP_CASE (a regular expression: only these cocotb tests), NPULOOP_RTL (another folder of RTL, to
-try a changed copy).
+seed), NPULOOP_CASE (a regular expression: only these cocotb tests), NPULOOP_FIRST_FAILURE (the first failure
+ends everything, and does not run again with waves), and those of `tb.build`, such as NPULOOP_RTL.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -28,8 +26,10 @@ from cocotb_tools import config as cocotb_config
 
 from common.errors import TestbenchError
 from common.paths import ROOT, build_root
-from tb.build import BuildError, find_verilator, runtime_objects, write_two_files
+from tb.blocks.support import FIRST_FAILURE
+from tb.build import BuildError, find_verilator, runtime_objects, simulators_root, write_two_files
 from tb.coverage import collect
+from tb.leftovers import locked
 
 BLOCKS = Path(__file__).resolve().parent
 DEFAULT_SEED = 1
@@ -75,13 +75,6 @@ class Block:
 def seed() -> int:
     """Return the seed of all random stimulus."""
     return int(os.environ.get("NPULOOP_SEED") or DEFAULT_SEED)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _run(command: Sequence[str], log: Path, cwd: Path = ROOT) -> None:
@@ -132,7 +125,7 @@ def _cached(name: str, key: Sequence[str | bytes]) -> Path:
     digest = hashlib.sha256()
     for item in (find_verilator().version, metadata.version("cocotb"), sys.version, *key):
         digest.update((item.encode() if isinstance(item, str) else item) + b"\0")
-    root = build_root() / "blocks"
+    root = simulators_root() / "blocks"
     root.mkdir(parents=True, exist_ok=True)
     return root / f"{name}-{digest.hexdigest()[:16]}"
 
@@ -143,7 +136,7 @@ def _runtime(waves: bool) -> Path:
     folder = _cached("runtime-waves" if waves else "runtime", command)
     if folder.exists():
         return folder
-    with _locked(folder.with_suffix(".lock")):
+    with locked(folder.with_suffix(".lock")):
         if folder.exists():
             return folder
         work = folder.with_suffix(".partial")
@@ -175,7 +168,7 @@ def build(block: Block, waves: bool = False) -> Path:
     executable = folder / "sim"
     if executable.exists():
         return executable
-    with _locked(folder.with_suffix(".lock")):
+    with locked(folder.with_suffix(".lock")):
         if executable.exists():
             return executable
         runtime = _runtime(waves)
@@ -304,7 +297,8 @@ def run(block: Block, module: str, needs: Sequence[str] = ()) -> list[str]:
         The names of the tests that ran.
 
     Raises:
-        BenchError: a test or an assertion failed; its first failure has run again with waves.
+        BenchError: a test or an assertion failed; its first failure has run again with waves, unless
+            NPULOOP_FIRST_FAILURE is set.
     """
     __tracebackhide__ = True
     case = os.environ.get("NPULOOP_CASE", "")
@@ -314,6 +308,8 @@ def run(block: Block, module: str, needs: Sequence[str] = ()) -> list[str]:
         if missing:
             raise BenchError(f"{module}: the tests {', '.join(missing)} have not run")
         return outcome.passed
+    if os.environ.get(FIRST_FAILURE):
+        raise BenchError(f"{block.top} ended with {outcome.status}\n{_excerpt(outcome.log)}")
     again = outcome.failed[0] if outcome.failed else case
     pattern = again.replace("/", ".") + "$" if outcome.failed else case
     waves = simulate(block, module, pattern, waves=True)

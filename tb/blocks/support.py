@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -22,6 +24,23 @@ Pattern = Iterator[bool]
 PATTERNS: tuple[str, ...] = ("never", "random", "bursts")
 """Names of the patterns that idle sources and stalling sinks are crossed with."""
 CLOCK_NS = 10
+FIRST_FAILURE = "NPULOOP_FIRST_FAILURE"
+"""Environment variable: where it is set, the first cocotb test that fails ends the simulation."""
+
+
+class _FirstFailure(logging.Handler):
+    """Ends the simulation when cocotb reports a failed test: what the others say is of no interest."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Look at what is logged."""
+        if record.getMessage().endswith(" failed"):
+            logging.getLogger().handlers[0].handle(record)
+            sys.stdout.flush()
+            os._exit(1)
+
+
+if os.environ.get(FIRST_FAILURE):
+    logging.getLogger("cocotb.regression").addHandler(_FirstFailure())
 
 
 def make_rng(*salt: object) -> np.random.Generator:

@@ -44,6 +44,7 @@ class TB(DmaBench):
         self.read_stall = pattern(idle, "read", *salt)
         self.read_next: int | None = None
         self.now = int(self.rng.integers(0, 2**40))
+        self.busy = False
         self.started = 0
 
     async def start(self) -> None:
@@ -60,6 +61,7 @@ class TB(DmaBench):
         dut.read_ready_i.value = int(not next(self.read_stall))
         self.now += 1
         dut.cycle_i.value = self.now
+        self.busy = self.busy and bool(int(dut.rst_ni.value))
 
     def answer_ends(self) -> bool:
         """Return whether a write response is taken."""
@@ -76,8 +78,12 @@ class TB(DmaBench):
             assert address < self.size
             if int(dut.read_ready_i.value):
                 self.read_next = address
+        assert int(dut.start_ready_o.value) == int(not self.busy), "one command at a time"
         if int(dut.start_valid_i.value) and int(dut.start_ready_o.value):
             self.started = self.now
+            self.busy = True
+        if int(dut.done_o.value) or int(dut.clear_i.value):
+            self.busy = False
 
     def expected(self, transfer: Transfer) -> dict[int, int]:
         """Return every byte that a transfer writes."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -14,12 +14,13 @@ from golden.arithmetic import weight_range
 from golden.layer import Layer, run_layer
 from hw.commands import command_list, decode, encode
 from hw.core import CoreConfig
-from hw.interface import ENGINES
+from hw.interface import ENGINES, REGISTERS
 from hw.memory import ErrorRange, MemoryModel
 from hw.system import NPU8, NPU_LB
 from mapping.compiler.compile import compile_layer
 from mapping.compiler.program import LayerProgram
 from mapping.run.layers import job_of
+from tb.host import DIAGS, OpList
 from tb.job import Job, JobResult, UnitError
 from tb.session import Session
 from tb.testing import LIST, SOURCE, TARGET, UNITS, list_job
@@ -118,6 +119,29 @@ def encoded(command: Mapping[str, Any]) -> Words:
     return encode(command["command"], engine=command["engine"], **fields)
 
 
+SILENT = ("status", "error_cause", "error_command", *DIAGS)
+"""Registers that are zero in a unit that has nothing to do and no error."""
+
+
+def registers(session: Session, names: Iterable[str] = tuple(REGISTERS)) -> dict[str, dict[str, int]]:
+    """Return the values of registers of all units, by unit and name; nothing else happens."""
+    ops = OpList()
+    reads = {
+        (core.name, name): ops.read(i, name) for i, core in enumerate(session.config.cores) for name in names
+    }
+    results, _ = session._execute(ops)
+    values: dict[str, dict[str, int]] = {core.name: {} for core in session.config.cores}
+    for (unit, name), op in reads.items():
+        values[unit][name] = results.value(op)
+    return values
+
+
+def assert_silent(session: Session, units: Iterable[str]) -> None:
+    """Check what units say of themselves after a soft reset: no error, and engines that wait for nothing."""
+    values = registers(session, SILENT)
+    assert {unit: values[unit] for unit in units} == {unit: dict.fromkeys(SILENT, 0) for unit in units}
+
+
 @dataclass(frozen=True)
 class Reference:
     """A layer, its golden result, and the cycles it takes after power-up, by seed of the back-pressure."""
@@ -178,6 +202,7 @@ class Bench:
         assert result.stuck == ()
         if job.stop_on_error and len(job.starts) == 1:
             assert result.outstanding == 0
+        assert_silent(self.session, CORES)  # a failed job ends with a soft reset of all units
         first = result.diagnosis.splitlines()[list(result.units).index(self.unit)]
         assert first.startswith(f"{self.unit}: {cause} in {engine}, command {command}")
         return result
@@ -203,6 +228,7 @@ class Bench:
             assert not unit.done
             assert unit.error is None
             assert [diag.state for diag in unit.diag.values()] == ["idle"] * len(ENGINES)
+        assert_silent(self.session, job.starts)
         return result
 
 

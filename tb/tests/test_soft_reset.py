@@ -16,10 +16,11 @@ from hw.memory import MemoryModel
 from mapping.run.layers import job_of
 from tb.job import Job
 from tb.session import Session
-from tb.testing import SOURCE, UNITS
+from tb.testing import SOURCE, TARGET, UNITS, random_bytes
 from tb.tests.faults import (
     BACKPRESSURE,
     CORES,
+    FILL,
     LONG,
     OTHER,
     WORD,
@@ -168,3 +169,27 @@ def test_a_soft_reset_while_an_error_stops_the_unit_is_clean(bench: Bench, perce
     for after in range(60, 480, 4):
         bench.reset(job, after)
         bench.recovers()
+
+
+@pytest.mark.parametrize("memory", [MemoryModel(), stalling(40), stalling(0, latency=90, write_latency=90)])
+def test_a_stop_in_a_store_writes_nothing_but_its_data(bench: Bench, memory: MemoryModel) -> None:
+    """Bursts that are owed when a unit stops carry no data: memory holds the store's word, or what it held.
+
+    The words differ from each other, so that a word of another place is seen.
+    """
+    words = 300
+    data = random_bytes(5, words * WORD)
+    copied = [small("load", line_words=words, post_store=1), small("store", line_words=words, wait_load=1)]
+    whole = bench.job(copied, segments=[(SOURCE, data)], reads=[(TARGET, data.size)], memory=memory)
+    cycles = bench.session.run(whole).units[bench.unit].cycles
+    started = cut = 0
+    for after in range(cycles // 3, cycles, 13):
+        result = bench.session.run(replace(whole, reset_after=after))
+        assert result.stuck == ()
+        stored = result.reads[0].reshape(words, WORD)
+        written = (stored != FILL).any(axis=1)
+        np.testing.assert_array_equal(stored[written], data.reshape(words, WORD)[written])
+        started += bool(written.any())
+        cut += bool(written.any() and not written.all())
+    assert cut >= 5, f"{started} stops of {cycles} cycles came in a store"
+    bench.recovers()

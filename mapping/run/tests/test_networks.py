@@ -176,7 +176,9 @@ def test_both_units_compute_at_the_same_time(pair: Session) -> None:
 @pytest.fixture(scope="module")
 def reduced() -> Iterator[Session]:
     """Units that see their activations with different widths."""
-    cores = (CoreConfig("npu8", a_bits=7), CoreConfig("npu_lb", a_bits=5, w_bits=3, rows=32, cols=32))
+    # the largest array beside few lanes, and stripes beyond 128 pixels
+    low_bit = CoreConfig("npu_lb", a_bits=5, w_bits=3, rows=32, cols=64, stripe_depth=200)
+    cores = (CoreConfig("npu8", a_bits=7, lanes=2), low_bit)
     with Session(System(cores)) as session:
         yield session
 
