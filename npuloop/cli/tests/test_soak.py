@@ -58,4 +58,4 @@ def test_systems_are_named_and_what_fails_fails_the_command() -> None:
 def test_systems_that_are_drawn_are_not_named_too(option: tuple[str, str]) -> None:
     done = npuloop_here("soak", "--systems", *option)
     assert done.returncode == 2
-    assert "leave out --unit, --system and --set" in done.stderr
+    assert "leave out --unit, --system, --set" in done.stderr
