@@ -14,7 +14,8 @@ SEED   ?= 1
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help sim check test test-all lint waves bench calibrate soak fuzz report area energy gates doctor generate \
+.PHONY: help sim check test test-all coverage lint waves bench calibrate soak fuzz report area energy gates \
+  doctor generate \
   clean setup
 
 help: ## List the targets
@@ -58,6 +59,15 @@ test: $(STAMP) ## Run the tests that CI runs: all but those marked slow
 test-all: $(STAMP) ## Run all tests, the exhaustive ones too
 	@mkdir -p sim_build
 	$(call timed,test-all,{ $(MAKE) --no-print-directory gates || test -z "$$CI"; } && $(PYTEST) $(ARGS))
+
+# All that simulators count goes into this folder. The soak reaches the shapes that the plan asks for.
+COVERAGE := $(CURDIR)/sim_build/coverage
+COUNTED   = NPULOOP_COVERAGE=$(COVERAGE) NPULOOP_CODE_COVERAGE=1
+
+coverage: $(STAMP) ## Measure what the tests reach of the RTL and of the functional plan: sim_build/coverage
+	@rm -rf $(COVERAGE)
+	$(call timed,coverage,$(COUNTED) $(PYTEST) -m "rtl and not gates and not slow" $(ARGS) && \
+	  $(BIN)/python -m tb.coverage $(COVERAGE))
 
 lint: $(STAMP) ## Check Python and SystemVerilog
 	$(BIN)/ruff check .

@@ -24,12 +24,13 @@ from common.paths import ROOT, build_root
 from common.processes import run_group
 from hw.sources import TB, TESTBENCH, rtl_sources
 from hw.system import System
+from tb.coverage import collect
 from tb.leftovers import PARTIAL, clean_up, locked
 from tb.plain_names import PlainNames, is_plain
 
-Flavour = Literal["fast", "wave", "record", "coverage", "plain"]
-"""fast: jobs and measurements. wave: traces. record: traces that are read back, always VCD. coverage: line,
-toggle and user coverage. plain: no VPI and no Python, raw jobs only."""
+Flavour = Literal["fast", "wave", "record", "plain"]
+"""fast: jobs and measurements. wave: traces. record: traces that are read back, always VCD. plain: no VPI and
+no Python, raw jobs only."""
 
 MIN_VERILATOR = (5, 36)
 JOBS = 2
@@ -204,7 +205,10 @@ def _flags(flavour: Flavour, libraries: Path) -> tuple[list[str], list[str]]:
         "-CFLAGS",
         "-std=c++20 -DVL_TIME_CONTEXT",  # time is the context's own
     ]
-    make = ["OPT_FAST=-O3 -march=native", "OPT_SLOW=-O0", "OPT_GLOBAL=-O3 -march=native"]
+    optimise = (
+        "-O1" if collect.counts_code() else "-O3 -march=native"
+    )  # counters make a design long to compile
+    make = [f"OPT_FAST={optimise}", "OPT_SLOW=-O0", "OPT_GLOBAL=-O3 -march=native"]
     if flavour == "plain":
         verilator += ["-CFLAGS", "-DNPULOOP_PLAIN"]
     else:
@@ -216,9 +220,7 @@ def _flags(flavour: Flavour, libraries: Path) -> tuple[list[str], list[str]]:
         verilator += [TRACE_STRUCTS]
     if flavour == "record":
         verilator += ["--trace-vcd"]
-    if flavour == "coverage":
-        verilator += ["--coverage-line", "--coverage-toggle", "--coverage-user"]
-    return verilator, make
+    return verilator + collect.verilator_flags(), make
 
 
 def _relative(path: Path) -> str:
@@ -305,7 +307,8 @@ def build(
     """
     verilator = find_verilator()
     control, *testbench = (TB / name for name in TESTBENCH)
-    sources = [control, *(rtl or rtl_sources()), *testbench]
+    design = rtl or rtl_sources()
+    sources = [control, *design, *testbench, *collect.verilator_sources([file.stem for file in design])]
     libraries = _libraries()
     flags, make_flags = _flags(flavour, libraries)
     digest = hashlib.sha256()

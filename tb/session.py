@@ -34,6 +34,7 @@ from common.processes import RUN_VARIABLE, run_mark
 from hw.memory import MemoryModel
 from hw.system import System
 from tb.build import Flavour, SimBuild, build
+from tb.coverage import collect
 from tb.host import (
     DELAY,
     FAIL,
@@ -76,7 +77,6 @@ class Session:
         flavour: which build of it; "wave" or "record" for traces.
         seed: of random initial values of registers and memories; None: they are zero.
         timeout_seconds: wall-clock time after which a job that does not answer ends the session.
-        coverage: file that a coverage build writes at the end.
         structural: see :func:`tb.build.build`.
         rtl: see :func:`tb.build.build`.
 
@@ -91,7 +91,6 @@ class Session:
         *,
         seed: int | None = None,
         timeout_seconds: float = 600.0,
-        coverage: Path | None = None,
         structural: bool = False,
         rtl: Sequence[Path] | None = None,
     ) -> None:
@@ -105,10 +104,11 @@ class Session:
         self.build = build(self.config, flavour, structural=structural, rtl=rtl)
         self._folder = self._make_folder()
         self._log = self._folder / "sim.log"
+        self._coverage = self._folder / "coverage.dat"
         self._last: Job | None = None
         self._open = False
         try:
-            self._start(coverage)
+            self._start()
             self.reset()
             self._check_units()
         except BaseException:
@@ -128,7 +128,7 @@ class Session:
                 "NPULOOP_BUILD"
             ) from None
 
-    def _start(self, coverage: Path | None) -> None:
+    def _start(self) -> None:
         libpython = find_libpython.find_libpython()
         if libpython is None:
             raise TestbenchError("this Python has no shared library (libpython); see `npuloop doctor`")
@@ -157,8 +157,7 @@ class Session:
         command = [str(self.build.executable)]
         if self.seed is not None:
             command += ["+verilator+rand+reset+2", f"+verilator+seed+{self.seed & 0x7FFFFFFF or 1}"]
-        if coverage is not None:
-            command.append(f"+verilator+coverage+file+{coverage.resolve()}")
+        command.append(f"+verilator+coverage+file+{self._coverage}")
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
@@ -249,6 +248,7 @@ class Session:
         except (OSError, subprocess.TimeoutExpired):
             self._process.kill()
             self._die("did not end")
+        collect.absorb(self._coverage, self.build.folder.name)
         if self._process.returncode != 0:
             self._die("failed at its end")
         self._end()
@@ -328,7 +328,9 @@ class Session:
         self._last = job
         plan = job_ops(job, self.config)
         results, answer = self._execute(plan.ops, job)
-        return self._result(job, plan, results, answer)
+        result = self._result(job, plan, results, answer)
+        collect.sample_job(self.config, job, result)
+        return result
 
     def _result(self, job: Job, plan: JobOps, results: Results, answer: dict[str, Any]) -> JobResult:
         units = {

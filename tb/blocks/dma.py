@@ -15,6 +15,7 @@ from cocotbext.axi import AxiResp, SparseMemoryRegion
 from hw.commands import encode
 from hw.interface import ERRORS, TARGETS
 from tb.blocks.support import Bench, join
+from tb.coverage.collect import sample_bench
 
 WORD = 16
 QUIET_CYCLES = 2000
@@ -82,6 +83,18 @@ class Transfer:
         fields = {name: value for name, value in vars(self).items() if name != "name"}
         return join([int(word) for word in encode(self.name, **fields)], 32)
 
+    def kind(self) -> dict[str, str]:
+        """Return what the functional plan tells transfers apart by."""
+        end = self.mem_address % 4096 // WORD + self.line_words
+        return {
+            "direction": self.name,
+            "line": "1 word" if self.line_words == 1 else "several words",
+            "page": "crossed" if end > 4096 // WORD else "within",
+            "lines": "1" if self.lines == 1 else "several",
+            "planes": "1" if self.planes == 1 else "several",
+            "step": {0: "0", 1: "1"}.get(self.local_step, "more"),
+        }
+
     def words(self) -> list[tuple[int, int]]:
         """Return (byte address in memory, word address in the scratchpad) of each word, in order."""
         return [
@@ -146,8 +159,10 @@ class DmaBench(Bench):
     request = ""  # valid and ready of the requests
     answer = ""  # valid and ready of the last answer of a burst
 
-    def __init__(self, dut: Any, watch: Callable[[], None]) -> None:
+    def __init__(self, dut: Any, watch: Callable[[], None], idle: str, stall: str) -> None:
         super().__init__(dut, clear="clear_i")
+        self.idle = idle
+        self.stall = stall
         self.memory = Memory()
         self.done = 0
         self.errors: list[str] = []
@@ -195,6 +210,8 @@ class DmaBench(Bench):
     async def offer(self, transfer: Transfer | int) -> None:
         """Hand a command over."""
         dut = self.dut
+        if isinstance(transfer, Transfer):
+            sample_bench("transfer of a DMA", **transfer.kind(), idle=self.idle, stall=self.stall)
         dut.start_cmd_i.value = transfer if isinstance(transfer, int) else transfer.command
         dut.start_valid_i.value = 1
         await Timer(2, "ns")

@@ -29,6 +29,7 @@ from cocotb_tools import config as cocotb_config
 from common.errors import TestbenchError
 from common.paths import ROOT, build_root
 from tb.build import BuildError, find_verilator, runtime_objects, write_two_files
+from tb.coverage import collect
 
 BLOCKS = Path(__file__).resolve().parent
 DEFAULT_SEED = 1
@@ -67,7 +68,8 @@ class Block:
         rtl = Path(os.environ.get("NPULOOP_RTL") or ROOT / "rtl").resolve()
         wrapper = BLOCKS / f"{self.top}.sv"
         names = [*PACKAGES, *self.sources]
-        return [*(rtl / name for name in names), *([wrapper] if wrapper.exists() else [])]
+        files = [*(rtl / name for name in names), *([wrapper] if wrapper.exists() else [])]
+        return files + collect.verilator_sources([file.stem for file in files])
 
 
 def seed() -> int:
@@ -103,6 +105,7 @@ def _verilate(top: str, parameters: Mapping[str, int], files: Sequence[Path], wa
         *("--cc", "--exe", "--vpi", "--public-flat-rw", "--assert", "--no-timing", "-Wno-fatal"),
         *("--prefix", "Vtop", "-o", "sim", "--timescale", "1ns/1ps", "--top-module", top),
         *("--x-assign", "unique", "--x-initial", "unique", "-CFLAGS", "-std=c++20"),
+        *collect.verilator_flags(),
         *("-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator"),
         *(("--trace-vcd", "--trace-structs") if waves else ()),
         *(f"-G{name}={value}" for name, value in parameters.items()),
@@ -258,6 +261,7 @@ def simulate(block: Block, module: str, case: str = "", waves: bool = False) -> 
             ).returncode
         except subprocess.TimeoutExpired:
             status = 124
+    collect.absorb(folder / "coverage.dat", executable.parent.name)
     passed, failed = _results(folder / "results.xml")
     outcome = Outcome(passed, failed, status, log)
     if outcome.good:

@@ -14,6 +14,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge, Timer
 
 from common.arrays import Array, Int64
+from tb.coverage.collect import sample_bench
 
 Pattern = Iterator[bool]
 """For each cycle: pause."""
@@ -95,6 +96,7 @@ class Bench:
 
     async def break_off(self, how: str) -> None:
         """Interrupt: "reset" by the reset, between clock edges; "clear" by one cycle of clear_i."""
+        sample_bench("interruption of a block", block=cocotb.top._name, how=how)
         if how == "reset":
             await Timer(2, "ns")
             await self.reset()

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/// npu_engine_ctrl of the compute engine with flat enums. The datapath refuses commands whose last bit is set.
+/// npu_engine_ctrl with flat enums. The datapath refuses commands whose last bit is set.
 module tb_engine
   import npu_pkg::*;
 #(
+  parameter int unsigned Engine     = 1,
   parameter int unsigned QueueDepth = 4,
   parameter int unsigned InFlight   = 4
 ) (
@@ -30,22 +31,27 @@ module tb_engine
   input  logic               start_ready_i,
   output logic [CmdBits-1:0] start_cmd_o,
   input  logic               done_i,
+  input  logic [        2:0] work_i,
   output logic               idle_o,
   output logic               illegal_o,
   output logic [       31:0] oldest_index_o,
-  output logic [       31:0] error_index_o
+  output logic [       31:0] error_index_o,
+  output logic [        2:0] state_o,
+  output logic [        2:0] diag_tokens_o,
+  output logic               diag_on_event_o,
+  output logic [        7:0] diag_event_o
 );
+  state_e state;
+  assign state_o = 3'(state);
+
   npu_engine_ctrl #(
-    .Engine    (ENGINE_COMPUTE),
+    .Engine    (engine_e'(2'(Engine))),
     .QueueDepth(QueueDepth),
     .InFlight  (InFlight)
   ) i_engine (
     .start_illegal_i(start_cmd_o[CmdBits-1]),
-    .work_i         (STATE_RUN),
-    .state_o        (),
-    .diag_tokens_o  (),
-    .diag_on_event_o(),
-    .diag_event_o   (),
+    .work_i         (state_e'(work_i)),
+    .state_o        (state),
     .*
   );
 endmodule

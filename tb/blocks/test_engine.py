@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 
 from hw.commands import encode
-from hw.interface import COMMANDS
+from hw.interface import COMMANDS, ENGINE_STATES, ENGINES
 from tb.blocks.runner import Block, run
 from tb.blocks.support import PATTERNS, Bench, join, make_rng, parameters, pattern
+from tb.coverage.collect import sample_bench
 
-OPERATORS = [name for name, (_, _, engine) in COMMANDS.items() if engine == 1]
-OTHERS = [name for name, (_, _, engine) in COMMANDS.items() if engine in (0, 2)]
 CONTROL = ("nop", "signal", "wait")
 EVENTS = 16
 CYCLES = 6000
@@ -39,33 +38,31 @@ class Command:
 
 
 def draw(index: int, rng: np.random.Generator, *, illegal: str = "") -> Command:
-    """Return a random command of the compute engine, with a fault if one is named."""
-    bits = rng.integers(0, 2, 5)
-    fields = {
-        "wait_load": int(bits[0]),
-        "wait_store": int(bits[1]),
-        "post_load": int(bits[2]),
-        "post_store": int(bits[3]),
-        "fence": int(bits[4]),
-    }
-    wait = fields["wait_load"] | fields["wait_store"] << 2
-    post = fields["post_load"] | fields["post_store"] << 2
-    name = str(rng.choice([*OPERATORS, *CONTROL] if not illegal else OPERATORS))
+    """Return a random command of the engine that is built, with a fault if one is named."""
+    engine = parameters()["Engine"]
+    sample_bench("commands of an engine", engine=ENGINES[engine], fault=illegal or "none")
+    own = [name for name, command in COMMANDS.items() if command[2] == engine]
+    foreign = [name for name, command in COMMANDS.items() if command[2] not in (engine, None)]
+    wait, post = (int(mask) & ~(1 << engine) for mask in rng.integers(0, 8, 2))
+    fields = {f"wait_{other}": wait >> i & 1 for i, other in enumerate(ENGINES)}
+    fields |= {f"post_{other}": post >> i & 1 for i, other in enumerate(ENGINES)}
+    fields["fence"] = int(rng.integers(0, 2))
+    name = str(rng.choice([*own, *CONTROL] if not illegal else own))
     event, amount = int(rng.integers(0, EVENTS)), int(rng.integers(0, 256))
     extra = 0
     if illegal == "engine":
-        name = str(rng.choice(OTHERS))
+        name = str(rng.choice(foreign))
     elif illegal == "event":
         name, event = "signal", EVENTS
     elif illegal in ("self_wait", "self_post"):
-        fields[illegal.removeprefix("self_") + "_compute"] = 1
+        fields[f"{illegal.removeprefix('self_')}_{ENGINES[engine]}"] = 1
     elif illegal == "field":
         extra = 1 << 511
     elif illegal == "reserved":
         extra = 1 << int(rng.choice([11, 15, *range(19, 32)]))
     if name in ("signal", "wait"):
         fields |= {"event_id": event, "amount": amount}
-    vector = join([int(word) for word in encode(name, engine=1, **fields)], 32) | extra
+    vector = join([int(word) for word in encode(name, engine=engine, **fields)], 32) | extra
     if illegal == "opcode":
         vector = vector & ~0xFF | 0x7F
     return Command(name, vector, index, wait, post, bool(fields["fence"]), event, amount, not illegal)
@@ -78,8 +75,12 @@ class TB(Bench):
         super().__init__(dut, clear="clear_i")
         size = parameters()
         self.depth, self.in_flight = size["QueueDepth"], size["InFlight"]
+        self.others = [engine for engine in range(len(ENGINES)) if engine != size["Engine"]]
         self.rng = make_rng(idle, stall, *salt)
-        self.pauses = {name: pattern(idle, name) for name in ("cmd", "token0", "token2", "done")}
+        self.pauses = {
+            name: pattern(idle, name)
+            for name in ("cmd", *(f"token{engine}" for engine in self.others), "done")
+        }
         self.stalls = {name: pattern(stall, name) for name in ("post", "signal", "wait", "start")}
         self.source: deque[Command] = deque()
         self.offered = False
@@ -105,9 +106,9 @@ class TB(Bench):
         if self.offered:
             dut.cmd_i.value = self.source[0].vector
             dut.cmd_index_i.value = self.source[0].index
-        for engine in (0, 2):
+        for engine in self.others:
             self.tokens[engine] += not next(self.pauses[f"token{engine}"])
-        available = sum(1 << engine for engine in (0, 2) if self.tokens[engine])
+        available = sum(1 << engine for engine in self.others if self.tokens[engine])
         ready = {name: not next(stall) for name, stall in self.stalls.items()}
         done = self.finished < len(self.flight) and not next(self.pauses["done"])
         dut.token_available_i.value = available
@@ -116,6 +117,8 @@ class TB(Bench):
         dut.wait_grant_i.value = int(ready["wait"])
         dut.start_ready_i.value = int(ready["start"])
         dut.done_i.value = int(done)
+        self.work = str(self.rng.choice(["run", "wait_memory", "wait_drain"]))
+        dut.work_i.value = ENGINE_STATES.index(self.work)
         await self.settle()
         self.compare(available, ready)
         self.finished += done
@@ -130,11 +133,10 @@ class TB(Bench):
         head = self.queue[0] if self.queue else None
         assert int(dut.cmd_ready_o.value) == int(len(self.queue) < self.depth)
         assert int(dut.idle_o.value) == int(not self.queue and not self.flight)
-        if self.flight or head is not None:
-            oldest = self.flight[0] if self.flight else self.queue[0]
-            assert int(dut.oldest_index_o.value) == oldest.index
-        if self.finished < len(self.flight):
-            assert int(dut.error_index_o.value) == self.flight[self.finished].index
+        oldest = self.flight[0].index if self.flight else head.index if head is not None else 0
+        assert int(dut.oldest_index_o.value) == oldest
+        working = self.finished < len(self.flight)
+        assert int(dut.error_index_o.value) == (self.flight[self.finished].index if working else oldest)
         illegal = head is not None and not head.legal and not self.flight and not self.stopped
         assert int(dut.illegal_o.value) == int(illegal), f"illegal_o with {head}"
 
@@ -155,6 +157,7 @@ class TB(Bench):
             or (may and head is not None and head.name == "nop" and ready["post"])
         )
         assert int(dut.token_take_o.value) == (head.wait if go and head is not None else 0)
+        self.compare_diagnosis(head, ready["post"], available, may=bool(may), go=bool(go))
         post = self.finished > 0 or (go and control)
         assert int(dut.post_valid_o.value) == int(post)
         if post:
@@ -167,11 +170,33 @@ class TB(Bench):
         if go and head is not None:
             self.go(head, control=control)
 
+    def compare_diagnosis(
+        self, head: Command | None, post_ready: bool, available: int, *, may: bool, go: bool
+    ) -> None:
+        """Compare what the engine says about its state."""
+        dut = self.dut
+        tokens = 0
+        if self.flight:
+            all_finished = self.finished == len(self.flight)
+            state = ("run" if post_ready else "wait_token") if all_finished else self.work
+        elif head is not None:
+            state = "run" if go else "wait_token"
+            tokens = head.wait & ~available
+        else:
+            state = "idle"
+        assert ENGINE_STATES[int(dut.state_o.value)] == state
+        if head is None or head.legal:
+            assert int(dut.diag_tokens_o.value) == tokens
+        waits = head is not None and head.name == "wait" and may and not go
+        assert int(dut.diag_on_event_o.value) == int(waits)
+        event = head.vector >> 32 & 0xFF if head is not None else 0
+        assert int(dut.diag_event_o.value) == event
+
     def go(self, head: Command, *, control: bool) -> None:
         """Follow a command that leaves the queue."""
         dut = self.dut
         self.queue.popleft()
-        for engine in (0, 2):
+        for engine in self.others:
             self.tokens[engine] -= head.wait >> engine & 1
         if head.name == "signal":
             assert int(dut.signal_event_o.value) == head.event
@@ -255,10 +280,10 @@ async def broken_off(dut: Any, how: str, idle: str) -> None:
     await tb.finish(10)
 
 
-@pytest.mark.parametrize(("depth", "in_flight"), [(4, 4), (2, 1)])
+@pytest.mark.parametrize(("engine", "depth", "in_flight"), [(0, 2, 1), (1, 4, 4), (2, 4, 2)])
 @pytest.mark.rtl
-def test_engine_control_keeps_the_order(depth: int, in_flight: int) -> None:
-    """Every cocotb test of this module, for deep and shallow queues."""
+def test_engine_control_keeps_the_order(engine: int, depth: int, in_flight: int) -> None:
+    """Every cocotb test of this module, for each engine, with deep and shallow queues."""
     sources = ["npu_fifo.sv", "npu_engine_ctrl.sv"]
-    block = Block("tb_engine", sources, {"QueueDepth": depth, "InFlight": in_flight})
+    block = Block("tb_engine", sources, {"Engine": engine, "QueueDepth": depth, "InFlight": in_flight})
     run(block, __name__, ["streams", "illegal_commands", "broken_off"])

@@ -24,13 +24,12 @@ class TB(DmaBench):
     request = "ar"
 
     def __init__(self, dut: Any, idle: str, stall: str, *salt: object) -> None:
-        super().__init__(dut, self.watch)
+        super().__init__(dut, self.watch, idle, stall)
         sizes = parameters()
         self.sizes = [sizes["ActWords"], sizes["WeightWords"], sizes["ParamWords"]]
         self.beats_per_word = 128 // sizes["AxiDataBits"]
         self.max_bursts = sizes["MaxBursts"]
         self.rng = make_rng(idle, stall, *salt)
-        self.idle = idle
         self.slave = AxiSlaveRead(
             AxiReadBus.from_prefix(dut, "m_axi"), dut.clk_i, dut.rst_ni, self.memory, reset_active_level=False
         )

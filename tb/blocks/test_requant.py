@@ -22,6 +22,7 @@ from golden.arithmetic import (
 )
 from tb.blocks.runner import Block, run
 from tb.blocks.support import PATTERNS, Bench, join, make_rng, parameters, pattern, split
+from tb.coverage.collect import sample_bench
 
 SOURCES = [
     *("structural/npu_requant_lane.sv", "structural/npu_requant_structural.sv"),
@@ -113,6 +114,19 @@ def random_steps(lanes: int, count: int, rng: np.random.Generator) -> list[Step]
     return steps_of(columns, lanes, rng)
 
 
+def sample_step(step: Step) -> None:
+    """Sample a step's operands for the functional plan."""
+    low, high = min(step.act_min, step.act_max), max(step.act_min, step.act_max)
+    for multiplier, shift in zip(step.multiplier.tolist(), step.shift.tolist(), strict=True):
+        sample_bench(
+            "operands of the requantiser",
+            rounding="single" if step.single else "double",
+            shift="right" if shift < 0 else "left" if shift > 0 else "none",
+            multiplier="negative" if multiplier < 0 else "positive" if multiplier else "zero",
+            clamp="none" if (low, high) == (-128, 127) else "narrow",
+        )
+
+
 class TB(Bench):
     """Drives one step per cycle and compares every output of every cycle, valid or not."""
 
@@ -140,6 +154,7 @@ class TB(Bench):
         dut = self.dut
         dut.valid_i.value = int(step is not None)
         if step is not None:
+            sample_step(step)
             dut.tag_i.value = step.tag
             dut.sum_i.value = join(step.acc, 32)
             dut.bias_i.value = join(step.bias, 32)

@@ -24,13 +24,12 @@ class TB(DmaBench):
     request = "aw"
 
     def __init__(self, dut: Any, idle: str, stall: str, *salt: object) -> None:
-        super().__init__(dut, self.watch)
+        super().__init__(dut, self.watch, idle, stall)
         sizes = parameters()
         self.size = sizes["ActWords"]
         self.beats_per_word = 128 // sizes["AxiDataBits"]
         self.max_bursts = sizes["MaxBursts"]
         self.rng = make_rng(idle, stall, *salt)
-        self.idle = idle
         self.contents = [self.rng.bytes(WORD) for _ in range(self.size)]
         self.slave = AxiSlaveWrite(
             AxiWriteBus.from_prefix(dut, "m_axi"),

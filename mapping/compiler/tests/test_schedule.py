@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from common.errors import UnsupportedError
 from common.testing import data_dir, require
 from golden.importers.tflite import load_tflite
 from golden.layer import Layer, output_shape
@@ -154,6 +155,24 @@ def test_waits_are_merged_until_few_enough_are_outstanding() -> None:
         assert any(p >= posting and w <= waiting for p, w in merged)
     alternating = [(2 * i, 2 * i + 1) for i in range(80)]
     assert merge_waits(alternating, 10) == alternating
+
+
+def test_four_units_have_events_enough_and_eight_are_refused() -> None:
+    def compiled(seed: int, config: System) -> NetworkProgram:
+        network, units, _ = random_network(seed, config.cores, layers=14)
+        return compile_network(network, config, units)
+
+    four, eight = (System(tuple(CoreConfig(f"u{i}") for i in range(count))) for count in (4, 8))
+    for seed in range(8):
+        events = {
+            command.get("event_id", 0)
+            for commands in lists_of(compiled(seed, four)).values()
+            for command in commands
+            if command["command"] == "wait"
+        }
+        assert 6 < len(events) <= 16, f"seed {seed}"
+    with pytest.raises(UnsupportedError, match="of 8 units wait for each other; there are 16 event counters"):
+        compiled(0, eight)
 
 
 def test_every_layer_of_a_unit_ends_with_a_mark_and_all_commands_come_before_the_interrupt() -> None:

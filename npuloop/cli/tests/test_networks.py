@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from common.array_files import read_npz, write_npz
+from common.errors import ModelFileError
 from common.testing import data_dir, require
+from golden.importers import tflite_source
 from golden.importers.inputs import random_input
 from golden.importers.models import load_model
 from golden.importers.testing import conv
@@ -106,6 +108,22 @@ def test_show_says_where_a_files_operators_run_and_why_some_do_not(tmp_path: Pat
     assert "1: not supported" in done.stdout
     assert "operator 1 (TANH) is not supported" in done.stderr
     assert "operator 2 (ELU) is not supported" in done.stderr
+
+
+def test_an_import_that_differs_from_its_source_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(_network: Network, path: Path, _inputs: object) -> str:
+        raise ModelFileError(f"{path}: imported wrong: first at layer 'conv2d_0'")
+
+    model, report = tmp_path / "model.tflite", tmp_path / "r.json"
+    model.write_bytes(conv().build())
+    monkeypatch.setattr(tflite_source, "compare_with_source", wrong)
+    done = npuloop_here("run", model, "--json", report)
+    assert done.returncode == 2
+    assert done.stderr == f"error: {model}: imported wrong: first at layer 'conv2d_0'\n"
+    assert done.stdout == ""
+    assert not report.exists()
 
 
 @pytest.mark.rtl
