@@ -102,9 +102,9 @@ def read_text(path: Path, error: type[NpuloopError], kind: str, limit: int = MAX
         raise error(f"{path}: no text in UTF-8 ({problem.reason}); write a {kind}") from None
 
 
-def read_json(path: Path, error: type[NpuloopError], kind: str) -> Any:
+def read_json(path: Path, error: type[NpuloopError], kind: str, limit: int = MAX_TEXT_BYTES) -> Any:
     """Return the document of a JSON file; arguments are those of `read_bytes`."""
-    data = read_bytes(path, MAX_TEXT_BYTES, error, kind)
+    data = read_bytes(path, limit, error, kind)
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as problem:

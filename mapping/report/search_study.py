@@ -272,7 +272,7 @@ def load_study(path: Path) -> dict[str, Any]:
     if not file.exists():
         text = f"{file}: there is no study; make it with `npuloop map`, or name the folder of one"
         raise StudyError(text)
-    document = read_json(file, StudyError, f"study ({REMEDY})")
+    document = read_json(file, StudyError, f"study ({REMEDY})", MAX_FILE_BYTES)
     read_study(document, str(file))
     study: dict[str, Any] = document
     return study

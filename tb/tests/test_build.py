@@ -37,7 +37,7 @@ def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
         return lock.stem
 
     monkeypatch.setenv("NPULOOP_BUILD", str(tmp_path))
-    monkeypatch.setattr(building, "_locked", refuse)
+    monkeypatch.setattr(building, "locked", refuse)
     monkeypatch.setattr(building, "_has_fst", lambda: False)
     monkeypatch.setattr(building, "_cpu", lambda: "a processor")
     monkeypatch.setattr(building, "_compiler", lambda: "g++ 12")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.array_files import write_npz
+from common.array_files import read_npz, write_npz
 from golden.importers.inputs import random_input
 from golden.importers.testing import conv
 from golden.layer import OPS, save_layer
@@ -53,6 +53,9 @@ def write_samples(folder: Path) -> None:
     for i, op in enumerate(OPS):
         save_layer(random_layer(i + 1, NPU8, op), folder / f"layer.{op}.npz")
     shutil.copy(network_file("int8"), folder / "network.npz")
+    arrays = read_npz(network_file("int8"))
+    renamed = str(arrays["network"]).replace('"conv1"', '"[/x]"')
+    write_npz(arrays | {"network": np.array(renamed)}, folder / "network.renamed.npz")
     (folder / "network.tflite").write_bytes(conv().build())
     (folder / "system.yaml").write_text(SYSTEM)
     (folder / "mapping.yaml").write_text(MAPPING)
