@@ -14,8 +14,8 @@ SEED   ?= 1
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help sim check test test-all mutants coverage lint waves bench calibrate soak report area energy gates doctor generate \
-  clean setup
+.PHONY: help sim check test test-all mutants coverage lint formal waves bench calibrate soak soak-systems fuzz \
+  report area energy gates doctor generate clean setup
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -47,7 +47,7 @@ timed = @began=$$(date +%s); $(2) && echo "make $(1) took $$(($$(date +%s) - beg
 check: $(STAMP) ## Check in a minute what needs no simulation: lint, and quick tests without simulators and gates
 	@mkdir -p sim_build
 	$(call timed,check,$(MAKE) --no-print-directory lint && \
-	  $(PYTEST) --quick -m "not rtl and not gates and not slow" $(ARGS))
+	  $(PYTEST) --quick -m "not rtl and not gates and not formal and not slow" $(ARGS))
 
 # Where its programs cannot be installed, gate-level tests are left out and named; never where CI is set.
 test: $(STAMP) ## Run the tests that CI runs: all but those marked slow
@@ -79,6 +79,9 @@ lint: $(STAMP) ## Check Python and SystemVerilog
 	$(BIN)/python rtl/interface/generate.py --check
 	$(BIN)/python -m tb.lint
 
+formal: $(STAMP) ## Prove properties of the RTL's blocks with Yosys and z3: make formal ARGS=fifo
+	@JOBS=$(JOBS) $(BIN)/python -m tb.formal $(ARGS)
+
 waves: $(STAMP) ## Run the simulation with waves into sim_build/waves
 	$(BIN)/npuloop sim --waves $(ARGS)
 
@@ -90,6 +93,12 @@ calibrate: $(STAMP) ## Measure layers in RTL and write the cost tables
 
 soak: $(STAMP) ## Run N random layers and networks from SEED: make soak N=1000 SEED=7
 	$(BIN)/npuloop soak --count $(N) --seed $(SEED) $(ARGS)
+
+soak-systems: $(STAMP) ## Build N random systems from SEED and run layers and networks on them: make soak-systems N=25 SEED=7
+	$(BIN)/npuloop soak --systems --count $(N) --seed $(SEED) $(ARGS)
+
+fuzz: $(STAMP) ## Throw N damaged files and odd options at all commands, from SEED: make fuzz N=5000 SEED=7
+	$(BIN)/python -m npuloop.cli.tests.fuzzing --count $(N) --seed $(SEED) $(ARGS)
 
 area: gates ## Synthesise the units and write their area into mapping/cost_tables/area.yaml
 	$(BIN)/npuloop synth $(ARGS)

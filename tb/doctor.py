@@ -138,11 +138,11 @@ def required() -> Iterator[Need]:
         str(builds) if writes(str(builds)) else None,
         hint=f"{builds} cannot be written; NPULOOP_BUILD names another folder",
     )
-    spaced = [str(path) for path in (ROOT, builds) if " " in str(path)]
+    divided = [str(path) for path in (ROOT, builds) if set(":;\n") & set(str(path))]
     yield Need(
-        "paths without spaces",
-        None if spaced else "yes",
-        hint=f"Verilator's makefiles cannot cope with {' and '.join(spaced)}",
+        "paths without : and ;",
+        None if divided else "yes",
+        hint=f"lists of paths cannot hold {' and '.join(divided)}",
     )
     free = shutil.disk_usage(str(builds)).free / 2**30
     needed_gib = BUILDS_GIB if not CHECKOUT or (ROOT / ".venv").exists() else BUILDS_GIB + INSTALL_GIB

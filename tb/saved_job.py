@@ -11,14 +11,13 @@ import functools
 import hashlib
 import json
 import typing
-import zipfile
-import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from common.array_files import read_npz
 from common.arrays import Bytes
 from common.errors import NpuloopError, TestbenchError
 from common.files import write_atomically
@@ -94,14 +93,11 @@ def load_job(path: Path) -> SavedJob:
         SavedJobError: the file cannot be read, is damaged, or holds something else.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = read_npz(path)
         return _saved_job(json.loads(str(arrays["job"][()])), arrays)
-    except OSError as error:
-        raise SavedJobError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
     except (
         *(AttributeError, EOFError, IndexError, KeyError, NotImplementedError, RecursionError, RuntimeError),
-        *(TypeError, ValueError, zipfile.BadZipFile, zlib.error, NpuloopError),
+        *(TypeError, ValueError, NpuloopError),
     ) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise SavedJobError(f"{path}: no saved job, or a damaged one ({reason})") from None

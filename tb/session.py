@@ -30,6 +30,7 @@ from cocotb_tools import config as cocotb_config
 
 from common.errors import TestbenchError
 from common.paths import ROOT, build_root
+from common.processes import RUN_VARIABLE, run_mark
 from hw.memory import MemoryModel
 from hw.system import System
 from tb.build import Flavour, SimBuild, build
@@ -51,8 +52,9 @@ from tb.host import (
     write_raw_job,
 )
 from tb.job import Job, JobResult
+from tb.leftovers import SESSIONS
 from tb.saved_job import SavedJob, save_job
-from tb.session_server import CHANNEL_VARIABLE
+from tb.session_server import CHANNEL_VARIABLE, LIFELINE_VARIABLE
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
@@ -104,29 +106,38 @@ class Session:
         self._log = self._folder / "sim.log"
         self._coverage = self._folder / "coverage.dat"
         self._last: Job | None = None
-        self._start()
+        self._open = False
         try:
+            self._start()
             self.reset()
             self._check_units()
         except BaseException:
-            self.close()
+            self._abort()
             raise
 
     # ------------------------------------------------------------------------------------------------ process
     @staticmethod
     def _make_folder() -> Path:
-        parent = build_root() / "sessions"
-        parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-{next(_numbers)}-", dir=parent))
+        parent = build_root() / SESSIONS
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            return Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-{next(_numbers)}-", dir=parent))
+        except OSError as error:
+            raise TestbenchError(
+                f"{parent}: cannot be used for sessions ({error.strerror}); name another folder in "
+                "NPULOOP_BUILD"
+            ) from None
 
     def _start(self) -> None:
-        ours, theirs = multiprocessing.Pipe(duplex=True)
         libpython = find_libpython.find_libpython()
         if libpython is None:
             raise TestbenchError("this Python has no shared library (libpython); see `npuloop doctor`")
+        ours, theirs = multiprocessing.Pipe(duplex=True)
+        lifeline, self._lifeline = os.pipe()  # whose other end closes when this process ends, however it does
         env = dict(os.environ)
         for name in [name for name in env if name.startswith(("COCOTB_", "GPI_", "PYGPI_", "PYTEST_"))]:
             del env[name]
+        libraries = [str(cocotb_config.libs_dir), env.get("LD_LIBRARY_PATH")]
         env |= {
             "GPI_USERS": f"{libpython};{cocotb_config.pygpi_entry_point()}",
             "PYGPI_PYTHON_BIN": sys.executable,
@@ -138,7 +149,10 @@ class Session:
             "COCOTB_TRUST_INERTIAL_WRITES": "1",
             "TOPLEVEL_LANG": "verilog",
             "OPENBLAS_NUM_THREADS": "1",
+            "LD_LIBRARY_PATH": os.pathsep.join(filter(None, libraries)),
             CHANNEL_VARIABLE: str(theirs.fileno()),
+            LIFELINE_VARIABLE: str(lifeline),
+            RUN_VARIABLE: run_mark(),
         }
         command = [str(self.build.executable)]
         if self.seed is not None:
@@ -152,11 +166,12 @@ class Session:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), lifeline],
             )
-        theirs.close()
         self._channel = ours
         self._open = True
+        theirs.close()
+        os.close(lifeline)
         self._receive(START_SECONDS)
 
     def _receive(self, seconds: float) -> dict[str, Any]:
@@ -181,17 +196,40 @@ class Session:
             self._die("died")
         return self._receive(self.timeout_seconds)
 
-    def _die(self, what: str) -> None:
+    def _end(self) -> None:
+        """Close what leads to the simulator."""
         self._open = False
         self._channel.close()
+        os.close(self._lifeline)
+
+    def _abort(self) -> None:
+        """End the simulator at once, whatever it does."""
+        if self._open:
+            self._process.kill()
+            self._process.wait()
+            self._end()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _keep_log(self) -> Path:
+        """Put the log where the next run's cleaning leaves it, and return the file."""
+        kept = build_root() / "failures" / f"{self._folder.name}.log"
+        with suppress(OSError):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(self._log, kept)
+            shutil.rmtree(self._folder, ignore_errors=True)
+        return kept if kept.exists() else self._log
+
+    def _die(self, what: str) -> None:
+        self._end()
         try:
             code: int | None = self._process.wait(10)
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
-        lines = self._log.read_text(errors="replace").splitlines()
+        log = self._keep_log()
+        lines = log.read_text(errors="replace").splitlines()
         tail = "\n".join(lines[-LOG_TAIL_LINES:]) or "(empty log)"
-        text = f"the simulator {what} (exit status {code}); log: {self._log}\n{tail}"
+        text = f"the simulator {what} (exit status {code}); log: {log}\n{tail}"
         if self._last is not None:
             again = reproduction(
                 self.config, self._last, self.flavour, structural=self.structural, seed=self.seed
@@ -213,8 +251,7 @@ class Session:
         collect.absorb(self._coverage, self.build.folder.name)
         if self._process.returncode != 0:
             self._die("failed at its end")
-        self._open = False
-        self._channel.close()
+        self._end()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -225,6 +262,9 @@ class Session:
     ) -> None:
         if error is None:
             self.close()
+            return
+        if not isinstance(error, Exception):  # an interrupt, perhaps in the middle of a job
+            self._abort()
             return
         with suppress(SimulatorError):  # the first error is the one to report
             self.close()
@@ -362,7 +402,7 @@ def rerun_with_waves(config: System, job: Job, path: Path | None = None) -> Path
 
 def run_raw(built: SimBuild, job: Job) -> tuple[int, float]:
     """Run a job without Python in the loop; return cycles and seconds: the yardstick of a session's speed."""
-    with tempfile.TemporaryDirectory(dir=build_root()) as folder:
+    with tempfile.TemporaryDirectory(prefix=f"raw-{os.getpid()}-", dir=build_root()) as folder:
         file = Path(folder) / "raw.job"
         write_raw_job(file, job, built.config)
         command = [str(built.executable), f"+raw_job={file}"]

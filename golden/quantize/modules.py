@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from common.array_files import read_array
 from common.errors import UnsupportedError
 from common.user_code import user_function
-from golden.importers.inputs import read_array
 
 
 def load_module(model: str) -> nn.Module:

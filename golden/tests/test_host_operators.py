@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from common.array_files import read_npz, write_npz
 from common.errors import ArithmeticRangeError, NetworkError, ShapeError, UnsupportedError
 from golden import host, host_float
 from golden.host_operators import HOST_OPERATORS, run_host_node
-from golden.layer import read_npz, write_npz
 from golden.network import HOST_OPS, Network, Node, Tensor, check_inputs, run_network
 from golden.network_file import load_network, save_network
 

@@ -101,9 +101,11 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(
     assert [p.name for p in tmp_path.iterdir()] == ["layer.npz"]
 
 
-def test_saving_into_a_missing_folder_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(LayerFileError, match="nowhere"):
-        save_layer(random_layer(np.random.default_rng(SEED), "add"), tmp_path / "nowhere" / "layer.npz")
+def test_a_missing_folder_is_made_and_one_that_cannot_be_is_one_clear_error(tmp_path: Path) -> None:
+    layer, path = random_layer(np.random.default_rng(SEED), "add"), tmp_path / "new" / "layer.npz"
+    save_layer(layer, path)
+    with pytest.raises(LayerFileError, match=r"layer\.npz/nowhere\.npz: cannot be written"):
+        save_layer(layer, path / "nowhere.npz")
 
 
 def without(key: str) -> Callable[[Arrays], None]:

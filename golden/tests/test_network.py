@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from common.array_files import read_npz, write_npz
 from common.errors import NetworkError, NpuloopError, ShapeError
 from golden.importers.models import load_model
-from golden.layer import read_npz, write_npz
 from golden.network import Network, run_network
 from golden.network_file import load_network, save_network
-from golden.zoo.digits import load_digits_network, quantize_image
+from golden.zoo.digits import load_digits_network, network_file, quantize_image
 
 SEED = 11
 
@@ -185,3 +185,17 @@ def test_another_version_says_which_one_is_read(network: Network, tmp_path: Path
         load_network(path)
     with pytest.raises(NpuloopError, match=r"a model is an int8 \.tflite file"):
         load_model(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("name", ["", "\x1b[2J", "a\nb", "\udcff", "x" * 501, 3, None])
+def test_names_that_cannot_be_shown_are_refused(name: Any, tmp_path: Path) -> None:
+    path = tmp_path / "network.npz"
+    arrays = read_npz(network_file("int8"))
+    document = json.loads(str(arrays["network"]))
+    for place in (document, document["nodes"][0]):
+        before, place["name"] = place["name"], name
+        write_npz(arrays | {"network": np.array(json.dumps(document))}, path)
+        with pytest.raises(NetworkError, match=r"the name .*: write 1 to 500 printable characters") as caught:
+            load_network(path)
+        assert str(caught.value).isprintable()
+        place["name"] = before

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from common.array_files import read_npz
 from common.arrays import Array, Bytes, Int8, Int64
 from common.errors import LayerFileError, NpuloopError, ShapeError, UnsupportedError
-from golden.layer import read_npz
 from golden.network import Network, run_network
 from golden.network_file import load_network
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from common.array_files import write_npz
 from common.arrays import Bytes, Int64
-from golden.layer import write_npz
 from golden.network_file import save_network
 from golden.quantize.export import export
 from golden.quantize.qat import QatNetwork, convert, prepare_qat

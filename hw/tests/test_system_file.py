@@ -72,7 +72,7 @@ def of_units(units: str) -> str:
             "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 123\n",
             "no system file; it begins",
         ),
-        (b"\x89PNG\x00\xff\xfe", "no valid YAML"),
+        (b"\x89PNG\x00\xff\xfe", "no text in UTF-8"),
         ("units: [", "no valid YAML"),
         (
             EXAMPLE + "cores: 3\n",

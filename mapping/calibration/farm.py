@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from common.errors import NpuloopError, TestbenchError
 from common.workers import Workers
@@ -81,6 +82,7 @@ class Farm(Workers):
     Args:
         workers: number of worker processes; None: one per processor core; 0: none, in this process.
         scheduler: address of a running Dask scheduler, whose workers are used instead.
+        tls: for a scheduler at tls://, see `Workers`.
         job: what a worker does, for tests.
     """
 
@@ -89,9 +91,10 @@ class Farm(Workers):
         workers: int | None = None,
         scheduler: str | None = None,
         *,
+        tls: tuple[Path, Path, Path] | None = None,
         job: Callable[[Setup, Shape, str], Measurement] = run_job,
     ) -> None:
-        super().__init__(workers, scheduler, preload=[__name__], at_end=close_sessions)
+        super().__init__(workers, scheduler, tls=tls, preload=[__name__], at_end=close_sessions)
         self._job = job
 
     def measure(

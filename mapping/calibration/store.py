@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from mapping.calibration.measurement import Measurement
 
 SCHEMA = 1
 HEAD = b'{"schema": '
+MAX_STORE_BYTES = 1 << 28
 CUT = b"#cut"
 """Ends a line that a kill has cut off; a whole line ends in a brace."""
 
@@ -137,8 +139,14 @@ class Store:
 
     @contextmanager
     def _open(self, flags: int, lock: int) -> Iterator[int]:
-        handle = os.open(self.path, flags, 0o644)
+        handle = os.open(self.path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
         try:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_STORE_BYTES:
+                raise StoreError(
+                    f"{self.path}: cannot be read: no regular file, or larger than "
+                    f"{MAX_STORE_BYTES >> 20} MiB; name another store"
+                )
             fcntl.flock(handle, lock)
             yield handle
         finally:

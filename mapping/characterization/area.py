@@ -15,6 +15,7 @@ import yaml
 
 from common.errors import GatesError
 from common.files import read_yaml
+from common.stamp import check_stamp, stamped
 from gates.blocks import Block, blocks_of
 from gates.liberty import Library, read_liberty
 from gates.memories import core_memories
@@ -234,7 +235,7 @@ def _entry(area: UnitArea, reference: UnitArea) -> dict[str, Any]:
 def table_text(table: Mapping[str, Any]) -> str:
     """Return the table's file."""
     head = "# Written by `npuloop synth`; docs/reference/cost-tables.md says what the fields mean.\n"
-    return head + yaml.safe_dump(table, sort_keys=False, width=120, default_flow_style=None)
+    return head + yaml.safe_dump(stamped(table), sort_keys=False, width=120, default_flow_style=None)
 
 
 def read_area(path: Path = FILE) -> Mapping[str, Any]:
@@ -251,6 +252,7 @@ def read_area(path: Path = FILE) -> Mapping[str, Any]:
     for field, kind in (("rtl_sha256", str), ("libraries", dict), ("tools", dict), ("units", dict)):
         if not isinstance(table.get(field), kind):
             raise AreaError(f"{path}: {field} is missing or damaged; make it with `npuloop synth`")
+    check_stamp(path, table, AreaError, "make it with `npuloop synth`")
     return table
 
 

@@ -20,6 +20,8 @@ import yaml
 
 from common.arrays import Floats
 from common.errors import NpuloopError
+from common.files import read_yaml
+from common.stamp import check_stamp, stamped
 from hw.core import CoreConfig
 from hw.memory import MemoryModel
 from hw.system import System
@@ -209,7 +211,7 @@ def table_text(table: CostTable) -> str:
         "sample": [{"cycles": cycles} | shape.entry() for shape, cycles in table.sample],
     }
     head = "# Written by `npuloop calibrate`; docs/reference/cost-tables.md says what the fields mean.\n"
-    return head + yaml.safe_dump(document, sort_keys=False, width=120, default_flow_style=None)
+    return head + yaml.safe_dump(stamped(document), sort_keys=False, width=120, default_flow_style=None)
 
 
 def _short(value: float, digits: int = 3) -> float | int:
@@ -222,12 +224,9 @@ def load_table(path: Path) -> CostTable:
     Raises:
         TableError: it is missing, no table, damaged, or of a newer schema; names the file and the field.
     """
-    try:
-        document = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise TableError(f"{path}: there is no cost table; make it with `npuloop calibrate`") from None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise TableError(f"{path}: cannot be read as a cost table ({str(error).splitlines()[0]})") from None
+    if not path.exists():
+        raise TableError(f"{path}: there is no cost table; make it with `npuloop calibrate`")
+    document = read_yaml(path, TableError, "cost table, with `npuloop calibrate`")
     schema = document.get("schema") if isinstance(document, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:
         raise TableError(
@@ -236,11 +235,13 @@ def load_table(path: Path) -> CostTable:
     if schema != SCHEMA:
         raise TableError(f"{path}: is no cost table; its `schema` is {schema!r}; calibrate again")
     try:
-        return _table(document)
+        table = _table(document)
     except KeyError as error:
         raise TableError(f"{path}: the field {error} is missing; calibrate again") from None
     except (TypeError, ValueError, AttributeError, ArithmeticError, LookupError, NpuloopError) as error:
         raise TableError(f"{path}: is damaged ({error}); calibrate again") from None
+    check_stamp(path, document, TableError, "calibrate again")
+    return table
 
 
 def _table(document: Mapping[str, Any]) -> CostTable:

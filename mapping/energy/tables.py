@@ -20,6 +20,7 @@ import yaml
 
 from common.errors import NpuloopError
 from common.files import read_yaml, write_atomically
+from common.stamp import check_stamp, stamped
 from hw.core import CoreConfig
 from hw.sources import rtl_hash
 from hw.system import System
@@ -215,7 +216,7 @@ def energy_text(table: EnergyTable) -> str:
         "# Written by `npuloop characterize-energy`, in pJ; docs/reference/cost-tables.md says what the "
         "fields mean.\n"
     )
-    return head + yaml.safe_dump(document, sort_keys=False, width=120, default_flow_style=None)
+    return head + yaml.safe_dump(stamped(document), sort_keys=False, width=120, default_flow_style=None)
 
 
 def _entry(energy: Energy) -> dict[str, Any]:
@@ -262,11 +263,13 @@ def load_energy_table(path: Path) -> EnergyTable:
     if schema != SCHEMA:
         raise EnergyTableError(f"{path}: is no energy table; its `schema` is {schema!r}; {REMEDY}")
     try:
-        return _table(document)
+        table = _table(document)
     except KeyError as error:
         raise EnergyTableError(f"{path}: the field {error} is missing; {REMEDY}") from None
     except (TypeError, ValueError, AttributeError, ArithmeticError, NpuloopError) as error:
         raise EnergyTableError(f"{path}: is damaged ({error}); {REMEDY}") from None
+    check_stamp(path, document, EnergyTableError, REMEDY)
+    return table
 
 
 def _table(document: Mapping[str, Any]) -> EnergyTable:

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from common.arrays import Floats
-from common.files import write_json
+from common.errors import NpuloopError
+from common.files import read_json, write_json
 from common.paths import build_root
 from golden.layer import WEIGHTED_OPS
 from hw.core import CoreConfig
@@ -100,8 +101,8 @@ class KnownEstimates:
 
     def _read(self) -> dict[str, float | None]:
         try:
-            document = json.loads(self.path.read_text())
-        except (OSError, ValueError):
+            document = read_json(self.path, NpuloopError, "list of estimates")
+        except NpuloopError:
             return {}
         return document if isinstance(document, dict) else {}
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 
 from common.arrays import Floats
 from common.errors import NpuloopError
+from common.files import read_json
 from mapping.report import search_plots as plots
 
 MAX_FILE_BYTES = 256 << 20
@@ -269,17 +269,10 @@ def load_study(path: Path) -> dict[str, Any]:
         StudyError: it is missing, damaged, or lacks something.
     """
     file = path / NAME if path.is_dir() else path
-    try:
-        if file.stat().st_size > MAX_FILE_BYTES:
-            raise StudyError(f"{file}: larger than {MAX_FILE_BYTES} bytes; this is no study")
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not file.exists():
         text = f"{file}: there is no study; make it with `npuloop map`, or name the folder of one"
-        raise StudyError(text) from None
-    except OSError as error:
-        raise StudyError(f"{file}: cannot be read ({error.strerror}); check the path") from None
-    except (ValueError, RecursionError) as error:
-        raise StudyError(f"{file}: damaged, no valid JSON ({error}); {REMEDY}") from None
+        raise StudyError(text)
+    document = read_json(file, StudyError, f"study ({REMEDY})")
     read_study(document, str(file))
     study: dict[str, Any] = document
     return study

@@ -17,6 +17,7 @@ import yaml
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 
+from common.stamp import stamped
 from hw.core import CoreConfig
 from hw.memory import MemoryModel
 from hw.sources import rtl_hash
@@ -277,7 +278,7 @@ def folder_of(path: Path, area: Mapping[str, Any] | None, tables: Sequence[Energ
     for core in (NPU8, NPU_LB):
         shutil.copy(table_path([core], CONFIG), path)
     if area:
-        (path / "area.yaml").write_text(yaml.safe_dump(dict(area), sort_keys=False))
+        (path / "area.yaml").write_text(yaml.safe_dump(stamped(area), sort_keys=False))
     for table, core in zip(tables, (NPU8, NPU_LB), strict=False):
         save_energy_table(table, energy_path(core, CONFIG, path))
     return path

@@ -66,7 +66,8 @@ class NetworkRun:
         program: the compiled network.
         job: the job, for reproduction.
         outputs: the network's outputs by name, without batch axis.
-        mismatches: for every compared value the number of values that differ from the golden model.
+        mismatches: for every compared tensor the number of values that differ from the golden model.
+        values: numbers in the compared tensors.
         layers: when each part was finished.
         cycles: first start to last interrupt.
         counters: counter registers of each unit.
@@ -77,6 +78,7 @@ class NetworkRun:
     job: Job
     outputs: Mapping[str, Array]
     mismatches: Mapping[str, int]
+    values: int
     layers: tuple[LayerCycles, ...]
     cycles: int
     counters: Mapping[str, Mapping[str, int]]
@@ -206,6 +208,7 @@ def run_inputs(
             job=job,
             outputs={name: values[name][0] for name in network.output_names},
             mismatches=mismatches,
+            values=sum(raw[name].size for name in mismatches),
             layers=layers,
             cycles=result.cycles,
             counters={name: dict(unit.counters) for name, unit in result.units.items()},

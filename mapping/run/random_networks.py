@@ -15,11 +15,13 @@ import numpy as np
 
 from common.arrays import Int8
 from common.errors import ShapeError
-from golden.arithmetic import weight_range
+from golden.arithmetic import integer_range, weight_range
 from golden.layer import POOL_OPS, Layer, output_shape
 from golden.network import Network, Node, Tensor, placeholder
 from hw.core import CoreConfig
+from mapping.compiler.assignment import MappingError
 from mapping.compiler.channels import ChannelAssignment
+from mapping.compiler.legalise import legalise_network
 
 CHANNELS = (1, 3, 8, 16, 17, 24, 32, 40, 64)
 OPERATORS = ("conv2d", "depthwise_conv2d", "multiplied", "add", "average_pool", "max_pool", "reshape")
@@ -35,6 +37,32 @@ def random_units(rng: np.random.Generator, channels: int, cores: int) -> Channel
     if kind == "cut":
         return np.sort(rng.integers(0, cores, channels)).astype(np.int64)
     return rng.integers(0, cores, channels).astype(np.int64)
+
+
+def _fit(weights: Int8, core: CoreConfig) -> bool:
+    """Return whether a core holds these weights, which may be none."""
+    low, high = integer_range(core.w_bits)
+    return bool(((weights >= low) & (weights <= high)).all())
+
+
+def random_mapping(
+    rng: np.random.Generator, network: Network, cores: Sequence[CoreConfig]
+) -> dict[str, ChannelAssignment]:
+    """Draw which unit makes each channel of a network that exists, among those whose weights are wide enough.
+
+    Raises:
+        MappingError: a layer's weights fit no core.
+        NpuloopError: see `legalise_network`.
+    """
+    units = {}
+    for op in legalise_network(network).ops:
+        weights = op.layer.weights
+        able = [index for index, core in enumerate(cores) if _fit(weights, core)]
+        if not able:
+            widest = max(core.w_bits for core in cores)
+            raise MappingError(f"layer {op.name!r}: its weights do not fit {widest} bits, the widest unit's")
+        units[op.name] = np.array(able)[random_units(rng, op.shape[2], len(able))]
+    return units
 
 
 def random_network(

@@ -7,13 +7,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from common.errors import NpuloopError, TestbenchError
+from golden.importers.inputs import random_input
+from golden.layer import Layer
+from golden.network import Inputs, Network
+from hw.core import CoreConfig
 from hw.system import System
 from mapping.compiler.compile import compile_layer
 from mapping.run.layers import failure_report, run_program
-from mapping.run.networks import compile_network, run_inputs
+from mapping.run.networks import NetworkProgram, compile_network, run_inputs
 from mapping.run.random_layers import random_layer
-from mapping.run.random_networks import random_network
+from mapping.run.random_networks import random_mapping, random_network
 from tb.job import Job
 from tb.session import Session, rerun_with_waves
 
@@ -23,11 +29,29 @@ RESET_EVERY = 4
 
 @dataclass
 class SoakResult:
-    """What came of it: `failures` has one message for each failing run, with its seed."""
+    """What came of it.
+
+    Attributes:
+        runs: layers and networks that were run, each time counted.
+        values: output values that were compared with the golden model.
+        wrong: of these, values that differ.
+        cycles: of all runs together.
+        failures: one message for each failing run, with its seed.
+    """
 
     runs: int = 0
+    values: int = 0
+    wrong: int = 0
     cycles: int = 0
     failures: list[str] = field(default_factory=list)
+
+    def add(self, other: SoakResult) -> None:
+        """Add what came of another soak."""
+        self.runs += other.runs
+        self.values += other.values
+        self.wrong += other.wrong
+        self.cycles += other.cycles
+        self.failures += other.failures
 
 
 def soak(
@@ -58,27 +82,47 @@ def soak(
     result = SoakResult()
     with Session(system, **session_options) as session:
         for seed in seeds:
-            layer = random_layer(seed, core)
-            program = compile_layer(layer, core, mem_bytes=system.mem_bytes)
             if seed % RESET_EVERY == 0:
                 session.run(Job(starts={unit: (0, 0)}, reset_after=0))
-            for backpressure in (None, seed):
-                command = f"npuloop soak --unit {unit} --seed {seed} --count 1 {options}".rstrip()
-                head = f"seed {seed} on {unit}: {command}"
-                result.runs += 1
-                try:
-                    run = run_program(session, program, backpressure=backpressure)
-                except TestbenchError:
-                    raise
-                except NpuloopError as error:
-                    result.failures.append(f"{head}\n{error}")
-                    continue
-                result.cycles += run.cycles
-                if not run.passed:
-                    report = failure_report(system, run)
-                    result.failures.append(f"{head}\n{report}")
+            command = f"npuloop soak --unit {unit} --seed {seed} --count 1 {options}".rstrip()
+            layer_twice(
+                session, core, random_layer(seed, core), seed, f"seed {seed} on {unit}: {command}", result
+            )
             on_done()
     return result
+
+
+def layer_twice(
+    session: Session, core: CoreConfig, layer: Layer, seed: int, head: str, result: SoakResult
+) -> None:
+    """Run a layer on a unit undisturbed and with a seed's stalls, and add what comes of it to a result.
+
+    Args:
+        session: a session of the unit's system.
+        core: the unit.
+        layer: the layer.
+        seed: of the stalls.
+        head: first line of a failure: which run it is, and how to repeat it.
+        result: what is added to.
+
+    Raises:
+        NpuloopError: the layer does not fit, or the simulator dies.
+    """
+    program = compile_layer(layer, core, mem_bytes=session.config.mem_bytes)
+    for backpressure in (None, seed):
+        result.runs += 1
+        try:
+            run = run_program(session, program, backpressure=backpressure)
+        except TestbenchError:
+            raise
+        except NpuloopError as error:
+            result.failures.append(f"{head}\n{error}")
+            continue
+        result.cycles += run.cycles
+        result.values += run.golden.size
+        result.wrong += run.mismatches
+        if not run.passed:
+            result.failures.append(f"{head}\n{failure_report(session.config, run)}")
 
 
 def soak_networks(
@@ -109,21 +153,77 @@ def soak_networks(
         for seed in seeds:
             network, units, x = random_network(seed, system.cores)
             program = compile_network(network, system, units, observe=seed % 2 == 0)
-            for backpressure in (None, seed):
-                command = f"npuloop soak --unit networks --seed {seed} --count 1 {options}".rstrip()
-                head = f"seed {seed}: {command}"
-                result.runs += 1
-                try:
-                    (run,) = run_inputs(session, program, x, "layers", backpressure)
-                except TestbenchError:
-                    raise
-                except NpuloopError as error:
-                    result.failures.append(f"{head}\n{error}")
-                    continue
-                result.cycles += run.cycles
-                if not run.exact:
-                    wrong = {name: count for name, count in run.mismatches.items() if count}
-                    waves = rerun_with_waves(system, run.job)
-                    result.failures.append(f"{head}\n  values that differ: {wrong}\n  waves: {waves}")
+            command = f"npuloop soak --unit networks --seed {seed} --count 1 {options}".rstrip()
+            network_twice(session, program, x, seed, f"seed {seed}: {command}", result)
             on_done()
     return result
+
+
+def soak_one_network(
+    network: Network,
+    seeds: Iterable[int],
+    config: System | None = None,
+    on_done: Callable[[], None] = lambda: None,
+    *,
+    inputs: int = 8,
+    options: str = "",
+    **session_options: Any,
+) -> SoakResult:
+    """Run a network in RTL with a random mapping for each seed and random inputs, every tensor compared.
+
+    Args:
+        network: the network.
+        seeds: one random mapping each.
+        config: the system; by default the preset `pair`.
+        on_done: called after each mapping.
+        inputs: random inputs for each mapping, each undisturbed and with stalls.
+        options: as in `soak`, with the network.
+        session_options: for tb.session.Session.
+
+    Raises:
+        MappingError: a layer's weights fit no unit.
+        NpuloopError: see `soak`.
+    """
+    system = config or System()
+    result = SoakResult()
+    with Session(system, **session_options) as session:
+        for seed in seeds:
+            rng = np.random.default_rng(seed)
+            units = random_mapping(rng, network, system.cores)
+            program = compile_network(network, system, units, observe=True)
+            command = f"npuloop soak --seed {seed} --count 1 --inputs {inputs} {options}".rstrip()
+            for number in range(inputs):
+                head = f"seed {seed}, input {number}: {command}"
+                drawn = random_input(network, seed * inputs + number)
+                network_twice(session, program, drawn, seed, head, result)
+            on_done()
+    return result
+
+
+def network_twice(
+    session: Session, program: NetworkProgram, inputs: Inputs, seed: int, head: str, result: SoakResult
+) -> None:
+    """Run a network undisturbed and with a seed's stalls; arguments and errors as in `layer_twice`.
+
+    Args:
+        session: a session of the program's system.
+        program: the compiled network; every tensor that it stores is compared.
+        inputs: int8, the network's input.
+        seed, head, result: see `layer_twice`.
+    """
+    for backpressure in (None, seed):
+        result.runs += 1
+        try:
+            (run,) = run_inputs(session, program, inputs, "layers", backpressure)
+        except TestbenchError:
+            raise
+        except NpuloopError as error:
+            result.failures.append(f"{head}\n{error}")
+            continue
+        result.cycles += run.cycles
+        result.values += run.values
+        result.wrong += sum(run.mismatches.values())
+        if not run.exact:
+            wrong = {name: count for name, count in run.mismatches.items() if count}
+            waves = rerun_with_waves(session.config, run.job)
+            result.failures.append(f"{head}\n  values that differ: {wrong}\n  waves: {waves}")

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.array_files import read_npz
 from common.arrays import Array, Bytes, Int64
 from common.errors import NpuloopError
+from common.files import max_data_bytes, read_bytes
 from common.paths import data_dir
 from common.user_code import first_line, guarded, is_function, user_function
-from golden.layer import read_npz
 from golden.zoo import digits
 from golden.zoo.train_digits import real_images
 
@@ -304,9 +305,9 @@ def _checked_cifar10(path: Path, images: Array, labels: Array) -> tuple[Bytes, I
 def _cifar10_batch(path: Path) -> tuple[Bytes, Int64]:
     """Read a batch of CIFAR-10's binary version: records of a label and the pixels, channel by channel."""
     try:
-        content = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); {CIFAR10_HELP}") from error
+        content = np.frombuffer(read_bytes(path, max_data_bytes(), DataError, "batch of CIFAR-10"), np.uint8)
+    except DataError as error:
+        raise DataError(f"{error}; {CIFAR10_HELP}") from None
     if not content.size or content.size % _CIFAR10_RECORD_BYTES:
         raise DataError(
             f"{path}: has {content.size:,} bytes, no whole number of records of {_CIFAR10_RECORD_BYTES:,}; "

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import NpuloopError
-from common.files import write_atomically, write_json
-from mapping.search.costs import MapError
-from mapping.search.data import load_data
+from common.files import claimed, write_atomically, write_json
+from mapping.search.costs import MapError, NetworkCosts
+from mapping.search.data import DataSet, load_data
 from mapping.search.fitting import check_target
 from mapping.search.jobs import costs_of, mapping_job, point_job, warm_up_job
 from mapping.search.objectives import objective_of
@@ -63,7 +63,22 @@ def run_study(
     costs = costs_of(plan, data)
     for target in plan.targets:
         check_target(costs, target, what=objective_of(plan.objective).unit)
-    folder.claim(plan)
+    with claimed(path, MapError):
+        folder.claim(plan)
+        return _carry_out(plan, folder, run, progress, command, data, costs)
+
+
+def _carry_out(
+    plan: Plan,
+    folder: Folder,
+    run: Runner,
+    progress: Callable[[str, int, int], None] | None,
+    command: str,
+    data: DataSet,
+    costs: NetworkCosts,
+) -> list[Point]:
+    """Carry out a plan in its folder, which this run has for itself."""
+    path = folder.path
     build(plan.system)
 
     def phase(name: str, jobs: Sequence[tuple[str, Callable[..., Any], tuple[Any, ...]]]) -> list[Any]:

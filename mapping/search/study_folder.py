@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from common.files import write_json
+from common.files import read_json, write_json
 from mapping.search.costs import MapError
 from mapping.search.plan import Plan
 from mapping.search.training import Row, TrainingRun
@@ -60,9 +59,9 @@ class Folder:
         fingerprint = plan.fingerprint
         if file.exists():
             try:
-                present = json.loads(file.read_text())
+                present = read_json(file, MapError, "plan")
                 changed = sorted(key for key in fingerprint if present.get(key) != fingerprint[key])
-            except (OSError, ValueError, AttributeError):
+            except (MapError, AttributeError):
                 raise MapError(f"{file}: damaged; remove the folder, or choose another --out") from None
             if changed:
                 raise MapError(
@@ -75,4 +74,4 @@ class Folder:
 
 def read(path: Path) -> Any:
     """Return the content of a result that a job has left, or None."""
-    return json.loads(path.read_text()) if path.exists() else None
+    return read_json(path, MapError, "result; remove it, and it is made again") if path.exists() else None

@@ -13,7 +13,7 @@ from common.errors import UnsupportedError
 from common.files import write_json
 from common.user_code import is_function
 from npuloop.cli.console import console, progress
-from npuloop.cli.options import SYSTEM, Setting, SystemName, Unit, system_of, unit_of
+from npuloop.cli.options import SYSTEM, Setting, SystemName, Unit, system_of, unit_of, written_file
 
 if TYPE_CHECKING:
     from golden.accuracy import Labelled
@@ -37,7 +37,7 @@ def accuracy(
     unit: Unit = None,
     settings: Setting = [],  # noqa: B006  # typer reads it, nobody writes it
     limit: Annotated[int | None, typer.Option(min=1, help="only the first so many inputs")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="file for the result")] = None,
+    json_file: Annotated[Path | None, written_file("--json", what="file for the result")] = None,
 ) -> None:
     """Say how often the largest output is the label, with the 95 % interval.
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from common.errors import NpuloopError
+from common.files import check_output_folder
 from hw.memory import MemoryModel
 from npuloop.cli.console import FAILED, Tasks, console, errors, progress
 from npuloop.cli.options import (
@@ -19,9 +20,13 @@ from npuloop.cli.options import (
     Setting,
     StoreFile,
     SystemName,
+    TlsAuthority,
+    TlsCertificate,
+    TlsKey,
     Unit,
     Workers,
     system_of,
+    tls_files,
     unit_of,
 )
 
@@ -40,6 +45,9 @@ def calibrate_units(
     ] = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
+    tls_ca: TlsAuthority = None,
+    tls_cert: TlsCertificate = None,
+    tls_key: TlsKey = None,
     latency: Latency = MemoryModel.latency,
     store: StoreFile = None,
     checking: Annotated[
@@ -57,16 +65,18 @@ def calibrate_units(
     from mapping.calibration.farm import Farm
     from mapping.calibration.measurement import Setup
     from mapping.calibration.store import Store, default_path
-    from mapping.cost.tables import keys_of
+    from mapping.cost.tables import FOLDER, keys_of
     from mapping.report.cost_console import coefficient_table, errors_table
 
     if every and (units or settings or system != SYSTEM):
         raise NpuloopError("--all makes all tables; leave out --system, --unit and --set, or --all")
     config = system_of(system, settings)
     chosen = tuple(sorted(set(units), key=config.index)) if units else config.units[:1]
+    if not checking:
+        check_output_folder(FOLDER)
     kept = Store(store or default_path())
     problems: list[str] = []
-    with Farm(workers, scheduler) as farm:
+    with Farm(workers, scheduler, tls=tls_files(tls_ca, tls_cert, tls_key)) as farm:
         for hardware, names in EVERY if every else ((config, chosen),):
             setup = Setup(hardware, MemoryModel(latency=latency))
             with progress() as bar:

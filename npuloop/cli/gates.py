@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from common.errors import ConfigError
-from common.files import write_atomically
+from common.files import check_output, claimed, write_atomically
 from hw.system import System
 from npuloop.cli.console import FAILED, Tasks, console, errors, progress
-from npuloop.cli.options import Setting, Units, system_of, units_of
+from npuloop.cli.options import Setting, Units, system_of, units_of, written_file, written_folder
 
 if TYPE_CHECKING:
     from mapping.characterization.area import UnitArea
@@ -32,10 +32,10 @@ def synth(
         list[str] | None, typer.Option("--library", help="sky130 or osu018; repeatable; default: both")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="file for the table (.yaml); default: mapping/cost_tables/area.yaml")
+        Path | None, written_file(what="file for the table (.yaml); default: mapping/cost_tables/area.yaml")
     ] = None,
     check: Annotated[bool, typer.Option(help="only say whether the table is up to date")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="how many blocks at a time")] = 2,
+    workers: Annotated[int, typer.Option(min=1, max=1024, help="how many blocks at a time")] = 2,
 ) -> None:
     """Synthesise the units, and write their area, memories and frequency into a table.
 
@@ -102,10 +102,10 @@ def characterize_energy(
     settings: Setting = [],  # noqa: B006  # as above
     library: Annotated[str, typer.Option(help="cell library: sky130 or osu018")] = "sky130",
     out: Annotated[
-        Path | None, typer.Option(help="folder of the tables; default: mapping/cost_tables")
+        Path | None, written_folder(what="folder of the tables; default: mapping/cost_tables")
     ] = None,
     check: Annotated[bool, typer.Option(help="only say whether the tables are up to date")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="how many replays at a time")] = 2,
+    workers: Annotated[int, typer.Option(min=1, max=1024, help="how many replays at a time")] = 2,
 ) -> None:
     """Measure on gates what the units' events take, and write their energy tables.
 
@@ -134,7 +134,7 @@ def characterize_energy(
             raise typer.Exit(FAILED)
         console.print(f"{len(paths)} energy tables are up to date")
         return
-    with progress() as bar:
+    with claimed(out or FOLDER), progress() as bar:
         show = Tasks(bar)
         for key, core in cores.items():
             table, windows = Characterization(core, library, workers, show).run()
@@ -148,9 +148,9 @@ def characterize_energy(
 def characterize_cells(
     out: Annotated[
         Path | None,
-        typer.Option(help="Liberty file to write; default: gates/libraries/sky130_hd_tt_025C_1v80.lib"),
+        written_file(what="Liberty file to write; default: gates/libraries/sky130_hd_tt_025C_1v80.lib"),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="how many cells at a time")] = 2,
+    workers: Annotated[int, typer.Option(min=1, max=1024, help="how many cells at a time")] = 2,
 ) -> None:
     """Characterise the sky130 cells that the units are made of, and compare them with published ones.
 
@@ -166,6 +166,7 @@ def characterize_cells(
     from mapping.report.gates_console import cells_table
 
     path = out or SKY130
+    check_output(path)
     with progress() as bar:
         task = bar.add_task("cells", total=len(CELLS))
         characterize(

@@ -4,15 +4,26 @@
 from __future__ import annotations
 
 import functools
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from common.errors import NpuloopError
-from common.files import write_atomically, write_json
+from common.files import claimed, write_atomically, write_json
 from npuloop.cli.console import BAD_INPUT, FAILED, console, errors, progress
-from npuloop.cli.options import SYSTEM, Setting, SystemName, Unit, system_of, unit_of
+from npuloop.cli.options import (
+    SYSTEM,
+    Backpressure,
+    Setting,
+    SystemName,
+    Unit,
+    system_of,
+    unit_of,
+    written_file,
+    written_folder,
+)
 
 if TYPE_CHECKING:
     from mapping.compiler.program import LayerProgram
@@ -23,9 +34,9 @@ def layer(
     system: SystemName = SYSTEM,
     unit: Unit = None,
     settings: Setting = [],  # noqa: B006  # typer reads it, nobody writes it
-    out: Annotated[Path | None, typer.Option(help="folder for the outputs, <name>.npz each")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="file for results and counters")] = None,
-    backpressure: Annotated[int | None, typer.Option(help="seed of random stalls of the memory")] = None,
+    out: Annotated[Path | None, written_folder(what="folder for the outputs, <name>.npz each")] = None,
+    json_file: Annotated[Path | None, written_file("--json", what="file for results and counters")] = None,
+    backpressure: Backpressure = None,
     clip_weights: Annotated[bool, typer.Option(help="clip weights to the unit's range first")] = False,
 ) -> None:
     """Run single layers on a unit in RTL and compare them bit for bit.
@@ -62,7 +73,7 @@ def layer(
         errors.print(f"error: {reason}", markup=False)
     if not programs:
         raise typer.Exit(BAD_INPUT)
-    with Session(config) as session, progress() as bar:
+    with claimed(out) if out else nullcontext(), Session(config) as session, progress() as bar:
         runs = [
             run_program(session, program, backpressure=backpressure)
             for program in bar.track(list(programs.values()), description="layers")

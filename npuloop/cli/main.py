@@ -19,10 +19,12 @@ from npuloop.cli import (
     layers,
     measure,
     networks,
+    process,
     report,
     search,
     sim,
     soak,
+    tables,
 )
 from npuloop.cli.console import console, reports_errors
 
@@ -46,6 +48,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "characterize-cells": gates.characterize_cells,
     "map": search.map_network,
     "calibrate": cost.calibrate_units,
+    "restamp": tables.restamp_tables,
     "doctor": doctor.doctor,
 }
 for name, command in COMMANDS.items():
@@ -78,5 +81,10 @@ def _npuloop(
     """Take the options of `npuloop` itself."""
 
 
+def main() -> None:
+    """Run the command as a process of its own."""
+    process.run(app)
+
+
 if __name__ == "__main__":
-    app()
+    main()

@@ -18,10 +18,15 @@ from npuloop.cli.options import (
     Setting,
     StoreFile,
     SystemName,
+    TlsAuthority,
+    TlsCertificate,
+    TlsKey,
     Unit,
     Workers,
     system_of,
+    tls_files,
     unit_of,
+    written_file,
 )
 
 if TYPE_CHECKING:
@@ -31,12 +36,15 @@ if TYPE_CHECKING:
 
 def measure(
     shapes: Annotated[Path, typer.Option(help="file of shapes (.yaml)")],
-    out: Annotated[Path, typer.Option(help="file for the table (.csv)")],
+    out: Annotated[Path, written_file(what="file for the table (.csv)")],
     system: SystemName = SYSTEM,
     unit: Unit = None,
     settings: Setting = [],  # noqa: B006  # typer reads it, nobody writes it
     workers: Workers = None,
     scheduler: Scheduler = None,
+    tls_ca: TlsAuthority = None,
+    tls_cert: TlsCertificate = None,
+    tls_key: TlsKey = None,
     latency: Latency = MemoryModel.latency,
     store: StoreFile = None,
 ) -> None:
@@ -58,7 +66,7 @@ def measure(
     jobs: list[Job] = [(shape, chosen) for shape in layers]
     kept = Store(store or default_path())
     measurements: dict[str, Measurement] = {}
-    with Farm(workers, scheduler) as farm, progress() as bar:
+    with Farm(workers, scheduler, tls=tls_files(tls_ca, tls_cert, tls_key)) as farm, progress() as bar:
         task = bar.add_task("shapes", total=len(jobs))
         each = farm.measure(setup, jobs, kept, lambda done, _: bar.update(task, completed=done))
         measurements = {item.shape.name: item for item in each}

@@ -15,7 +15,18 @@ from common.errors import UnsupportedError
 from common.files import write_atomically, write_json
 from common.user_code import first_line, is_function
 from npuloop.cli.console import FAILED, console, errors, progress
-from npuloop.cli.options import SYSTEM, Setting, SystemName, Unit, system_of, unit_of
+from npuloop.cli.options import (
+    MAX_SEED,
+    SYSTEM,
+    Backpressure,
+    Setting,
+    SystemName,
+    Unit,
+    checked_file,
+    system_of,
+    unit_of,
+    written_file,
+)
 
 if TYPE_CHECKING:
     from mapping.run.networks import Check, NetworkRun
@@ -37,16 +48,16 @@ def run(
         ),
     ] = None,
     output_file: Annotated[
-        Path | None, typer.Option("--output", help="file for the outputs (.npy; several: .npz)")
+        Path | None, written_file("--output", what="file for the outputs (.npy; several: .npz)")
     ] = None,
     check: Annotated[
         str, typer.Option(help="compare with the golden model: layers, output, none")
     ] = "output",
-    json_file: Annotated[Path | None, typer.Option("--json", help="file for cycles, counters, bytes")] = None,
+    json_file: Annotated[Path | None, written_file("--json", what="file for cycles, counters, bytes")] = None,
     waves: Annotated[bool, typer.Option(help="run the first input once more with waves")] = False,
     settings: Setting = [],  # noqa: B006  # typer reads it, nobody writes it
-    backpressure: Annotated[int | None, typer.Option(help="seed of random stalls of the memory")] = None,
-    seed: Annotated[int, typer.Option(help="seed of the random input")] = 1,
+    backpressure: Backpressure = None,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="seed of the random input")] = 1,
 ) -> None:
     """Run a whole network in RTL, on one unit or shared by several, and compare it bit for bit.
 
@@ -157,7 +168,7 @@ def quantize(
     model: Annotated[
         str, typer.Argument(help="model file, or package.module:function that gives a trained nn.Module")
     ],
-    out: Annotated[Path, typer.Argument(help="network file to write (.npz)")],
+    out: Annotated[Path, typer.Argument(help="network file to write (.npz)", callback=checked_file)],
     bits: Annotated[int | None, typer.Option(min=2, max=8, help="width of all weights")] = None,
     layers: Annotated[
         list[str], typer.Option("--layer", help="LAYER=BITS, where it is not --bits; repeatable")

@@ -14,7 +14,17 @@ from common.paths import build_root
 from hw.memory import MemoryModel
 from hw.system import PRESETS, System
 from npuloop.cli.console import Tasks, console, progress
-from npuloop.cli.options import SYSTEM, Setting, StoreFile, SystemName, Unit, Workers, system_of, unit_of
+from npuloop.cli.options import (
+    SYSTEM,
+    Setting,
+    StoreFile,
+    SystemName,
+    Unit,
+    Workers,
+    system_of,
+    unit_of,
+    written_file,
+)
 
 Tables = Annotated[Path | None, typer.Option(help="folder of the cost tables; default: mapping/cost_tables")]
 
@@ -22,7 +32,7 @@ Tables = Annotated[Path | None, typer.Option(help="folder of the cost tables; de
 def report(
     system: SystemName = SYSTEM,
     settings: Setting = [],  # noqa: B006  # typer reads it, nobody writes it
-    out: Annotated[Path | None, typer.Option(help="file for the page; default: beside the builds")] = None,
+    out: Annotated[Path | None, written_file(what="file for the page; default: beside the builds")] = None,
     workers: Workers = None,
     store: StoreFile = None,
     tables: Tables = None,
@@ -86,7 +96,7 @@ def compare(
     system: SystemName = SYSTEM,
     unit: Unit = None,
     settings: Setting = [],  # noqa: B006  # as above
-    out: Annotated[Path | None, typer.Option(help="file for the table (.csv)")] = None,
+    out: Annotated[Path | None, written_file(what="file for the table (.csv)")] = None,
     workers: Workers = None,
     store: StoreFile = None,
     tables: Tables = None,

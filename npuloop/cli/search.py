@@ -17,7 +17,19 @@ from rich.progress import Progress
 
 from common.errors import UnsupportedError
 from npuloop.cli.console import FAILED, Tasks, console, errors, progress
-from npuloop.cli.options import SYSTEM, Scheduler, Setting, SystemName, Workers, system_of
+from npuloop.cli.options import (
+    SYSTEM,
+    Scheduler,
+    Setting,
+    SystemName,
+    TlsAuthority,
+    TlsCertificate,
+    TlsKey,
+    Workers,
+    system_of,
+    tls_files,
+    written_folder,
+)
 
 
 def map_network(
@@ -40,7 +52,7 @@ def map_network(
     target_energy: Annotated[
         str | None, typer.Option(help="µJ that must be met, with --objective energy, for example 12.5,15")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="number of seeds, 1, 2, ...")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="number of seeds, 1, 2, ...")] = 1,
     baselines: Annotated[
         str | None,
         typer.Option(
@@ -59,7 +71,10 @@ def map_network(
     ] = 2,
     workers: Workers = None,
     scheduler: Scheduler = None,
-    out: Annotated[Path, typer.Option(help="folder for everything that is made")] = Path("map"),
+    tls_ca: TlsAuthority = None,
+    tls_cert: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    out: Annotated[Path, written_folder(what="folder for everything that is made")] = Path("map"),
 ) -> None:
     """Search which output channels of which layer run on which unit; train, quantise, and run that in RTL.
 
@@ -104,7 +119,9 @@ def map_network(
     if not plan.strengths and not plan.targets:
         plan = replace(plan, strengths=STRENGTHS.get(model, DEFAULT_STRENGTHS))
     command = shlex.join(["npuloop", *sys.argv[1:]])
-    pool = Pool(workers, scheduler, preload=("mapping.search.study",))
+    pool = Pool(
+        workers, scheduler, tls=tls_files(tls_ca, tls_cert, tls_key), preload=("mapping.search.study",)
+    )
     with progress() as bar, pool, following(Folder(out).log, bar):
         points = run_study(plan, out, pool.run, Tasks(bar), command)
     document = load_study(out / "study.json")

@@ -10,6 +10,7 @@ import typer
 
 from common.files import write_json
 from npuloop.cli.console import FAILED, console, progress
+from npuloop.cli.options import written_file
 
 
 def sim(
@@ -17,7 +18,7 @@ def sim(
         int | None, typer.Option(min=1, help="test digits to run, of 450; default: 100")
     ] = None,
     waves: Annotated[bool, typer.Option(help="one digit, with waves into sim_build/waves")] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="file for the table")] = None,
+    json_file: Annotated[Path | None, written_file("--json", what="file for the table")] = None,
 ) -> None:
     """Run a trained network's layers on both units, compare every value, and print cycles and accuracy."""
     from mapping.report import digits as digits_report

@@ -52,3 +52,23 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert f"{version()}" in (ROOT / "CHANGELOG.md").read_text()
     assert citation["license"] == "Apache-2.0"
     assert [len(paper["authors"]) for paper in citation["references"]] == [3, 7]
+
+
+def test_files_are_read_in_ways_that_run_nothing_of_theirs() -> None:
+    habits = (
+        r"import (pickle|shelve|marshal|dill)\b",
+        r"yaml\.(unsafe_|full_)?load(_all)?\(",
+        r"torch\.load\((?!.*weights_only=True)",
+        r"allow_pickle=True",
+        r"shell=True|os\.system\(|os\.popen\(",
+        r"(?<!\.)\b(eval|exec)\(",
+    )
+    found = []
+    for room in ("common", "hw", "golden", "tb", "gates", "mapping", "npuloop"):
+        for file in (ROOT / room).rglob("*.py"):
+            if "tests" in file.parts or file.name == "testing.py":
+                continue
+            for number, line in enumerate(file.read_text().splitlines(), 1):
+                if any(re.search(habit, line) for habit in habits):
+                    found.append(f"{file.relative_to(ROOT)}:{number}: {line.strip()}")
+    assert found == []

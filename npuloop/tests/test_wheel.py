@@ -61,6 +61,7 @@ def test_the_wheel_has_what_running_needs_and_no_tests(wheel: Path) -> None:
         assert files <= names
     assert "npuloop/py.typed" in names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    assert not [name for name in names if name.startswith(("tb/blocks/", "tb/formal/"))]
     assert not [name for name in names if "/tests/" in name or Path(name).name.startswith("test_")]
 
 

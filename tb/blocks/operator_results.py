@@ -92,7 +92,7 @@ def contribution(op: Operator, taps: list[Int64], data: Bytes, a_bits: int, part
         flat = np.frombuffer(data.tobytes(), np.uint8)
         if op.kind == "conv":
             tile = unpack_bits(flat, unit.w_bits, unit.cols * unit.rows).reshape(unit.cols, unit.rows)
-            return reduced[0] @ tile.astype(np.int64).T
+            return np.asarray(reduced[0] @ tile.astype(np.int64).T)
         columns = unpack_bits(flat, unit.w_bits, len(taps) * unit.rows).reshape(len(taps), unit.rows)
         return np.asarray(sum(x * w for x, w in zip(reduced, columns[::-1].astype(np.int64), strict=True)))
     lanes = taps[0][:, part * BLOCK : (part + 1) * BLOCK]
@@ -119,7 +119,7 @@ def writes_of(op: Operator, stripes: list[Stripe], params: list[Int64]) -> list[
     macs = op.kind in MACS
     limits = (f["out_zero_point"], f["act_min"], f["act_max"])
     blocks = list(op.blocks())
-    writes = []
+    writes: list[tuple[int, int, bytes]] = []
     for stripe in stripes:
         first_channel, channels, number = blocks[stripe.block]
         base, block_part = (first_channel // op.unit.rows, 0) if macs else divmod(number, parts)

@@ -9,15 +9,13 @@ ends everything, and does not run again with waves), and those of `tb.build`, su
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +29,7 @@ from common.paths import ROOT, build_root
 from tb.blocks.support import FIRST_FAILURE
 from tb.build import BuildError, find_verilator, runtime_objects, simulators_root, write_two_files
 from tb.coverage import collect
+from tb.leftovers import locked
 
 BLOCKS = Path(__file__).resolve().parent
 DEFAULT_SEED = 1
@@ -76,13 +75,6 @@ class Block:
 def seed() -> int:
     """Return the seed of all random stimulus."""
     return int(os.environ.get("NPULOOP_SEED") or DEFAULT_SEED)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _run(command: Sequence[str], log: Path, cwd: Path = ROOT) -> None:
@@ -144,7 +136,7 @@ def _runtime(waves: bool) -> Path:
     folder = _cached("runtime-waves" if waves else "runtime", command)
     if folder.exists():
         return folder
-    with _locked(folder.with_suffix(".lock")):
+    with locked(folder.with_suffix(".lock")):
         if folder.exists():
             return folder
         work = folder.with_suffix(".partial")
@@ -176,7 +168,7 @@ def build(block: Block, waves: bool = False) -> Path:
     executable = folder / "sim"
     if executable.exists():
         return executable
-    with _locked(folder.with_suffix(".lock")):
+    with locked(folder.with_suffix(".lock")):
         if executable.exists():
             return executable
         runtime = _runtime(waves)

@@ -62,6 +62,17 @@ class TB(CoreBench):
         await self.start()
         await self.write("irq_enable", DONE | ERROR)
 
+    async def hard_reset(self) -> None:
+        """Reset by the pin, in any cycle: no register keeps anything."""
+        await self.break_off("reset")
+        await Timer(3, "ns")
+        assert int(self.dut.irq_o.value) == 0
+        await self.cycles(2)
+        await self.idle()
+        for name in ("irq_enable", "irq_status", "cmd_address", "cmd_count"):
+            assert await self.read(name) == 0, name
+        await self.write("irq_enable", DONE | ERROR)
+
     def sizes(self) -> dict[str, int]:
         """Return the sizes that operators are placed in."""
         return {
@@ -380,7 +391,7 @@ async def errors(dut: Any) -> None:
         except AssertionError as error:
             raise AssertionError(f"case {i}, {cause} of engine {engine} at {index}: {error}") from error
         tb.refused = {}
-        await tb.soft_reset()
+        await (tb.soft_reset() if i % 2 else tb.hard_reset())
     for low in (1, 2, 4, 8, 16, 32):
         await tb.launch([encode("nop", engine=0)] * 3, LIST)
         await tb.until(lambda: int(dut.irq_o.value) == 1, 200, "the interrupt")
@@ -403,12 +414,8 @@ async def broken_off(dut: Any, how: str, idle: str) -> None:
         # a third of them while storing
         await tb.cycles(int(tb.rng.integers(0, 300 + 2 * want.size // tb.bytes)))
         if how == "reset":
-            await tb.break_off("reset")
-            await Timer(3, "ns")
-            tb.forget()
-            assert int(dut.busy_o.value) == int(dut.irq_o.value) == 0
-            await tb.cycles(2)
-            await tb.write("irq_enable", DONE | ERROR)
+            await tb.hard_reset()
+            await tb.check_counters()
         else:
             await tb.soft_reset()
             await tb.check_counters()

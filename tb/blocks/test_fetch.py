@@ -280,11 +280,13 @@ async def misaligned_lists(dut: Any) -> None:
         assert tb.requested == 0
         assert tb.errors == [("illegal_command", 0)] * 12
         tb.errors.clear()
-        if bit % 2:
+        if bit % 3 == 1:
             await tb.end()
+        elif bit % 3 == 2:
+            await tb.break_off("reset")
         await tb.fetch(list_)
-        # without a clear the error lasts until the cycle of the start
-        assert len(tb.errors) == int(bit % 2 == 0)
+        # without either the error lasts until the cycle of the start
+        assert len(tb.errors) == int(bit % 3 == 0)
         tb.errors.clear()
 
 

@@ -7,7 +7,7 @@ of one system has reached is reached. A bit of a signal counts as two points, on
 
 from __future__ import annotations
 
-import fnmatch
+import functools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -59,8 +59,8 @@ class Exclusion:
 
     Attributes:
         kind: of the points.
-        file: a pattern of file names below `rtl`.
-        what: a pattern of signal names (toggle, without the index), or a part of the source line's text.
+        file: names of files below `rtl`, in which * stands for anything.
+        what: names of signals without the last index (toggle), also with *; or a part of a source line.
         bits: of the signals, [lowest, highest]; None: all.
         because: the reason, a sentence.
     """
@@ -146,7 +146,7 @@ def excluded(code: Code, exclusions: Iterable[Exclusion]) -> dict[Point, Exclusi
     for exclusion in exclusions:
         matching = 0
         for file, points in by_file.items():
-            if not fnmatch.fnmatchcase(file, f"rtl/{exclusion.file}"):
+            if not _pattern(f"rtl/{exclusion.file}").fullmatch(file):
                 continue
             if file not in lines:
                 lines[file] = (ROOT / file).read_text().splitlines()
@@ -163,6 +163,12 @@ def excluded(code: Code, exclusions: Iterable[Exclusion]) -> dict[Point, Exclusi
     return left
 
 
+@functools.cache
+def _pattern(text: str) -> re.Pattern[str]:
+    """Return a pattern in which * stands for anything, and everything else for itself."""
+    return re.compile(".*".join(re.escape(part) for part in text.split("*")))
+
+
 def _matches(exclusion: Exclusion, point: Point, lines: list[str]) -> bool:
     if exclusion.kind != "toggle":
         return exclusion.what in lines[point.line - 1]
@@ -170,10 +176,8 @@ def _matches(exclusion: Exclusion, point: Point, lines: list[str]) -> bool:
     index = _INDEX.search(signal)
     name = signal[: index.start()] if index else signal
     bit = int(index[1]) if index else 0
-    in_range = exclusion.bits is None or exclusion.bits[0] <= bit <= exclusion.bits[1]
-    return in_range and (
-        fnmatch.fnmatchcase(name, exclusion.what) or fnmatch.fnmatchcase(signal, exclusion.what)
-    )
+    low, high = exclusion.bits or (0, bit)
+    return low <= bit <= high and _pattern(exclusion.what).fullmatch(name) is not None
 
 
 @dataclass(frozen=True)

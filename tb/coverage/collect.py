@@ -7,11 +7,9 @@ lines, branches and toggles too, which makes them slower; without it only the fu
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ from hw.system import System
 from tb.coverage.monitors import monitor_text
 from tb.coverage.plan import sample, save
 from tb.job import Job, JobResult
+from tb.leftovers import locked
 
 TESTBENCH_OFF = Path(__file__).with_name("testbench.vlt")
 """Says that the test bench's own files are not counted."""
@@ -88,13 +87,6 @@ def sample_bench(group: str, **values: object) -> None:
     save(place, "bench")
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def absorb(data: Path, build: str) -> None:
     """Add what a simulator has counted to what its build has counted before, and remove its file.
 
@@ -110,7 +102,7 @@ def absorb(data: Path, build: str) -> None:
     counts = np.array([min(int(count), 1 << 40) for _, count in found], dtype=np.int64)
     target = place / "code"
     target.mkdir(parents=True, exist_ok=True)
-    with _locked(target / f"{build}.lock"):
+    with locked(target / f"{build}.lock"):
         points, total = target / f"{build}.points", target / f"{build}.npy"
         if total.exists():
             counts += np.load(total)

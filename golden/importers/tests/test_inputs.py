@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.array_files import read_array
 from common.errors import NpuloopError, ShapeError
-from golden.importers.inputs import random_input, read_array, read_inputs
+from golden.importers.inputs import random_input, read_inputs
 from golden.network import Network, Node, Tensor, run_network
 from golden.network_file import load_network
 from golden.zoo.digits import network_file
@@ -75,7 +76,7 @@ def test_what_is_no_array_is_refused_with_the_remedy(tmp_path: Path) -> None:
         (text, r"t\.npy: no \.npy array .*; write it with numpy\.save"),
         (archive, r"a\.npz: an archive of arrays; write one array with numpy\.save"),
         (pickled, r"p\.npy: no \.npy array"),
-        (tmp_path / "none.npy", r"none\.npy: cannot be read"),
+        (tmp_path / "none.npy", r"none\.npy: no such file"),
     ):
         with pytest.raises(NpuloopError, match=says):
             read_array(path)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from common.array_files import read_npz, write_npz
 from common.arrays import Array
 from common.errors import LayerFileError, ShapeError, UnsupportedError
-from golden.layer import OPS, WEIGHTED_OPS, read_npz, write_npz
+from golden.layer import OPS, WEIGHTED_OPS
 from golden.network import run_network
 from golden.network_file import load_network
 from golden.quantize.qat import quantize_input

@@ -177,7 +177,7 @@ def test_a_file_that_is_no_list_of_shapes_is_one_message(text: str, message: str
 
 def test_a_missing_file_a_folder_and_bytes_are_one_message(tmp_path: Path) -> None:
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x80")
-    problems = {"none.yaml": "No such file", ".": "cannot be read", "bytes.yaml": "no valid YAML"}
+    problems = {"none.yaml": "no such file", ".": "cannot be read", "bytes.yaml": "no text in UTF-8"}
     for name, message in problems.items():
         with pytest.raises(ShapeError, match=message):
             load_shapes(tmp_path / name)

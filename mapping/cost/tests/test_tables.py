@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from common.arrays import Floats
+from common.stamp import restamp
 from hw.core import CoreConfig
 from hw.memory import MemoryModel
 from hw.system import NPU8, NPU_LB, System
@@ -224,10 +225,10 @@ def test_a_missing_file_a_folder_and_bytes_are_one_error(tmp_path: Path) -> None
     assert message(tmp_path / "none.yaml").endswith(
         "there is no cost table; make it with `npuloop calibrate`"
     )  # fmt: skip
-    assert "cannot be read as a cost table" in message(tmp_path)
+    assert "cannot be read (a folder); give a file" in message(tmp_path)
     path = tmp_path / "bytes.yaml"
     path.write_bytes(b"\xff\xfe\x80")
-    assert "cannot be read as a cost table" in message(path)
+    assert "no text in UTF-8" in message(path)
 
 
 @pytest.mark.parametrize(
@@ -298,6 +299,7 @@ def test_a_table_of_other_parameters_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path)
     assert table_of([NPU8], CONFIG, tmp_path).cores == "w8a8_16x16"
     path.write_text(path.read_text().replace("stripe_depth: 64", "stripe_depth: 32"))
+    assert restamp(path)
     with pytest.raises(TableError) as caught:
         table_of([NPU8], CONFIG, tmp_path)
     text = (
@@ -370,9 +372,22 @@ def test_tables_of_different_hardware_are_not_mixed(tmp_path: Path) -> None:
     text = path.read_text()
     for old, new in (("latency_cycles: 20", "latency_cycles: 57"), ("rtl_sha256: ", "rtl_sha256: f")):
         path.write_text(text.replace(old, new))
+        restamp(path)
         with pytest.raises(TableError, match=r"different RTL, or not of this memory; run `npuloop calibrate"):
             CostModel(CONFIG, tmp_path).layer(shape)
     path.write_text(text)
     slow = CostModel(CONFIG, tmp_path, MemoryModel(latency=57))
     with pytest.raises(TableError, match="not of this memory"):
         slow.layer(Shape("conv", "conv2d", 16, 16, 8, 8, (3, 3), (1, 1), "same"), "npu8")
+
+
+def test_a_changed_figure_is_refused_by_name_and_remedy(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    path.write_text(path.read_text().replace("points: ", "points: 1", 1))
+    text = message(path)
+    assert (
+        "w8a8_16x16.yaml: was changed after it was written: its checksum is another; calibrate again" in text
+    )
+    assert text.endswith(f"or accept it as it is with `npuloop restamp {path}`")
+    assert restamp(path)
+    assert load_table(path).cores == "w8a8_16x16"

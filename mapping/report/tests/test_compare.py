@@ -182,7 +182,7 @@ def test_with_zigzag_its_estimates_of_whole_layers_with_weights_stand_beside_our
     [
         (("--unit", "gpu"), "no unit 'gpu' in this system; it has npu8, npu_lb"),
         (("--set", "COLOUR=1"), "no parameter 'COLOUR'"),
-        (("--shapes", "none.yaml"), "none.yaml: cannot be read"),
+        (("--shapes", "none.yaml"), "none.yaml: no such file"),
         (("--tables", "nowhere"), "nowhere/w8a8_16x16.yaml: there is no cost table"),
     ],
 )

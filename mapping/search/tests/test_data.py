@@ -288,7 +288,7 @@ def test_a_damaged_batch_is_one_clear_error(
 def test_a_batch_that_cannot_be_read_is_one_clear_error(tmp_path: Path) -> None:
     write_npz(tmp_path / "test.npz", 4, 2)
     spec = f"cifar10:{tmp_path / 'data_batch_1.bin'},{tmp_path / 'test.npz'}"
-    with pytest.raises(DataError, match=r"data_batch_1\.bin: cannot be read \(No such file or directory\)"):
+    with pytest.raises(DataError, match=r"data_batch_1\.bin: no such file"):
         load_data(spec)
 
 

@@ -427,7 +427,7 @@ def test_another_unit_is_predicted_with_its_own_table() -> None:
         (("NET", "--unit", "npu8", "--mapping", "MAP"), "give --unit or --mapping, one of them"),
         (("NET", "--unit", "nosuch"), "no unit 'nosuch' in this system; it has npu8, npu_lb"),
         (("--shapes", "SHAPES", "--unit", "nosuch"), "no unit 'nosuch'"),
-        (("--shapes", "none.yaml"), "none.yaml: cannot be read"),
+        (("--shapes", "none.yaml"), "none.yaml: no such file"),
         (("none.npz",), "none.npz"),
         (("NET", "--mapping", "none.yaml"), "none.yaml"),
         (("NET", "--set", "npu_lb.W_BITS=9"), "w_bits = 9 must be 2 to 8"),

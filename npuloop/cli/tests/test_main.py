@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from golden.layer import Layer, layer_to_arrays, load_layer, run_layer, save_layer, write_npz
+from common.array_files import write_npz
+from golden.layer import Layer, layer_to_arrays, load_layer, run_layer, save_layer
 from hw.system import NPU8, NPU_LB
 from mapping.run.random_layers import random_layer
 from npuloop.cli.testing import npuloop, npuloop_here

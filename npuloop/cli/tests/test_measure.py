@@ -97,7 +97,7 @@ def test_the_settings_change_the_unit_that_they_name(
         return [Measurement(shape, unit, 9, {}, 1, 0.5, "s", "c", 0.1) for shape, unit in jobs]
 
     @contextmanager
-    def farm(workers: int | None, scheduler: str | None) -> Iterator[SimpleNamespace]:
+    def farm(workers: int | None, scheduler: str | None, **_: object) -> Iterator[SimpleNamespace]:
         seen.update(workers=workers, scheduler=scheduler)
         yield SimpleNamespace(measure=measure)
 
@@ -119,7 +119,7 @@ def test_the_settings_change_the_unit_that_they_name(
         (("--set", "npu_lb.W_BITS=9"), "w_bits = 9 must be 2 to 8"),
         (("--set", "COLOUR=1"), "no parameter 'COLOUR'"),
         (("--latency", "1"), "memory latency = 1 must be 2 to 1000000 cycles"),
-        (("--shapes", "none.yaml"), "none.yaml: cannot be read"),
+        (("--shapes", "none.yaml"), "none.yaml: no such file"),
         (("--workers", "2", "--scheduler", "tcp://x:1"), "give a number of workers or a scheduler"),
     ],
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.array_files import read_npz, write_npz
 from common.errors import ModelFileError
 from common.testing import data_dir, require
 from golden.importers import tflite_source
@@ -18,6 +19,7 @@ from golden.importers.models import load_model
 from golden.importers.testing import conv
 from golden.network import Network, run_network
 from golden.network_file import load_network, save_network
+from golden.zoo.digits import network_file
 from hw.system import NPU8, NPU_LB
 from mapping.compiler.assignment import assignment_text
 from mapping.run.random_networks import random_network
@@ -234,7 +236,7 @@ def bad(files: tuple[Path, Path, Path, Network], tmp_path: Path) -> dict[str, tu
         "dtype": ([*run, "--input", dtype], "d.npy: .* reads int8, the input is float32"),
         "no array": ([*run, "--input", text], "t.npy: no .npy array"),
         "archive": ([*run, "--input", many], r"m.npz: network .* reads image, not a"),
-        "no input": ([*run, "--input", tmp_path / "none.npy"], "none.npy: cannot be read"),
+        "no input": ([*run, "--input", tmp_path / "none.npy"], "none.npy: no such file"),
         "no model": (["run", tmp_path / "none.npz"], "none.npz: no such file"),
         "ending": (["run", inputs], "x.npy: a model is an int8 .tflite file"),
         "cut": (["show", cut], "cut.npz"),
@@ -267,3 +269,15 @@ def test_bad_input_is_one_clear_error_and_leaves_nothing(
     assert not output.exists()
     assert not report.exists()
     assert not (tmp_path / "o.npz").exists()
+
+
+def test_names_in_tables_are_no_markup(tmp_path: Path) -> None:
+    path = tmp_path / "network.npz"
+    arrays = read_npz(network_file("int8"))
+    text = str(arrays["network"]).replace('"conv1"', '"[/x]"')
+    write_npz(arrays | {"network": np.array(text)}, path)
+    assert text != str(arrays["network"])
+    for arguments in (("show", path), ("predict", path), ("quantize", path, tmp_path / "n.npz", "--bits", 4)):
+        done = npuloop_here(*arguments)
+        assert done.returncode == 0
+        assert "[/x]" in done.stdout

@@ -32,7 +32,7 @@ WITH_SYSTEM = (
     "layer", "run", "soak", "bench", "predict", "measure", "calibrate", "compare", "report", "map",
     "quantize", "accuracy", "characterize-energy", "synth",
 )  # fmt: skip
-WITHOUT_SYSTEM = ("sim", "show", "characterize-cells", "doctor")
+WITHOUT_SYSTEM = ("sim", "show", "characterize-cells", "restamp", "doctor")
 
 
 def npuloop(*arguments: object) -> Result:
