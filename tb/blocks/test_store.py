@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Any
 
 import cocotb
@@ -246,12 +247,25 @@ async def illegal_fields(dut: Any) -> None:
     assert np.array_equal([tb.done, tb.requested], [0, 0])
 
 
+@cocotb.test()
+async def requests_ahead(dut: Any) -> None:
+    """While the memory answers nothing, as many bursts are out as may be in flight."""
+    tb = TB(dut, "never", "never", "ahead")
+    await tb.start()
+    tb.slave.b_channel.set_pause_generator(repeat(True))
+    lines = 2 * tb.max_bursts
+    await tb.offer(Transfer("store", 0, 4096, 0, 1, lines, 4096, 1, 0, 1, 0))
+    await tb.cycles(100)
+    assert tb.requested - tb.answered == tb.max_bursts
+
+
 @pytest.mark.parametrize("bits", [128, 64])
 @pytest.mark.rtl
 def test_store_writes_every_word(bits: int) -> None:
     """Every cocotb test of this module, on both bus widths."""
     sizes = {"AxiDataBits": bits, "ActWords": 1024, "MaxBursts": 4}
     needs = [
+        "requests_ahead",
         "words",
         "marks",
         "full_rate",

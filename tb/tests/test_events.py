@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Events order commands of two units, and are forgotten when a unit has failed."""
+"""Events order commands of two units, stay until they are taken, and are forgotten when a unit has failed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hw.commands import command_list, encode
 from hw.memory import MemoryModel
 from tb.job import Job
-from tb.testing import LIST
+from tb.testing import LIST, list_job
 from tb.tests.faults import ACT_WORDS, Bench, event_is_gone, small
 
 
@@ -75,4 +75,16 @@ def test_events_are_forgotten_when_both_units_get_ready_in_the_same_cycle(bench:
         if not bench.session.run(taken).timed_out:
             leaks.append(write_latency)
     assert leaks == []
+    bench.recovers()
+
+
+def test_events_stay_while_all_units_are_idle(bench: Bench) -> None:
+    """What a list has signalled is there for later lists of both units, until it is taken."""
+    signal = encode("signal", engine="store", event_id=11)
+    assert bench.session.run(bench.job([signal] * 3)).ok
+    for unit, amount in ((bench.other.name, 2), (bench.unit, 1)):
+        wait = encode("wait", engine="load", event_id=11, amount=amount)
+        result = bench.session.run(list_job([wait], units=[unit], max_cycles=300))
+        assert result.ok, result.diagnosis
+    event_is_gone(bench.session, 11)
     bench.recovers()
