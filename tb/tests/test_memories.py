@@ -35,8 +35,10 @@ WORDS = 64
 """Words of random activations in front of where the operators write."""
 OUTPUTS = {"conv": 64, "depthwise": 80, "max_pool": 96, "average_pool": 112, "add": 128}
 """Where each operator writes its four words."""
-FENCED = 16
-"""With a fence it writes so many words further."""
+FENCED = 128
+"""With a fence it writes so many words further on."""
+STORED = 200
+"""Words that are stored at last, from where the first operator writes."""
 PLACE = 256
 """Weights and parameters in SOURCE begin at this word of it."""
 EVENT = 3
@@ -59,7 +61,7 @@ def every_operator() -> list[Words]:
         zero = {"out_zero_point": 7} if name != "conv" else {}
         compute += [
             small(name, out_base=base, **zero),
-            small(name, out_base=base + FENCED * 8, fence=1, stripe_pixels=9, **zero),
+            small(name, out_base=base + FENCED, fence=1, stripe_pixels=9, **zero),
         ]
     signals = [
         encode("signal", engine=engine, event_id=EVENT, fence=i % 2) for i, engine in enumerate(ENGINES)
@@ -72,7 +74,7 @@ def every_operator() -> list[Words]:
         encode("wait", engine="store", event_id=EVENT, amount=0, fence=1),
         encode("wait", engine="store", event_id=EVENT, amount=3),
         transfer("store", TARGET, WORDS, local=64, fence=1),
-        transfer("store", TARGET + 1024, 192, local=64),
+        transfer("store", TARGET + 1024, STORED, local=64),
         encode("mark", mem_address=MARK, id=1, fence=1),
         encode("mark", mem_address=MARK + 16, id=2),
         encode("nop", engine="store", fence=1),
@@ -83,7 +85,7 @@ def every_operator() -> list[Words]:
 
 
 def run_every_operator(session: Session, unit: str, memory: MemoryModel) -> JobResult:
-    size = 192 * TRANSFER_WORD_BYTES
+    size = STORED * TRANSFER_WORD_BYTES
     source = random_bytes(9, 1024 * TRANSFER_WORD_BYTES)
     job = list_job(
         every_operator(), units=[unit], memory=memory, segments=[(SOURCE, source)],
@@ -115,7 +117,7 @@ def test_operators_write_what_they_wrote_without_a_fence(undisturbed: dict[str, 
         words = undisturbed[unit][1].reshape(-1, TRANSFER_WORD_BYTES)
         for base in OUTPUTS.values():
             at = base - 64
-            np.testing.assert_array_equal(words[at : at + 4], words[at + FENCED * 8 :][:4])
+            np.testing.assert_array_equal(words[at : at + 4], words[at + FENCED :][:4])
         assert len(np.unique(words)) > 50
 
 
