@@ -8,6 +8,7 @@ of one system has reached is reached. A bit of a signal counts as two points, on
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -106,8 +107,8 @@ def _add(code: Code, text: str, count: int) -> None:
         return
     if Path(file).name.startswith("cover_"):
         return
-    if file.startswith("/"):
-        file = str(Path(file).relative_to(ROOT)) if Path(file).is_relative_to(ROOT) else file
+    if file.startswith("/"):  # benches give whole paths; the RTL may be a copy
+        file = file[file.rindex("/rtl/") + 1 :]
     if kind == "toggle":
         code.points[Point("toggle", file, line, fields["o"])] += count
         return
@@ -123,10 +124,12 @@ def read_exclusions() -> list[Exclusion]:
     found = []
     for item in read_yaml(EXCLUSIONS, CoverageError, "list of exclusions"):
         bits = item.get("bits")
-        for file in [item["file"]] if isinstance(item["file"], str) else item["file"]:
-            for what in [item["what"]] if isinstance(item["what"], str) else item["what"]:
-                pair = (bits[0], bits[1]) if bits else None
-                found.append(Exclusion(item["kind"], file, what, pair, item["because"]))
+        pair = (bits[0], bits[1]) if bits else None
+        lists = [
+            [value] if isinstance(value, str) else value for value in map(item.get, ("kind", "file", "what"))
+        ]
+        for kind, file, what in itertools.product(*lists):
+            found.append(Exclusion(kind, file, what, pair, item["because"]))
     return found
 
 
