@@ -125,10 +125,8 @@ def read_exclusions() -> list[Exclusion]:
     for item in read_yaml(EXCLUSIONS, CoverageError, "list of exclusions"):
         bits = item.get("bits")
         pair = (bits[0], bits[1]) if bits else None
-        lists = [
-            [value] if isinstance(value, str) else value for value in map(item.get, ("kind", "file", "what"))
-        ]
-        for kind, file, what in itertools.product(*lists):
+        given = (item[key] for key in ("kind", "file", "what"))
+        for kind, file, what in itertools.product(*([one] if isinstance(one, str) else one for one in given)):
             found.append(Exclusion(kind, file, what, pair, item["because"]))
     return found
 
