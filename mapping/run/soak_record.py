@@ -16,7 +16,6 @@ from hw.sources import rtl_hash
 from mapping.run.soak import SoakResult
 
 HEAD = """\
-# SPDX-License-Identifier: Apache-2.0
 # Soaks of the RTL that were run, added by `npuloop soak --record FILE`: values are output values that were
 # compared with the golden model bit for bit, and rtl_sha256 is the hash of the RTL that ran.
 """
