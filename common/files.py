@@ -88,7 +88,7 @@ def read_bytes(path: Path, limit: int, error: type[NpuloopError], kind: str) -> 
     """
     with open_regular(path, error) as file:
         size = os.fstat(file.fileno()).st_size
-        data = file.read(limit + 1) if size <= limit else b""
+        data = file.read(size + 1) if size <= limit else b""  # takes as much memory as it may read
     if max(size, len(data)) > limit:
         raise error(f"{path}: larger than {limit} bytes; this is no {kind}")
     return data

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from rich.table import Table
+from rich.text import Text
 
 from hw.system import System
 from mapping.cost.coefficients import PHASES
@@ -63,7 +64,7 @@ def layers_table(
         shown.add_row(
             shape.name, shape.op, "+".join(units_of(shape, unit, config)),
             f"{item.cycles:,.0f}", f"{item.low:,.0f}", f"{item.high:,.0f}", f"{shape.macs:,}",
-            *energy, "yes" if item.inside else "[yellow]no[/]", most,
+            *energy, "yes" if item.inside else Text("no", style="yellow"), most,
         )  # fmt: skip
     return shown
 

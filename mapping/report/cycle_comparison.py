@@ -7,7 +7,6 @@ import csv
 import io
 from dataclasses import dataclass, replace
 
-from rich.markup import escape
 from rich.table import Table
 
 from common.arrays import Floats
@@ -95,7 +94,7 @@ def comparison_table(comparison: Comparison) -> Table:
             error = errors[name][i]
             value = comparison.estimates[name][i]
             cells += ["-", "-"] if error is None else [f"{value:,.0f}", f"{signed(error, 1)} %"]
-        table.add_row(escape(item.shape.name), item.unit, f"{item.cycles:,}", *cells)
+        table.add_row(item.shape.name, item.unit, f"{item.cycles:,}", *cells)
     return table
 
 

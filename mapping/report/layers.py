@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from hw.core import CoreConfig
 from hw.system import System
@@ -22,12 +23,13 @@ def layer_table(runs: Iterable[LayerRun], title: str) -> Table:
     for name in ("layer", "operator", *numbers, "expected"):
         table.add_column(name, justify="right" if name in numbers else "left")
     for run in runs:
-        expected = {True: "equal", False: "[red]different[/]", None: "-"}[run.match_expected]
+        different = Text("different", style="red")
+        expected = "-" if run.match_expected is None else "equal" if run.match_expected else different
         table.add_row(
             run.layer.name, run.layer.op, f"{run.cycles:,}",
             f"{run.useful_macs:,}" if run.offered_macs else "-",
             f"{run.utilisation:.1%}" if run.offered_macs else "-",
-            "0" if run.match else f"[red]{run.mismatches}[/]", expected,
+            "0" if run.match else Text(str(run.mismatches), style="red"), expected,
         )  # fmt: skip
     return table
 

@@ -8,8 +8,8 @@ import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from mapping.calibration.farm import Job
 from mapping.calibration.measurement import Measurement, Setup
@@ -98,11 +98,13 @@ def rows_table(rows: Iterable[Row]) -> Table:
     for row in rows:
         bounds = (row.predicted_cycles, row.low_cycles, row.high_cycles)
         predicted, low, high = ("-" if value is None else f"{value:,}" for value in bounds)
+        within = row.inside_calibrated_range
+        calibrated = Text("outside", style="red") if within is False else "inside" if within else "-"
         table.add_row(
-            escape(row.name), row.op, row.unit, f"{row.measured_cycles:,}", predicted,
+            row.name, row.op, row.unit, f"{row.measured_cycles:,}", predicted,
             "-" if row.error_percent is None else f"{row.error_percent:+.1f} %", low, high,
             f"{row.utilisation_percent:.1f} %",
-            {True: "inside", False: "[red]outside[/]", None: "-"}[row.inside_calibrated_range],
+            calibrated,
         )  # fmt: skip
     return table
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from golden.network import Network, Tensor
 from golden.node import QUANTISED
@@ -70,7 +71,7 @@ def layer_table(runs: Sequence[NetworkRun]) -> Table:
             f"{part.bound_cycles:,}", f"{cycles / part.bound_cycles:.2f}",
             f"{row.utilisation:.1%}" if part.macs else "-",
             f"{(part.load_bytes + part.store_bytes) / 1024:.1f}",
-            (f"[red]{wrong}[/]" if wrong else "0") if compared else "-",
+            (Text(str(wrong), style="red") if wrong else "0") if compared else "-",
         )  # fmt: skip
     table.add_section()
     bound, moved = bound_cycles(run.program), bytes_moved(run.program)

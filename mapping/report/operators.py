@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from rich.table import Table
+from rich.text import Text
 
 from common.errors import UnsupportedError
 from golden.importers.tflite import OperatorReport, TfliteReport
@@ -44,7 +45,7 @@ def operator_table(report: TfliteReport, title: str) -> Table:
         refused = found.count(REFUSED)
         table.add_row(
             name, str(len(items)), *(str(count or "-") for count in counts),
-            f"[red]{refused}[/]" if refused else "-", _few(texts),
+            Text(str(refused), style="red") if refused else "-", _few(texts),
         )  # fmt: skip
     return table
 

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from mapping.search.objectives import PJ_PER_UJ
 from mapping.search.points import Point
@@ -35,6 +36,6 @@ def point_table(points: Sequence[Point], title: str) -> Table:
             *([f"{mean(seeds, 'energy_pj') / PJ_PER_UJ:,.2f}"] if energies else []),
             f"{mean(seeds, 'accuracy_percent'):.2f}",
             f"{mean(seeds, 'float_accuracy_percent'):.2f}",
-            "yes" if all(point.exact_in_rtl for point in seeds) else "[red]no[/]",
+            "yes" if all(point.exact_in_rtl for point in seeds) else Text("no", style="red"),
         )  # fmt: skip
     return table

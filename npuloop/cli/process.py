@@ -70,8 +70,14 @@ def run(command: Callable[[], Any]) -> NoReturn:
     except (OutputClosedError, BrokenPipeError):
         status = PIPE_CLOSED
     except (NpuloopError, OSError) as error:  # of the output; a command's own are reported there
-        reason = error if isinstance(error, NpuloopError) else f"output: cannot be written ({error.strerror})"
-        say_error(f"error: {reason}")
+        ended = (
+            error.__context__
+        )  # a command that failed has said why; the output's rest may still not be written
+        if not (isinstance(ended, SystemExit) and ended.code):
+            reason = (
+                error if isinstance(error, NpuloopError) else f"output: cannot be written ({error.strerror})"
+            )
+            say_error(f"error: {reason}")
         status = BAD_INPUT
     except KeyboardInterrupt:
         status = 130

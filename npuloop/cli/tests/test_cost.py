@@ -298,7 +298,7 @@ def test_calibrate_writes_the_table_and_prints_what_is_in_it(
         return replace(Bench(*arguments, **options), folder=tmp_path / "tables")
 
     monkeypatch.setattr(calibrating, "Bench", bench)
-    monkeypatch.setattr(farming, "Farm", lambda *_: Farm(0, job=made_up))
+    monkeypatch.setattr(farming, "Farm", lambda *_, **__: Farm(0, job=made_up))
     options = ("calibrate", "--store", tmp_path / "m.jsonl", "--budget", BUDGET)
     done = npuloop(*options)
     assert done.exit_code == 0, done.output
@@ -316,6 +316,7 @@ def test_calibrate_writes_the_table_and_prints_what_is_in_it(
     assert "w8a8_16x16: holds" in done.output
     assert len(ran(notes)) == count  # all of it is stored
     path.write_text(path.read_text().replace(table.rtl_sha256, "0" * 64))
+    assert npuloop("restamp", path).exit_code == 0
     before = path.read_bytes()
     done = npuloop(*options, "--check")
     assert done.exit_code == 1
@@ -333,7 +334,7 @@ def test_several_units_are_checked_together_in_any_order(
     monkeypatch.setenv(NOTES, str(tmp_path))
     make_small(monkeypatch.setattr)
     monkeypatch.setattr(calibrating, "Bench", bench)
-    monkeypatch.setattr(farming, "Farm", lambda *_: Farm(0, job=made_up))
+    monkeypatch.setattr(farming, "Farm", lambda *_, **__: Farm(0, job=made_up))
     options = ("calibrate", "--check", "--store", tmp_path / "m.jsonl")
     for units in (("npu8", "npu_lb"), ("npu_lb", "npu8")):
         done = npuloop(*options, *(item for unit in units for item in ("--unit", unit)))
