@@ -69,6 +69,8 @@ COUNTED   = NPULOOP_COVERAGE=$(COVERAGE) NPULOOP_CODE_COVERAGE=1
 coverage: $(STAMP) ## Measure what the tests reach of the RTL and of the functional plan: sim_build/coverage
 	@rm -rf $(COVERAGE)
 	$(call timed,coverage,$(COUNTED) $(PYTEST) -m "rtl and not gates and not slow" tb/blocks tb/tests mapping/run $(ARGS) && \
+	  NPULOOP_COVERAGE=$(COVERAGE) $(BIN)/npuloop soak --count 250 --seed 1 && \
+	  NPULOOP_COVERAGE=$(COVERAGE) $(BIN)/npuloop soak --systems --count 20 --seed 1 && \
 	  $(BIN)/python -m tb.coverage $(COVERAGE))
 
 lint: $(STAMP) ## Check Python and SystemVerilog

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from common.paths import ROOT
 from hw.commands import command_list, encode
 from hw.core import CoreConfig
 from hw.interface import COMMANDS, ENGINE_STATES, ERRORS, REGISTERS
@@ -176,6 +178,18 @@ def test_nothing_is_sampled_where_nothing_collects(database: None, monkeypatch: 
     assert plan.sampled() == {}
     assert collect.verilator_flags() == []
     assert collect.verilator_sources(["npu_core"]) == []
+
+
+def test_every_bench_that_interrupts_its_block_is_in_the_plan() -> None:
+    known = set(plan.load_plan().groups["interruption of a block"].points["block"])
+    benches = {path: path.read_text() for path in sorted((ROOT / "tb" / "blocks").glob("test_*.py"))}
+    tops = {
+        path.name: set(re.findall(r'Block\(\s*"(\w+)"', text))
+        for path, text in benches.items()
+        if ".break_off(" in text
+    }
+    assert len(tops) > 15
+    assert {name: missing for name, names in tops.items() if (missing := names - known)} == {}
 
 
 def test_a_core_of_every_kind_has_its_bins() -> None:
