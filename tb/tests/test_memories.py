@@ -35,6 +35,8 @@ WORDS = 64
 """Words of random activations in front of where the operators write."""
 OUTPUTS = {"conv": 64, "depthwise": 80, "max_pool": 96, "average_pool": 112, "add": 128}
 """Where each operator writes its four words."""
+KEPT = 144
+"""Where the sums of three convolutions are written, of which two leave theirs in the accumulators."""
 FENCED = 128
 """With a fence it writes so many words further on."""
 STORED = 200
@@ -63,6 +65,8 @@ def every_operator() -> list[Words]:
             small(name, out_base=base, **zero),
             small(name, out_base=base + FENCED, fence=1, stripe_pixels=9, **zero),
         ]
+    kept = [{"keep": 1}, {"accumulate": 1, "keep": 1}, {"accumulate": 1, "out_base": KEPT}]
+    compute += [small("conv", **fields) for fields in kept]
     signals = [
         encode("signal", engine=engine, event_id=EVENT, fence=i % 2) for i, engine in enumerate(ENGINES)
     ]
