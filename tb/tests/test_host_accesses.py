@@ -91,3 +91,11 @@ def test_a_soft_reset_while_one_stops_the_unit_is_one(bench: Bench) -> None:
         assert results.value(status) == 0
         assert answer["outstanding"] == 0
         bench.recovers()
+
+
+def test_an_error_while_engines_wait_for_tokens_ends_their_wait(bench: Bench) -> None:
+    """Load and compute wait for tokens that nobody posts when fetch meets a command of no engine."""
+    waits = [encode("nop", engine="load", wait_compute=1), encode("nop", engine="compute", wait_load=1)]
+    commands = [*waits, *(encode("nop", engine="store", fence=1) for _ in range(12)), encode("nop", engine=3)]
+    bench.fails(bench.job(commands), "illegal_command", "fetch", len(commands) - 1)
+    bench.recovers()

@@ -199,6 +199,7 @@ def copies(session: Session, units: tuple[str, ...], memory: MemoryModel) -> Non
         commands = [
             transfer("load", place, len(data) // TRANSFER_WORD_BYTES, post_store=1),
             transfer("store", place + 0x8_0000, len(data) // TRANSFER_WORD_BYTES, wait_load=1),
+            encode("nop", engine="compute"),
         ]
         (_, image), *_ = list_job(commands).segments
         segments += [(LIST + 0x1000 * i, image), (place, data)]
