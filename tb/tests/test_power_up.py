@@ -105,6 +105,8 @@ def disturbed() -> Iterator[tuple[str, list[Words], Job]]:
     yield "in an error of the bus", both, Job(memory=broken(SOURCE + 1600, "slverr", 0))
     wait = [encode("wait", engine=engine, event_id=3, amount=200) for engine in ENGINES]
     yield "while engines wait", wait * 4, Job()
+    wide = small("conv", in_channels=256, out_channels=256, out_width=1, out_pixels=1, stripe_pixels=1)
+    yield "while weights are read", [wide], Job()
 
 
 def started(bench: Bench, commands: Sequence[Words], job: Job, cycles: int) -> None:
