@@ -70,7 +70,7 @@ coverage: $(STAMP) ## Measure what the tests reach of the RTL and of the functio
 	@rm -rf $(COVERAGE)
 	$(call timed,coverage,$(COUNTED) $(PYTEST) -m "rtl and not gates and not slow" tb/blocks tb/tests mapping/run $(ARGS) && \
 	  NPULOOP_COVERAGE=$(COVERAGE) $(BIN)/npuloop soak --count 250 --seed 1 && \
-	  NPULOOP_COVERAGE=$(COVERAGE) $(BIN)/npuloop soak --systems --count 20 --seed 1 && \
+	  NPULOOP_COVERAGE=$(COVERAGE) $(BIN)/npuloop soak --systems --count 34 --seed 1 && \
 	  $(BIN)/python -m tb.coverage $(COVERAGE))
 
 lint: $(STAMP) ## Check Python and SystemVerilog
