@@ -17,7 +17,7 @@ import numpy as np
 from common.files import write_atomically
 from hw.system import System
 from tb.coverage.monitors import monitor_text
-from tb.coverage.plan import sample, save
+from tb.coverage.plan import sample_once, save
 from tb.job import Job, JobResult
 from tb.leftovers import locked
 
@@ -27,8 +27,6 @@ MAX_WIDTH = 256
 """Bits of the widest signal whose toggles are counted; with 4096, and so with tiles of weights and with the
 sums of whole arrays, a simulator takes three times as long."""
 FLAGS = ("--coverage-line", "--coverage-toggle", "--coverage-user", "--coverage-max-width", str(MAX_WIDTH))
-_seen: set[tuple[object, ...]] = set()
-"""What this process has sampled in a bench: once is enough."""
 _POINT = re.compile(rb"^C '(.*)' (\d+)$", re.MULTILINE)
 
 
@@ -79,12 +77,8 @@ def sample_job(config: System, job: Job, result: JobResult) -> None:
 def sample_bench(group: str, **values: object) -> None:
     """Sample the stimulus of a block's bench for the functional plan, if something is collected."""
     place = folder()
-    key = (group, *values.items())
-    if place is None or key in _seen:
-        return
-    sample(group, **values)
-    _seen.add(key)
-    save(place, "bench")
+    if place is not None and sample_once(group, **values):
+        save(place, "bench")
 
 
 def absorb(data: Path, build: str) -> None:

@@ -10,42 +10,38 @@ from hw.core import CoreConfig
 from hw.interface import COMMANDS, ENGINES, TARGETS
 from hw.memory import MemoryModel
 from hw.system import System
-from tb.coverage.plan import sample
+from tb.coverage.plan import sample_once
 from tb.job import Job, JobResult
 
 WINDOWED = ("conv", "depthwise", "average_pool", "max_pool")
-_seen: set[tuple[object, ...]] = set()
 
 
 def sample_job(config: System, job: Job, result: JobResult) -> bool:
     """Sample a job that has run, whatever its end; return whether it was of a kind not sampled before."""
-    before = len(_seen)
-    _once("job", **_job(config, job, result))
+    return sum(sample_once(group, **values) for group, values in _samples(config, job, result)) > 0
+
+
+def _samples(config: System, job: Job, result: JobResult) -> Iterator[tuple[str, dict[str, object]]]:
+    """Yield groups of the plan with what a job says of them."""
+    yield "job", _job(config, job, result)
+    memory = _memory(job.memory)
     for unit, outcome in result.units.items():
         core = config.core(unit)
-        memory = _memory(job.memory)
-        _once("unit", **_unit(core, config.axi_bits))
+        of_unit = _unit(core, config.axi_bits)
+        yield "unit", of_unit
         if outcome.error is not None:
-            _once(
+            yield (
                 "error",
-                cause=outcome.error.cause,
-                engine=outcome.error.engine,
-                backpressure=memory["backpressure"],
-                axi_bits=config.axi_bits,
+                {
+                    "cause": outcome.error.cause,
+                    "engine": outcome.error.engine,
+                    "backpressure": memory["backpressure"],
+                    "axi_bits": config.axi_bits,
+                },
             )
-        if not outcome.done or outcome.error is not None:
-            continue  # which of its commands have run is not known
-        for command in _commands(job, unit):
-            _once("command", **_command(command, core), **_unit(core, config.axi_bits), **memory)
-    return len(_seen) > before
-
-
-def _once(group: str, **values: object) -> None:
-    """Sample what has not been sampled before: a network repeats itself, and the library is slow."""
-    key = (group, *values.items())
-    if key not in _seen:
-        sample(group, **values)
-        _seen.add(key)
+        elif outcome.done:  # else which of its commands have run is not known
+            for command in _commands(job, unit):
+                yield "command", _command(command, core) | of_unit | memory
 
 
 def _commands(job: Job, unit: str) -> Iterator[dict[str, int | str]]:

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from common.errors import TestbenchError
-from common.files import read_yaml, write_atomically
+from common.files import read_json, read_yaml, write_json
 from hw.interface import REGISTERS
 
 PLAN = Path(__file__).with_name("plan.yaml")
@@ -25,6 +24,8 @@ Bins = dict[str, dict[str, int]]
 """Hits of each bin of each item; a bin of a cross is the bins of its points, joined."""
 
 JOIN = ", "
+_seen: set[tuple[object, ...]] = set()
+"""What `sample_once` has sampled."""
 
 
 class PlanError(TestbenchError):
@@ -88,15 +89,13 @@ class Plan:
     states: tuple[States, ...] = field(default=())
 
 
-def _excluded(rules: Sequence[Mapping[str, Any]], bins: Mapping[str, str]) -> str | None:
-    """Return why a combination of bins is left out, or None: the first rule all of whose points match."""
-    for rule in rules:
-        wanted = {name: value for name, value in rule.items() if name != "because"}
-        if all(
-            bins[name] in (value if isinstance(value, list) else [value]) for name, value in wanted.items()
-        ):
-            return str(rule["because"])
-    return None
+def _matches(rule: Mapping[str, Any], bins: Mapping[str, str]) -> bool:
+    """Return whether a rule leaves a combination of bins out: all the points that it names match."""
+    return all(
+        bins[name] in (value if isinstance(value, list) else [value])
+        for name, value in rule.items()
+        if name != "because"
+    )
 
 
 def _split(
@@ -107,15 +106,12 @@ def _split(
     bins, excluded = [], {}
     for values in itertools.product(*axes.values()):
         named = dict(zip(axes, values, strict=True))
-        reason = None
-        for i, rule in enumerate(rules):
-            if (found := _excluded([rule], named)) is not None:
-                used.add(i)
-                reason = reason or found
-        if reason is None:
-            bins.append(values)
+        matching = [i for i, rule in enumerate(rules) if _matches(rule, named)]
+        used.update(matching)
+        if matching:
+            excluded[values] = str(rules[matching[0]]["because"])
         else:
-            excluded[values] = reason
+            bins.append(values)
     idle = [rule for i, rule in enumerate(rules) if i not in used]
     if idle:
         raise PlanError(f"{PLAN.name}: the rule {idle[0]} leaves nothing out of {' x '.join(axes)}")
@@ -231,6 +227,19 @@ def sample(group: str, **values: object) -> None:
     _sampler(group)(named)
 
 
+def sample_once(group: str, **values: object) -> bool:
+    """Sample what this process has not sampled before; return whether it was new.
+
+    A network repeats itself, and so does a bench; the library is slow. Errors are those of `sample`.
+    """
+    key = (group, *values.items())
+    if key in _seen:
+        return False
+    sample(group, **values)
+    _seen.add(key)
+    return True
+
+
 def sampled() -> Bins:
     """Return what this process has sampled."""
     from cocotb_coverage.coverage import coverage_db
@@ -254,20 +263,15 @@ def save(folder: Path, name: str) -> None:
     """Write what this process has sampled so far into the folder that collects."""
     bins = sampled()
     if bins:
-        path = folder / "plan" / f"{name}-{os.getpid()}.json"
-        write_atomically(path, lambda file: file.write(json.dumps(bins).encode()))
+        write_json(folder / "plan" / f"{name}-{os.getpid()}.json", bins)
 
 
 def merged(folder: Path) -> Bins:
     """Return the sum of what all processes have sampled."""
     total: Bins = {}
-    for file in _files(folder):
-        for item, bins in json.loads(file.read_text()).items():
+    for file in sorted((folder / "plan").glob("*.json")):
+        for item, bins in read_json(file, PlanError, "list of samples").items():
             counts = total.setdefault(item, {})
             for label, count in bins.items():
                 counts[label] = counts.get(label, 0) + count
     return total
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    yield from sorted((folder / "plan").glob("*.json"))

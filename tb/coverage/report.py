@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections import defaultdict
@@ -14,7 +13,7 @@ from typing import Any
 
 from rich.table import Table
 
-from common.files import write_atomically
+from common.files import write_atomically, write_json
 from common.paths import ROOT
 from tb.coverage.code import KINDS, Code, CoverageError, Exclusion, Kind, Point, Share, missed, shares
 from tb.coverage.monitors import label
@@ -114,7 +113,7 @@ def write_reports(folder: Path, code: Code, left: Mapping[Point, Exclusion]) -> 
 
     document = {"gcovr/format_version": FORMAT_VERSION, "files": _gcovr_files(code, left)}
     trace = folder / "gcovr.json"
-    write_atomically(trace, lambda file: file.write(json.dumps(document).encode()))
+    write_json(trace, document)
     html = folder / "html"
     html.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "gcovr", "--root", str(ROOT), "--add-tracefile", str(trace)]
@@ -190,6 +189,5 @@ def summary(folder: Path, code: Code, left: Mapping[Point, Exclusion], items: li
         "percent": round(plan.percent, 2),
         "excluded": sum(item.excluded for item in items),
     }
-    text = json.dumps(numbers, indent=2) + "\n"
-    write_atomically(folder / "summary.json", lambda file: file.write(text.encode()))
+    write_json(folder / "summary.json", numbers)
     return numbers

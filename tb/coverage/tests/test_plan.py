@@ -45,7 +45,7 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = dict(coverage_db)
     coverage_db.clear()
     plan._sampler.cache_clear()
-    monkeypatch.setattr(jobs, "_seen", set())
+    monkeypatch.setattr(plan, "_seen", set())
     yield
     coverage_db.clear()
     coverage_db.update(before)
