@@ -8,7 +8,12 @@ from dataclasses import dataclass, fields
 from common.errors import ConfigError
 
 TILE_BITS = 2048
-"""Bits of a weight tile with 16 rows: what all default shapes share."""
+"""Bits of a weight tile of the default shapes: what a stripe's shortest pass has time to read."""
+ACT_BANKS = 16
+"""Banks of the activation scratchpad (npu_act_spm)."""
+NARROW_ACC_BITS, WIDE_ACC_BITS = 24, 32
+NARROW_WEIGHT_BITS = 5
+"""Widest weights whose convolutions sum in NARROW_ACC_BITS."""
 KEY_LETTERS = {
     "stripe_depth": "s", "lanes": "l", "dw_taps": "d", "act_kib": "act", "weight_kib": "weight",
     "param_kib": "param",
@@ -16,29 +21,35 @@ KEY_LETTERS = {
 """How a core's key says a parameter that is not the default."""
 
 
-def default_cols(w_bits: int, rows: int = 16) -> int:
-    """Return the columns of the array that fill a weight tile: 128 / w_bits at 16 rows, in steps of 16."""
-    return TILE_BITS // w_bits // rows // 16 * 16
+def default_rows(w_bits: int) -> int:
+    """Return the rows of the array: 32 for 2-bit weights (docs/decisions/0008-low-bit-shape.md), else 16."""
+    return 32 if w_bits == 2 else 16
+
+
+def default_cols(w_bits: int, rows: int) -> int:
+    """Return the columns of the array that fill a weight tile, in steps of 16 and at least `rows`."""
+    return max(TILE_BITS // w_bits // rows // 16 * 16, rows)
 
 
 @dataclass(frozen=True)
 class CoreConfig:
     """Parameters of one NPU core. `name` is the unit's name in jobs and results.
 
-    `cols=None` takes :func:`default_cols`. Sizes: scratchpads in KiB, `stripe_depth` in output pixels.
+    `rows=0` takes :func:`default_rows`, `cols=None` :func:`default_cols`. Sizes: scratchpads in KiB,
+    `stripe_depth` in output pixels.
     """
 
     name: str
     a_bits: int = 8
     w_bits: int = 8
-    rows: int = 16
+    rows: int = 0
     cols: int | None = None
-    stripe_depth: int = 64
+    stripe_depth: int = 32
     lanes: int = 16
     dw_taps: int = 5
-    act_kib: int = 128
-    weight_kib: int = 64
-    param_kib: int = 16
+    act_kib: int = 64
+    weight_kib: int = 32
+    param_kib: int = 4
 
     def __post_init__(self) -> None:
         """Check every parameter and fill in the columns."""
@@ -49,6 +60,8 @@ class CoreConfig:
         self._check(bool(self.name) and self.name.isidentifier(), "name", "must be an identifier")
         self._check(4 <= self.a_bits <= 8, "a_bits", "must be 4 to 8")
         self._check(2 <= self.w_bits <= 8, "w_bits", "must be 2 to 8")
+        if self.rows == 0:
+            object.__setattr__(self, "rows", default_rows(self.w_bits))
         self._check(
             self.rows >= 16 and self.rows & (self.rows - 1) == 0,
             "rows",
@@ -65,7 +78,11 @@ class CoreConfig:
         self._check(1 <= self.stripe_depth <= 255, "stripe_depth", "must be 1 to 255")
         self._check(self.lanes in (1, 2, 4, 8, 16), "lanes", "must be 1, 2, 4, 8 or 16")
         self._check(1 <= self.dw_taps <= 16, "dw_taps", "must be 1 to 16")
-        self._check(1 <= self.act_kib <= 4095, "act_kib", "must be 1 to 4095")
+        self._check(
+            1 <= self.act_kib <= 4095 and self.act_kib * 1024 % (ACT_BANKS * self.rows) == 0,
+            "act_kib",
+            f"must be 1 to 4095, and {ACT_BANKS} banks of whole words of {self.rows} bytes",
+        )
         self._check(1 <= self.weight_kib <= 4095, "weight_kib", "must be 1 to 4095")
         self._check(1 <= self.param_kib <= 255, "param_kib", "must be 1 to 255")
 
@@ -83,6 +100,11 @@ class CoreConfig:
             if getattr(self, name) != defaults[name]
         ]
         return f"w{self.w_bits}a{self.a_bits}_{self.rows}x{self.columns}{''.join(changed)}"
+
+    @property
+    def acc_bits(self) -> int:
+        """Bits in which a convolution sums: those of every slice of accumulators but the first, which has 32."""
+        return NARROW_ACC_BITS if self.w_bits <= NARROW_WEIGHT_BITS else WIDE_ACC_BITS
 
     @property
     def columns(self) -> int:

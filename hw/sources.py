@@ -20,7 +20,8 @@ def rtl_sources(root: Path = ROOT) -> list[Path]:
     """Return the design's SystemVerilog files in compile order: packages, generated files, then modules."""
     rtl = root / "rtl"
     files = [*sorted((rtl / "generated").glob("*.sv")), *sorted(rtl.glob("*.sv"))]
-    files += sorted((rtl / "structural").glob("*.sv"))
+    for folder in ("structural", "technology"):
+        files += sorted((rtl / folder).glob("*.sv"))
     packages = [file for file in files if file.stem.endswith("_pkg")]
     return packages + [file for file in files if file not in packages]
 

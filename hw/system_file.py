@@ -23,7 +23,7 @@ import yaml
 
 from common.errors import ConfigError
 from common.files import read_yaml
-from hw.core import CoreConfig, default_cols
+from hw.core import CoreConfig, default_cols, default_rows
 from hw.system import MAX_CORES, PRESET_CORES, PRESETS, System
 
 FORMAT_VERSION = 1
@@ -133,7 +133,7 @@ def system_text(system: System) -> str:
 def _entry(core: CoreConfig) -> dict[str, Any]:
     """Return a core's entry: its name and what is not the default."""
     defaults = {field.name: field.default for field in fields(core)}
-    defaults["cols"] = default_cols(core.w_bits, core.rows)
+    defaults |= {"rows": default_rows(core.w_bits), "cols": default_cols(core.w_bits, core.rows)}
     changed = {name: getattr(core, name) for name in PARAMETERS if getattr(core, name) != defaults[name]}
     return {"name": core.name, **changed}
 
@@ -186,6 +186,8 @@ def with_settings(system: System, settings: Iterable[str]) -> System:
 
 
 def _changed(core: CoreConfig, values: Mapping[str, int]) -> CoreConfig:
-    """Return a core with other parameters; columns follow widths and rows unless they are given."""
+    """Return a core with other parameters; rows and columns follow the width, columns the rows, unless given."""
     shape: dict[str, Any] = {"cols": None} if {"w_bits", "rows"} & set(values) else {}
+    if "w_bits" in values:
+        shape["rows"] = 0
     return replace(core, **(shape | dict(values)))

@@ -5,8 +5,9 @@ module npu_acc
   import npu_pkg::*;
   import npu_compute_pkg::*;
 #(
-  parameter  bit          Structural = 1'b0,  // the form that is synthesised
-  parameter  int unsigned Depth      = 64,    // pixels, up to 256
+  parameter  bit          Structural = 1'b0,     // the form that is synthesised
+  parameter  int unsigned Depth      = 32,       // pixels, up to 256
+  parameter  int unsigned Bits       = AccBits,  // of an accumulator, up to 32
   localparam int unsigned AddrBits   = Depth > 1 ? $clog2(Depth) : 1
 ) (
   input  logic                                 clk_i,
@@ -28,13 +29,15 @@ module npu_acc
 );
   if (Structural) begin : gen_structural
     npu_acc_structural #(
-      .Depth(Depth)
+      .Depth(Depth),
+      .Bits (Bits)
     ) i_form (
       .*
     );
   end else begin : gen_behavioural
     npu_acc_behavioural #(
-      .Depth(Depth)
+      .Depth(Depth),
+      .Bits (Bits)
     ) i_form (
       .*
     );

@@ -3,12 +3,14 @@
 ///
 /// A sum takes two cycles: the pixel's address in the first (`read_i`), its contribution in the second (`add_i`), one pixel per cycle;
 /// the same pixel may come in consecutive cycles. `first_i` replaces what is there, `max_i` takes the maximum instead of the
-/// sum. Drain data comes one cycle after `drain_i`. The caller never drains the bank that is being summed into.
+/// sum. Drain data comes one cycle after `drain_i` and stays until another word of its bank is asked for or it changes. The
+/// caller never drains the bank that is being summed into. Sums have `Bits` bits and wrap; they come out sign-extended.
 module npu_acc_behavioural
   import npu_pkg::*;
   import npu_compute_pkg::*;
 #(
-  parameter  int unsigned Depth    = 64,  // pixels, up to 256
+  parameter  int unsigned Depth    = 32,       // pixels, up to 256
+  parameter  int unsigned Bits     = AccBits,  // of an accumulator, up to 32
   localparam int unsigned AddrBits = Depth > 1 ? $clog2(Depth) : 1
 ) (
   input  logic                                 clk_i,
@@ -28,61 +30,49 @@ module npu_acc_behavioural
   input  logic [AddrBits-1:0]                  drain_pixel_i,
   output logic [ChannelBlock-1:0][AccBits-1:0] drain_o
 );
-  localparam int unsigned BankWordBits = ChannelBlock * AccBits;
+  localparam int unsigned UnusedBits = AccBits - Bits;
 
-  logic bank_q, first_q, forward_q, drain_bank_q;
-  logic [AddrBits-1:0] pixel_q;
-  logic [1:0][BankWordBits-1:0] rdata;
-  logic [ChannelBlock-1:0][AccBits-1:0] old, sum, sum_q;
+  logic [ChannelBlock-1:0][AccBits-1:0] mem[2][Depth];  // sign-extended
+  logic bank_q, first_q, drain_bank_q;
+  logic [1:0][AddrBits-1:0] pixel_q;
+  logic [ChannelBlock-1:0][AccBits-1:0] old, sum;
+
+  function automatic logic [AccBits-1:0] wrap(logic [AccBits-1:0] value);
+    logic signed [AccBits-1:0] high;
+    high = value << UnusedBits;
+    return high >>> UnusedBits;
+  endfunction
+
+  assign old = mem[bank_q][pixel_q[bank_q]];
 
   always_comb begin
-    old = forward_q ? sum_q : rdata[bank_q];
-    sum = value_i;
-    if (!first_q) begin
-      for (int unsigned i = 0; i < ChannelBlock; i++) begin
-        if (max_i) sum[i] = signed'(value_i[i]) > signed'(old[i]) ? value_i[i] : old[i];
-        else sum[i] = value_i[i] + old[i];
-      end
+    for (int unsigned i = 0; i < ChannelBlock; i++) begin
+      if (first_q) sum[i] = wrap(value_i[i]);
+      else if (max_i) sum[i] = signed'(wrap(value_i[i])) > signed'(old[i]) ? wrap(value_i[i]) : old[i];
+      else sum[i] = wrap(value_i[i] + old[i]);
     end
   end
 
   always_ff @(posedge clk_i) begin
     if (read_i) begin
-      bank_q    <= bank_i;
-      pixel_q   <= pixel_i;
-      first_q   <= first_i;
-      // what is written in this cycle is not in the memory yet
-      forward_q <= add_i && bank_q == bank_i && pixel_q == pixel_i;
+      bank_q          <= bank_i;
+      first_q         <= first_i;
+      pixel_q[bank_i] <= pixel_i;
     end
-    if (add_i) sum_q <= sum;
-    if (drain_i) drain_bank_q <= drain_bank_i;
+    if (drain_i) begin
+      drain_bank_q          <= drain_bank_i;
+      pixel_q[drain_bank_i] <= drain_pixel_i;
+    end
+    if (add_i) mem[bank_q][pixel_q[bank_q]] <= sum;
   end
 
-  for (genvar b = 0; b < 2; b++) begin : gen_bank
-    logic drain;
-    assign drain = drain_i && drain_bank_i == 1'(b);
-    npu_sram #(
-      .WordBits(BankWordBits),
-      .Depth   (Depth),
-      .LaneBits(BankWordBits)
-    ) i_sram (
-      .clk_i,
-      .re_i   (drain || (read_i && !first_i && bank_i == 1'(b))),
-      .raddr_i(drain ? drain_pixel_i : pixel_i),
-      .rdata_o(rdata[b]),
-      .we_i   (add_i && bank_q == 1'(b)),
-      .waddr_i(pixel_q),
-      .wdata_i(sum)
-    );
-  end
+  assign drain_o = mem[drain_bank_q][pixel_q[drain_bank_q]];
 
-  assign drain_o = rdata[drain_bank_q];
-
-  if (Depth > 1 << PixelBits) begin : gen_DepthIsAddressable
-    $fatal(1, "npu_acc_behavioural: Depth must be at most 256");
+  if (Depth > 1 << PixelBits || Bits > AccBits) begin : gen_DepthIsAddressable
+    $fatal(1, "npu_acc_behavioural: Depth must be at most 256, Bits at most 32");
   end
 
   BankIsDrainedOrSummedInto : assert property (@(posedge clk_i) disable iff (!rst_ni)
       drain_i && read_i |-> drain_bank_i != bank_i)
-  else $error("A bank is drained while the other is summed into: each has one read port.");
+  else $error("A bank is drained while the other is summed into: each shows one word.");
 endmodule

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Activation scratchpad: two readers and two writers on four banks of two-port SRAM.
+/// Activation scratchpad: two readers and two writers on 16 banks of single-port SRAM.
 ///
-/// Words of `Rows` bytes; the writers and the store engine move 16-byte parts of a word. The compute side (operand reads,
-/// result writes) is always served in the same cycle, so the array never stalls on the scratchpad; the load and store
-/// engines get the banks that it leaves free (`*_ready_o`). Banks are interleaved by word with a folded address, so that
-/// rows, columns and strided streams spread over all four. Read data comes one cycle after the request. Addresses must
-/// lie inside (the requesters check).
+/// Words of `Rows` bytes; the writers and the store engine move 16-byte parts of a word. A bank serves one access in a cycle:
+/// a result before an operand read, that before the store engine, that before the load engine (`*_ready_o`). Results are
+/// always taken. Banks are interleaved by word with a folded address, so that rows, columns and strided streams spread over
+/// all of them; streams that meet in a bank are one apart after it, and do not meet again. Read data comes one cycle after
+/// the request. Addresses must lie inside (the requesters check).
 module npu_act_spm
   import npu_pkg::*;
 #(
   parameter  int unsigned Rows     = 16,                   // bytes in a word, a multiple of 16
-  parameter  int unsigned Words    = 8192,                 // a multiple of 4, 64 or more
+  parameter  int unsigned Words    = 4096,                 // a multiple of 16
   localparam int unsigned Parts    = Rows / ChannelBlock,  // 16-byte parts of a word
   localparam int unsigned PartBits = Parts > 1 ? $clog2(Parts) : 1,
   localparam int unsigned AddrBits = $clog2(Words)
@@ -18,7 +18,8 @@ module npu_act_spm
   input  logic                clk_i,
   input  logic                rst_ni,
   // compute: operand read
-  input  logic                op_re_i,
+  input  logic                op_valid_i,
+  output logic                op_ready_o,
   input  logic [AddrBits-1:0] op_addr_i,
   output logic [Rows*8-1:0]   op_data_o,
   // compute: result write
@@ -39,57 +40,72 @@ module npu_act_spm
   input  logic [PartBits-1:0] store_part_i,
   output logic [WordBits-1:0] store_data_o
 );
-  localparam int unsigned Banks = 4;
+  localparam int unsigned Banks = 16;
+  localparam int unsigned BankBits = $clog2(Banks);
+  localparam int unsigned Depth = Words / Banks;
+  localparam int unsigned DepthBits = Depth > 1 ? $clog2(Depth) : 1;
 
-  function automatic logic [1:0] bank_of(logic [5:0] addr);
-    return addr[1:0] ^ addr[3:2] ^ addr[5:4];
+  // the lowest address bits, folded
+  localparam int unsigned FoldBits = 4 * BankBits;
+  function automatic logic [BankBits-1:0] bank_of(logic [FoldBits-1:0] addr);
+    return addr[0+:BankBits] ^ addr[BankBits+:BankBits] ^ addr[2*BankBits+:BankBits] ^ addr[3*BankBits+:BankBits];
   endfunction
 
-  logic [1:0] op_bank, res_bank, load_bank, store_bank;
-  logic [1:0] op_bank_q, store_bank_q;
+  logic [BankBits-1:0] op_bank, res_bank, load_bank, store_bank;
+  logic [BankBits-1:0] op_bank_q, store_bank_q;
   logic [PartBits-1:0] store_part_q;
+  logic [Banks-1:0] res_at, op_at, store_at, load_at;  // who asks a bank
   logic [Banks-1:0][Rows*8-1:0] rdata;
 
-  assign op_bank       = bank_of(op_addr_i[5:0]);
-  assign res_bank      = bank_of(res_addr_i[5:0]);
-  assign load_bank     = bank_of(load_addr_i[5:0]);
-  assign store_bank    = bank_of(store_addr_i[5:0]);
-  assign load_ready_o  = !(res_we_i && res_bank == load_bank);
-  assign store_ready_o = !(op_re_i && op_bank == store_bank);
+  assign op_bank    = bank_of(FoldBits'(op_addr_i));
+  assign res_bank   = bank_of(FoldBits'(res_addr_i));
+  assign load_bank  = bank_of(FoldBits'(load_addr_i));
+  assign store_bank = bank_of(FoldBits'(store_addr_i));
+
+  assign res_at   = Banks'(res_we_i) << res_bank;
+  assign op_at    = Banks'(op_valid_i) << op_bank;
+  assign store_at = Banks'(store_valid_i) << store_bank;
+  assign load_at  = Banks'(load_valid_i) << load_bank;
+
+  assign op_ready_o    = !res_at[op_bank];
+  assign store_ready_o = !res_at[store_bank] && !op_at[store_bank];
+  assign load_ready_o  = !res_at[load_bank] && !op_at[load_bank] && !store_at[load_bank];
 
   for (genvar b = 0; b < Banks; b++) begin : gen_bank
-    logic op, res, load, store;
     logic [Parts-1:0] we;
-    assign op    = op_re_i && op_bank == 2'(b);
-    assign res   = res_we_i && res_bank == 2'(b);
-    assign load  = load_valid_i && load_ready_o && load_bank == 2'(b);
-    assign store = store_valid_i && store_ready_o && store_bank == 2'(b);
+    logic [AddrBits-1:0] addr;
 
     always_comb begin
-      we = '0;
-      for (int unsigned part = 0; part < Parts; part++) begin
-        if (res) we[part] = res_part_i == PartBits'(part);
-        else if (load) we[part] = load_part_i == PartBits'(part);
+      we   = '0;
+      addr = load_addr_i;
+      if (res_at[b]) begin
+        addr = res_addr_i;
+        we   = Parts'(1) << res_part_i;
+      end else if (op_at[b]) begin
+        addr = op_addr_i;
+      end else if (store_at[b]) begin
+        addr = store_addr_i;
+      end else begin
+        we   = Parts'(1) << load_part_i;
       end
     end
 
     npu_sram #(
       .WordBits(Rows * 8),
-      .Depth   (Words / Banks),
+      .Depth   (Depth),
       .LaneBits(WordBits)
     ) i_sram (
       .clk_i,
-      .re_i   (op || store),
-      .raddr_i(op ? op_addr_i[AddrBits-1:2] : store_addr_i[AddrBits-1:2]),
-      .rdata_o(rdata[b]),
+      .valid_i(res_at[b] || op_at[b] || store_at[b] || load_at[b]),
       .we_i   (we),
-      .waddr_i(res ? res_addr_i[AddrBits-1:2] : load_addr_i[AddrBits-1:2]),
-      .wdata_i({Parts{res ? res_data_i : load_data_i}})
+      .addr_i (DepthBits'(addr >> BankBits)),
+      .wdata_i({Parts{res_at[b] ? res_data_i : load_data_i}}),
+      .rdata_o(rdata[b])
     );
   end
 
   always_ff @(posedge clk_i) begin
-    if (op_re_i) op_bank_q <= op_bank;
+    if (op_valid_i && op_ready_o) op_bank_q <= op_bank;
     if (store_valid_i && store_ready_o) begin
       store_bank_q <= store_bank;
       store_part_q <= store_part_i;
@@ -105,11 +121,11 @@ module npu_act_spm
     end
   end
 
-  if (Rows % ChannelBlock != 0 || Words % Banks != 0 || Words < 64) begin : gen_WordsFillTheBanks
-    $fatal(1, "npu_act_spm: Rows must be a multiple of 16, Words of 4 and at least 64");
+  if (Rows % ChannelBlock != 0 || Words % Banks != 0) begin : gen_WordsFillTheBanks
+    $fatal(1, "npu_act_spm: Rows must be a multiple of 16, and so must Words");
   end
 
-  OperandReadInside : assert property (@(posedge clk_i) disable iff (!rst_ni) op_re_i |-> 32'(op_addr_i) < Words)
+  OperandReadInside : assert property (@(posedge clk_i) disable iff (!rst_ni) op_valid_i |-> 32'(op_addr_i) < Words)
   else $error("An operand read lies inside the scratchpad: the compute engine checks its address.");
 
   ResultWriteInside : assert property (@(posedge clk_i) disable iff (!rst_ni) res_we_i |-> 32'(res_addr_i) < Words)

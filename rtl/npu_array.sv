@@ -5,19 +5,20 @@ module npu_array
   import npu_pkg::*;
   import npu_compute_pkg::*;
 #(
-  parameter bit          Structural = 1'b0,  // the form that is synthesised
-  parameter int unsigned ABits      = 8,
-  parameter int unsigned WBits      = 8,
-  parameter int unsigned Rows       = 16,
-  parameter int unsigned Cols       = 16,
-  parameter int unsigned DwTaps     = 5
+  parameter  bit          Structural = 1'b0,  // the form that is synthesised
+  parameter  int unsigned ABits      = 8,
+  parameter  int unsigned WBits      = 8,
+  parameter  int unsigned Rows       = 16,
+  parameter  int unsigned Cols       = 16,
+  parameter  int unsigned DwTaps     = 5,
+  localparam int unsigned Slices     = Cols / ChannelBlock
 ) (
   input  logic                         clk_i,
   // weights
   input  logic                         word_valid_i,
   input  logic [7:0]                   word_index_i,
   input  logic [WeightWordBits-1:0]    word_i,
-  input  logic                         swap_i,
+  input  logic [Slices-1:0]            swap_i,       // by slice of 16 columns
   // cycle 1
   input  logic                         shift_i,
   input  logic                         pad_i,
@@ -25,6 +26,7 @@ module npu_array
   input  logic [7:0]                   pad_value_i,
   // cycle 2
   input  logic                         mac_i,
+  input  logic [Slices-1:0]            slice_i,      // slices whose sums are wanted; the others rest
   input  logic                         depthwise_i,
   input  logic [DwTaps-1:0]            tap_mask_i,  // columns in use
   input  logic [DwTaps-1:0]            tap_pad_i,   // columns that see the pad value

@@ -2,13 +2,13 @@
 /// Dot-product array in the form that simulates fast: ROWS activations times COLS x ROWS weights in a cycle.
 ///
 ///   act_i -> pad, reduce -> [slide register 0] -> [1] -> ... -> [DwTaps - 1]
-///                                |                 depthwise: column i works on slide register i
+///                                |                 depthwise (only then they move): column i works on slide register i
 ///                                v                 and the products are summed per row
 ///          shadow tile -> active tile -> products -> sums
 ///
 /// Cycle 1 takes an activation word (`shift_i`), and with `swap_i` the shadow tile becomes active; cycle 2 (`mac_i`, one cycle
 /// after the word) multiplies; the sums are on `sum_o` in cycle 3. The shadow tile is filled word by word behind the active
-/// one. Weight k of row c is value k * Rows + c of a tile, W_BITS each, low bits first. Activations are int8 and are rounded to
+/// one. Slices of 16 columns that have no channels keep their weights and sums. Weight k of row c is value k * Rows + c of a tile, W_BITS each, low bits first. Activations are int8 and are rounded to
 /// ABits here (golden.arithmetic.reduce_activation). Data is not reset: the tile and the slide registers are written before use.
 ///
 /// Operands are held sign-extended in 32-bit lanes: the C++ compiler then vectorises the simulated array
@@ -17,18 +17,19 @@ module npu_array_behavioural
   import npu_pkg::*;
   import npu_compute_pkg::*;
 #(
-  parameter int unsigned ABits  = 8,
-  parameter int unsigned WBits  = 8,
-  parameter int unsigned Rows   = 16,
-  parameter int unsigned Cols   = 16,
-  parameter int unsigned DwTaps = 5
+  parameter  int unsigned ABits  = 8,
+  parameter  int unsigned WBits  = 8,
+  parameter  int unsigned Rows   = 16,
+  parameter  int unsigned Cols   = 16,
+  parameter  int unsigned DwTaps = 5,
+  localparam int unsigned Slices = Cols / ChannelBlock
 ) (
   input  logic                         clk_i,
   // weights
   input  logic                         word_valid_i,
   input  logic [7:0]                   word_index_i,
   input  logic [WeightWordBits-1:0]    word_i,
-  input  logic                         swap_i,
+  input  logic [Slices-1:0]            swap_i,       // by slice of 16 columns
   // cycle 1
   input  logic                         shift_i,
   input  logic                         pad_i,
@@ -36,12 +37,14 @@ module npu_array_behavioural
   input  logic [7:0]                   pad_value_i,
   // cycle 2
   input  logic                         mac_i,
+  input  logic [Slices-1:0]            slice_i,      // slices whose sums are wanted; the others rest
   input  logic                         depthwise_i,
   input  logic [DwTaps-1:0]            tap_mask_i,  // columns in use
   input  logic [DwTaps-1:0]            tap_pad_i,   // columns that see the pad value
   // cycle 3; depthwise: sums of the rows in the first ROWS entries
   output logic [Cols-1:0][AccBits-1:0] sum_o
 );
+  localparam int unsigned SliceWeights = ChannelBlock * Rows;
   localparam int unsigned TileBits = Rows * Cols * WBits;
   localparam int unsigned TileWords = (TileBits + WeightWordBits - 1) / WeightWordBits;
 
@@ -75,8 +78,12 @@ module npu_array_behavioural
     if (word_valid_i) begin
       for (int unsigned w = 0; w < TileWords; w++) if (32'(word_index_i) == w) shadow_q[w] <= word_i;
     end
-    if (swap_i) begin
-      for (int unsigned i = 0; i < Cols * Rows; i++) weight_q[i] <= AccBits'(signed'(tile[i*WBits+:WBits]));
+    for (int unsigned s = 0; s < Slices; s++) begin
+      if (swap_i[s]) begin
+        for (int unsigned i = s * SliceWeights; i < (s + 1) * SliceWeights; i++) begin
+          weight_q[i] <= AccBits'(signed'(tile[i*WBits+:WBits]));
+        end
+      end
     end
   end
 
@@ -88,30 +95,34 @@ module npu_array_behavioural
 
   always_ff @(posedge clk_i) begin
     if (shift_i) begin
-      slide_q <= slide_d;
+      slide_q[0] <= slide_d[0];
+      for (int unsigned i = 1; i < DwTaps; i++) if (depthwise_i) slide_q[i] <= slide_d[i];
       for (int unsigned r = 0; r < Rows; r++) operand_q[r] <= AccBits'(signed'(slide_d[0][r*ABits+:ABits]));
     end
   end
 
   always_ff @(posedge clk_i) begin
     if (mac_i) begin
-      if (!depthwise_i) begin
-        for (int unsigned k = 0; k < Cols; k++) begin
-          automatic logic signed [AccBits-1:0] sum;
-          sum = '0;
-          for (int unsigned r = 0; r < Rows; r++) sum += operand_q[r] * weight_q[k*Rows+r];
-          sum_q[k] <= sum;
-        end
-      end else begin
-        for (int unsigned r = 0; r < Rows; r++) begin
-          automatic logic signed [AccBits-1:0] sum;
-          sum = '0;
-          for (int unsigned i = 0; i < DwTaps; i++) begin
-            if (tap_mask_i[i]) begin
-              sum += AccBits'(signed'(tap_pad_i[i] ? pad_reduced : slide_q[i][r*ABits+:ABits])) * weight_q[i*Rows+r];
-            end
+      for (int unsigned s = 0; s < Slices; s++) begin
+        if (slice_i[s] && !depthwise_i) begin
+          for (int unsigned k = s * ChannelBlock; k < (s + 1) * ChannelBlock; k++) begin
+            automatic logic signed [AccBits-1:0] sum;
+            sum = '0;
+            for (int unsigned r = 0; r < Rows; r++) sum += operand_q[r] * weight_q[k*Rows+r];
+            sum_q[k] <= sum;
           end
-          sum_q[r] <= sum;
+        end
+        if (slice_i[s] && depthwise_i && s < Rows / ChannelBlock) begin
+          for (int unsigned r = s * ChannelBlock; r < (s + 1) * ChannelBlock; r++) begin
+            automatic logic signed [AccBits-1:0] sum;
+            sum = '0;
+            for (int unsigned i = 0; i < DwTaps; i++) begin
+              if (tap_mask_i[i]) begin
+                sum += AccBits'(signed'(tap_pad_i[i] ? pad_reduced : slide_q[i][r*ABits+:ABits])) * weight_q[i*Rows+r];
+              end
+            end
+            sum_q[r] <= sum;
+          end
         end
       end
     end

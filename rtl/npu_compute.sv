@@ -7,8 +7,8 @@
 ///     read)          slide, swap    vector operators: (x - zero point) << left shift,
 ///                                   addition: through the requantiser, then accumulate
 ///
-/// A beat goes when its weight tile is in the shadow registers (first beat of a pass) and its accumulator bank is free
-/// (first beat of a stripe). The next command starts as soon as the pipeline up to the accumulators is empty; its stripes queue
+/// A beat goes when its weight tile is in the shadow registers (first beat of a pass), its accumulator bank is free
+/// (first beat of a stripe) and no result is written to the bank of the scratchpad that it reads. The next command starts as soon as the pipeline up to the accumulators is empty; its stripes queue
 /// behind those still being drained. A command is done when its last word is in the scratchpad.
 module npu_compute
   import npu_pkg::*;
@@ -18,12 +18,12 @@ module npu_compute
   parameter  int unsigned WBits       = 8,
   parameter  int unsigned Rows        = 16,
   parameter  int unsigned Cols        = 16,
-  parameter  int unsigned StripeDepth = 64,
+  parameter  int unsigned StripeDepth = 32,
   parameter  int unsigned Lanes       = 16,
   parameter  int unsigned DwTaps      = 5,
-  parameter  int unsigned ActWords    = 8192,  // words of ROWS bytes
-  parameter  int unsigned WeightWords = 2048,  // 32-byte words
-  parameter  int unsigned ParamWords  = 1024,  // 16-byte words
+  parameter  int unsigned ActWords    = 4096,  // words of ROWS bytes
+  parameter  int unsigned WeightWords = 1024,  // 32-byte words
+  parameter  int unsigned ParamWords  = 256,   // 16-byte words
   parameter  bit          Structural  = 1'b0,  // array, accumulators and requantiser in the form that is synthesised
   localparam int unsigned Parts       = Rows / ChannelBlock,
   localparam int unsigned PartBits    = Parts > 1 ? $clog2(Parts) : 1,
@@ -45,7 +45,8 @@ module npu_compute
   output logic                      error_o,
   output error_e                    error_cause_o,
   // activation scratchpad, data one cycle after the read
-  output logic                      op_re_o,
+  output logic                      op_valid_o,
+  input  logic                      op_ready_i,
   output logic [ActBits-1:0]        op_addr_o,
   input  logic [Rows*8-1:0]         op_data_i,
   output logic                      res_we_o,
@@ -68,6 +69,8 @@ module npu_compute
   localparam int unsigned DepthBits = StripeDepth > 1 ? $clog2(StripeDepth) : 1;
   localparam int unsigned Slices = Cols / ChannelBlock;
   localparam int unsigned SliceBits = Slices > 1 ? $clog2(Slices) : 1;
+  // Weights of up to 5 bits sum in 24 bits; the compiler proves it of every layer. The first slice has vector operators too.
+  localparam int unsigned SliceAccBits = WBits <= 5 ? 24 : AccBits;
 
   // ---------------------------------------------------------------- command
   cmd_operator_t cmd;
@@ -85,7 +88,7 @@ module npu_compute
   );
 
   // ---------------------------------------------------------------- cycle 0: beats
-  logic agu_busy, agu_valid, agu_start, tile_valid, beat_go;
+  logic agu_busy, agu_valid, agu_start, tile_valid, beat_ready, beat_go;
   opcode_e opcode;
   beat_t beat, beat1_q, beat2_q;
   logic fire3_q, stripe_last3_q, bank3_q;
@@ -135,10 +138,11 @@ module npu_compute
   assign wait_bank     = beat.stripe_first && (bank_full_q[beat.bank] || !drain_ready || (is_add && !drain_empty));
   assign wait_add      = is_add && add_busy;
   assign address_error = agu_valid && beat.read && beat.addr >= ActWords;
-  assign beat_go       = agu_valid && !wait_tile && !wait_bank && !wait_add && !address_error && !loader_error_q && !stop_i;
+  assign beat_ready    = agu_valid && !wait_tile && !wait_bank && !wait_add && !address_error && !loader_error_q && !stop_i;
+  assign beat_go       = beat_ready && (!beat.read || op_ready_i);
 
-  assign op_re_o   = beat_go && beat.read;
-  assign op_addr_o = beat.addr[ActBits-1:0];
+  assign op_valid_o = beat_ready && beat.read;
+  assign op_addr_o  = beat.addr[ActBits-1:0];
 
   // The tile of the next pass is read behind this one; a command's first tile as soon as the command starts.
   logic next_tile, first_tile;
@@ -173,6 +177,7 @@ module npu_compute
       beat1_q  <= '0;
       beat2_q  <= '0;
       fire3_q        <= 1'b0;
+      slices3_q      <= '0;
       stripe_last3_q <= 1'b0;
       bank3_q        <= 1'b0;
     end else if (clear_i) begin
@@ -187,6 +192,7 @@ module npu_compute
       if (valid1_q) beat2_q <= beat1_q;
       if (valid2_q) begin
         fire3_q        <= beat2_q.fire;
+        slices3_q      <= slices;
         stripe_last3_q <= beat2_q.stripe_last;
         bank3_q        <= beat2_q.bank;
       end
@@ -202,6 +208,21 @@ module npu_compute
   end
   assign a_q = cmd_add_t'(c_q);
 
+  // slices of 16 columns (depthwise: rows) that have channels in a beat; a vector operator's are in the first
+  function automatic logic [Slices-1:0] slices_of(opcode_e op, logic [SizeBits-1:0] rows, logic [SizeBits-1:0] cols);
+    logic [Slices-1:0] used;
+    used = Slices'(1);
+    for (int unsigned s = 1; s < Slices; s++) begin
+      used[s] = (op == OP_CONV && cols > SizeBits'(s * ChannelBlock))
+          || (op == OP_DEPTHWISE && rows > SizeBits'(s * ChannelBlock));
+    end
+    return used;
+  endfunction
+
+  logic [Slices-1:0] swap, slices, slices3_q;  // a depthwise pass's taps are in the first slice
+  assign swap   = opcode == OP_CONV ? slices_of(opcode, beat1_q.useful_rows, beat1_q.useful_cols) : Slices'(1);
+  assign slices = slices_of(opcode, beat2_q.useful_rows, beat2_q.useful_cols);
+
   logic [Cols-1:0][31:0] sums;
   npu_array #(
     .Structural(Structural),
@@ -215,12 +236,13 @@ module npu_compute
     .word_valid_i(word_valid),
     .word_index_i(word_index),
     .word_i      (weight_data_i),
-    .swap_i      (valid1_q && is_mac && beat1_q.pass_first),
+    .swap_i      (swap & {Slices{valid1_q && is_mac && beat1_q.pass_first}}),
     .shift_i     (valid1_q && is_mac),
     .pad_i       (beat1_q.pad),
     .act_i       (op_data_i),
     .pad_value_i (c_q.pad_value),
     .mac_i       (valid2_q && is_mac && beat2_q.fire),
+    .slice_i     (slices),
     .depthwise_i (opcode == OP_DEPTHWISE),
     .tap_mask_i  (beat2_q.tap_mask[DwTaps-1:0]),
     .tap_pad_i   (beat2_q.tap_pad[DwTaps-1:0]),
@@ -341,7 +363,7 @@ module npu_compute
 
   logic drain_re, drain_bank;
   logic [PixelBits-1:0] drain_pixel;
-  logic [SliceBits-1:0] drain_group;
+  logic [SliceBits-1:0] drain_slice, drain_group;
   logic [Slices-1:0][ChannelBlock-1:0][AccBits-1:0] slice_data;
 
   for (genvar s = 0; s < Slices; s++) begin : gen_acc
@@ -352,22 +374,21 @@ module npu_compute
     end else begin : gen_other
       assign value = sums[s*ChannelBlock+:ChannelBlock];
     end
-    logic used;
-    assign used = s == 0 || opcode == OP_CONV || (opcode == OP_DEPTHWISE && s < Parts);
     npu_acc #(
       .Structural(Structural),
-      .Depth     (StripeDepth)
+      .Depth     (StripeDepth),
+      .Bits      (s == 0 ? AccBits : SliceAccBits)
     ) i_acc (
       .clk_i,
       .rst_ni,
-      .read_i       (acc_read && used),
+      .read_i       (acc_read && (s == 0 || slices[s])),
       .bank_i       (acc_bank),
       .pixel_i      (acc_pixel[DepthBits-1:0]),
       .first_i      (acc_first),
-      .add_i        (acc_add && used),
+      .add_i        (acc_add && (s == 0 || slices3_q[s])),
       .max_i        (opcode == OP_MAX_POOL),
       .value_i      (value),
-      .drain_i      (drain_re),
+      .drain_i      (drain_re && drain_slice == SliceBits'(s)),
       .drain_bank_i (drain_bank),
       .drain_pixel_i(drain_pixel[DepthBits-1:0]),
       .drain_o      (slice_data[s])
@@ -427,6 +448,7 @@ module npu_compute
     .acc_re_o            (drain_re),
     .acc_bank_o          (drain_bank),
     .acc_pixel_o         (drain_pixel),
+    .acc_slice_o         (drain_slice),
     .acc_group_o         (drain_group),
     .acc_data_i          (slice_data[drain_group]),
     .requant_valid_o     (drain_valid),

@@ -189,7 +189,7 @@ module npu_core
   );
 
   logic [NumTargets-1:0] load_write;
-  logic load_act_ready;
+  logic [NumTargets-1:0] load_ready;
   logic [LocalAddrBits-1:0] load_addr;
   logic [WordBits-1:0] load_data;
 
@@ -215,7 +215,7 @@ module npu_core
     .axi_req_o      (read_req[1]),
     .axi_rsp_i      (read_rsp[1]),
     .write_valid_o  (load_write),
-    .act_ready_i    (load_act_ready),
+    .write_ready_i  (load_ready),
     .write_addr_o   (load_addr),
     .write_data_o   (load_data)
   );
@@ -253,7 +253,7 @@ module npu_core
   );
 
   // ---------------------------------------------------------------- compute
-  logic op_re, res_we, weight_re, param_re, mac_cycle, mac_beat;
+  logic op_valid, op_ready, res_we, weight_re, param_re, mac_cycle, mac_beat;
   logic [ActBits-1:0] op_addr, res_addr;
   logic [Config.rows*8-1:0] op_data;
   logic [PartBits-1:0] res_part;
@@ -288,7 +288,8 @@ module npu_core
     .work_o         (work[ENGINE_COMPUTE]),
     .error_o        (work_error[ENGINE_COMPUTE]),
     .error_cause_o  (work_cause[ENGINE_COMPUTE]),
-    .op_re_o        (op_re),
+    .op_valid_o     (op_valid),
+    .op_ready_i     (op_ready),
     .op_addr_o      (op_addr),
     .op_data_i      (op_data),
     .res_we_o       (res_we),
@@ -313,7 +314,8 @@ module npu_core
   ) i_act_spm (
     .clk_i,
     .rst_ni,
-    .op_re_i      (op_re),
+    .op_valid_i   (op_valid),
+    .op_ready_o   (op_ready),
     .op_addr_i    (op_addr),
     .op_data_o    (op_data),
     .res_we_i     (res_we),
@@ -321,7 +323,7 @@ module npu_core
     .res_part_i   (res_part),
     .res_data_i   (res_data),
     .load_valid_i (load_write[TARGET_ACTIVATIONS]),
-    .load_ready_o (load_act_ready),
+    .load_ready_o (load_ready[TARGET_ACTIVATIONS]),
     .load_addr_i  (ActBits'(load_addr >> PartShift)),
     .load_part_i  (PartBits'(load_addr & LocalAddrBits'(Parts - 1))),
     .load_data_i  (load_data),
@@ -332,32 +334,39 @@ module npu_core
     .store_data_o (store_data)
   );
 
-  npu_sram #(
+  // even and odd words: a tile is read in their order, and leaves every other cycle of a bank to the load engine
+  npu_banked_spm #(
     .WordBits(WeightWordBits),
-    .Depth   (WeightWords),
-    .LaneBits(WordBits)
+    .Words   (WeightWords),
+    .LaneBits(WordBits),
+    .Banks   (2)
   ) i_weight_spm (
     .clk_i,
-    .re_i   (weight_re),
-    .raddr_i(weight_addr),
-    .rdata_o(weight_data),
-    .we_i   ({load_write[TARGET_WEIGHTS] && load_addr[0], load_write[TARGET_WEIGHTS] && !load_addr[0]}),
-    .waddr_i(WeightBits'(load_addr >> 1)),
-    .wdata_i({WeightWordBits / WordBits{load_data}})
+    .re_i         (weight_re),
+    .raddr_i      (weight_addr),
+    .rdata_o      (weight_data),
+    .write_valid_i(load_write[TARGET_WEIGHTS]),
+    .write_ready_o(load_ready[TARGET_WEIGHTS]),
+    .we_i         ({load_addr[0], !load_addr[0]}),
+    .waddr_i      (WeightBits'(load_addr >> 1)),
+    .wdata_i      ({WeightWordBits / WordBits{load_data}})
   );
 
-  npu_sram #(
+  npu_banked_spm #(
     .WordBits(WordBits),
-    .Depth   (ParamWords),
-    .LaneBits(WordBits)
+    .Words   (ParamWords),
+    .LaneBits(WordBits),
+    .Banks   (1)
   ) i_param_spm (
     .clk_i,
-    .re_i   (param_re),
-    .raddr_i(param_addr),
-    .rdata_o(param_data),
-    .we_i   (load_write[TARGET_PARAMETERS]),
-    .waddr_i(ParamBits'(load_addr)),
-    .wdata_i(load_data)
+    .re_i         (param_re),
+    .raddr_i      (param_addr),
+    .rdata_o      (param_data),
+    .write_valid_i(load_write[TARGET_PARAMETERS]),
+    .write_ready_o(load_ready[TARGET_PARAMETERS]),
+    .we_i         (1'b1),
+    .waddr_i      (ParamBits'(load_addr)),
+    .wdata_i      (load_data)
   );
 
   // ---------------------------------------------------------------- control, errors, counters, registers

@@ -44,6 +44,7 @@ module npu_drain
   output logic                                 acc_re_o,
   output logic                                 acc_bank_o,
   output logic [7:0]                           acc_pixel_o,
+  output logic [GroupBits-1:0]                 acc_slice_o,      // with the request: whose sums these are
   output logic [GroupBits-1:0]                 acc_group_o,      // with the data
   input  logic [ChannelBlock-1:0][AccBits-1:0] acc_data_i,
   // requantiser
@@ -213,6 +214,7 @@ module npu_drain
   assign acc_re_o    = issue && sub_q == '0;
   assign acc_bank_o  = now.bank;
   assign acc_pixel_o = pixel_q;
+  assign acc_slice_o = GroupBits'(group_q);
 
   always_comb begin
     bank_free_o = '0;

@@ -36,7 +36,7 @@ module npu_load
   input  axi_read_rsp_t            axi_rsp_i,
   // scratchpads
   output logic [NumTargets-1:0]    write_valid_o,  // by target
-  input  logic                     act_ready_i,    // the others are always ready
+  input  logic [NumTargets-1:0]    write_ready_i,
   output logic [LocalAddrBits-1:0] write_addr_o,   // 16-byte words
   output logic [WordBits-1:0]      write_data_o
 );
@@ -173,7 +173,7 @@ module npu_load
   end
   assign write_addr_o = walk_addr[LocalAddrBits-1:0];
   assign write_data_o = word_q;
-  assign word_taken   = word_go && in_range && !resp_q[1] && (target_q != TARGET_ACTIVATIONS || act_ready_i);
+  assign word_taken   = (write_valid_o & write_ready_i) != '0;
   assign walk_next    = word_taken;
   assign done_o       = word_taken && walk_last;
 

@@ -3,7 +3,7 @@
 ///
 /// Registers of core i start at byte 0x400 * i of the AXI4-Lite port. The cores share the AXI4 memory port round robin
 /// and a set of event counters (SIGNAL and WAIT). The counters are cleared by reset and by a soft reset of a core while all other
-/// cores are ready.
+/// cores are ready. The clock of a core that has nothing to do stands still (npu_core_clock).
 module npu_soc
   import npu_pkg::*;
   import npu_axi_pkg::*;
@@ -11,15 +11,16 @@ module npu_soc
   parameter int unsigned NumCores = 2,
   // default: an 8-bit core (index 0) and a ternary one
   parameter core_cfg_t [NumCores-1:0] Cores = {
-    core_cfg_t'{a_bits: 8, w_bits: 2, rows: 16, cols: 64, stripe_depth: 64, lanes: 16, dw_taps: 5,
-                act_kib: 128, weight_kib: 64, param_kib: 16, axi_bits: 128},
-    core_cfg_t'{a_bits: 8, w_bits: 8, rows: 16, cols: 16, stripe_depth: 64, lanes: 16, dw_taps: 5,
-                act_kib: 128, weight_kib: 64, param_kib: 16, axi_bits: 128}
+    core_cfg_t'{a_bits: 8, w_bits: 2, rows: 32, cols: 32, stripe_depth: 32, lanes: 16, dw_taps: 5,
+                act_kib: 64, weight_kib: 16, param_kib: 4, axi_bits: 128},
+    core_cfg_t'{a_bits: 8, w_bits: 8, rows: 16, cols: 16, stripe_depth: 32, lanes: 16, dw_taps: 5,
+                act_kib: 64, weight_kib: 32, param_kib: 4, axi_bits: 128}
   },
   parameter int unsigned AxiDataBits = 128,   // of every core
   parameter int unsigned AxiIdBits   = AxiCoreIdBits + (NumCores > 1 ? $clog2(NumCores) : 1),
   parameter int unsigned Events      = 16,    // event counters
-  parameter bit          Structural  = 1'b0   // array, accumulators and requantiser in the form that is synthesised
+  parameter bit          Structural  = 1'b0,  // array, accumulators and requantiser in the form that is synthesised
+  parameter bit          ClockGates  = 1'b1   // clocks of cores that have nothing to do stand still
 ) (
   input  logic                     clk_i,
   input  logic                     rst_ni,
@@ -206,12 +207,25 @@ module npu_soc
 
   // ---------------------------------------------------------------- cores
   for (genvar i = 0; i < NumCores; i++) begin : gen_core
+    logic clk, access;
+    assign access = axil_awvalid[i] || axil_wvalid[i] || axil_bvalid[i] || axil_arvalid[i] || axil_rvalid[i];
+
+    npu_core_clock #(
+      .FeedThrough(!ClockGates)
+    ) i_clock (
+      .clk_i,
+      .rst_ni,
+      .access_i(access),
+      .busy_i  (busy[i]),
+      .clk_o   (clk)
+    );
+
     npu_core #(
       .Config    (Cores[i]),
       .Events    (Events),
       .Structural(Structural)
     ) i_core (
-      .clk_i,
+      .clk_i          (clk),
       .rst_ni,
       .s_axil_awaddr  (axil_awaddr[7:0]),
       .s_axil_awprot,
@@ -247,6 +261,10 @@ module npu_soc
       .soft_reset_o   (soft_reset[i]),
       .irq_o          (irq_o[i])
     );
+
+    NothingComesToASleepingCore : assert property (@(posedge clk_i) disable iff (!rst_ni)
+        core_read_rsp[i].r_valid || core_write_rsp[i].b_valid |-> busy[i])
+    else $error("Memory answers only a core whose clock runs.");
 
     if (Cores[i].axi_bits != AxiDataBits) begin : gen_CoreIsAsWideAsThePort
       $fatal(1, "npu_soc: axi_bits of every core must equal AxiDataBits");

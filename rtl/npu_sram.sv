@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Memory with one read and one write port, as a two-port SRAM macro offers it.
+/// Memory with one port to read or write, as a single-port SRAM macro offers it.
 ///
-/// Read data comes one cycle after `re_i` and stays until the next read. Reading and writing the same address in one
-/// cycle returns the old word. The write port has one enable per lane. Contents are undefined after reset.
+/// An access (`valid_i`) reads a word, or with any bit of `we_i` writes those lanes. Read data comes one cycle later and stays
+/// until the next read. Contents are undefined after reset.
 module npu_sram #(
   parameter  int unsigned WordBits = 128,   // bits
   parameter  int unsigned Depth    = 1024,  // words
@@ -11,19 +11,20 @@ module npu_sram #(
   localparam int unsigned Lanes    = WordBits / LaneBits
 ) (
   input  logic                clk_i,
-  input  logic                re_i,
-  input  logic [AddrBits-1:0] raddr_i,
-  output logic [WordBits-1:0] rdata_o,
+  input  logic                valid_i,
   input  logic [Lanes-1:0]    we_i,
-  input  logic [AddrBits-1:0] waddr_i,
-  input  logic [WordBits-1:0] wdata_i
+  input  logic [AddrBits-1:0] addr_i,
+  input  logic [WordBits-1:0] wdata_i,
+  output logic [WordBits-1:0] rdata_o
 );
   logic [WordBits-1:0] mem[Depth];
 
   always_ff @(posedge clk_i) begin
-    if (re_i) rdata_o <= mem[raddr_i];
-    for (int unsigned lane = 0; lane < Lanes; lane++) begin
-      if (we_i[lane]) mem[waddr_i][lane*LaneBits+:LaneBits] <= wdata_i[lane*LaneBits+:LaneBits];
+    if (valid_i) begin
+      if (we_i == '0) rdata_o <= mem[addr_i];
+      for (int unsigned lane = 0; lane < Lanes; lane++) begin
+        if (we_i[lane]) mem[addr_i][lane*LaneBits+:LaneBits] <= wdata_i[lane*LaneBits+:LaneBits];
+      end
     end
   end
 

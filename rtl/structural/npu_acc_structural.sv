@@ -4,7 +4,8 @@ module npu_acc_structural
   import npu_pkg::*;
   import npu_compute_pkg::*;
 #(
-  parameter  int unsigned Depth    = 64,  // pixels, up to 256
+  parameter  int unsigned Depth    = 32,       // pixels, up to 256
+  parameter  int unsigned Bits     = AccBits,  // of an accumulator, up to 32
   localparam int unsigned AddrBits = Depth > 1 ? $clog2(Depth) : 1
 ) (
   input  logic                                 clk_i,
@@ -24,59 +25,49 @@ module npu_acc_structural
   input  logic [AddrBits-1:0]                  drain_pixel_i,
   output logic [ChannelBlock-1:0][AccBits-1:0] drain_o
 );
-  localparam int unsigned BankWordBits = ChannelBlock * AccBits;
+  localparam int unsigned Columns = 4;  // that share a block
 
-  logic bank_q, first_q, forward_q, drain_bank_q;
-  logic [AddrBits-1:0] pixel_q;
-  logic [1:0][ChannelBlock-1:0][AccBits-1:0] rdata;
-  logic [ChannelBlock-1:0][AccBits-1:0] sum;
+  logic bank_q, first_q, drain_bank_q;
+  logic [1:0][Depth-1:0] select_q;
 
   always_ff @(posedge clk_i) begin
     if (read_i) begin
-      bank_q    <= bank_i;
-      pixel_q   <= pixel_i;
-      first_q   <= first_i;
-      // what is written in this cycle is not in the memory yet
-      forward_q <= add_i && bank_q == bank_i && pixel_q == pixel_i;
+      bank_q  <= bank_i;
+      first_q <= first_i;
     end
     if (drain_i) drain_bank_q <= drain_bank_i;
+    for (int unsigned b = 0; b < 2; b++) begin
+      if (drain_i && drain_bank_i == 1'(b)) select_q[b] <= Depth'(1) << drain_pixel_i;
+      else if (read_i && bank_i == 1'(b)) select_q[b] <= Depth'(1) << pixel_i;
+    end
   end
 
-  for (genvar l = 0; l < ChannelBlock; l++) begin : gen_lane
-    npu_acc_lane i_lane (
+  for (genvar c = 0; c < ChannelBlock; c += Columns) begin : gen_columns
+    logic [Columns-1:0][Bits-1:0] value, drain;
+
+    for (genvar i = 0; i < Columns; i++) begin : gen_column
+      assign value[i]     = value_i[c+i][Bits-1:0];
+      assign drain_o[c+i] = AccBits'(signed'(drain[i]));
+    end
+
+    npu_acc_columns #(
+      .Columns(Columns),
+      .Bits   (Bits),
+      .Depth  (Depth)
+    ) i_columns (
       .clk_i,
+      .select_i    (select_q),
       .bank_i      (bank_q),
       .first_i     (first_q),
-      .forward_i   (forward_q),
       .add_i,
       .max_i,
-      .value_i     (value_i[l]),
-      .rdata_i     ({rdata[1][l], rdata[0][l]}),
-      .sum_o       (sum[l]),
+      .value_i     (value),
       .drain_bank_i(drain_bank_q),
-      .drain_o     (drain_o[l])
-    );
-  end
-
-  for (genvar b = 0; b < 2; b++) begin : gen_bank
-    logic drain;
-    assign drain = drain_i && drain_bank_i == 1'(b);
-    npu_sram #(
-      .WordBits(BankWordBits),
-      .Depth   (Depth),
-      .LaneBits(BankWordBits)
-    ) i_sram (
-      .clk_i,
-      .re_i   (drain || (read_i && !first_i && bank_i == 1'(b))),
-      .raddr_i(drain ? drain_pixel_i : pixel_i),
-      .rdata_o(rdata[b]),
-      .we_i   (add_i && bank_q == 1'(b)),
-      .waddr_i(pixel_q),
-      .wdata_i(sum)
+      .drain_o     (drain)
     );
   end
 
   BankIsDrainedOrSummedInto : assert property (@(posedge clk_i) disable iff (!rst_ni)
       drain_i && read_i |-> drain_bank_i != bank_i)
-  else $error("A bank is drained while the other is summed into: each has one read port.");
+  else $error("A bank is drained while the other is summed into: each shows one word.");
 endmodule

@@ -6,7 +6,8 @@
 ///              slide registers --> first DwTaps columns |   |
 ///                                    their products ----'--> npu_tap_sum (Rows): depthwise, into the first Rows columns
 ///
-/// A depthwise beat uses the multipliers of the first DwTaps columns.
+/// A depthwise beat uses the multipliers of the first DwTaps columns. The operands of all that has nothing to multiply are zero,
+/// so that nothing toggles there: columns without a tap in depthwise beats, and slices of 16 columns without channels.
 module npu_array_structural
   import npu_pkg::*;
   import npu_compute_pkg::*;
@@ -16,6 +17,7 @@ module npu_array_structural
   parameter  int unsigned Rows        = 16,
   parameter  int unsigned Cols        = 16,
   parameter  int unsigned DwTaps      = 5,
+  localparam int unsigned Slices      = Cols / ChannelBlock,
   localparam int unsigned ProductBits = ABits + WBits,
   localparam int unsigned SumBits     = ProductBits + $clog2(Rows)
 ) (
@@ -24,7 +26,7 @@ module npu_array_structural
   input  logic                         word_valid_i,
   input  logic [7:0]                   word_index_i,
   input  logic [WeightWordBits-1:0]    word_i,
-  input  logic                         swap_i,
+  input  logic [Slices-1:0]            swap_i,       // by slice of 16 columns
   // cycle 1
   input  logic                         shift_i,
   input  logic                         pad_i,
@@ -32,6 +34,7 @@ module npu_array_structural
   input  logic [7:0]                   pad_value_i,
   // cycle 2
   input  logic                         mac_i,
+  input  logic [Slices-1:0]            slice_i,      // slices whose sums are wanted; the others rest
   input  logic                         depthwise_i,
   input  logic [DwTaps-1:0]            tap_mask_i,  // columns in use
   input  logic [DwTaps-1:0]            tap_pad_i,   // columns that see the pad value
@@ -66,6 +69,7 @@ module npu_array_structural
   ) i_operands (
     .clk_i,
     .shift_i,
+    .slide_i      (depthwise_i),
     .pad_i,
     .act_i,
     .pad_value_i,
@@ -73,14 +77,20 @@ module npu_array_structural
     .pad_reduced_o(pad_reduced)
   );
 
+  logic [Slices-1:0][Rows*ABits-1:0] operand;
+  for (genvar s = 0; s < Slices; s++) begin : gen_operand
+    assign operand[s] = slide[0] & {Rows * ABits{slice_i[s] && !depthwise_i}};
+  end
+
   for (genvar k = 0; k < Cols; k++) begin : gen_column
+    localparam int unsigned Slice = k / ChannelBlock;
     logic [SumBits-1:0] sum;
     logic [SumBits-1:0] row_sum;
     logic [Rows*ABits-1:0] tap;
     logic [Rows*ProductBits-1:0] product;
 
     if (k < DwTaps) begin : gen_tap
-      assign tap         = tap_pad_i[k] ? {Rows{pad_reduced}} : slide[k];
+      assign tap         = (tap_pad_i[k] ? {Rows{pad_reduced}} : slide[k]) & {Rows * ABits{tap_mask_i[k]}};
       assign products[k] = product;
     end else begin : gen_no_tap
       logic unused;
@@ -101,11 +111,11 @@ module npu_array_structural
       .RowSum(k < Rows)
     ) i_column (
       .clk_i,
-      .swap_i,
+      .swap_i   (swap_i[Slice]),
       .tile_i   (weights[k*ColumnBits+:ColumnBits]),
-      .mac_i,
+      .mac_i    (mac_i && slice_i[Slice]),
       .depthwise_i,
-      .operand_i(slide[0]),
+      .operand_i(k < DwTaps ? slide[0] : operand[Slice]),
       .tap_i    (tap),
       .row_sum_i(row_sum),
       .product_o(product),
@@ -124,7 +134,6 @@ module npu_array_structural
       .SumBits    (SumBits),
       .DwTaps     (DwTaps)
     ) i_tap_sum (
-      .tap_mask_i,
       .product_i(row),
       .sum_o    (tap_sum[r])
     );

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Operand and slide registers of the array: takes a word of activations, reduced to ABits, or the pad value.
 ///
-/// With `shift_i` the word enters slide register 0, which is every column's operand, and the others move on by one.
+/// With `shift_i` the word enters slide register 0, which is every column's operand; with `slide_i` the others move on by one.
 module npu_operands #(
   parameter int unsigned ABits  = 8,
   parameter int unsigned Rows   = 16,
@@ -9,6 +9,7 @@ module npu_operands #(
 ) (
   input  logic                              clk_i,
   input  logic                              shift_i,
+  input  logic                              slide_i,
   input  logic                              pad_i,
   input  logic [Rows*8-1:0]                 act_i,
   input  logic [7:0]                        pad_value_i,
@@ -40,8 +41,8 @@ module npu_operands #(
   end
 
   always_ff @(posedge clk_i) begin
-    if (shift_i) begin
-      slide_q[0] <= operand;
+    if (shift_i) slide_q[0] <= operand;
+    if (shift_i && slide_i) begin
       for (int unsigned i = 1; i < DwTaps; i++) slide_q[i] <= slide_q[i-1];
     end
   end
