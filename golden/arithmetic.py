@@ -258,20 +258,24 @@ def reduced_shift(shift: IntegerLike, a_bits: int = 8) -> torch.Tensor:
     return _checked(shift + (8 - check_bits(a_bits, "a_bits")), MIN_SHIFT, MAX_SHIFT, "shift + 8 - a_bits")
 
 
-def check_accumulator(weights_abs_sum: IntegerLike, a_bits: int = 8) -> None:
-    """Prove from the weights that no sum of x' * w can leave int32.
+def check_accumulator(weights_abs_sum: IntegerLike, a_bits: int = 8, acc_bits: int = 32) -> None:
+    """Prove from the weights that no sum of x' * w can leave the accumulator.
 
     |sum x' * w| <= 2^(a_bits - 1) * sum |w| holds for every input and every partial sum.
 
     Args:
         weights_abs_sum: (K,) the sum of |w| for each output channel.
         a_bits: width of the activations that are multiplied.
+        acc_bits: width of the accumulator.
+
+    Raises:
+        ArithmeticRangeError: a sum could.
     """
     bound = as_int64(weights_abs_sum, "weights_abs_sum") * 2 ** (check_bits(a_bits, "a_bits") - 1)
-    if bound.numel() and int(bound.max()) > INT32_MAX:
+    if bound.numel() and int(bound.max()) > 2 ** (acc_bits - 1) - 1:
         channel = int(bound.flatten().argmax())
         raise ArithmeticRangeError(
-            f"the accumulator of output channel {channel} could reach {int(bound.max())}, beyond int32; "
+            f"the accumulator of output channel {channel} could reach {int(bound.max())}, beyond int{acc_bits}; "
             "split the layer's input channels or make its weights smaller"
         )
 

@@ -2,10 +2,11 @@
 /// Activation scratchpad: two readers and two writers on 16 banks of single-port SRAM.
 ///
 /// Words of `Rows` bytes; the writers and the store engine move 16-byte parts of a word. A bank serves one access in a cycle:
-/// a result before an operand read, that before the store engine, that before the load engine (`*_ready_o`). Results are
-/// always taken. Banks are interleaved by word with a folded address, so that rows, columns and strided streams spread over
-/// all of them; streams that meet in a bank are one apart after it, and do not meet again. Read data comes one cycle after
-/// the request. Addresses must lie inside (the requesters check).
+/// an operand read before a result, these before the store engine, and that before the load engine (`*_ready_o`). Results are
+/// always taken: one that meets an operand read is written a cycle late, and then the read waits if they meet again.
+/// Banks are interleaved by word with a folded address, so that rows, columns and strided streams spread over all of them;
+/// streams in order that have met once are one apart, and do not meet again. Read data comes one cycle after the request.
+/// Addresses must lie inside (the requesters check).
 module npu_act_spm
   import npu_pkg::*;
 #(
@@ -51,23 +52,47 @@ module npu_act_spm
     return addr[0+:BankBits] ^ addr[BankBits+:BankBits] ^ addr[2*BankBits+:BankBits] ^ addr[3*BankBits+:BankBits];
   endfunction
 
+  // ---------------------------------------------------------------- a result that waits for its bank
+  typedef struct packed {
+    logic [AddrBits-1:0] addr;
+    logic [PartBits-1:0] part;
+    logic [WordBits-1:0] data;
+  } result_t;
+
+  logic late_q, late_d, res_go;
+  result_t late_result_q, now, res;
   logic [BankBits-1:0] op_bank, res_bank, load_bank, store_bank;
   logic [BankBits-1:0] op_bank_q, store_bank_q;
   logic [PartBits-1:0] store_part_q;
-  logic [Banks-1:0] res_at, op_at, store_at, load_at;  // who asks a bank
-  logic [Banks-1:0][Rows*8-1:0] rdata;
 
+  assign now    = '{addr: res_addr_i, part: res_part_i, data: res_data_i};
+  assign res    = late_q ? late_result_q : now;
+  assign res_go = late_q || (res_we_i && !(op_valid_i && op_bank == res_bank));
+  assign late_d = res_we_i && (late_q || !res_go);
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) late_q <= 1'b0;
+    else late_q <= late_d;
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (late_d) late_result_q <= now;
+  end
+
+  // ---------------------------------------------------------------- banks
   assign op_bank    = bank_of(FoldBits'(op_addr_i));
-  assign res_bank   = bank_of(FoldBits'(res_addr_i));
+  assign res_bank   = bank_of(FoldBits'(res.addr));
   assign load_bank  = bank_of(FoldBits'(load_addr_i));
   assign store_bank = bank_of(FoldBits'(store_addr_i));
 
-  assign res_at   = Banks'(res_we_i) << res_bank;
+  logic [Banks-1:0] op_at, res_at, store_at, load_at;  // who asks a bank
+  logic [Banks-1:0][Rows*8-1:0] rdata;
   assign op_at    = Banks'(op_valid_i) << op_bank;
+  assign res_at   = Banks'(res_go) << res_bank;
   assign store_at = Banks'(store_valid_i) << store_bank;
   assign load_at  = Banks'(load_valid_i) << load_bank;
 
-  assign op_ready_o    = !res_at[op_bank];
+  assign op_ready_o    = !(late_q && op_bank == res_bank);
   assign store_ready_o = !res_at[store_bank] && !op_at[store_bank];
   assign load_ready_o  = !res_at[load_bank] && !op_at[load_bank] && !store_at[load_bank];
 
@@ -79,8 +104,8 @@ module npu_act_spm
       we   = '0;
       addr = load_addr_i;
       if (res_at[b]) begin
-        addr = res_addr_i;
-        we   = Parts'(1) << res_part_i;
+        addr = res.addr;
+        we   = Parts'(1) << res.part;
       end else if (op_at[b]) begin
         addr = op_addr_i;
       end else if (store_at[b]) begin
@@ -99,7 +124,7 @@ module npu_act_spm
       .valid_i(res_at[b] || op_at[b] || store_at[b] || load_at[b]),
       .we_i   (we),
       .addr_i (DepthBits'(addr >> BankBits)),
-      .wdata_i({Parts{res_at[b] ? res_data_i : load_data_i}}),
+      .wdata_i({Parts{res_at[b] ? res.data : load_data_i}}),
       .rdata_o(rdata[b])
     );
   end

@@ -14,6 +14,7 @@ module npu_banked_spm #(
   localparam int unsigned BankBits = Banks > 1 ? $clog2(Banks) : 1
 ) (
   input  logic                clk_i,
+  input  logic                rst_ni,
   // read
   input  logic                re_i,
   input  logic [AddrBits-1:0] raddr_i,
@@ -64,4 +65,10 @@ module npu_banked_spm #(
   if (Words % Banks != 0) begin : gen_WordsFillTheBanks
     $fatal(1, "npu_banked_spm: Words must be a multiple of Banks");
   end
+
+  ReadInside : assert property (@(posedge clk_i) disable iff (!rst_ni) re_i |-> 32'(raddr_i) < Words)
+  else $error("A word is read inside the scratchpad: its reader checks the address.");
+
+  WriteInside : assert property (@(posedge clk_i) disable iff (!rst_ni) write_valid_i |-> 32'(waddr_i) < Words)
+  else $error("A word is written inside the scratchpad: the load engine checks its address.");
 endmodule

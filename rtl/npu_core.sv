@@ -342,6 +342,7 @@ module npu_core
     .Banks   (2)
   ) i_weight_spm (
     .clk_i,
+    .rst_ni,
     .re_i         (weight_re),
     .raddr_i      (weight_addr),
     .rdata_o      (weight_data),
@@ -359,6 +360,7 @@ module npu_core
     .Banks   (1)
   ) i_param_spm (
     .clk_i,
+    .rst_ni,
     .re_i         (param_re),
     .raddr_i      (param_addr),
     .rdata_o      (param_data),

@@ -45,13 +45,13 @@ def requantise(
 ) -> Requantisations:
     """Return the requantisation of every operator on each unit that makes channels of it.
 
-    Afterwards every weight fits the unit of its channel, no accumulator can leave 32 bits, and the input's
+    Afterwards every weight fits the unit of its channel, no accumulator can leave its bits, and the input's
     zero point is part of the bias.
 
     Raises:
         UnsupportedError: weights that a unit cannot hold, with the layer, the unit and the remedy; an average
             over too many values.
-        ArithmeticRangeError: an accumulator could leave 32 bits. Of several reasons all are said.
+        ArithmeticRangeError: an accumulator could leave its bits. Of several reasons all are said.
     """
     sets: dict[tuple[str, int], Mapping[int, Requantisation]] = {}
     errors: list[NpuloopError] = []
@@ -107,7 +107,7 @@ def _weighted(op: Op, on_unit: Bools, core: CoreConfig) -> Requantisation:
             "bits (npuloop quantize), or clip a single layer with --clip-weights"
         )
     try:
-        check_accumulator(np.abs(weights[on_unit]).sum(axis=1), core.a_bits)
+        check_accumulator(np.abs(weights[on_unit]).sum(axis=1), core.a_bits, core.acc_bits)
         bias = folded_bias(layer.bias, weights.sum(axis=1), layer.input_zero_point, core.a_bits)
         shift = reduced_shift(layer.shift, core.a_bits)
     except NpuloopError as error:

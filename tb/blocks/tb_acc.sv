@@ -2,7 +2,8 @@
 /// npu_acc with flat ports.
 module tb_acc #(
   parameter  bit          Structural = 1'b0,
-  parameter  int unsigned Depth      = 64,
+  parameter  int unsigned Depth      = 32,
+  parameter  int unsigned Bits       = 32,
   localparam int unsigned AddrBits   = Depth > 1 ? $clog2(Depth) : 1
 ) (
   input  logic                clk_i,
@@ -21,7 +22,8 @@ module tb_acc #(
 );
   npu_acc #(
     .Structural(Structural),
-    .Depth     (Depth)
+    .Depth     (Depth),
+    .Bits      (Bits)
   ) i_acc (
     .*
   );

@@ -33,6 +33,7 @@ module tb_drain
   output logic                          acc_re_o,
   output logic                          acc_bank_o,
   output logic [                   7:0] acc_pixel_o,
+  output logic [         GroupBits-1:0] acc_slice_o,
   output logic [         GroupBits-1:0] acc_group_o,
   input  logic [                 511:0] acc_data_i,
   output logic                          requant_valid_o,

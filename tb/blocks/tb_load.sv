@@ -37,7 +37,7 @@ module tb_load
   input  logic                   m_axi_rvalid,
   output logic                   m_axi_rready,
   output logic [            2:0] write_valid_o,
-  input  logic                   act_ready_i,
+  input  logic [            2:0] write_ready_i,
   output logic [           19:0] write_addr_o,
   output logic [          127:0] write_data_o
 );

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 from common.arrays import Int64
-from golden.arithmetic import INT32_MAX, INT32_MIN, wrap_int32
 from tb.blocks.runner import Block, run
 from tb.blocks.support import PATTERNS, Bench, join, make_rng, parameters, pattern, split
 
 SOURCES = [
-    *("npu_sram.sv", "structural/npu_acc_lane.sv", "structural/npu_acc_structural.sv"),
+    *("structural/npu_acc_columns.sv", "structural/npu_acc_structural.sv"),
     *("npu_acc_behavioural.sv", "npu_acc.sv"),
 ]
 LANES = 16
@@ -33,14 +32,20 @@ class Beat:
     value: Int64
 
 
-def values(rng: np.random.Generator) -> Int64:
+def wrap(value: Int64, bits: int) -> Int64:
+    """Return what an accumulator of so many bits holds of a value."""
+    half = 1 << (bits - 1)
+    return (value + half) % (2 * half) - half
+
+
+def values(rng: np.random.Generator, bits: int) -> Int64:
     """Return a contribution for each lane: small ones, any, or the extremes."""
-    kind = rng.integers(0, 3)
+    kind, most = rng.integers(0, 3), 2 ** (bits - 1) - 1
     if kind == 0:
         return rng.integers(-1000, 1000, LANES)
     if kind == 1:
-        return rng.integers(INT32_MIN, INT32_MAX + 1, LANES)
-    return rng.choice(np.array([INT32_MIN, -1, 0, 1, INT32_MAX]), LANES)
+        return rng.integers(-most - 1, most + 1, LANES)
+    return rng.choice(np.array([-most - 1, -1, 0, 1, most]), LANES)
 
 
 class TB(Bench):
@@ -48,7 +53,7 @@ class TB(Bench):
 
     def __init__(self, dut: Any, idle: str, drain: str, *salt: object) -> None:
         super().__init__(dut)
-        self.depth = parameters()["Depth"]
+        self.depth, self.bits = parameters()["Depth"], parameters()["Bits"]
         self.rng = make_rng(idle, drain, *salt)
         self.pauses, self.drain_pauses = pattern(idle, "beats", *salt), pattern(drain, "drain", *salt)
         self.sums: list[list[Int64 | None]] = [[None] * self.depth for _ in range(2)]
@@ -69,7 +74,7 @@ class TB(Bench):
         second = self.second
         dut.add_i.value = int(second is not None)
         dut.max_i.value = int(second.maximum) if second is not None else int(rng.integers(0, 2))
-        dut.value_i.value = join(second.value if second is not None else values(rng), 32)
+        dut.value_i.value = join(second.value if second is not None else values(rng, self.bits), 32)
         dut.drain_i.value = int(drain is not None)
         bank, pixel = drain or (int(rng.integers(0, 2)), int(rng.integers(0, self.depth)))
         dut.drain_bank_i.value, dut.drain_pixel_i.value = bank, pixel
@@ -78,12 +83,11 @@ class TB(Bench):
             got = split(int(dut.drain_o.value), 32, LANES).tolist()
             assert got == self.drained.tolist(), "drained in the cycle before"
             self.compared += 1
-        # a drain reads what was there before the sum of this cycle
-        self.drained = self.sums[bank][pixel] if drain is not None else None
         if second is not None:
             old = self.sums[second.bank][second.pixel]
             self.sums[second.bank][second.pixel] = self.combine(second, old)
         self.second = beat
+        self.drained = self.sums[bank][pixel] if drain is not None else None
         await self.drive()
 
     def combine(self, beat: Beat, old: Int64 | None) -> Int64:
@@ -93,7 +97,7 @@ class TB(Bench):
         assert old is not None, "the bench adds to a pixel that has no sum"
         if beat.maximum:
             return np.maximum(beat.value, old)
-        return np.asarray(wrap_int32(beat.value + old), dtype=np.int64)
+        return wrap(beat.value + old, self.bits)
 
     def beat(self, bank: int) -> Beat:
         """Return a random beat: often of the pixel of the beat before, or the one before that."""
@@ -104,7 +108,7 @@ class TB(Bench):
             pixel = second.pixel
         coming = second is not None and second.bank == bank and second.pixel == pixel
         first = (pixel not in known and not coming) or bool(self.rng.integers(0, 4) == 0)
-        return Beat(bank, pixel, first, self.maximum, values(self.rng))
+        return Beat(bank, pixel, first, self.maximum, values(self.rng, self.bits))
 
     async def stripe(self, bank: int, beats: int) -> None:
         """Sum a stripe into a bank, every pixel at least once, while the other bank is drained."""
@@ -165,11 +169,11 @@ async def banks_in_turn(dut: Any) -> None:
     await tb.reset()
     for bank in (0, 1):
         for pixel in range(tb.depth):
-            await tb.step(Beat(bank, pixel, True, False, values(tb.rng)), None)
+            await tb.step(Beat(bank, pixel, True, False, values(tb.rng, tb.bits)), None)
     for _ in range(60):
         pixel = int(tb.rng.integers(0, tb.depth))
         for bank in (0, 1, 1, 0):
-            await tb.step(Beat(bank, pixel, False, bool(tb.rng.integers(0, 2)), values(tb.rng)), None)
+            await tb.step(Beat(bank, pixel, False, bool(tb.rng.integers(0, 2)), values(tb.rng, tb.bits)), None)
     await tb.step(None, None)
     await tb.read_all()
 
@@ -185,7 +189,7 @@ async def held_data(dut: Any) -> None:
         await tb.step(None, (bank, tb.depth - 1))
         want = tb.sums[bank][tb.depth - 1]
         for _ in range(5):
-            await tb.step(Beat(bank ^ 1, 0, False, False, values(tb.rng)), None)
+            await tb.step(Beat(bank ^ 1, 0, False, False, values(tb.rng, tb.bits)), None)
             tb.drained = want
         await tb.step(None, None)
     await tb.read_all()
@@ -208,10 +212,17 @@ async def reset_in_flight(dut: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "depth"), [("behavioural", 16), ("behavioural", 1), ("structural", 16), ("structural", 5)]
+    ("form", "depth", "bits"),
+    [
+        ("behavioural", 16, 32),
+        ("behavioural", 1, 24),
+        ("structural", 16, 32),
+        ("structural", 5, 24),
+    ],
 )
 @pytest.mark.rtl
-def test_accumulators_give_numpys_sums(form: str, depth: int) -> None:
-    """Every cocotb test of this module, for both forms, also with one pixel or with five."""
-    block = Block("tb_acc", SOURCES, {"Structural": int(form == "structural"), "Depth": depth})
+def test_accumulators_give_numpys_sums(form: str, depth: int, bits: int) -> None:
+    """Every cocotb test of this module, for both forms and widths, also with one pixel or with five."""
+    size = {"Structural": int(form == "structural"), "Depth": depth, "Bits": bits}
+    block = Block("tb_acc", SOURCES, size)
     run(block, __name__, ["stripes", "one_bank_twice", "banks_in_turn", "held_data", "reset_in_flight"])

@@ -28,8 +28,13 @@ from tb.blocks.test_compute import SOURCES as COMPUTE
 
 SOURCES = [
     *COMPUTE,
-    *("generated/npu_regs_pkg.sv", "generated/npu_regs.sv", "npu_act_spm.sv", "npu_bursts.sv", "npu_walk.sv"),
+    *("generated/npu_regs_pkg.sv", "generated/npu_regs.sv"),
     *(
+        "npu_sram.sv",
+        "npu_act_spm.sv",
+        "npu_banked_spm.sv",
+        "npu_bursts.sv",
+        "npu_walk.sv",
         "npu_load.sv",
         "npu_store.sv",
         "npu_fetch.sv",

@@ -295,6 +295,7 @@ class TB(Bench):
             if self.sub == 0:
                 got = (int(dut.acc_bank_o.value), int(dut.acc_pixel_o.value))
                 assert got == (head.bank, self.pixel)
+                assert int(dut.acc_slice_o.value) == self.group
                 self.read = got
             if first and not reuse:
                 self.sets_used += 1

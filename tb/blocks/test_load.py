@@ -36,7 +36,7 @@ class TB(DmaBench):
         )
         self.slave.r_channel.set_pause_generator(pattern(idle, "r", *salt))
         self.slave.ar_channel.set_pause_generator(pattern(stall, "ar", *salt))
-        self.act_stall = pattern(stall, "act", *salt)
+        self.write_stalls = [pattern(stall, target, *salt) for target in ("act", "weight", "param")]
         self.want: list[tuple[int, int, int]] = []  # target, address, data
         self.last_words: list[int] = []  # how many are left of `want` after each command
         self.taken = 0
@@ -48,8 +48,8 @@ class TB(DmaBench):
         await self.drive()
 
     def stalls(self) -> None:
-        """Stall the activation scratchpad."""
-        self.dut.act_ready_i.value = int(not next(self.act_stall))
+        """Stall the scratchpads, each on its own."""
+        self.dut.write_ready_i.value = sum((not next(stall)) << i for i, stall in enumerate(self.write_stalls))
 
     def answer_ends(self) -> bool:
         """Return whether a burst's last beat is taken."""
@@ -65,7 +65,7 @@ class TB(DmaBench):
         valid = int(dut.write_valid_o.value)
         assert valid in (0, 1, 2, 4)
         assert not (valid and int(dut.stop_i.value)), "written after a stop"
-        taken = valid > 1 or (valid == 1 and int(dut.act_ready_i.value))
+        taken = bool(valid & int(dut.write_ready_i.value))
         if taken:
             assert self.want, "a word that nobody asked for"
             got = (valid.bit_length() - 1, int(dut.write_addr_o.value), int(dut.write_data_o.value))

@@ -17,7 +17,7 @@ module prove_load
   input logic               start_valid_i,
   input logic [CmdBits-1:0] start_cmd_i,
   input axi_read_rsp_t      axi_rsp_i,
-  input logic               act_ready_i
+  input logic [NumTargets-1:0] write_ready_i
 );
   localparam int unsigned ActWords = 192;
   localparam int unsigned WeightWords = 128;
@@ -48,7 +48,8 @@ module prove_load
   assign r_go  = axi_rsp_i.r_valid && axi_req_o.r_ready;
 
   // the cycle before
-  logic running_q, stop_q, ar_waits_q, write_waits_q, r_go_q;
+  logic running_q, stop_q, ar_waits_q, r_go_q;
+  logic [NumTargets-1:0] write_waits_q;
   axi_address_t ar_q;
   logic [LocalAddrBits-1:0] write_addr_q;
   logic [WordBits-1:0] write_data_q;
@@ -70,7 +71,7 @@ module prove_load
     asked_q       <= !rst_ni ? '0 : asked_q + 8'(ar_go) - 8'(r_go && axi_rsp_i.r.last);
     ar_waits_q    <= axi_req_o.ar_valid && !axi_rsp_i.ar_ready;
     ar_q          <= axi_req_o.ar;
-    write_waits_q <= write_valid_o[TARGET_ACTIVATIONS] && !act_ready_i;
+    write_waits_q <= write_valid_o & ~write_ready_i;
     write_addr_q  <= write_addr_o;
     write_data_q  <= write_data_o;
     r_go_q        <= r_go;
@@ -118,10 +119,10 @@ module prove_load
       NoWordIsOverwritten : assert (!axi_req_o.r_ready || stop_i || !dut.word_valid_q || dut.word_taken);
       // The engine writes nothing after a stop.
       StopWritesNothing : assert (!stop_i || (write_valid_o == '0 && !done_o));
-      if (running_q && write_waits_q && !stop_i) begin
+      if (running_q && write_waits_q != '0 && !stop_i) begin
         // A word waits for its scratchpad as it is.
         WordStaysUntilTaken :
-        assert (write_valid_o[TARGET_ACTIVATIONS] && write_addr_o == write_addr_q && write_data_o == write_data_q);
+        assert (write_valid_o == write_waits_q && write_addr_o == write_addr_q && write_data_o == write_data_q);
       end
       if (running_q && r_go_q && complete_q) begin
         // What comes from memory goes to the scratchpad as it came, the first beat in the low part.
