@@ -173,7 +173,9 @@ async def banks_in_turn(dut: Any) -> None:
     for _ in range(60):
         pixel = int(tb.rng.integers(0, tb.depth))
         for bank in (0, 1, 1, 0):
-            await tb.step(Beat(bank, pixel, False, bool(tb.rng.integers(0, 2)), values(tb.rng, tb.bits)), None)
+            await tb.step(
+                Beat(bank, pixel, False, bool(tb.rng.integers(0, 2)), values(tb.rng, tb.bits)), None
+            )
     await tb.step(None, None)
     await tb.read_all()
 
@@ -213,12 +215,7 @@ async def reset_in_flight(dut: Any) -> None:
 
 @pytest.mark.parametrize(
     ("form", "depth", "bits"),
-    [
-        ("behavioural", 16, 32),
-        ("behavioural", 1, 24),
-        ("structural", 16, 32),
-        ("structural", 5, 24),
-    ],
+    [("behavioural", 16, 32), ("behavioural", 1, 24), ("structural", 16, 32), ("structural", 5, 24)],
 )
 @pytest.mark.rtl
 def test_accumulators_give_numpys_sums(form: str, depth: int, bits: int) -> None:

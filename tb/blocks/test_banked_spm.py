@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bench of npu_banked_spm: a reader that is always served and a writer, against a plain memory, every cycle compared."""
+"""Bench of npu_banked_spm: a reader that is always served, and a writer, against a plain memory."""
 
 from __future__ import annotations
 

@@ -49,7 +49,9 @@ class TB(DmaBench):
 
     def stalls(self) -> None:
         """Stall the scratchpads, each on its own."""
-        self.dut.write_ready_i.value = sum((not next(stall)) << i for i, stall in enumerate(self.write_stalls))
+        self.dut.write_ready_i.value = sum(
+            (not next(stall)) << i for i, stall in enumerate(self.write_stalls)
+        )
 
     def answer_ends(self) -> bool:
         """Return whether a burst's last beat is taken."""

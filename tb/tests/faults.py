@@ -61,16 +61,38 @@ SMALL: dict[str, dict[str, int]] = {
 
 CORES = {core.name: core for core in (NPU8, NPU_LB)}
 """The units' parameters by name."""
-assert NPU8.rows == NPU_LB.rows == 16  # a word of the activation scratchpad is a word of a transfer
-ACT_WORDS = NPU8.act_kib * 64
-WEIGHT_WORDS = NPU8.weight_kib * 32
-PARAM_WORDS = NPU8.param_kib * 64
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Words of a core's scratchpads: of activations in words of ROWS bytes and in 16-byte parts of these."""
+
+    act_words: int
+    act_parts: int
+    weight_words: int
+    param_words: int
+
+    @classmethod
+    def of(cls, core: CoreConfig) -> Sizes:
+        """Return those of a core."""
+        parts = core.act_kib * 1024 // WORD
+        return cls(
+            parts * WORD // core.rows, parts, core.weight_kib * 1024 // 32, core.param_kib * 1024 // WORD
+        )
+
+    @property
+    def targets(self) -> tuple[int, int, int]:
+        """16-byte words of what a load writes to."""
+        return self.act_parts, 2 * self.weight_words, self.param_words
+
 
 LONG: dict[str, int] = SHAPE | {
     "in_height": 8, "in_width": 8, "in_row_step": 8, "tap_row_step": 8, "in_plane": 64, "out_plane": 64,
-    "out_width": 8, "out_pixels": 64, "stripe_pixels": 64, "out_base": 1024,
+    "out_width": 8, "out_pixels": 64, "stripe_pixels": 32, "out_base": 1024,
 }  # fmt: skip
 """A command whose results take long to drain, so that the next one is in the engine with it."""
+LONG_DRAINS = 100
+"""Cycles after which LONG has computed, and is still draining."""
 
 Response = Literal["slverr", "decerr"]
 RESPONSES: tuple[Response, ...] = ("slverr", "decerr")
@@ -180,6 +202,11 @@ class Bench:
     @property
     def unit(self) -> str:
         return self.core.name
+
+    @property
+    def sizes(self) -> Sizes:
+        """Words of its scratchpads."""
+        return Sizes.of(self.core)
 
     @property
     def other(self) -> CoreConfig:

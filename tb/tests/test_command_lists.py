@@ -63,13 +63,14 @@ def run_list(bench: Bench, program: LayerProgram, commands: list[Words], **field
 
 @pytest.mark.parametrize(
     ("channels", "parts", "size", "kernel"),
-    [(32, 2, 8, 1), (32, 2, 8, 3), (27, 2, 7, 3), (48, 3, 8, 2), (80, 2, 6, 3), (80, 5, 6, 1), (32, 2, 1, 1)],
+    [(32, 2, 5, 1), (32, 2, 5, 3), (27, 2, 4, 3), (48, 3, 5, 2), (80, 2, 4, 3), (80, 5, 5, 1), (32, 2, 1, 1)],
 )
 @pytest.mark.parametrize("percent", [0, 30])
 def test_a_convolution_split_over_its_input_channels_is_exact(
     bench: Bench, channels: int, parts: int, size: int, kernel: int, percent: int
 ) -> None:
     outputs = bench.core.columns - 3
+    channels = channels * bench.core.rows // 16
     layer = conv_layer(bench.core, size, size, channels, outputs, kernel)
     program = compile_layer(layer, bench.core)
     golden = run_layer(layer, bench.core.a_bits)
@@ -85,7 +86,7 @@ def test_a_convolution_split_over_its_input_channels_is_exact(
 def test_bands_of_split_convolutions_follow_each_other_exactly(bench: Bench) -> None:
     """Four stripes: a stripe's first half runs while the one before is drained."""
     core = bench.core
-    layer = conv_layer(core, 16, 16, 32, core.columns, 3)
+    layer = conv_layer(core, 16, 16, 2 * core.rows, core.columns, 3)
     program = compile_layer(layer, core, overlap=False)
     conv = next(command for command in commands_of(program) if command["command"] == "conv")
     rows = DEPTH // 16
@@ -102,7 +103,7 @@ def test_bands_of_split_convolutions_follow_each_other_exactly(bench: Bench) -> 
                 "out_pixels": rows * 16,
                 "stripe_pixels": rows * 16,
                 "out_base": conv.get("out_base", 0) + first * 16,
-                "in_channels": 16,
+                "in_channels": core.rows,
             }
             for flag in ("wait_load", "post_store"):
                 band.pop(flag, None)
@@ -169,6 +170,7 @@ def chain(core: CoreConfig) -> Chain:
     loads: list[dict[str, Any]] = []
     operators: list[dict[str, Any]] = []
     params = weights = 0
+    parts = core.rows // 16  # of a word of the activation scratchpad
     regions = [0]  # the input, then every operator's result
     place = 1024
     sources = {1: (1,), 2: (1, 2), 3: (3,), 4: (4,)}
@@ -204,9 +206,9 @@ def chain(core: CoreConfig) -> Chain:
         operators.append(operator)
     stores = [command for command in commands_of(programs[-1]) if command["command"] == "store"]
     for store in stores:
-        store["local_address"] = regions[-1]
+        store["local_address"] = regions[-1] * parts
     # what lies in the scratchpad from before must not be right by chance
-    junk = small("load", local_address=1024, line_words=1024, post_compute=1)
+    junk = small("load", local_address=1024 * parts, line_words=1024, post_compute=1)
 
     def list_of(fence: bool) -> list[Words]:
         result = [*(encoded(command) for command in loads), junk]

@@ -11,14 +11,17 @@ from hw.commands import command_list, encode
 from hw.memory import MemoryModel
 from tb.job import Job
 from tb.testing import LIST, list_job
-from tb.tests.faults import ACT_WORDS, Bench, event_is_gone, small
+from tb.tests.faults import Bench, event_is_gone, small
 
 
 @pytest.mark.parametrize("signals", [1, 5])
 @pytest.mark.parametrize("amount", [1, 6])
 def test_events_of_a_failed_unit_do_not_leak(bench: Bench, signals: int, amount: int) -> None:
     """One unit signals and fails, the other waits, for that or for something that never comes."""
-    bad = [*[encode("signal", engine="store", event_id=3)] * signals, small("store", local_address=ACT_WORDS)]
+    bad = [
+        *[encode("signal", engine="store", event_id=3)] * signals,
+        small("store", local_address=bench.sizes.act_parts),
+    ]
     waiting = [
         small("load"),
         encode("wait", engine="load", event_id=3 if amount > signals else 4, amount=amount),

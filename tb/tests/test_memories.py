@@ -46,11 +46,13 @@ PLACE = 256
 EVENT = 3
 
 
-def every_operator() -> list[Words]:
+def every_operator(parts: int) -> list[Words]:
     """Return a list with every command, those that compute, store and mark without and with a fence.
 
-    Tokens order the three engines; what the operators leave is stored at last.
+    Tokens order the three engines; what the operators leave in the first of the `parts` of a word of the
+    activation scratchpad is stored at last.
     """
+    results = {"local": 64 * parts, "local_step": parts}
     load = [
         transfer("load", SOURCE, WORDS),
         transfer("load", SOURCE + PLACE * TRANSFER_WORD_BYTES, 256, target=1, fence=1),
@@ -77,8 +79,8 @@ def every_operator() -> list[Words]:
         signals[2],
         encode("wait", engine="store", event_id=EVENT, amount=0, fence=1),
         encode("wait", engine="store", event_id=EVENT, amount=3),
-        transfer("store", TARGET, WORDS, local=64, fence=1),
-        transfer("store", TARGET + 1024, STORED, local=64),
+        transfer("store", TARGET, WORDS, **results, fence=1),
+        transfer("store", TARGET + 1024, STORED, **results),
         encode("mark", mem_address=MARK, id=1, fence=1),
         encode("mark", mem_address=MARK + 16, id=2),
         encode("nop", engine="store", fence=1),
@@ -92,7 +94,7 @@ def run_every_operator(session: Session, unit: str, memory: MemoryModel) -> JobR
     size = STORED * TRANSFER_WORD_BYTES
     source = random_bytes(9, 1024 * TRANSFER_WORD_BYTES)
     job = list_job(
-        every_operator(), units=[unit], memory=memory, segments=[(SOURCE, source)],
+        every_operator(session.config.core(unit).rows // TRANSFER_WORD_BYTES), units=[unit], memory=memory, segments=[(SOURCE, source)],
         reads=[(TARGET, 1024), (TARGET + 1024, size)], max_cycles=200_000,
     )  # fmt: skip
     result = session.run(job)
@@ -127,12 +129,13 @@ def test_operators_write_what_they_wrote_without_a_fence(undisturbed: dict[str, 
 
 def loads(target: int) -> Iterator[dict[str, int]]:
     """Yield the fields of loads: lines alone, behind each other and apart, planes, steps, long lines."""
-    for words, (lines, gap), planes in itertools.product((1, 24, 300), ((1, 0), (2, 0), (2, 48)), (1, 2)):
+    long = 100 if TARGETS[target] == "parameters" else 300
+    for words, (lines, gap), planes in itertools.product((1, 24, long), ((1, 0), (2, 0), (2, 48)), (1, 2)):
         stride = words * TRANSFER_WORD_BYTES + gap
         yield {
             "target": target, "line_words": words, "lines": lines, "planes": planes, "local_step": 1,
             "line_stride": stride, "plane_stride": lines * stride + 64,
-            "local_plane_stride": words * lines if words < 300 else 200,
+            "local_plane_stride": words * lines if words < long else 50,
         }  # fmt: skip
 
 
@@ -143,7 +146,7 @@ def test_lines_and_planes_reach_every_scratchpad(pair: Session, target: int, mem
     source = random_bytes(4, 1 << 16)
     for fields in loads(target):
         size = fields["line_words"] * fields["lines"] * fields["planes"]
-        whole = fields["line_words"] < 300
+        whole = fields["line_words"] < 100
         commands = [encode("load", mem_address=SOURCE, post_store=1, **fields)]
         commands += [transfer("store", TARGET, min(size, 400), wait_load=1)]
         job = list_job(

@@ -22,6 +22,7 @@ from tb.tests.faults import (
     CORES,
     FILL,
     LONG,
+    LONG_DRAINS,
     OTHER,
     WORD,
     Bench,
@@ -133,7 +134,7 @@ def held_lists() -> dict[str, Held]:
     )
     lists["fetch waits for memory"] = Held([small("load")], "load", "idle", 500, SLOW)
     lists["fetch is blocked"] = Held([small("load", wait_store=1)] * 12, "load", "wait_token")
-    lists["compute drains"] = Held([small("conv", **LONG)], "compute", "wait_drain", 130)
+    lists["compute drains"] = Held([small("conv", **LONG)], "compute", "wait_drain", LONG_DRAINS)
     lists["compute runs"] = Held([small("conv", **LONG | {"kernel_h": 8})] * 8, "compute", "run", 200)
     weights = {
         "out_pixels": 1,

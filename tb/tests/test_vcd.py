@@ -205,9 +205,9 @@ def test_without_names_of_modules_all_are_recorded(recording: Session, tmp_path:
     job, _ = copy_job(4, units=("npu_lb",), waves=tmp_path / "all.vcd")
     recording.run(job)
     assert job.waves is not None
-    column = f"{CORE}.i_compute.i_array.gen_structural.i_form.gen_column[63].i_column"
+    column = f"{CORE}.i_compute.i_array.gen_structural.i_form.gen_column[31].i_column"
     recorded = read_trace(job.waves, [CORE, column])
-    assert recorded.scope(column)["weight_q"][0] == 32
+    assert recorded.scope(column)["weight_q"][0] == 64
     assert len(recorded.scope(column)["weight_q"][1]) == recorded.cycles > 100
 
 

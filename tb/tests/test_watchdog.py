@@ -14,7 +14,7 @@ from hw.memory import MemoryModel
 from tb.job import Job
 from tb.session import Session
 from tb.testing import LIST, UNITS
-from tb.tests.faults import CORES, LONG, Bench, Reference, event_is_gone, nop, small
+from tb.tests.faults import CORES, LONG, LONG_DRAINS, Bench, Reference, event_is_gone, nop, small
 
 
 def watchdog(bench: Bench, commands: Sequence[Words], engine: str, text: str, tail: str) -> None:
@@ -85,7 +85,7 @@ def test_an_engine_that_waits_for_memory_or_write_out_is_diagnosed(bench: Bench)
         result = bench.session.run(bench.job([small(name)], memory=memory, max_cycles=1200))
         assert f"  {name}: waits for memory at command 0: {name} [{name}]" in result.diagnosis
         bench.recovers()
-    result = bench.session.run(bench.job([small("conv", **LONG)], max_cycles=130))
+    result = bench.session.run(bench.job([small("conv", **LONG)], max_cycles=LONG_DRAINS))
     assert "  compute: waits for the write-out at command 0: conv [compute]" in result.diagnosis
     bench.recovers()
 
