@@ -275,8 +275,8 @@ def check_accumulator(weights_abs_sum: IntegerLike, a_bits: int = 8, acc_bits: i
     if bound.numel() and int(bound.max()) > 2 ** (acc_bits - 1) - 1:
         channel = int(bound.flatten().argmax())
         raise ArithmeticRangeError(
-            f"the accumulator of output channel {channel} could reach {int(bound.max())}, beyond int{acc_bits}; "
-            "split the layer's input channels or make its weights smaller"
+            f"the accumulator of output channel {channel} could reach {int(bound.max())}, "
+            f"beyond int{acc_bits}; split the layer's input channels or make its weights smaller"
         )
 
 

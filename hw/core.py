@@ -103,7 +103,7 @@ class CoreConfig:
 
     @property
     def acc_bits(self) -> int:
-        """Bits in which a convolution sums: those of every slice of accumulators but the first, which has 32."""
+        """Bits in which a convolution sums: those of an accumulator; the first slice of 16 has 32."""
         return NARROW_ACC_BITS if self.w_bits <= NARROW_WEIGHT_BITS else WIDE_ACC_BITS
 
     @property

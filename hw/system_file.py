@@ -186,7 +186,7 @@ def with_settings(system: System, settings: Iterable[str]) -> System:
 
 
 def _changed(core: CoreConfig, values: Mapping[str, int]) -> CoreConfig:
-    """Return a core with other parameters; rows and columns follow the width, columns the rows, unless given."""
+    """Return a core with other parameters; rows and columns follow the width unless they are given."""
     shape: dict[str, Any] = {"cols": None} if {"w_bits", "rows"} & set(values) else {}
     if "w_bits" in values:
         shape["rows"] = 0

@@ -93,8 +93,9 @@ def every_operator(parts: int) -> list[Words]:
 def run_every_operator(session: Session, unit: str, memory: MemoryModel) -> JobResult:
     size = STORED * TRANSFER_WORD_BYTES
     source = random_bytes(9, 1024 * TRANSFER_WORD_BYTES)
+    parts = session.config.core(unit).rows // TRANSFER_WORD_BYTES
     job = list_job(
-        every_operator(session.config.core(unit).rows // TRANSFER_WORD_BYTES), units=[unit], memory=memory, segments=[(SOURCE, source)],
+        every_operator(parts), units=[unit], memory=memory, segments=[(SOURCE, source)],
         reads=[(TARGET, 1024), (TARGET + 1024, size)], max_cycles=200_000,
     )  # fmt: skip
     result = session.run(job)
