@@ -40,7 +40,7 @@ WIRE_FF = 3.0
 def _method() -> str:
     """Return a hash of the programs that an energy depends on."""
     folder = Path(gates.__file__).parent
-    names = ("liberty", "netlist", "timing", "replay")
+    names = ("liberty", "netlist", "timing", "cell_models", "replay")
     return hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in names)).hexdigest()
 
 
