@@ -9,22 +9,29 @@ windows of the recording are explained by what happens in them: commands, words,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy.optimize import nnls
 
 from common.arrays import Floats, Int64
 from common.errors import GatesError
+from common.files import write_atomically
 from gates.blocks import Block, Pin
 from gates.clock_gating import gated
 from gates.liberty import Library
 from gates.netlist import Netlist
 from gates.replay import Stimulus, clock_pulses
 from gates.timing import analyse
+from gates.tools import tool_versions
+from hw.layout import CHANNEL_BLOCK
 from mapping.characterization.recording import Signals
+from mapping.characterization.replays import WIRE_FF, method
 
 CYCLES = 6000
 """Of an inference that are replayed."""
@@ -32,9 +39,14 @@ WINDOW_CYCLES = 50
 """Cycles whose energies are explained together."""
 RESET_CYCLES = 2
 CLOCK = "clk_i"
-WIRE_FF = 3.0
-
-EVENTS: Mapping[str, Callable[[Mapping[str, Signals]], Int64]] = {}
+BUSY, COMMAND, WORD, RESULT, BEAT, ACCUMULATION = (
+    "control_busy", "control_command", "control_word", "control_result", "control_beat", "accumulate",
+)  # fmt: skip
+"""Energies that the gated clocks of control are part of."""
+ACCUMULATORS = "accumulators"
+"""The group of blocks whose gated clocks go with sums, not with the rest of the control."""
+SIGNAL_PATHS = ("i_fetch", "i_compute.i_agu", "i_act_spm", "i_load", "i_store")
+"""Modules whose signals say what happens."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,9 +124,9 @@ def _picked(value: int, pin: Pin, width: int) -> int:
 
 
 def gated_clocks(
-    block: Block, path: str, library: Library, modules: Mapping[str, Signals], cycles: int
+    block: Block, path: str, library: Library, modules: Mapping[str, Signals], cycles: int, folder: Path
 ) -> list[GatedClock]:
-    """Return the gated clocks of an instance of a block, counted in a recording.
+    """Return the gated clocks of an instance of a block, counted in a recording; counts are kept in a folder.
 
     Raises:
         GatesError: an output differs from the recording, or a gated clock from its enable.
@@ -124,16 +136,34 @@ def gated_clocks(
     if not behind:
         return []
     stimulus = stimulus_of(block, path, netlist, library, modules, cycles)
-    pulses = clock_pulses(netlist, library, stimulus)
+    pulses = _pulses(netlist, library, stimulus, list(behind), folder)
     without, wires = analyse(netlist, library), analyse(netlist, library, WIRE_FF)
     nets = {name: number for number, name in enumerate(without.names)}
     found = []
-    for gate, flops in behind.items():
+    for place, (gate, flops) in enumerate(behind.items()):
         net = nets[f"{gate}/{_output(netlist, gate, library)}"]
         one, other = (float(timing.energy_pj[:, net].sum()) for timing in (without, wires))
         energy = np.array([one, one, other])
-        found.append(GatedClock(block.name, path, gate, tuple(flops), energy, pulses[gate][RESET_CYCLES:]))
+        found.append(GatedClock(block.name, path, gate, tuple(flops), energy, pulses[place, RESET_CYCLES:]))
     return found
+
+
+def _pulses(
+    netlist: Netlist, library: Library, stimulus: Stimulus, gates: Sequence[str], folder: Path
+) -> Int64:
+    """Return [gates, cycles] whether each lets the clock through; kept under a hash of what it depends on."""
+    digest = hashlib.sha256(json.dumps([library.sha256, tool_versions("iverilog"), method()]).encode())
+    for item in (stimulus.inputs, stimulus.expected):
+        digest.update(json.dumps(item, sort_keys=True).encode())
+    digest.update(netlist.path.read_bytes())
+    file = folder / f"{netlist.name}-clocks-{digest.hexdigest()[:20]}.npy"
+    if file.exists():
+        kept: Int64 = np.load(file, allow_pickle=False).astype(np.int64)
+        return kept
+    counted = clock_pulses(netlist, library, stimulus)
+    pulses = np.stack([counted[gate] for gate in gates])
+    write_atomically(file, lambda part: np.save(part, pulses.astype(np.int8), allow_pickle=False), GatesError)
+    return pulses
 
 
 def _output(netlist: Netlist, gate: str, library: Library) -> str:
@@ -144,12 +174,48 @@ def _output(netlist: Netlist, gate: str, library: Library) -> str:
 
 
 def all_gated_clocks(
-    blocks: Sequence[Block], library: Library, modules: Mapping[str, Signals], cycles: int, pool: Executor
-) -> list[GatedClock]:
+    blocks: Sequence[Block], library: Library, modules: Mapping[str, Signals], cycles: int, pool: Executor,
+    folder: Path,
+) -> list[GatedClock]:  # fmt: skip
     """Return the gated clocks of all instances of some blocks."""
     places = [(block, path) for block in blocks for path in block.paths]
-    each = pool.map(lambda place: gated_clocks(*place, library, modules, cycles), places)
+
+    def one(place: tuple[Block, str]) -> list[GatedClock]:
+        return gated_clocks(place[0], place[1], library, modules, cycles, folder)
+
+    each = pool.map(one, places)
     return [clock for clocks in each for clock in clocks]
+
+
+def events_of(modules: Mapping[str, Signals], cycles: int) -> dict[str, Int64]:
+    """Return what happens in each cycle, by the name of the energy that it is counted by.
+
+    Raises:
+        GatesError: a signal was not recorded.
+    """
+
+    def values(path: str, name: str) -> Int64:
+        if name not in modules.get(path, {}):
+            raise GatesError(f"{path}.{name} was not recorded")
+        return np.array(modules[path][name][1][:cycles], np.int64)
+
+    adds = [path for path, signals in modules.items() if "add_i" in signals and _is_slice(path)]
+    return {
+        BUSY: np.ones(cycles, np.int64),
+        COMMAND: ((values("i_fetch", "cmd_valid_o") & values("i_fetch", "cmd_ready_i")) != 0).astype(
+            np.int64
+        ),
+        WORD: values("i_compute.i_agu", "valid_o") & values("i_compute.i_agu", "ready_i"),
+        RESULT: values("i_act_spm", "res_we_i"),
+        BEAT: values("i_load", "r_go") + values("i_store", "w_go"),
+        ACCUMULATION: CHANNEL_BLOCK
+        * sum((values(path, "add_i") for path in adds), np.zeros(cycles, np.int64)),
+    }
+
+
+def _is_slice(path: str) -> bool:
+    """Return whether a path is that of the accumulators of a slice of columns."""
+    return path.startswith("i_compute.gen_acc[") and path.endswith(".gen_structural.i_form")
 
 
 def energy_of(clocks: Iterable[GatedClock], cycles: int) -> Floats:
@@ -158,6 +224,44 @@ def energy_of(clocks: Iterable[GatedClock], cycles: int) -> Floats:
     for clock in clocks:
         total += clock.energy_pj[:, None] * clock.pulses[None, :cycles]
     return total
+
+
+@dataclass(frozen=True)
+class Control:
+    """What gated clocks of the control take.
+
+    Attributes:
+        energies: by name of the energy they are part of, [bounds], for each event.
+        error: of the windows' energies, root mean square, relative to that of the energies.
+        clocks: how many gated clocks were counted.
+        share: of the cycles in which a register's clock is let through, on average over registers.
+    """
+
+    energies: Mapping[str, Floats]
+    error: float
+    clocks: int
+    share: float
+
+
+def control_of(
+    clocks: Sequence[GatedClock], groups: Mapping[tuple[str, str], str], events: Mapping[str, Int64]
+) -> Control:
+    """Explain the energies of gated clocks by events.
+
+    Args:
+        clocks: the gated clocks.
+        groups: what the instance of a block, by both names, is counted as.
+        events: [cycles] of each event how often it happens.
+    """
+    cycles = len(events[BUSY])
+    sums = [clock for clock in clocks if groups[clock.block, clock.path] == ACCUMULATORS]
+    others = [clock for clock in clocks if groups[clock.block, clock.path] != ACCUMULATORS]
+    adding, _ = explained(energy_of(sums, cycles), {ACCUMULATION: events[ACCUMULATION]})
+    rest = {name: values for name, values in events.items() if name != ACCUMULATION}
+    energies, error = explained(energy_of(others, cycles), rest)
+    flops = sum(len(clock.flops) for clock in clocks)
+    open_ = sum(len(clock.flops) * float(clock.pulses[:cycles].mean()) for clock in clocks)
+    return Control(energies | adding, error, len(clocks), open_ / max(flops, 1))
 
 
 def explained(energy_pj: Floats, events: Mapping[str, Int64]) -> tuple[dict[str, Floats], float]:
@@ -170,7 +274,7 @@ def explained(energy_pj: Floats, events: Mapping[str, Int64]) -> tuple[dict[str,
     count = energy_pj.shape[1] // WINDOW_CYCLES
 
     def windows(values: Floats | Int64) -> Floats:
-        return values[: count * WINDOW_CYCLES].reshape(count, WINDOW_CYCLES).sum(axis=1).astype(float)
+        return np.asarray(values[: count * WINDOW_CYCLES].reshape(count, WINDOW_CYCLES).sum(axis=1), float)
 
     design = np.stack([windows(values) for values in events.values()], axis=1)
     solutions, off = [], 0.0
