@@ -79,6 +79,7 @@ class Writer:
         clock, enable = names[gate.clock], names[gate.enable]
         return [
             f"reg {state} = 1'b0;",
+            f"initial #1 {state} = {enable};",  # what was up from the beginning on is no event
             f"always @({clock} or {enable}) if (!{clock}) {state} = {enable};",
             f"assign {names[gate.output]} = {clock} & {state};",
         ]

@@ -33,7 +33,7 @@ from hw.layout import CHANNEL_BLOCK
 from mapping.characterization.recording import Signals
 from mapping.characterization.replays import WIRE_FF, method
 
-CYCLES = 6000
+CYCLES = 4000
 """Of an inference that are replayed."""
 WINDOW_CYCLES = 50
 """Cycles whose energies are explained together."""
@@ -49,6 +49,10 @@ SIGNAL_PATHS = ("i_fetch", "i_compute.i_agu", "i_act_spm", "i_load", "i_store")
 """Modules whose signals say what happens."""
 
 
+class UnseenError(GatesError):
+    """A port whose values were not recorded."""
+
+
 @dataclass(frozen=True, eq=False)
 class GatedClock:
     """The clock behind a gate of an instance of a block.
@@ -60,6 +64,8 @@ class GatedClock:
         flops: registers behind it, by name.
         energy_pj: [bounds] of a cycle in which it is let through.
         pulses: [cycles] whether it is.
+        seen: whether the block's ports were recorded; else nothing is known: the value is that of a clock
+            that is always shut, the upper bound that of one that is always open.
     """
 
     block: str
@@ -68,6 +74,7 @@ class GatedClock:
     flops: tuple[str, ...]
     energy_pj: Floats
     pulses: Int64
+    seen: bool = True
 
 
 def module_paths(blocks: Iterable[Block], library: Library) -> list[str]:
@@ -97,10 +104,7 @@ def stimulus_of(
 
     def recorded(name: str) -> list[int]:
         pin = pins[name]
-        signals = modules[joined(path, pin.instance)]
-        if pin.name not in signals:
-            raise GatesError(f"{joined(path, pin.instance)}.{pin.name} was not recorded")
-        width, values = signals[pin.name]
+        width, values = _signal(modules[joined(path, pin.instance)], pin.name, joined(path, pin.instance))
         if max(pin.bits) >= width:
             raise GatesError(f"{joined(path, pin.instance)}.{pin.name} has {width} bits in the recording")
         return [_picked(value, pin, width) for value in values[:cycles]]
@@ -114,6 +118,27 @@ def stimulus_of(
     for port in netlist.ports_of("output"):
         expected[port.name] = [*[None] * RESET_CYCLES, *recorded(port.name)]
     return Stimulus(inputs, expected, CLOCK if CLOCK in netlist.ports else None)
+
+
+def _signal(signals: Signals, name: str, path: str) -> tuple[int, Sequence[int]]:
+    """Return a signal; of an unpacked array, all elements as one, the first in the highest bits.
+
+    Raises:
+        GatesError: it was not recorded.
+    """
+    if name in signals:
+        return signals[name]
+    elements = []
+    while f"{name}[{len(elements)}]" in signals:
+        elements.append(signals[f"{name}[{len(elements)}]"])
+    if not elements:
+        raise UnseenError(f"{path}.{name} was not recorded")
+    width, total = elements[0][0], 0
+    joined_values = np.zeros(len(elements[0][1]), object)
+    for _, values in elements:
+        joined_values = (joined_values << width) + np.array(values, object)
+        total += width
+    return total, joined_values.tolist()
 
 
 def _picked(value: int, pin: Pin, width: int) -> int:
@@ -135,16 +160,22 @@ def gated_clocks(
     behind = gated(netlist, library)
     if not behind:
         return []
-    stimulus = stimulus_of(block, path, netlist, library, modules, cycles)
-    pulses = _pulses(netlist, library, stimulus, list(behind), folder)
+    seen = True
+    try:
+        stimulus = stimulus_of(block, path, netlist, library, modules, cycles)
+        pulses = _pulses(netlist, library, stimulus, list(behind), folder)
+    except UnseenError:
+        seen, pulses = False, np.ones((len(behind), RESET_CYCLES + cycles), np.int64)
     without, wires = analyse(netlist, library), analyse(netlist, library, WIRE_FF)
     nets = {name: number for number, name in enumerate(without.names)}
     found = []
     for place, (gate, flops) in enumerate(behind.items()):
         net = nets[f"{gate}/{_output(netlist, gate, library)}"]
         one, other = (float(timing.energy_pj[:, net].sum()) for timing in (without, wires))
-        energy = np.array([one, one, other])
-        found.append(GatedClock(block.name, path, gate, tuple(flops), energy, pulses[place, RESET_CYCLES:]))
+        energy = np.array([one, one, other]) if seen else np.array([0.0, 0.0, other])
+        found.append(
+            GatedClock(block.name, path, gate, tuple(flops), energy, pulses[place, RESET_CYCLES:], seen)
+        )
     return found
 
 
@@ -235,12 +266,14 @@ class Control:
         error: of the windows' energies, root mean square, relative to that of the energies.
         clocks: how many gated clocks were counted.
         share: of the cycles in which a register's clock is let through, on average over registers.
+        unseen: registers of blocks whose ports cannot be recorded.
     """
 
     energies: Mapping[str, Floats]
     error: float
     clocks: int
     share: float
+    unseen: int
 
 
 def control_of(
@@ -259,9 +292,11 @@ def control_of(
     adding, _ = explained(energy_of(sums, cycles), {ACCUMULATION: events[ACCUMULATION]})
     rest = {name: values for name, values in events.items() if name != ACCUMULATION}
     energies, error = explained(energy_of(others, cycles), rest)
-    flops = sum(len(clock.flops) for clock in clocks)
-    open_ = sum(len(clock.flops) * float(clock.pulses[:cycles].mean()) for clock in clocks)
-    return Control(energies | adding, error, len(clocks), open_ / max(flops, 1))
+    counted = [clock for clock in clocks if clock.seen]
+    flops = sum(len(clock.flops) for clock in counted)
+    opened = sum(len(clock.flops) * float(clock.pulses[:cycles].mean()) for clock in counted)
+    unseen = sum(len(clock.flops) for clock in clocks if not clock.seen)
+    return Control(energies | adding, error, len(counted), opened / max(flops, 1), unseen)
 
 
 def explained(energy_pj: Floats, events: Mapping[str, Int64]) -> tuple[dict[str, Floats], float]:

@@ -371,6 +371,7 @@ class Characterization:
                     "clocks": gated.clocks,
                     "open_percent": round(100 * gated.share, 2),
                     "rms_percent": round(100 * gated.error, 2),
+                    "unseen_flops": gated.unseen,
                 },
             },
             stimulus={
