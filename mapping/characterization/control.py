@@ -107,7 +107,8 @@ def stimulus_of(
         width, values = _signal(modules[joined(path, pin.instance)], pin.name, joined(path, pin.instance))
         if max(pin.bits) >= width:
             raise GatesError(f"{joined(path, pin.instance)}.{pin.name} has {width} bits in the recording")
-        return [_picked(value, pin, width) for value in values[:cycles]]
+        picked = {value: _picked(value, pin, width) for value in set(values[:cycles])}
+        return [picked[value] for value in values[:cycles]]
 
     inputs, expected = {}, {}
     for port in netlist.ports_of("input"):
