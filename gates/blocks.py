@@ -38,6 +38,21 @@ _NUMBER = re.compile(r"\d+$")
 
 
 @dataclass(frozen=True)
+class Pin:
+    """Where a port of a block's netlist comes from.
+
+    Attributes:
+        instance: a module below the block, or a memory; empty for a port of the block itself.
+        name: the port in the design.
+        bits: which of its bits, in the order of the netlist's port.
+    """
+
+    instance: str
+    name: str
+    bits: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Block:
     """A module of the design.
 
@@ -62,7 +77,11 @@ class Block:
 
     def netlist(self, library: Library) -> Netlist:
         """Return the block's cells; what goes to and comes from modules below it has become ports."""
-        return _without_boxes(self.synthesize(library).netlist(), library)
+        return _without_boxes(self.synthesize(library).netlist(), library)[0]
+
+    def pins(self, library: Library) -> dict[str, Pin]:
+        """Return for each port of the block's netlist what it is in the design."""
+        return _without_boxes(self.synthesize(library).netlist(), library)[1]
 
     def synthesize(self, library: Library) -> Synthesis:
         """Return the block in cells of a library; errors as in `gates.synthesis.synthesize`."""
@@ -157,8 +176,9 @@ def _elaborate(sources: Sequence[Path], parameter: str, work: Path) -> None:
         (work / name).unlink()
 
 
-def _without_boxes(netlist: Netlist, library: Library) -> Netlist:
-    """Return a netlist without the instances that are no cells: their pins are ports."""
+def _without_boxes(netlist: Netlist, library: Library) -> tuple[Netlist, dict[str, Pin]]:
+    """Return a netlist without the instances that are no cells, and what its ports are: pins became some."""
+    pins = {name: Pin("", name, tuple(range(len(port.bits)))) for name, port in netlist.ports.items()}
     cells = tuple(item for item in netlist.instances if item.cell in library.cells)
     driven = {bit for port in netlist.ports_of("input") for bit in port.bits}
     for item in cells:
@@ -169,15 +189,16 @@ def _without_boxes(netlist: Netlist, library: Library) -> Netlist:
         if box.cell in library.cells:
             continue
         for pin, bits in box.pins.items():
-            nets = tuple(bit for bit in bits if isinstance(bit, int))
-            inward = tuple(bit for bit in nets if bit not in driven)
-            outward = tuple(bit for bit in nets if bit in driven)
-            driven |= set(inward)
+            nets = [(bit, place) for place, bit in enumerate(bits) if isinstance(bit, int)]
+            inward = [(bit, place) for bit, place in nets if bit not in driven]
+            outward = [(bit, place) for bit, place in nets if bit in driven]
+            driven |= {bit for bit, _ in inward}
             for direction, group in (("input", inward), ("output", outward)):
                 if group:
                     name = f"{box.name}.{pin}.{direction}"
-                    ports[name] = Port(name, direction, group)
-    return replace(netlist, ports=ports, instances=cells)
+                    ports[name] = Port(name, direction, tuple(bit for bit, _ in group))
+                    pins[name] = Pin(box.name, pin, tuple(place for _, place in group))
+    return replace(netlist, ports=ports, instances=cells), pins
 
 
 def _module(name: str) -> str:

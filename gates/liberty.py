@@ -125,8 +125,17 @@ class Flop:
 
 
 @dataclass(frozen=True)
+class ClockGate:
+    """The pins of a clock gate: a latch that is open while the clock is low, and an AND behind it."""
+
+    clock: str
+    enable: str
+    output: str
+
+
+@dataclass(frozen=True)
 class Cell:
-    """A cell. `latch` is set where it is level-sensitive, which nothing here models."""
+    """A cell. `latch` is set where it is level-sensitive, which nothing here models but in clock gates."""
 
     name: str
     area_um2: float
@@ -134,6 +143,7 @@ class Cell:
     pins: Mapping[str, Pin]
     flop: Flop | None
     latch: bool
+    clock_gate: ClockGate | None = None
 
     @property
     def inputs(self) -> tuple[Pin, ...]:
@@ -144,6 +154,18 @@ class Cell:
     def outputs(self) -> tuple[Pin, ...]:
         """Output pins."""
         return tuple(pin for pin in self.pins.values() if pin.direction == "output")
+
+    @property
+    def clock(self) -> str | None:
+        """The function that clocks a flop, the pin that clocks a clock gate; None for other cells."""
+        if self.clock_gate is not None:
+            return self.clock_gate.clock
+        return None if self.flop is None else self.flop.clocked_on
+
+    @property
+    def usable(self) -> bool:
+        """Whether a netlist may hold this: a gate, a flop or a clock gate."""
+        return self.plain or self.clock_gate is not None
 
     @property
     def plain(self) -> bool:
@@ -172,6 +194,12 @@ class Library:
             return self.cells[name]
         except KeyError:
             raise GatesError(f"{self.path}: library {self.name} has no cell {name!r}") from None
+
+    @property
+    def clock_gates(self) -> tuple[Cell, ...]:
+        """Clock gates, the smallest first; none in a library without them."""
+        gates = (cell for cell in self.cells.values() if cell.clock_gate is not None)
+        return tuple(sorted(gates, key=lambda cell: (cell.area_um2, cell.name)))
 
 
 _PREFIXES = {"": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15}
@@ -322,13 +350,29 @@ class _Reader:
             pins=pins,
             flop=flop,
             latch=group.first("latch") is not None,
+            clock_gate=_clock_gate(group),
         )
+
+
+def _clock_gate(group: Group) -> ClockGate | None:
+    """Return the pins of a clock gate for rising edges with nothing else; None for other cells."""
+    if group.simple.get("clock_gating_integrated_cell") != "latch_posedge":
+        return None
+    kinds = ("clock_gate_clock_pin", "clock_gate_enable_pin", "clock_gate_out_pin")
+    found = [
+        [pin.arguments[0] for pin in group.all("pin") if pin.simple.get(kind) == "true"] for kind in kinds
+    ]
+    inputs = [pin for pin in group.all("pin") if pin.simple.get("direction") == "input"]
+    if len(inputs) != 2 or [len(pins) for pins in found] != [1, 1, 1]:
+        return None
+    ((clock,), (enable,), (output,)) = found
+    return ClockGate(clock, enable, output)
 
 
 def _check_powers(library: Library) -> None:
     """Refuse a library whose gates have no internal energy: results would be low without a sign of it."""
     for cell in library.cells.values():
-        if cell.inputs and cell.plain and not all(pin.powers for pin in cell.outputs):
+        if cell.inputs and cell.usable and not all(pin.powers for pin in cell.outputs):
             raise GatesError(
                 f"{library.path}: cell {cell.name} has no internal_power tables; "
                 "energies need a library that was characterised for power"

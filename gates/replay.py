@@ -8,7 +8,9 @@ outside drives them, and what their edges cost is part of the block's energy. Le
 
     cycle k:   rising edge | inputs take row k | falling edge | outputs are compared with row k
 
-Before the first cycle all inputs and registers are 0 and the block is quiet; nothing is ever unknown.
+Before the first cycle all inputs and registers are 0 and the block is quiet; nothing is ever unknown. The
+clock behind a clock gate is checked in every cycle: it rises once if the gate's enable was up before, else
+never.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from __future__ import annotations
 import math
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,9 +27,9 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import GatesError
-from gates.functions import function_names, truth_table, verilog_expression
-from gates.liberty import Cell, Floats, Flop, Library
-from gates.netlist import Bit, Instance, Netlist, Port
+from gates.cell_models import Writer
+from gates.liberty import Floats, Library
+from gates.netlist import Bit, Netlist, Port
 from gates.timing import Timing, analyse
 from gates.tools import find_tool
 
@@ -90,12 +92,14 @@ class Replay:
         toggles: [cycles] edges of all nets.
         leakage_nw: of all cells.
         period_ns: the clock's period.
+        clock_pulses: [cycles] rising edges of the output of each clock gate, by its instance: 0 or 1.
     """
 
     energy_pj: Floats
     toggles: Integers
     leakage_nw: float
     period_ns: float
+    clock_pulses: Mapping[str, Integers]
 
 
 # --- checks
@@ -147,107 +151,6 @@ def _compare(netlist: Netlist, stimulus: Stimulus, name: str, got: Sequence[str]
             )
 
 
-# --- the models
-
-
-@dataclass
-class _Writer:
-    """Writes a netlist as Verilog."""
-
-    netlist: Netlist
-    library: Library
-    timing: Timing
-    delayed: bool
-    index: dict[int, int] = field(init=False)
-    primitives: dict[str, str] = field(default_factory=dict)
-    registers: int = 0
-
-    def __post_init__(self) -> None:
-        self.index = {bit: number for number, bit in enumerate(self.timing.bits)}
-
-    def net(self, bit: Bit) -> str:
-        """Return a bit's name; unconnected and unknown bits are 0."""
-        if isinstance(bit, int):
-            return f"n{self.index[bit]}"
-        return "1'b1" if bit == "1" else "1'b0"
-
-    def bits(self, bits: Iterable[Bit]) -> str:
-        """Return a concatenation of bits that are given from the least significant on."""
-        names = [self.net(bit) for bit in bits]
-        return f"{{{', '.join(reversed(names))}}}"
-
-    def delay(self, bit: Bit) -> str:
-        """Return the delay of a net's driver."""
-        if not self.delayed or not isinstance(bit, int):
-            return ""
-        rise, fall = self.timing.delay_ns[:, self.index[bit]]
-        return f"#({max(1, round(1000 * rise))}, {max(1, round(1000 * fall))}) "
-
-    def instance(self, instance: Instance) -> list[str]:
-        """Return the lines of an instance."""
-        cell = self.library.cell(instance.cell)
-        outputs = [(pin, instance.pins[pin.name][0]) for pin in cell.outputs if instance.pins.get(pin.name)]
-        names = {pin: self.net(bits[0]) for pin, bits in instance.pins.items() if bits}
-        lines = []
-        if cell.flop is not None:
-            state = f"q{self.registers}"
-            self.registers += 1
-            lines += _register(cell.flop, state, names)
-            names |= {cell.flop.state: state, cell.flop.inverted_state: f"~{state}"}
-        for pin, bit in outputs:
-            function = pin.function or ""
-            if cell.flop is not None or not function_names(function):
-                lines.append(f"assign {self.delay(bit)}{self.net(bit)} = {_expression(function, names)};")
-            else:
-                primitive = self.primitive(cell, pin.name, function)
-                pins = ", ".join([self.net(bit), *(names[pin.name] for pin in cell.inputs)])
-                lines.append(f"{primitive} {self.delay(bit)}({pins});")
-        return lines
-
-    def primitive(self, cell: Cell, pin: str, function: str) -> str:
-        """Return the name of the primitive of a gate's output: tables simulate faster than expressions."""
-        name = f"{cell.name}__{pin}"
-        if name not in self.primitives:
-            inputs = [item.name for item in cell.inputs]
-            values = truth_table(function, inputs)
-            rows = [
-                f"{' '.join(str(number >> position & 1) for position in range(len(inputs)))} : {int(value)};"
-                for number, value in enumerate(values)
-            ]
-            pins = ", ".join(inputs)
-            head = f"primitive {name} (output_, {pins}); output output_; input {pins};"
-            self.primitives[name] = "\n".join([head, "table", *rows, "endtable", "endprimitive"])
-        return name
-
-    def body(self) -> list[str]:
-        """Return the nets and the instances."""
-        lines = [f"wire n{number};" for number in range(len(self.timing.bits))]
-        for instance in self.netlist.instances:
-            lines += self.instance(instance)
-        return lines
-
-
-def _expression(function: str, names: Mapping[str, str]) -> str:
-    return verilog_expression(function, names.__getitem__)
-
-
-def _register(flop: Flop, state: str, names: Mapping[str, str]) -> list[str]:
-    """Return a flop's register. It starts at 0; the clock has no effect before the simulation says so."""
-    names = {**names, flop.state: state, flop.inverted_state: f"~{state}"}
-    lines = [f"reg {state} = 1'b0;", f"wire {state}_clock = {_expression(flop.clocked_on, names)};"]
-    events = [f"posedge {state}_clock"]
-    choices = []
-    for function, value in ((flop.clear, 0), (flop.preset, 1)):
-        if function is not None and _expression(function, names) not in ("~1'b1", "1'b0"):
-            wire = f"{state}_{'preset' if value else 'clear'}"
-            lines.append(f"wire {wire} = {_expression(function, names)};")
-            events.append(f"posedge {wire}")
-            choices.append(f"if ({wire}) {state} <= 1'b{value};")
-    choices.append(f"if (running) {state} <= {_expression(flop.next_state, names)};")
-    lines.append(f"always @({' or '.join(events)}) {' else '.join(choices)}")
-    return lines
-
-
 # --- the bench
 
 
@@ -268,27 +171,37 @@ def _counters(timing: Timing, scale: float) -> list[str]:
     return lines
 
 
+def _pulses(clocks: Sequence[str]) -> list[str]:
+    """Return what counts the rising edges of gated clocks in a cycle: two bits each, the first's lowest."""
+    lines = []
+    for number, clock in enumerate(clocks):
+        field = f"pulses[{2 * number + 1}:{2 * number}]"
+        lines.append(f"always @(posedge {clock}) if ({field} != 2'd3) {field} = {field} + 2'd1;")
+    return lines
+
+
 def _bench(
-    writer: _Writer,
+    writer: Writer,
     stimulus: Stimulus,
     ports: Sequence[Port],
     outputs: Sequence[Port],
     period_ps: int,
-    scale: float,
+    sampled: bool,
 ) -> str:
-    """Return the simulation's Verilog."""
+    """Return the simulation's Verilog; the nets' values before each edge are written if they are sampled."""
     width = sum(len(port.bits) for port in ports)
     first = max(1, round(1000 * INPUT_DELAY_NS))
     high = period_ps // 2
     bits: list[Bit] = [*writer.timing.bits]
     bits += ["0"] * (-len(bits) % WORD)
     nets = [writer.bits(bits[start : start + WORD]) for start in range(0, len(bits), WORD)]
-    shown = ", ".join(writer.bits(port.bits) for port in outputs)
+    shown = "".join(f", {writer.bits(port.bits)}" for port in outputs)
     formats = " ".join(["%h"] * len(outputs))
-    sample = f'$fdisplay(states, "{"%h" * len(nets)}", {", ".join(nets)});'
-    zero = not writer.delayed
+    sample = f'$fdisplay(states, "{"%h" * len(nets)}", {", ".join(nets)});' if sampled else ""
+    scale = _energy_scale(writer.timing)
     clock = writer.netlist.ports[stimulus.clock].bits[0] if stimulus.clock is not None else None
     body = writer.body()
+    enables = [enable for _, enable, _ in writer.clock_gates] or ["1'b0"]
     return "\n".join(
         [
             "`timescale 1ps / 1ps",
@@ -297,27 +210,31 @@ def _bench(
             "reg running = 1'b0;",
             "reg clock = 1'b0;",
             "reg [63:0] total = 64'd0;",
+            f"reg [{len(enables) - 1}:0] enabled = 0;",
+            f"reg [{2 * len(enables) - 1}:0] pulses = 0;",
             f"reg [{max(width, 1) - 1}:0] now = 0;",
             f"reg [{max(width, 1) - 1}:0] rows [0:{stimulus.cycles - 1}];",
             "integer cycle, states, results;",
             *body,
             *([f"assign {writer.bits(bit for port in ports for bit in port.bits)} = now;"] if ports else []),
             *([f"assign {writer.net(clock)} = clock;"] if clock is not None else []),
-            *([] if zero else _counters(writer.timing, scale)),
+            *(_counters(writer.timing, scale) if writer.delayed else []),
+            *_pulses([clock for *_, clock in writer.clock_gates]),
             "initial begin",
             '  $readmemh("inputs.hex", rows);',
             '  results = $fopen("results.txt", "w");',
-            *(['  states = $fopen("states.txt", "w");'] if zero else []),
+            *(['  states = $fopen("states.txt", "w");'] if sampled else []),
             f"  #{period_ps - 2} running = 1'b1;",
-            f"  #1 total = 64'd0; {sample if zero else ''}",
+            f"  #1 total = 64'd0; {sample}",
             "  #1;",
             f"  for (cycle = 0; cycle < {stimulus.cycles}; cycle = cycle + 1) begin",
+            f"    enabled = {{{', '.join(reversed(enables))}}}; pulses = 0;",
             "    clock = 1'b1;",
             f"    #{first} now = rows[cycle];",
-            f"    #{high - first - 1} {sample if zero else ''}",
+            f"    #{high - first - 1} {sample}",
             "    #1 clock = 1'b0;",
-            f"    #{period_ps - high - 1} {sample if zero else ''}",
-            f'    $fdisplay(results, "%h {formats}", total{", " + shown if shown else ""});',
+            f"    #{period_ps - high - 1} {sample}",
+            f'    $fdisplay(results, "%h %b %b {formats}", total, enabled, pulses{shown});',
             "    #1 total = 64'd0;",
             "  end",
             "  $finish(0);",
@@ -338,6 +255,27 @@ def _rows(stimulus: Stimulus, ports: Sequence[Port]) -> str:
             rows[cycle] |= int(value) << position
         position += width
     return "\n".join(f"{row:x}" for row in rows) + "\n"
+
+
+def _clock_pulses(netlist: Netlist, gates: Sequence[str], lines: Sequence[list[str]]) -> dict[str, Integers]:
+    """Return the rising edges of the gated clocks: one in a cycle before which the gate's enable was up.
+
+    Raises:
+        GatesError: a gated clock has more edges, or fewer.
+    """
+    if not gates:
+        return {}
+    enabled = np.array([[int(bit) for bit in reversed(line[1])] for line in lines], np.int64)
+    bits = np.array([[int(bit) for bit in reversed(line[2])] for line in lines], np.int64)
+    pulses = bits[:, ::2] + 2 * bits[:, 1::2]
+    wrong = np.argwhere(pulses != enabled)
+    if len(wrong):
+        cycle, number = wrong[0]
+        raise GatesError(
+            f"replay of {netlist.name}: the clock behind {gates[number]} rises {pulses[cycle, number]} times "
+            f"in cycle {cycle}, and its enable was {enabled[cycle, number]} before: {netlist.path}"
+        )
+    return {gate: pulses[:, number] for number, gate in enumerate(gates)}
 
 
 def _run(command: Sequence[str], folder: Path, block: str) -> None:
@@ -398,8 +336,8 @@ def replay(
         wire_ff_per_fanout: capacitance in fF of a net's wires for each pin that it drives, with "wires".
 
     Raises:
-        GatesError: an output differs; the netlist lacks a port, has others, or is damaged; the period is too
-            short for it; Icarus is missing or fails.
+        GatesError: an output differs, or a gated clock from its enable; the netlist lacks a port, has
+            others, or is damaged; the period is too short for it; Icarus is missing or fails.
     """
     _check(netlist, stimulus)
     timing = analyse(netlist, library, wire_ff_per_fanout if delays == "wires" else 0.0)
@@ -411,25 +349,49 @@ def replay(
             f"replay of {netlist.name}: its path from {timing.path.start} to {timing.path.end} takes "
             f"{timing.path.ns:.3f} ns, more than the period of {period_ns:.3f} ns: choose a longer one"
         )
-    ports = [netlist.ports[name] for name in stimulus.inputs]
-    outputs = [netlist.ports[name] for name in stimulus.expected]
-    scale = _energy_scale(timing)
-    writer = _Writer(netlist, library, timing, delayed=delays != "zero")
+    writer = Writer(netlist, library, timing, delayed=delays != "zero")
     with tempfile.TemporaryDirectory(prefix="npuloop-replay-") as temporary:
         folder = Path(temporary)
-        bench = _bench(writer, stimulus, ports, outputs, round(1000 * period_ns), scale)
-        (folder / "replay.v").write_text(bench)
-        (folder / "inputs.hex").write_text(_rows(stimulus, ports))
-        _run([find_tool("iverilog"), "-g2012", "-o", "replay.vvp", "replay.v"], folder, netlist.name)
-        _run([find_tool("vvp"), "-n", "replay.vvp"], folder, netlist.name)
-        lines = [line.split() for line in (folder / "results.txt").read_text().splitlines()]
-        if len(lines) != stimulus.cycles:
-            raise GatesError(f"replay of {netlist.name}: vvp stopped after {len(lines)} cycles")
-        for position, port in enumerate(outputs, 1):
-            _compare(netlist, stimulus, port.name, [line[position] for line in lines])
+        totals, pulses = _simulate(writer, stimulus, period_ns, folder, sampled=delays == "zero")
         if delays == "zero":
             energy, toggles = _from_states(folder / "states.txt", timing)
         else:
-            energy, toggles = _from_totals([line[0] for line in lines], scale)
+            energy, toggles = _from_totals(totals, _energy_scale(timing))
     leakage = sum(library.cell(instance.cell).leakage_nw for instance in netlist.instances)
-    return Replay(energy, toggles, leakage, period_ns)
+    return Replay(energy, toggles, leakage, period_ns, pulses)
+
+
+def clock_pulses(netlist: Netlist, library: Library, stimulus: Stimulus) -> Mapping[str, Integers]:
+    """Simulate a flat netlist without delays and energies: many times faster than `replay`.
+
+    Returns:
+        As in `Replay`: [cycles] rising edges behind each clock gate.
+
+    Raises:
+        GatesError: as `replay`.
+    """
+    _check(netlist, stimulus)
+    writer = Writer(netlist, library, analyse(netlist, library), delayed=False)
+    with tempfile.TemporaryDirectory(prefix="npuloop-replay-") as temporary:
+        return _simulate(writer, stimulus, 10 * INPUT_DELAY_NS, Path(temporary), sampled=False)[1]
+
+
+def _simulate(
+    writer: Writer, stimulus: Stimulus, period_ns: float, folder: Path, *, sampled: bool
+) -> tuple[list[str], dict[str, Integers]]:
+    """Run a simulation, compare its outputs, and return its counters and the edges of gated clocks."""
+    netlist = writer.netlist
+    ports = [netlist.ports[name] for name in stimulus.inputs]
+    outputs = [netlist.ports[name] for name in stimulus.expected]
+    bench = _bench(writer, stimulus, ports, outputs, round(1000 * period_ns), sampled)
+    (folder / "replay.v").write_text(bench)
+    (folder / "inputs.hex").write_text(_rows(stimulus, ports))
+    _run([find_tool("iverilog"), "-g2012", "-o", "replay.vvp", "replay.v"], folder, netlist.name)
+    _run([find_tool("vvp"), "-n", "replay.vvp"], folder, netlist.name)
+    lines = [line.split() for line in (folder / "results.txt").read_text().splitlines()]
+    if len(lines) != stimulus.cycles:
+        raise GatesError(f"replay of {netlist.name}: vvp stopped after {len(lines)} cycles")
+    for position, port in enumerate(outputs, 3):
+        _compare(netlist, stimulus, port.name, [line[position] for line in lines])
+    gates = [name for name, *_ in writer.clock_gates]
+    return [line[0] for line in lines], _clock_pulses(netlist, gates, lines)

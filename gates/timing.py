@@ -2,7 +2,9 @@
 """Static timing and energy per edge of a flat netlist, from the tables of a cell library.
 
 Slews and loads propagate through the netlist in topological order; where arcs meet, the slower slew goes on.
-The clock is ideal. A load is the capacitance of a net's pins, and an assumed capacitance of wire for each.
+The clock is ideal, and so are the clocks behind clock gates: the tree behind a gate is taken to be balanced
+with that of the clock. A load is the capacitance of a net's pins, and an assumed capacitance of wire for
+each.
 """
 
 from __future__ import annotations
@@ -104,8 +106,10 @@ class _Nets:
                 self._drive(bit, f"{port.name}[{position}]" if len(port.bits) > 1 else port.name)
         self.inputs = len(self.names)
         for instance, cell in zip(netlist.instances, self.cells, strict=True):
-            if not cell.plain:
-                raise GatesError(f"{netlist.path}: {instance.name} is a {cell.name}, neither gate nor flop")
+            if not cell.usable:
+                raise GatesError(
+                    f"{netlist.path}: {instance.name} is a {cell.name}, neither gate, flop nor clock gate"
+                )
             for pin in cell.outputs:
                 for bit in instance.pins.get(pin.name, ()):
                     net = self._drive(bit, f"{instance.name}/{pin.name}")
@@ -136,8 +140,8 @@ class _Nets:
 
 
 def clock_pins(cell: Cell) -> tuple[str, ...]:
-    """Return the pins that a flop's clock comes from; none for a gate."""
-    return () if cell.flop is None else function_names(cell.flop.clocked_on)
+    """Return the pins that the clock of a flop or of a clock gate comes from; none for a gate."""
+    return () if cell.clock is None else function_names(cell.clock)
 
 
 def _levels(nets: _Nets) -> list[list[_Output]]:
@@ -244,6 +248,10 @@ class _Analysis:
             if name is not None
         }
         arcs = [arc for arc in pin.arcs if arc.kind not in _IGNORED_KINDS]
+        if cell.clock_gate is not None:
+            self.slew[:, targets] = INPUT_SLEW_NS
+            self._internal(pin.powers, arcs, sources, targets)
+            return
         if not any(arc.rise or arc.fall for arc in arcs):
             if sources or cell.inputs:
                 raise GatesError(f"library: cell {cell.name} has no timing for its output {pin.name}")
@@ -367,7 +375,8 @@ def analyse(netlist: Netlist, library: Library, wire_ff_per_fanout: float = 0.0)
         wire_ff_per_fanout: assumed capacitance of a net's wires in fF for each pin or port that it drives.
 
     Raises:
-        GatesError: a cell is not in the library, or is a latch; a net is undriven, driven twice or in a loop.
+        GatesError: a cell is not in the library, or is a latch by itself; a net is undriven, driven twice or
+            in a loop.
     """
     nets = _Nets(netlist, library)
     analysis = _Analysis(nets, library, _loads(nets, wire_ff_per_fanout))

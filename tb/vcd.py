@@ -21,6 +21,7 @@ class Recording:
     Attributes:
         cycles: how many there are.
         signals: by scope and name: width in bits, and the value before each rising edge of the clock.
+            Elements of an unpacked array are signals: `name[0]`.
     """
 
     cycles: int
@@ -108,5 +109,7 @@ def _definitions(head: str, scopes: set[str]) -> list[tuple[str, int, str, str]]
         elif words[0] == "$upscope":
             path.pop()
         elif words[0] == "$var" and ".".join(path) in scopes:
-            definitions.append((words[3], int(words[2]), ".".join(path), words[4].partition("[")[0]))
+            # an element of an array keeps its number, a vector loses its range
+            name = words[4].partition("[")[0] if ":" in words[4] else words[4]
+            definitions.append((words[3], int(words[2]), ".".join(path), name))
     return definitions

@@ -17,7 +17,7 @@ from gates.tools import tool_version
 
 SOURCES = (
     *("process", "layout", "selection", "spice", "bench", "measured", "measure_gate", "constraints"),
-    *("measure_flop", "measure", "liberty_writer", "characterize"),
+    *("measure_flop", "tables", "measure_clock_gate", "measure", "liberty_writer", "characterize"),
 )
 """Modules that a result depends on."""
 
@@ -29,6 +29,7 @@ Parasitics are extracted from the layouts; capacitances and contact resistances 
 Energies: internal_power of an output excludes 1/2 C V^2 of its load at each edge, and the hidden energy of
 the input that moves it; the internal_power of an input is due at each of its edges, whatever the outputs do.
 Of D, "CLK" includes what its new value costs when the clock falls and the master latch takes it over.
+Of GATE of a clock gate likewise, with the latch for the master latch.
 Not characterised: recovery and removal of RESET_B and SET_B, minimum pulse widths, noise.
 """
 

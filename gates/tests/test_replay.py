@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from common.errors import GatesError
+from gates.cell_models import Writer
 from gates.netlist import read_netlist
-from gates.replay import Delays, Stimulus, _Writer, replay
+from gates.replay import Delays, Stimulus, replay
 from gates.testing import library, mac, write_netlist
 from gates.timing import FALL, RISE, analyse
 
@@ -136,12 +137,12 @@ def test_the_models_have_the_delays_of_their_instances(tmp_path: Path) -> None:
     cells = [("NAND2X1", {"A": 2, "B": 3, "Y": 4}), ("DFFPOSX1", {"CLK": 2, "D": 4, "Q": 5})]
     netlist = write_netlist(tmp_path / "two.json", {"a_i": [2, 3]}, {"q_o": [5]}, cells)
     timing = analyse(netlist, library())
-    lines = "\n".join(_Writer(netlist, library(), timing, delayed=True).body())
+    lines = "\n".join(Writer(netlist, library(), timing, delayed=True).body())
     (rise, flop_rise), (fall, flop_fall) = (1000 * timing.delay_ns[:, 2:]).round().astype(int)
     assert len({rise, fall, flop_rise, flop_fall}) == 4
     assert f"NAND2X1__Y #({rise}, {fall}) (n2, n0, n1);" in lines
     assert f"assign #({flop_rise}, {flop_fall}) n3 = q0;" in lines
-    assert "#" not in "\n".join(_Writer(netlist, library(), timing, delayed=False).body())
+    assert "#" not in "\n".join(Writer(netlist, library(), timing, delayed=False).body())
 
 
 @pytest.mark.gates

@@ -121,7 +121,7 @@ def test_wires_make_everything_slower_and_dearer() -> None:
         ([("INVX1", {"A": 9, "Y": 3})], "nothing drives net 9 at u0/A"),
         ([("INVX1", {"A": 2, "Y": 3}), ("INVX1", {"A": 2, "Y": 3})], "u1/Y drives net 3, as does u0/Y"),
         ([("NAND2X1", {"A": 2, "B": 4, "Y": 3}), ("INVX1", {"A": 3, "Y": 4})], "is in a combinational loop"),
-        ([("LATCH", {"D": 2, "CLK": 2, "Q": 3})], "u0 is a LATCH, neither gate nor flop"),
+        ([("LATCH", {"D": 2, "CLK": 2, "Q": 3})], "u0 is a LATCH, neither gate, flop nor clock gate"),
         ([("NAND2X1", {"A": 2, "Y": 3})], "pin u0/B .NAND2X1. has no net"),
         ([("NAND9", {"A": 2, "Y": 3})], "no cell 'NAND9'"),
     ],

@@ -37,6 +37,8 @@ EVERY = System(
     )
 )
 """Units of the table: every width in the default shape, and the other shape of the ternary unit."""
+REGISTERS = ("flops", "gated_flops", "clock_gates")
+"""Counts of a block and of a unit."""
 REFERENCE = EVERY.cores[0]
 """The unit that the others are compared with."""
 
@@ -75,6 +77,8 @@ class BlockArea:
         count: its instances in this group.
         area_um2: of one.
         flops: registers of one.
+        gated_flops: of these, those behind clock gates.
+        clock_gates: of one.
         leakage_nw: of one.
         path_ns: its slowest path.
     """
@@ -84,6 +88,8 @@ class BlockArea:
     count: int
     area_um2: float
     flops: int
+    gated_flops: int
+    clock_gates: int
     leakage_nw: float
     path_ns: float
 
@@ -163,6 +169,8 @@ def unit_area(core: CoreConfig, library: str, workers: int = 2) -> UnitArea:
                 count=groups.count(group),
                 area_um2=synthesis.area_um2,
                 flops=synthesis.flops,
+                gated_flops=synthesis.gated_flops,
+                clock_gates=synthesis.clock_gates,
                 leakage_nw=synthesis.leakage_nw,
                 path_ns=path_ns,
             )
@@ -223,11 +231,11 @@ def _entry(area: UnitArea, reference: UnitArea) -> dict[str, Any]:
                 "group": item.group,
                 "count": item.count,
                 "area_um2": round(item.area_um2, 1),
-                "flops": item.flops,
+                **{name: getattr(item, name) for name in REGISTERS},
             }
             for item in area.blocks
         },
-        "flops": sum(item.count * item.flops for item in area.blocks),
+        **{name: sum(item.count * getattr(item, name) for item in area.blocks) for name in REGISTERS},
         "leakage_uw": round(sum(item.count * item.leakage_nw for item in area.blocks) / 1000, 3),
     }
 

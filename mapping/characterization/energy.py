@@ -7,7 +7,8 @@
    (`replays`); every output is compared, so no energy comes from a netlist that computes
    something else. Twice more without delays and with the load of wires, for the bounds.
 3. Energies of events and of features are fitted to the windows' energies.
-4. Validation windows, which the fit never saw (other inputs, other columns), tell how far the sum of a
+4. The gated clocks of all other blocks are counted in a recording and explained by events (`control`).
+5. Validation windows, which the fit never saw (other inputs, other columns), tell how far the sum of a
    column, its accumulator and its requantiser lane is off.
 
 Every replay is kept beside the builds under a hash of all that goes into it: a run that is killed goes on
@@ -33,7 +34,8 @@ from gates.tools import tool_versions
 from hw.core import CoreConfig
 from hw.sources import rtl_hash, rtl_sources
 from hw.system import NPU8, NPU_LB, System
-from mapping.characterization.area import library_named
+from mapping.characterization import control
+from mapping.characterization.area import group_of, library_named
 from mapping.characterization.engines import ENGINE_CYCLES, ENGINES, engine_events, engine_parameters
 from mapping.characterization.plan import (
     FIT_IMAGE,
@@ -46,7 +48,7 @@ from mapping.characterization.plan import (
     validation_windows,
     zero_share,
 )
-from mapping.characterization.recording import MODELS, NetworkStreams, Stream, record
+from mapping.characterization.recording import MODELS, NetworkStreams, Signals, Stream, record
 from mapping.characterization.replays import (
     BOUNDS,
     PERIOD_NS,
@@ -73,6 +75,8 @@ from mapping.energy.tables import COEFFICIENTS, Energy, EnergyTable, LayerStatis
 
 EVERY = System((NPU8, NPU_LB, replace(NPU_LB, name=f"{NPU_LB.name}_w4", w_bits=4, cols=None)))
 """Units whose energy tables are kept."""
+REPLAYED = {"npu_column", "npu_acc_lane", "npu_requant_lane", *ENGINES.values()}
+"""Modules whose energy by event comes from replays, their gated clocks with it; all others are control."""
 EXTERNAL_PJ_PER_BYTE = (160.0, 240.0, 325.0)
 """External memory: 1.3 to 2.6 nJ for 64 bits of DRAM (Horowitz, ISSCC 2014, 45 nm), and their mean."""
 
@@ -103,11 +107,13 @@ class Streams:
     validation: tuple[NetworkStreams, ...]
 
 
-def streams_of(core: CoreConfig, plan: Plan) -> Streams:
-    """Record the streams of a unit, the engines' in the first network."""
+def streams_of(core: CoreConfig, plan: Plan, modules: Sequence[str]) -> Streams:
+    """Record the streams of a unit, the engines' in the first network, those of other modules in the last."""
+    last = len(MODELS) - 1
     return Streams(
         fit=tuple(
-            record(core, name, FIT_IMAGE, plan.fit, {} if i else ENGINES) for i, name in enumerate(MODELS)
+            record(core, name, FIT_IMAGE, plan.fit, {} if i else ENGINES, modules if i == last else ())
+            for i, name in enumerate(MODELS)
         ),
         validation=tuple(record(core, name, VALIDATION_IMAGE, plan.validation) for name in MODELS),
     )
@@ -157,9 +163,11 @@ class Characterization:
             RecordingError: the RTL differs from golden, or there is no reference data.
         """
         core = self.core
-        streams = streams_of(core, self.plan)
-        self._step()
         blocks = blocks_of(core)
+        others = [block for block in blocks if block.module not in REPLAYED]
+        modules = dict.fromkeys([*control.module_paths(others, self.library), *control.SIGNAL_PATHS])
+        streams = streams_of(core, self.plan, list(modules))
+        self._step()
         parts = {
             "column": self.gates(self._plain_column(blocks)),
             "accumulator": self.gates(by_module(blocks, "npu_acc_lane")[0]),
@@ -206,9 +214,10 @@ class Characterization:
         ]
         self._step()
         engines = self._engines(streams.fit[0])
+        clocks = self._gated_control(others, streams.fit[-1].modules)
         self._step()
         fitted = {name: values for part in energies.values() for name, values in part.items()}
-        table = self._table(blocks, idle, fitted, engines, self._statistics(observed), validation)
+        table = self._table(blocks, idle, fitted, engines, clocks, self._statistics(observed), validation)
         self._step()
         return table, validation
 
@@ -251,6 +260,13 @@ class Characterization:
             energies[f"{module} clock"] = clock
         return energies
 
+    def _gated_control(self, blocks: Sequence[Block], modules: Mapping[str, Signals]) -> control.Control:
+        """Return what the gated clocks of some blocks take."""
+        cycles = min(control.CYCLES, len(modules["i_fetch"]["cmd_valid_o"][1]))
+        clocks = control.all_gated_clocks(blocks, self.library, modules, cycles, self._pool, self._folder)
+        groups = {(block.name, path): group_of(path) for block in blocks for path in block.paths}
+        return control.control_of(clocks, groups, control.events_of(modules, cycles))
+
     def _statistics(self, observed: Mapping[str, Observed]) -> LayerStatistics:
         """Return the mean features of the fit's streams: columns that a layer uses, as they were recorded."""
         column = observed["column"]
@@ -274,7 +290,7 @@ class Characterization:
 
     # --------------------------------------------------------------------------------------------- table
     def _control(self, blocks: Sequence[Block]) -> tuple[Floats, float]:
-        """Return the clock energy of what has none of its own, and the leakage of all cells, nW."""
+        """Return what all other clocks take when every gate is shut, and the leakage of all cells, nW."""
         own = {"npu_column", "npu_acc_lane", "npu_requant_lane", "npu_operands", "npu_tile_word"}
 
         def one(block: Block) -> tuple[Floats, float]:
@@ -288,12 +304,12 @@ class Characterization:
 
     def _table(
         self, blocks: Sequence[Block], idle: Mapping[str, Floats], fitted: Mapping[str, Floats],
-        engines: Mapping[str, Floats], statistics: LayerStatistics,
+        engines: Mapping[str, Floats], gated: control.Control, statistics: LayerStatistics,
         validation: Sequence[ValidationWindow],
     ) -> EnergyTable:  # fmt: skip
         core = self.core
         words = next(block.count for block in blocks if block.module == "npu_tile_word")
-        control, leakage_nw = self._control(blocks)
+        still, leakage_nw = self._control(blocks)
         memories = core_memories(core, self.library_name)
         leaking_mw = sum(count * item.leakage_mw for count, item in memories.values())
         energies: dict[str, Energy] = {}
@@ -304,17 +320,23 @@ class Characterization:
             lower, value, upper = (float(v) for v in values)
             energies[name] = Energy(lower, value, upper, method, per[name], source)
 
-        gates = "clock of the netlist's registers"
+        gates = "clock of the netlist's gates and ungated registers"
         put("column_idle", idle["column"], "gate-measured", gates)
         put("accumulator_idle", idle["accumulator"], "gate-measured", gates)
         put("requantiser_idle", idle["lane"], "gate-measured", gates)
         operand_clock = engines["npu_operands clock"] + words * engines["npu_tile_word clock"]
         put("operand_idle", operand_clock, "gate-measured", gates)
-        put("control_idle", control, "gate-measured", f"{gates}, all other blocks")
+        put("control_idle", still, "gate-measured", f"{gates}, all other blocks")
         leakage = leakage_nw * PERIOD_NS * 1e-6 + leaking_mw * PERIOD_NS
         put("leakage", [leakage] * 3, "modelled", "cells: mean over their states; memories: CACTI 7")
+        counted = "gated clocks, counted on gates in a recorded inference"
+        for name, values in gated.energies.items():
+            if name not in fitted:
+                put(name, values, "gate-measured", counted)
         for name, values in fitted.items():
-            put(name, values, "gate-measured", "fit of replayed windows")
+            more = gated.energies.get(name)
+            source = "fit of replayed windows" if more is None else f"fit of replayed windows; {counted}"
+            put(name, values if more is None else values + more, "gate-measured", source)
         shifted = engines["npu_operands"] + engines["npu_agu"] + core.rows * engines["npu_tap_sum"]
         put("operand_word", np.sort(shifted), "gate-measured", "npu_operands, npu_agu, npu_tap_sum replayed")
         put("weight_word", np.sort(engines["npu_tile_word"]), "gate-measured", "npu_tile_word replayed")
@@ -345,6 +367,12 @@ class Characterization:
                 "max_percent": round(100 * max(errors), 2),
                 "bias_percent": round(100 * float(np.mean([window.error for window in validation])), 2),
                 "points": [_point(window) for window in validation],
+                "control": {
+                    "clocks": gated.clocks,
+                    "open_percent": round(100 * gated.share, 2),
+                    "rms_percent": round(100 * gated.error, 2),
+                    "unseen_flops": gated.unseen,
+                },
             },
             stimulus={
                 "networks": list(MODELS),

@@ -8,8 +8,8 @@ netlist. The run is compared with the golden model before anything is made of it
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,13 +45,17 @@ class RecordingError(NpuloopError):
     """Streams that cannot be recorded."""
 
 
+Signals = Mapping[str, tuple[int, list[int]]]
+"""By name of a signal its width and its value in every cycle. See `tb.vcd.Recording`."""
+
+
 @dataclass(frozen=True)
 class Stream:
-    """What passed a block: by signal its width and its value in every cycle. See `tb.vcd.Recording`."""
+    """What passed a block."""
 
     block: str
     place: int
-    signals: Mapping[str, tuple[int, list[int]]]
+    signals: Signals
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class NetworkStreams:
         engines: the streams of blocks that are there once, by module; from the start of the inference on.
         columns, accumulators, lanes: the streams of the chosen columns: of the array's column, of its
             accumulator's lane and of its requantiser's lane.
+        modules: signals of other modules, by path from the core on; from the start of the inference on.
     """
 
     network: str
@@ -76,6 +81,7 @@ class NetworkStreams:
     columns: tuple[Stream, ...]
     accumulators: tuple[Stream, ...]
     lanes: tuple[Stream, ...]
+    modules: Mapping[str, Signals] = field(default_factory=dict)
 
 
 def real_network(name: str, w_bits: int = 8) -> Network:
@@ -107,8 +113,9 @@ def real_input(name: str, image: int) -> Array:
 
 
 def record(
-    core: CoreConfig, name: str, image: int, columns: Sequence[int], engines: Mapping[str, str] | None = None
-) -> NetworkStreams:
+    core: CoreConfig, name: str, image: int, columns: Sequence[int], engines: Mapping[str, str] | None = None,
+    modules: Collection[str] = (),
+) -> NetworkStreams:  # fmt: skip
     """Run a real network's input on a unit in RTL and return the streams of some columns.
 
     Args:
@@ -117,6 +124,7 @@ def record(
         image: number of the input.
         columns: columns of the array; a column's lane of the requantiser is its number modulo the lanes.
         engines: other blocks: module by path from the core on.
+        modules: paths of other modules from the core on; empty for the core itself.
 
     Raises:
         RecordingError: the output differs from the golden model, or there is no reference data.
@@ -130,7 +138,9 @@ def record(
         "lane": [f"{COMPUTE}.i_requant.{FORM}.gen_lane[{k % core.lanes}].i_lane" for k in columns],
     }
     others = {f"{CORE}.{path}": module for path, module in (engines or {}).items()}
-    recorded = list(dict.fromkeys([scope for group in scopes.values() for scope in group] + list(others)))
+    named = {path: f"{CORE}.{path}".rstrip(".") for path in modules}
+    groups = [*scopes.values(), others, named.values()]
+    recorded = list(dict.fromkeys(scope for group in groups for scope in group))
     parent = build_root() / "recordings"
     parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -158,6 +168,7 @@ def record(
         engines={module: _stream(trace, scope, module, 0) for scope, module in others.items()},
         columns=streams("column", "npu_column"),
         accumulators=streams("acc", "npu_acc_lane"), lanes=streams("lane", "npu_requant_lane"),
+        modules={path: trace.scope(scope) for path, scope in named.items()},
     )  # fmt: skip
 
 

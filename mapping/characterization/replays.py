@@ -37,10 +37,10 @@ WIRE_FF = 3.0
 
 
 @functools.cache
-def _method() -> str:
+def method() -> str:
     """Return a hash of the programs that an energy depends on."""
     folder = Path(gates.__file__).parent
-    names = ("liberty", "netlist", "timing", "replay")
+    names = ("liberty", "netlist", "timing", "cell_models", "replay")
     return hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in names)).hexdigest()
 
 
@@ -74,7 +74,7 @@ class Gates:
             GatesError: an output differs from the recording, or a tool fails.
         """
         digest = hashlib.sha256()
-        setup = [delays, PERIOD_NS, WIRE_FF, self.library.sha256, tool_versions("iverilog"), _method()]
+        setup = [delays, PERIOD_NS, WIRE_FF, self.library.sha256, tool_versions("iverilog"), method()]
         for item in (setup, stimulus.inputs, stimulus.expected):
             digest.update(json.dumps(item, sort_keys=True).encode())
         digest.update(self.netlist.path.read_bytes())

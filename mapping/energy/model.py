@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The energy model: what a layer or a network takes, from its events, its cycles and the units' tables.
 
-Everything that happens is counted (`mapping.energy.events`) and priced by the table of its unit. In every
-cycle all units of the system take what their clocks and their leakage take, those without work too. Padding
-of the array counts as MACs with zero weights, columns that a depthwise layer leaves as MACs with the usual
-statistics. What the vector operators' own path takes is not in the tables.
+Everything that happens is counted (`mapping.energy.events`) and priced by the table of its unit; what the
+clocks of registers take that an event opens is in the event's energy. In every cycle all units of the system
+leak; in those in which its clock runs (`UnitCycles`), a unit takes what its clock gates and ungated registers
+take, without work too. Padding of the array counts as MACs with zero weights, columns that a depthwise layer
+leaves as MACs with the usual statistics. What the vector operators' own path takes is not in the tables, but
+for its clocks.
 """
 
 from __future__ import annotations
@@ -42,10 +44,16 @@ Statistics: TypeAlias = Mapping[tuple[str, str], LayerStatistics]
 """Statistics of layers on units, by both names."""
 LOWER, VALUE, UPPER = range(3)
 
-_MOVED = {"bus_beat": 1, "external_byte": TRANSFER_WORD_BYTES}
+ROOT_GATES = False
+"""Whether the RTL stops the clock of a unit that has nothing to do."""
+AWAKE_TAIL = 4
+"""Cycles for which the clock of a unit with a root gate runs on after its work."""
+
+_MOVED = {"bus_beat": 1, "external_byte": TRANSFER_WORD_BYTES, "control_beat": 1}
 PRICED: Mapping[str, Mapping[str, int]] = {
     "column_beats": {"column_beat": 1},
-    "operand_words": {"operand_word": 1},
+    "operand_words": {"operand_word": 1, "control_word": 1},
+    "vector_words": {"control_word": 1},
     "weight_words": {"weight_word": 1, "weight_read": 1},
     "tile_swaps": {"tile_swap": 1},
     "accumulations": {"accumulate": 1},
@@ -54,7 +62,7 @@ PRICED: Mapping[str, Mapping[str, int]] = {
     "drain_reads": {"accumulator_read": 1},
     "requantised": {"requantise": 1},
     "operand_reads": {"activation_read": 1},
-    "result_words": {"activation_write": 1},
+    "result_words": {"activation_write": 1, "control_result": 1},
     "parameter_reads": {"parameter_read": 1},
     "activation_loads": {"activation_write": 1} | _MOVED,
     "weight_loads": {"weight_write": 1} | _MOVED,
@@ -62,8 +70,18 @@ PRICED: Mapping[str, Mapping[str, int]] = {
     "stores": {"activation_read": 1} | _MOVED,
     "marks": _MOVED,
     "fetches": _MOVED,
+    "commands": {"control_command": 1},
 }
 """For each count of `Events` the energies that one takes, and how many times."""
+
+
+@dataclass(frozen=True)
+class UnitCycles:
+    """Cycles of a unit: all, those in which its clock runs, and those in which it has work."""
+
+    all: float
+    awake: float
+    busy: float
 
 
 @dataclass(frozen=True)
@@ -99,7 +117,7 @@ class NetworkEnergy:
     Attributes:
         total: everything.
         layers: by layer, in the order in which they are complete; they sum to the total. A layer bears the
-            idle energy of all units from the end of the layer before to its own.
+            energy that all units take in every cycle, from the end of the layer before to its own.
         units: by unit of the system; they sum to the total.
         cycles: of all.
         period_ns: clock period.
@@ -123,21 +141,31 @@ class NetworkEnergy:
 
 
 class _Prices:
-    """A unit's table as arrays: (bounds, groups, counts) for events, (bounds, groups) for a cycle."""
+    """A unit's table as arrays: (bounds, groups, counts) for events, (bounds, groups) for a cycle by kind."""
 
     def __init__(self, core: CoreConfig, table: EnergyTable) -> None:
         self.core, self.table = core, table
         self._fixed = np.zeros((3, len(GROUPS), len(COUNTS)))
-        self.cycle = np.zeros((3, len(GROUPS)))
+        self._cycle = {when: np.zeros((3, len(GROUPS))) for when in ("always", "awake", "busy")}
         several = {"unit": 1, "column": core.columns, "lane": core.lanes}
         for item in COEFFICIENTS:
             group, energy = GROUPS.index(item.group), self._energy(item.name) * several[item.each]
-            if item.group == "idle":
-                self.cycle[:, group] += energy
+            if item.when != "event":
+                self._cycle[item.when][:, group] += energy
             for count, energies in PRICED.items():
                 self._fixed[:, group, COUNTS.index(count)] += energy * energies.get(item.name, 0)
         self._usual_means = table.statistics.means
         self.usual = self.priced(table.statistics)
+
+    @property
+    def cycle(self) -> Floats:
+        """What a cycle takes in which the clock runs and nothing happens."""
+        return self._cycle["always"] + self._cycle["awake"]
+
+    def waiting(self, cycles: UnitCycles) -> Floats:
+        """Return what cycles take, whatever happens in them."""
+        times = {"always": cycles.all, "awake": cycles.awake, "busy": cycles.busy}
+        return sum((self._cycle[when] * count for when, count in times.items()), np.zeros((3, len(GROUPS))))
 
     def _energy(self, name: str) -> Floats:
         return np.array(self.table.energies[name].bounds)
@@ -174,14 +202,19 @@ class EnergyModel:
         config: the system.
         folder: where the energy tables are.
         costs: predicts the cycles of layers; by default with the tables of this repository.
+        root_gates: whether the clock of a unit without work stands still.
 
     Raises:
         EnergyTableError: a table that is missing, of other RTL or parameters, or of another library or clock
             than the others.
     """
 
-    def __init__(self, config: System, folder: Path = FOLDER, costs: CostModel | None = None) -> None:
+    def __init__(
+        self, config: System, folder: Path = FOLDER, costs: CostModel | None = None,
+        root_gates: bool = ROOT_GATES,
+    ) -> None:  # fmt: skip
         self.config = config
+        self.root_gates = root_gates
         self.costs = costs or CostModel(config)
         self.tables = {core.name: energy_table_of(core, config, folder) for core in config.cores}
         (first, *others) = self.tables.values()
@@ -195,19 +228,21 @@ class EnergyModel:
         self._prices = {core.name: _Prices(core, self.tables[core.name]) for core in config.cores}
 
     def energy(
-        self, unit: str, counts: Events, cycles: float = 0.0, statistics: LayerStatistics | None = None
-    ) -> Breakdown:
-        """Return what events on a unit take, and its idle energy in some cycles.
+        self, unit: str, counts: Events, cycles: float | UnitCycles = 0.0,
+        statistics: LayerStatistics | None = None,
+    ) -> Breakdown:  # fmt: skip
+        """Return what events on a unit take, and what some cycles take whatever happens.
 
         Args:
             unit: the unit.
             counts: what happens.
-            cycles: in which the unit's clock runs and it leaks.
+            cycles: of the unit; one number if it is awake and has work in all of them.
             statistics: mean features of the events; by default the table's.
         """
         prices = self._prices[unit]
         priced = prices.usual if statistics is None else prices.priced(statistics)
-        return _breakdown(priced @ np.array(astuple(counts), float) + prices.cycle * cycles)
+        given = UnitCycles(cycles, cycles, cycles) if not isinstance(cycles, UnitCycles) else cycles
+        return _breakdown(priced @ np.array(astuple(counts), float) + prices.waiting(given))
 
     def program_energy(
         self,
@@ -215,6 +250,7 @@ class EnergyModel:
         cycles: float,
         ends: Mapping[tuple[str, str], float] | None = None,
         statistics: Statistics | None = None,
+        awake: Mapping[str, float] | None = None,
     ) -> NetworkEnergy:
         """Return what a compiled layer or network takes.
 
@@ -224,6 +260,8 @@ class EnergyModel:
             ends: when each part of a layer is complete, by layer and unit, cycles; without them the idle
                 energy is shared out by the compiler's bounds on the layers' cycles.
             statistics: of layers on units; by default, and where they lack one, the table's.
+            awake: cycles in which the clock of a unit runs, by unit; without root gates all by default, with
+                them those until its last part is complete.
         """
         moving: dict[str, dict[str, Floats]] = {}
         for (layer, unit), counts in events(program, self.config).items():
@@ -231,8 +269,9 @@ class EnergyModel:
             prices = self._prices[unit]
             priced = prices.usual if given is None else prices.priced(given)
             moving.setdefault(layer, {})[unit] = priced @ np.array(astuple(counts), float)
-        idle = {unit: prices.cycle for unit, prices in self._prices.items()}
-        together = np.sum(list(idle.values()), axis=0)
+        spent = self._unit_cycles(program, cycles, ends, awake or {})
+        waiting = {unit: prices.waiting(spent[unit]) for unit, prices in self._prices.items()}
+        together = np.sum(list(waiting.values()), axis=0) / (cycles or 1.0)
         zero = np.zeros((3, len(GROUPS)))
         shares = _spans(program, list(moving), cycles, ends)
         layers = {
@@ -240,7 +279,7 @@ class EnergyModel:
             for layer, share in shares.items()
         }
         units = {
-            unit: sum((parts[unit] for parts in moving.values() if unit in parts), zero) + idle[unit] * cycles
+            unit: sum((parts[unit] for parts in moving.values() if unit in parts), zero) + waiting[unit]
             for unit in self._prices
         }
         return NetworkEnergy(
@@ -250,6 +289,23 @@ class EnergyModel:
             cycles=cycles,
             period_ns=self.period_ns,
         )
+
+    def _unit_cycles(
+        self,
+        program: Program,
+        cycles: float,
+        ends: Mapping[tuple[str, str], float] | None,
+        awake: Mapping[str, float],
+    ) -> dict[str, UnitCycles]:
+        """Return the cycles of each unit."""
+        found = {}
+        for unit in self._prices:
+            last = max((end for (_, where), end in (ends or {}).items() if where == unit), default=cycles)
+            busy = min(last, cycles) if program.lists.get(unit) else 0.0
+            usual = min(busy + AWAKE_TAIL, cycles) if busy and self.root_gates else 0.0
+            runs = awake.get(unit, usual if self.root_gates else cycles)
+            found[unit] = UnitCycles(cycles, runs, min(busy, runs))
+        return found
 
     def predicted(self, program: Program, statistics: Statistics | None = None) -> NetworkEnergy:
         """Return what a compiled layer or network takes in the cycles that the cost model predicts."""

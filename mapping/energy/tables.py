@@ -31,9 +31,14 @@ REMEDY = "make it with `npuloop characterize-energy`"
 
 Method = Literal["gate-measured", "modelled", "literature", "scaled"]
 METHODS: tuple[Method, ...] = get_args(Method)
-Group = Literal["array", "accumulators", "requantiser", "scratchpads", "bus", "external_memory", "idle"]
+Group = Literal[
+    "array", "accumulators", "requantiser", "control", "scratchpads", "bus", "external_memory", "idle"
+]
 GROUPS: tuple[Group, ...] = get_args(Group)
 """Parts of a breakdown."""
+When = Literal["event", "busy", "awake", "always"]
+"""When an energy is due: with an event; in a cycle in which the unit has work, in which its clock runs, or in
+every cycle."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Coefficient:
         per: what one event is.
         meaning: what is in it.
         each: the hardware that takes it at the same time: once, for each column, for each lane.
+        when: it is due.
     """
 
     name: str
@@ -53,15 +59,40 @@ class Coefficient:
     per: str
     meaning: str
     each: Literal["unit", "column", "lane"] = "unit"
+    when: When = "event"
 
 
 COEFFICIENTS = (
-    Coefficient("column_idle", "idle", "column and cycle", "clock of a column's registers", "column"),
-    Coefficient("operand_idle", "idle", "cycle", "clock of operand and slide registers, shadow tile"),
-    Coefficient("accumulator_idle", "idle", "column and cycle", "clock of an accumulator", "column"),
-    Coefficient("requantiser_idle", "idle", "lane and cycle", "clock of a lane of the requantiser", "lane"),
-    Coefficient("control_idle", "idle", "cycle", "clock of everything else in the unit"),
-    Coefficient("leakage", "idle", "cycle", "leakage of the unit's logic and memories"),
+    Coefficient(
+        "column_idle",
+        "idle",
+        "column and cycle",
+        "clock of a column's gates and ungated registers",
+        "column",
+        "awake",
+    ),
+    Coefficient(
+        "operand_idle", "idle", "cycle", "the same of operand and slide registers, shadow tile", when="awake"
+    ),
+    Coefficient(
+        "accumulator_idle", "idle", "column and cycle", "the same of an accumulator", "column", "awake"
+    ),
+    Coefficient(
+        "requantiser_idle", "idle", "lane and cycle", "the same of a lane of the requantiser", "lane", "awake"
+    ),
+    Coefficient("control_idle", "idle", "cycle", "the same of everything else in the unit", when="awake"),
+    Coefficient("leakage", "idle", "cycle", "leakage of the unit's logic and memories", when="always"),
+    Coefficient(
+        "control_busy", "control", "cycle", "gated clocks of the control, whatever happens", when="busy"
+    ),
+    Coefficient("control_command", "control", "command", "gated clocks: fetch, queues, set-up of engines"),
+    Coefficient(
+        "control_word", "control", "ROWS bytes", "gated clocks: word on its way to the array or past it"
+    ),
+    Coefficient(
+        "control_result", "control", "16 bytes", "gated clocks: word of results, drain to scratchpad"
+    ),
+    Coefficient("control_beat", "control", "16 bytes", "gated clocks: word of the bus, beside its engine"),
     Coefficient("column_beat", "array", "column and multiplying beat", "a beat, whatever its operands"),
     Coefficient("operand_word", "array", "ROWS bytes", "operands shifted into the array"),
     Coefficient("weight_word", "array", "32 bytes", "weights into the shadow tile"),
@@ -85,6 +116,8 @@ FEATURE_GROUPS: Mapping[str, Group] = {
 }  # fmt: skip
 """Energies `<kind>.<feature>`: for each MAC, accumulation and result, and for each unit of the feature."""
 NAMES = tuple(item.name for item in COEFFICIENTS)
+LATER = tuple(item.name for item in COEFFICIENTS if item.group == "control")
+"""Energies that a table may lack: one from before clocks were gated has all clocks in its idle energies."""
 FITTED = ("column_beat", "tile_swap", "accumulate", "requantise")
 """Energies that were fitted together with features, for each bound: only their sums are in order."""
 
@@ -282,6 +315,9 @@ def _table(document: Mapping[str, Any]) -> EnergyTable:
         energies[str(name)] = Energy(
             lower, value, upper, entry["method"], str(entry["per"]), str(entry["source"])
         )
+    for item in COEFFICIENTS:
+        if item.name in LATER and item.name not in energies:
+            energies[item.name] = Energy(None, 0.0, None, "modelled", item.per, "no clock is gated")
     features = tuple(str(name) for name in document["features"])
     given = document["statistics"]
     means = {

@@ -43,6 +43,7 @@ ENERGY_COLOURS: Mapping[Group, str] = {
     "array": BLUE,
     "accumulators": PALE_BLUE,
     "requantiser": TEAL,
+    "control": "#c9649a",
     "scratchpads": PALE_TEAL,
     "bus": PURPLE,
     "external_memory": ORANGE,

@@ -15,10 +15,10 @@ from common.testing import data_dir, require
 from golden.importers.models import load_model
 from hw.system import NPU8, NPU_LB, System
 from mapping.compiler.program import Program
-from mapping.cost.model import CostModel
+from mapping.cost.model import CostModel, shape_program
 from mapping.cost.shapes import Shape
 from mapping.energy.events import NAMES as COUNTS, Events, events
-from mapping.energy.model import PRICED, EnergyModel, NetworkEnergy
+from mapping.energy.model import AWAKE_TAIL, PRICED, EnergyModel, NetworkEnergy, UnitCycles
 from mapping.energy.tables import (
     COEFFICIENTS,
     GROUPS,
@@ -72,6 +72,10 @@ def program() -> Program:
         ("parameter_read", Events(parameter_reads=7), "scratchpads", 7),
         ("parameter_write", Events(parameter_loads=7), "scratchpads", 7),
         ("bus_beat", Events(activation_loads=1, weight_loads=2, stores=4, marks=8, fetches=16), "bus", 31),
+        ("control_command", Events(commands=7, fetches=28), "control", 7),
+        ("control_word", Events(operand_words=7, vector_words=2, array_beats=3), "control", 9),
+        ("control_result", Events(result_words=7), "control", 7),
+        ("control_beat", Events(weight_loads=2, stores=4, marks=8, fetches=16), "control", 30),
         ("external_byte", Events(parameter_loads=1, stores=2, marks=4, fetches=8), "external_memory", 240),
         ("mac.one", Events(macs_useful=8, macs_padding=3), "array", 8 * 0.875 + 3 * 0.5),
         ("mac.toggles", Events(macs_useful=8, macs_padding=3), "array", 8 * 3.0625 + 3 * 0.25),
@@ -106,8 +110,9 @@ def test_idle_energy_goes_with_the_cycles(tmp_path: Path, name: str, times: int)
 
 def test_every_coefficient_and_every_count_has_a_place() -> None:
     priced = {name for energies in PRICED.values() for name in energies}
-    assert priced == {item.name for item in COEFFICIENTS if item.group != "idle"}
-    others = {"array_beats", "macs_useful", "macs_padding", "macs_stale", "vector_words", "commands"}
+    assert priced == {item.name for item in COEFFICIENTS if item.when == "event"}
+    assert all(item.when != "event" for item in COEFFICIENTS if item.group == "idle")
+    others = {"array_beats", "macs_useful", "macs_padding", "macs_stale"}
     assert set(PRICED) == set(COUNTS) - others
 
 
@@ -157,7 +162,8 @@ def test_a_network_is_its_events_and_the_clocks_of_all_units(model: EnergyModel,
         for core in CONFIG.cores
     )  # fmt: skip
     assert energy_spent.total.groups["idle"][1] == pytest.approx(cycles * idle)
-    assert energy_spent.value_pj == pytest.approx(moving + cycles * idle)
+    busy = 2 * ALL["control_busy"]  # both units have work
+    assert energy_spent.value_pj == pytest.approx(moving + cycles * (idle + busy))
     assert energy_spent.power_mw == pytest.approx(energy_spent.value_pj / (cycles * 10.0))
 
 
@@ -181,6 +187,48 @@ def test_units_without_work_idle_too(tmp_path: Path) -> None:
     energy_spent = model.layer(CONV, "npu8")
     assert energy_spent.units["npu_lb"].value_pj == energy_spent.cycles == energy_spent.units["npu8"].value_pj
     assert energy_spent.value_pj == 2 * energy_spent.cycles == 2 * model.costs.layer(CONV, "npu8").cycles
+
+
+# ------------------------------------------------------------------------------------------- units that sleep
+def waiting(folder: Path, unit: str, root_gates: bool, **given: dict[str, float]) -> dict[str, float]:
+    """Return what the cycles of a layer on one unit take in each group of a unit, over the layer's cycles."""
+    values = {"leakage": 1.0, "control_idle": 10.0, "control_busy": 100.0}
+    model = EnergyModel(CONFIG, write_tables(folder, values), root_gates=root_gates)
+    program = shape_program(CONV, "npu8", CONFIG)
+    cycles = model.costs.program(program).cycles
+    spent = model.program_energy(program, cycles, None, None, **given).units[unit]
+    return {group: values[1] / cycles for group, values in spent.groups.items() if values[1]}
+
+
+@pytest.mark.parametrize("root_gates", [False, True])
+def test_a_unit_without_work_leaks_and_its_clock_runs_unless_a_root_gate_stops_it(
+    tmp_path: Path, root_gates: bool
+) -> None:
+    assert waiting(tmp_path, "npu8", root_gates) == pytest.approx({"idle": 11.0, "control": 100.0})
+    idle = 1.0 if root_gates else 11.0
+    assert waiting(tmp_path, "npu_lb", root_gates) == pytest.approx({"idle": idle})
+
+
+def test_cycles_in_which_a_unit_is_awake_can_be_given(tmp_path: Path) -> None:
+    cycles = EnergyModel(CONFIG, write_tables(tmp_path, {})).layer(CONV, "npu8").cycles
+    awake = {"npu8": 0.5 * cycles, "npu_lb": 0.25 * cycles}
+    assert waiting(tmp_path, "npu8", True, awake=awake) == pytest.approx({"idle": 6.0, "control": 50.0})
+    assert waiting(tmp_path, "npu_lb", True, awake=awake) == pytest.approx({"idle": 3.5})
+
+
+def test_a_unit_with_a_root_gate_sleeps_when_its_last_part_is_complete(tmp_path: Path) -> None:
+    model = EnergyModel(CONFIG, write_tables(tmp_path, {"control_idle": 1.0}), root_gates=True)
+    program = shape_program(CONV, "npu8", CONFIG)
+    (layer,) = {part.layer for part in program.parts}
+    spent = model.program_energy(program, 1000.0, {(layer, "npu8"): 600.0})
+    assert spent.value_pj == 600 + AWAKE_TAIL
+    assert model.program_energy(program, 1000.0, {(layer, "npu8"): 999.0}).value_pj == 1000
+
+
+def test_cycles_of_a_unit_are_priced_apart(tmp_path: Path) -> None:
+    model = model_of(tmp_path, {"leakage": 1.0, "control_idle": 10.0, "control_busy": 100.0})
+    some = model.energy("npu8", Events(), UnitCycles(all=8, awake=4, busy=2))
+    assert (some.groups["idle"][1], some.groups["control"][1]) == (8 + 40, 200)
 
 
 @pytest.mark.data

@@ -130,7 +130,7 @@ def test_the_parts_of_each_layer_are_stacked() -> None:
     other = replace(bars, layers=("first", "another"))
     figure = plots.breakdown([bars, other], (1e3, "nJ"))
     left, right = figure.axes
-    assert words(left) == ["28.0", "0.0"]
+    assert words(left) == ["36.0", "0.0"]
     assert left.get_title("left") == "unit\nall 28.0 nJ (1.0 to 50.0)"
     assert [tick.get_text() for tick in left.get_yticklabels()] == ["first", "last", "another"]
     tops = [round(float(patch.get_y()) + 0.37) for patch in right.patches[:2]]  # type: ignore[attr-defined]
