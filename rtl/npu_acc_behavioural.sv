@@ -3,8 +3,8 @@
 ///
 /// A sum takes two cycles: the pixel's address in the first (`read_i`), its contribution in the second (`add_i`), one pixel per cycle;
 /// the same pixel may come in consecutive cycles. `first_i` replaces what is there, `max_i` takes the maximum instead of the
-/// sum. Drain data comes one cycle after `drain_i` and stays until another word of its bank is asked for or it changes. The
-/// caller never drains the bank that is being summed into. Sums have `Bits` bits and wrap; they come out sign-extended.
+/// sum. Drain data comes one cycle after `drain_i` and stays until its bank is read again. The caller never drains
+/// the bank that is being summed into. Sums have `Bits` bits and wrap; they come out sign-extended.
 module npu_acc_behavioural
   import npu_pkg::*;
   import npu_compute_pkg::*;
@@ -33,8 +33,9 @@ module npu_acc_behavioural
   localparam int unsigned UnusedBits = AccBits - Bits;
 
   logic [ChannelBlock-1:0][AccBits-1:0] mem[2][Depth];  // sign-extended
-  logic bank_q, first_q, drain_bank_q;
-  logic [1:0][AddrBits-1:0] pixel_q;
+  logic bank_q, first_q, drain_bank_q, forward;
+  logic [AddrBits-1:0] pixel_q;
+  logic [1:0][ChannelBlock-1:0][AccBits-1:0] read_q;
   logic [ChannelBlock-1:0][AccBits-1:0] old, sum;
 
   function automatic logic [AccBits-1:0] wrap(logic [AccBits-1:0] value);
@@ -43,7 +44,9 @@ module npu_acc_behavioural
     return high >>> UnusedBits;
   endfunction
 
-  assign old = mem[bank_q][pixel_q[bank_q]];
+  assign old     = read_q[bank_q];
+  // what is written in this cycle is not in the memory yet
+  assign forward = add_i && bank_q == bank_i && pixel_q == pixel_i;
 
   always_comb begin
     for (int unsigned i = 0; i < ChannelBlock; i++) begin
@@ -55,18 +58,19 @@ module npu_acc_behavioural
 
   always_ff @(posedge clk_i) begin
     if (read_i) begin
-      bank_q          <= bank_i;
-      first_q         <= first_i;
-      pixel_q[bank_i] <= pixel_i;
+      bank_q  <= bank_i;
+      pixel_q <= pixel_i;
+      first_q <= first_i;
+      if (!first_i) read_q[bank_i] <= forward ? sum : mem[bank_i][pixel_i];
     end
     if (drain_i) begin
-      drain_bank_q          <= drain_bank_i;
-      pixel_q[drain_bank_i] <= drain_pixel_i;
+      drain_bank_q         <= drain_bank_i;
+      read_q[drain_bank_i] <= mem[drain_bank_i][drain_pixel_i];
     end
-    if (add_i) mem[bank_q][pixel_q[bank_q]] <= sum;
+    if (add_i) mem[bank_q][pixel_q] <= sum;
   end
 
-  assign drain_o = mem[drain_bank_q][pixel_q[drain_bank_q]];
+  assign drain_o = read_q[drain_bank_q];
 
   if (Depth > 1 << PixelBits || Bits > AccBits) begin : gen_DepthIsAddressable
     $fatal(1, "npu_acc_behavioural: Depth must be at most 256, Bits at most 32");
@@ -74,5 +78,5 @@ module npu_acc_behavioural
 
   BankIsDrainedOrSummedInto : assert property (@(posedge clk_i) disable iff (!rst_ni)
       drain_i && read_i |-> drain_bank_i != bank_i)
-  else $error("A bank is drained while the other is summed into: each shows one word.");
+  else $error("A bank is drained while the other is summed into: each has one read port.");
 endmodule

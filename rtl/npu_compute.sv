@@ -169,6 +169,21 @@ module npu_compute
   );
 
   // ---------------------------------------------------------------- cycles 1 and 2: operands, products
+  // slices of 16 columns (depthwise: rows) that have channels in a beat; a vector operator's are in the first
+  function automatic logic [Slices-1:0] slices_of(opcode_e op, logic [SizeBits-1:0] rows, logic [SizeBits-1:0] cols);
+    logic [Slices-1:0] used;
+    used = Slices'(1);
+    for (int unsigned s = 1; s < Slices; s++) begin
+      used[s] = (op == OP_CONV && cols > SizeBits'(s * ChannelBlock))
+          || (op == OP_DEPTHWISE && rows > SizeBits'(s * ChannelBlock));
+    end
+    return used;
+  endfunction
+
+  logic [Slices-1:0] swap, slices, slices3_q;  // a depthwise pass's taps are in the first slice
+  assign swap   = opcode == OP_CONV ? slices_of(opcode, beat1_q.useful_rows, beat1_q.useful_cols) : Slices'(1);
+  assign slices = slices_of(opcode, beat2_q.useful_rows, beat2_q.useful_cols);
+
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
       valid1_q <= 1'b0;
@@ -207,21 +222,6 @@ module npu_compute
     else if (agu_start) c_q <= cmd;
   end
   assign a_q = cmd_add_t'(c_q);
-
-  // slices of 16 columns (depthwise: rows) that have channels in a beat; a vector operator's are in the first
-  function automatic logic [Slices-1:0] slices_of(opcode_e op, logic [SizeBits-1:0] rows, logic [SizeBits-1:0] cols);
-    logic [Slices-1:0] used;
-    used = Slices'(1);
-    for (int unsigned s = 1; s < Slices; s++) begin
-      used[s] = (op == OP_CONV && cols > SizeBits'(s * ChannelBlock))
-          || (op == OP_DEPTHWISE && rows > SizeBits'(s * ChannelBlock));
-    end
-    return used;
-  endfunction
-
-  logic [Slices-1:0] swap, slices, slices3_q;  // a depthwise pass's taps are in the first slice
-  assign swap   = opcode == OP_CONV ? slices_of(opcode, beat1_q.useful_rows, beat1_q.useful_cols) : Slices'(1);
-  assign slices = slices_of(opcode, beat2_q.useful_rows, beat2_q.useful_cols);
 
   logic [Cols-1:0][31:0] sums;
   npu_array #(
