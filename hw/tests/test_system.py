@@ -23,14 +23,20 @@ from hw.system import NPU8, NPU_LB, System
         (3, 16, 32),
         (2, 16, 64),
         (2, 32, 32),
-        (5, 32, 16),
-        (8, 32, 0),
+        (5, 32, 32),
+        (8, 32, 32),
     ],
 )
 def test_default_columns_fill_the_weight_tile(w_bits: int, rows: int, cols: int) -> None:
     assert default_cols(w_bits, rows) == cols
-    if cols >= rows:
-        assert CoreConfig("unit", w_bits=w_bits, rows=rows).cols == cols
+    assert CoreConfig("unit", w_bits=w_bits, rows=rows).cols == cols
+
+
+@pytest.mark.parametrize(("w_bits", "shape"), [(2, (32, 32)), (3, (16, 32)), (5, (16, 32)), (8, (16, 16))])
+def test_rows_follow_the_width(w_bits: int, shape: tuple[int, int]) -> None:
+    core = CoreConfig("unit", w_bits=w_bits)
+    assert (core.rows, core.columns) == shape
+    assert core.acc_bits == (24 if w_bits <= 5 else 32)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +46,11 @@ def test_default_columns_fill_the_weight_tile(w_bits: int, rows: int, cols: int)
         ({"a_bits": 9}, "a_bits = 9"),
         ({"rows": 24}, "rows = 24 must be a multiple of 16"),
         ({"cols": 8}, "cols = 8"),
-        ({"rows": 32, "w_bits": 8}, "cols = 0 must be"),
+        ({"rows": 128, "w_bits": 8}, "cols = 128 must be"),
+        (
+            {"rows": 128, "w_bits": 2, "act_kib": 3},
+            "act_kib = 3 must be .* 16 banks of whole words of 128 bytes",
+        ),
         ({"lanes": 3}, "lanes = 3"),
         ({"dw_taps": 0}, "dw_taps = 0"),
         ({"stripe_depth": 256}, "stripe_depth = 256"),
@@ -86,15 +96,15 @@ def test_wrong_memory_models_are_refused(fields: dict[str, Any]) -> None:
 
 def test_a_cores_key_says_its_parameters_and_not_its_name() -> None:
     assert [CoreConfig(name).key for name in ("npu8", "other")] == ["w8a8_16x16"] * 2
-    assert CoreConfig("npu_lb", w_bits=2).key == "w2a8_16x64"
-    changed = CoreConfig("unit", a_bits=7, w_bits=4, cols=48, lanes=8, act_kib=64, dw_taps=3)
-    assert changed.key == "w4a7_16x48_l8_d3_act64"
+    assert NPU_LB.key == "w2a8_32x32_weight16"
+    changed = CoreConfig("unit", a_bits=7, w_bits=4, cols=48, lanes=8, act_kib=128, dw_taps=3)
+    assert changed.key == "w4a7_16x48_l8_d3_act128"
 
 
 def test_equal_keys_mean_equal_parameters() -> None:
     changes: list[dict[str, int]] = [
-        {}, {"a_bits": 7}, {"w_bits": 4}, {"rows": 32, "w_bits": 2}, {"w_bits": 4, "cols": 16},
-        {"stripe_depth": 32}, {"lanes": 8}, {"dw_taps": 3}, {"act_kib": 64}, {"weight_kib": 32},
+        {}, {"a_bits": 7}, {"w_bits": 4}, {"rows": 16, "w_bits": 2}, {"w_bits": 4, "cols": 16},
+        {"stripe_depth": 64}, {"lanes": 8}, {"dw_taps": 3}, {"act_kib": 128}, {"weight_kib": 64},
         {"param_kib": 8},
     ]  # fmt: skip
     keys = [CoreConfig("unit", **change).key for change in changes]

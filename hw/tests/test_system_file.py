@@ -30,7 +30,7 @@ def write(folder: Path, text: str | bytes) -> Path:
 
 def test_a_file_describes_any_list_of_cores(tmp_path: Path) -> None:
     little = CoreConfig("little_0", w_bits=2, rows=32, cols=32, act_kib=64)
-    spare = CoreConfig("spare", w_bits=2, lanes=8)
+    spare = replace(NPU_LB, name="spare", lanes=8)
     cores = (CoreConfig("npu8"), little, replace(little, name="little_1"), spare)
     assert load_system(write(tmp_path, EXAMPLE)) == System(cores, axi_bits=64, mem_bytes=8 << 20)
 
@@ -135,11 +135,14 @@ def test_a_missing_file_is_refused_with_the_presets(tmp_path: Path) -> None:
     ("settings", "expected"),
     [
         ((), System()),
-        (("npu_lb.W_BITS=4",), System((NPU8, CoreConfig("npu_lb", w_bits=4)))),
-        (("npu_lb.w_bits=4", "npu_lb.W_BITS=3"), System((NPU8, CoreConfig("npu_lb", w_bits=3)))),
-        (("npu_lb.ROWS=32",), System((NPU8, CoreConfig("npu_lb", w_bits=2, rows=32, cols=32)))),
-        (("npu_lb.COLS=32",), System((NPU8, CoreConfig("npu_lb", w_bits=2, cols=32)))),
-        (("npu8.WEIGHT_KIB=32",), System((CoreConfig("npu8", weight_kib=32), NPU_LB))),
+        (("npu_lb.W_BITS=4",), System((NPU8, CoreConfig("npu_lb", w_bits=4, weight_kib=16)))),
+        (
+            ("npu_lb.w_bits=4", "npu_lb.W_BITS=3"),
+            System((NPU8, CoreConfig("npu_lb", w_bits=3, weight_kib=16))),
+        ),
+        (("npu_lb.ROWS=16",), System((NPU8, replace(NPU_LB, rows=16, cols=64)))),
+        (("npu_lb.COLS=64",), System((NPU8, replace(NPU_LB, cols=64)))),
+        (("npu8.WEIGHT_KIB=64",), System((CoreConfig("npu8", weight_kib=64), NPU_LB))),
         (("AXI_BITS=64", "npu8.LANES=8"), System((CoreConfig("npu8", lanes=8), NPU_LB), axi_bits=64)),
     ],
 )
@@ -150,7 +153,7 @@ def test_a_setting_changes_the_unit_that_it_names(settings: tuple[str, ...], exp
 def test_columns_that_were_given_stay_unless_widths_or_rows_change() -> None:
     system = System((CoreConfig("a", w_bits=4, cols=48),))
     assert with_settings(system, ("LANES=8",)) == System((CoreConfig("a", w_bits=4, cols=48, lanes=8),))
-    assert with_settings(system, ("a.W_BITS=2",)) == System((CoreConfig("a", w_bits=2, cols=64),))
+    assert with_settings(system, ("a.W_BITS=2",)) == System((CoreConfig("a", w_bits=2, rows=32, cols=32),))
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from hw.core import CoreConfig
 from hw.layout import CHANNEL_BLOCK
 from hw.sources import rtl_hash
 from hw.system import NPU8, NPU_LB, System
+from hw.system_file import with_settings
 from mapping.calibration.design import choose, corners, random_shapes, runs, visits
 from mapping.calibration.farm import Farm
 from mapping.calibration.fit import Fit, Fitter, Point, errors_of, point_of
@@ -47,10 +48,11 @@ from mapping.cost.tables import (
 )
 
 TERNARY = System()
-FOUR_BITS = System((NPU8, replace(NPU_LB, w_bits=4, cols=None)))
+FOUR_BITS, FIVE_BITS = (with_settings(TERNARY, [f"npu_lb.W_BITS={bits}"]) for bits in (4, 5))
 EVERY: tuple[tuple[System, tuple[str, ...]], ...] = (
     (TERNARY, (NPU8.name,)), (TERNARY, (NPU_LB.name,)), (TERNARY, TERNARY.units),
     (FOUR_BITS, (NPU_LB.name,)), (FOUR_BITS, FOUR_BITS.units),
+    (FIVE_BITS, (NPU_LB.name,)), (FIVE_BITS, FIVE_BITS.units),
 )  # fmt: skip
 """The tables that are kept: a system and a unit of it, or those that run together; in an order in which each
 has what it builds on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hw.core import CoreConfig
+from hw.core import ACT_BANKS, CoreConfig
 from hw.system import System
 
 MAX_UNITS = 4
@@ -43,7 +43,7 @@ def _core(rng: np.random.Generator, name: str) -> CoreConfig:
         stripe_depth=int(rng.choice((1, 2, 3, 16, 64, 100, 254, 255))),
         lanes=int(rng.choice((1, 2, 4, 8, 16))),
         dw_taps=int(rng.integers(1, 17)),
-        act_kib=_kib(rng, 8, 256),
+        act_kib=_whole_banks(_kib(rng, 8, 256), rows),
         weight_kib=_kib(rng, max(4.0, 12 * tile_kib), 256),
         param_kib=_kib(rng, 2 + cols / 32, 64),
     )
@@ -56,6 +56,12 @@ def _shape(rng: np.random.Generator, w_bits: int) -> tuple[int, int]:
     most = limit // (rows * rows * w_bits)
     multiple = int(rng.choice((1, int(rng.integers(1, most, endpoint=True)), most)))
     return rows, multiple * rows
+
+
+def _whole_banks(kib: int, rows: int) -> int:
+    """Return the next size of an activation scratchpad whose banks have whole words."""
+    step = -(-ACT_BANKS * rows // 1024)
+    return -(-kib // step) * step
 
 
 def _kib(rng: np.random.Generator, least: float, most: int) -> int:

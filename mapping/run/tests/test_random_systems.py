@@ -58,6 +58,8 @@ def test_what_lies_beyond_the_ends_is_refused_by_its_name(field: str) -> None:
     for seed in range(5):
         core = random_system(seed).cores[0]
         values: tuple[Any, ...] = (-1, 0, 4096, 1 << 20, 7.5, True)
+        if field == "rows":
+            values = tuple(value for value in values if value != 0)  # the width's
         for value in values:
             with pytest.raises(ConfigError, match=rf"core 'u0': {named} = .* must be"):
                 replace(core, **{field: value})
