@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scratchpads and accumulators: energy, area and leakage of SRAM, modelled with CACTI 7.
+"""Scratchpads: energy, area and leakage of SRAM, modelled with CACTI 7.
 
 No open standard-cell package has memories, so these figures are modelled, not measured, and say so. CACTI's
 source comes from a wheel on PyPI and is compiled once. It has device tables of 90 and 180 nm and interpolates
@@ -7,9 +7,8 @@ between them, behind a check that refuses anything above 90 nm, which our build 
 devices than `itrs-hp`. Its supply at 130 nm is 1.33 V and at 180 nm 1.5 V; beside a library of 1.8 V energies
 are scaled with the square of the supply (`core_memories`).
 
-Memories are composed of macros as one would place them: one for each write lane of the RTL's `npu_sram`; the
-accumulators' words of 512 bits are cut into macros of 64, since CACTI makes a macro of 64 words and 512 bits
-as wide as it is and more than twice as costly. Wires between macros are not counted.
+Memories are composed of macros as one would place them: one for each write lane of the RTL's `npu_sram`.
+Wires between macros are not counted. Accumulators are registers, and not among the memories.
 """
 
 from __future__ import annotations
@@ -30,21 +29,18 @@ from common.errors import GatesError
 from common.files import write_atomically
 from common.paths import build_root
 from gates.tools import find_tool, keep_folder, wheel_folder
-from hw.core import CoreConfig
+from hw.core import ACT_BANKS, CoreConfig
 
 Ports = Literal["1r1w", "1rw"]
-"""One port to read and one to write, as the RTL's memories have; or one port for both."""
+"""One port to read and one to write; or one port for both, as the RTL's memories have."""
 
 WHEEL = "hwcomponents-cacti"
 FEWEST_WORDS = 32
 """CACTI finds no array with fewer words; a smaller memory is taken as one of this many."""
 LANE_BITS = 128
 """Bits of a write lane of the scratchpads."""
-ACCUMULATOR_MACRO_BITS = 64
-SLICE_BITS = 512
-"""Bits of an accumulator slice: 16 columns."""
-BANKS = 4
-"""Banks of the activation scratchpad."""
+WEIGHT_BANKS = 2
+"""Banks of the weight scratchpad: words with even and with odd addresses. `hw.core` has those of activations."""
 NODES_NM = (90.0, 180.0)
 SUPPLIES_V = (1.2, 1.5)
 """Supply of CACTI's devices at these nodes; between them it interpolates."""
@@ -240,24 +236,14 @@ class Composition:
 def compositions(core: CoreConfig) -> dict[str, Composition]:
     """Return what a core's memories are composed of.
 
-    `activations` (banks; one is read or written at a time), `weights`, `parameters`, `accumulators` (banks of
-    16 columns; of each slice one is summed into while the other is drained).
+    `activations` and `weights` (banks; an access is to one of them), `parameters`.
     """
-    rows, kib = core.rows, 1024 * 8
-    lanes = rows * 8 // LANE_BITS
-    bank_words = core.act_kib * kib // (rows * 8 * BANKS)
-    weight_words, parameter_words = (
-        core.weight_kib * kib // (2 * LANE_BITS),
-        core.param_kib * kib // LANE_BITS,
-    )
-    slices, pieces = core.columns // 16 * 2, SLICE_BITS // ACCUMULATOR_MACRO_BITS
+    lanes = core.rows * 8 // LANE_BITS
+    act, weight, parameter = (kib * 1024 * 8 for kib in (core.act_kib, core.weight_kib, core.param_kib))
     return {
-        "activations": Composition(BANKS, bank_words, LANE_BITS, lanes, 1, "1r1w"),
-        "weights": Composition(1, weight_words, LANE_BITS, 2, 1, "1r1w"),
-        "parameters": Composition(1, parameter_words, LANE_BITS, 1, 1, "1r1w"),
-        "accumulators": Composition(
-            slices, core.stripe_depth, ACCUMULATOR_MACRO_BITS, pieces, pieces, "1r1w"
-        ),
+        "activations": Composition(ACT_BANKS, act // (core.rows * 8 * ACT_BANKS), LANE_BITS, lanes, 1, "1rw"),
+        "weights": Composition(WEIGHT_BANKS, weight // (2 * LANE_BITS * WEIGHT_BANKS), LANE_BITS, 2, 1, "1rw"),
+        "parameters": Composition(1, parameter // LANE_BITS, LANE_BITS, 1, 1, "1rw"),
     }
 
 

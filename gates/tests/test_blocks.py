@@ -43,7 +43,8 @@ def expected_instances(core: CoreConfig) -> Counter[str]:
         npu_bursts=2,
         npu_walk=2,
         npu_acc_structural=core.columns // 16,
-        npu_acc_lane=core.columns,
+        npu_acc_columns=core.columns // 4,
+        npu_banked_spm=2,
         npu_column=core.columns,
         npu_tap_sum=core.rows,
         npu_tile_word=-(-core.rows * core.columns * core.w_bits // 256),
@@ -86,7 +87,8 @@ def test_columns_are_one_block_for_each_sort_of_column(core: str) -> None:
 def test_equal_instances_are_one_block_and_others_are_not() -> None:
     core_blocks = blocks_of(NPU8)
     assert by_module(core_blocks, "npu_bursts")[0].paths == ("i_load.i_bursts", "i_store.i_bursts")
-    assert len(by_module(core_blocks, "npu_acc_lane")) == len(by_module(core_blocks, "npu_requant_lane")) == 1
+    for module in ("npu_acc_columns", "npu_requant_lane"):
+        assert len(by_module(core_blocks, module)) == 1
     for module in ("npu_fifo", "npu_column", "npu_engine_ctrl"):
         texts = [block.file.read_text() for block in by_module(core_blocks, module)]
         assert len(set(texts)) == len(texts) > 1
@@ -96,7 +98,8 @@ def test_equal_instances_are_one_block_and_others_are_not() -> None:
 @pytest.mark.gates
 def test_variants_come_the_most_frequent_first_and_an_unknown_module_is_named() -> None:
     core_blocks = blocks_of(NPU_LB)
-    assert [block.count for block in by_module(core_blocks, "npu_column")] == [48, 11, 5]
+    assert [block.count for block in by_module(core_blocks, "npu_column")] == [27, 5]  # of 5 taps, and others
+    assert [block.count for block in by_module(core_blocks, "npu_acc_columns")] == [4, 4]  # 32 bits, and 24
     with pytest.raises(GatesError, match="the design has no module 'npu_none'"):
         by_module(core_blocks, "npu_none")
 
@@ -199,17 +202,17 @@ def assert_closed(block: Block) -> None:
 def test_what_is_below_a_block_is_left_out_of_it_and_its_pins_are_ports() -> None:
     core_blocks = blocks_of(NPU8)
     (acc,) = by_module(core_blocks, "npu_acc_structural")
-    assert {name.partition("$")[0] for name in acc.children} == {"npu_acc_lane", "npu_sram"}
+    assert {name.partition("$")[0] for name in acc.children} == {"npu_acc_columns"}
     synthesised = acc.synthesize(library())
     assert Counter(box.cell.partition("$")[0] for box in synthesised.black_boxes.values()) == {
-        "npu_acc_lane": 16, "npu_sram": 2,
+        "npu_acc_columns": 4,
     }  # fmt: skip
     netlist = acc.netlist(library())
     assert len(netlist.instances) == sum(synthesised.cells.values())
-    assert synthesised.flops == 1 + 6 + 1 + 1 + 1  # bank, pixel, first, forward, bank of the drain
-    lane = netlist.ports["gen_lane[3].i_lane.drain_o.input"]
-    assert (lane.direction, len(lane.bits)) == ("input", 32)
-    assert netlist.ports["gen_lane[3].i_lane.add_i.output"].bits == netlist.ports["add_i"].bits
+    assert synthesised.flops == 1 + 5 + 32 + 1 + 1  # bank, pixel, the same as one bit of 32, first, drained bank
+    columns = netlist.ports["gen_columns[12].i_columns.drain_o.input"]
+    assert (columns.direction, len(columns.bits)) == ("input", 4 * 32)
+    assert netlist.ports["gen_columns[12].i_columns.add_i.output"].bits == netlist.ports["add_i"].bits
     assert_closed(acc)
 
 

@@ -13,7 +13,7 @@ import pytest
 from common.errors import GatesError
 from common.paths import build_root
 from gates import memories
-from gates.memories import Memory, at_supply, cacti, core_memories, memory, side_by_side
+from gates.memories import Memory, at_supply, cacti, compositions, core_memories, memory, side_by_side
 from hw.core import CoreConfig
 from hw.system import NPU8, NPU_LB
 
@@ -104,10 +104,12 @@ def test_a_cores_memories_hold_what_its_parameters_say(core: CoreConfig, technol
     assert bits["activations"] == core.act_kib * 8192
     assert bits["weights"] == core.weight_kib * 8192
     assert bits["parameters"] == core.param_kib * 8192
-    assert bits["accumulators"] == 2 * core.stripe_depth * core.columns * 32
+    assert set(modelled) == {"activations", "weights", "parameters"}  # accumulators are registers
     assert modelled["activations"][1].width_bits == core.rows * 8
     assert modelled["weights"][1].width_bits == 256
-    assert modelled["accumulators"][0] == core.columns // 8
+    assert {name: count for name, (count, _) in modelled.items()} == {
+        "activations": 16, "weights": 2, "parameters": 1,
+    }  # fmt: skip
     for _, item in modelled.values():
         assert item.label.startswith(f"modelled (CACTI 7, {'130' if technology == 'sky130' else '180'} nm")
         assert item.supply_v == 1.8
@@ -116,17 +118,16 @@ def test_a_cores_memories_hold_what_its_parameters_say(core: CoreConfig, technol
 
 def test_a_scratchpads_lanes_are_written_one_by_one() -> None:
     weights = core_memories(NPU8)["weights"][1]
-    lane = at_supply(memory(2048, 128), 1.8)
+    lane = at_supply(memory(512, 128, "1rw"), 1.8)  # 32 KiB in two banks of two lanes
     assert weights.write_pj == lane.write_pj
     assert weights.read_pj == 2 * lane.read_pj
 
 
-def test_a_cut_accumulator_takes_less_than_one_macro_of_its_width() -> None:
-    modelled = core_memories(NPU8)["accumulators"][1]
-    whole = at_supply(memory(64, 512), 1.8)
-    assert modelled.read_pj < 0.5 * whole.read_pj
-    assert modelled.area_um2 < 0.5 * whole.area_um2
-    assert modelled.width_bits == whole.width_bits
+def test_memories_have_one_port_and_are_smaller_than_with_two() -> None:
+    for name, item in compositions(NPU8).items():
+        assert item.ports == "1rw"
+        two = at_supply(memory(item.words, item.width_bits), 1.8)
+        assert core_memories(NPU8)[name][1].area_um2 < 0.7 * item.macros * two.area_um2
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from gates.timing import analyse
 from gates.tools import osu018, sky130, tool_versions
 from hw.core import CoreConfig
 from hw.sources import rtl_hash
-from hw.system import System
+from hw.system import NPU8, NPU_LB, System
 from mapping.characterization.replays import WIRE_FF
 from mapping.cost.tables import FOLDER
 
@@ -34,11 +34,12 @@ LIBRARIES: Mapping[str, Callable[[], Path]] = {"sky130": sky130, "osu018": osu01
 """Cell libraries by name: ours, and Debian's."""
 EVERY = System(
     (
-        *(CoreConfig(f"w{bits}", w_bits=bits) for bits in range(8, 1, -1)),
-        CoreConfig("w2_32x32", w_bits=2, rows=32, cols=32),
+        replace(NPU8, name="w8"),
+        *(replace(NPU_LB, name=f"w{bits}", w_bits=bits, rows=0, cols=None) for bits in range(7, 1, -1)),
+        replace(NPU_LB, name="w2_16x64", rows=16, cols=64),
     )
 )
-"""Units of the table: every width in the default shape, and the other shape of the ternary unit."""
+"""Units of the table: the 8-bit one, the low-bit one of every width, and the other shape of the ternary one."""
 REGISTERS = ("flops", "gated_flops", "clock_gates")
 """Counts of a block and of a unit."""
 REFERENCE = EVERY.cores[0]
@@ -55,6 +56,8 @@ GROUPS: Mapping[str, str] = {
     "i_compute.i_loader": "address generation",
     "i_compute": "compute pipeline",
     "i_act_spm": "scratchpad ports",
+    "i_weight_spm": "scratchpad ports",
+    "i_param_spm": "scratchpad ports",
     "i_load": "DMA",
     "i_store": "DMA",
     "i_read_mux": "DMA",

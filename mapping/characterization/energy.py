@@ -48,7 +48,16 @@ from mapping.characterization.plan import (
     validation_windows,
     zero_share,
 )
-from mapping.characterization.recording import MODELS, NetworkStreams, Signals, Stream, record
+from mapping.characterization.recording import (
+    ACC_COLUMNS,
+    MODELS,
+    NetworkStreams,
+    Signals,
+    Stream,
+    accumulator_path,
+    column_path,
+    record,
+)
 from mapping.characterization.replays import (
     BOUNDS,
     PERIOD_NS,
@@ -73,9 +82,9 @@ from mapping.energy.features import (
 )
 from mapping.energy.tables import COEFFICIENTS, Energy, EnergyTable, LayerStatistics, Method
 
-EVERY = System((NPU8, NPU_LB, replace(NPU_LB, name=f"{NPU_LB.name}_w4", w_bits=4, cols=None)))
+EVERY = System((NPU8, NPU_LB, replace(NPU_LB, name=f"{NPU_LB.name}_w4", w_bits=4, rows=0, cols=None)))
 """Units whose energy tables are kept."""
-REPLAYED = {"npu_column", "npu_acc_lane", "npu_requant_lane", *ENGINES.values()}
+REPLAYED = {"npu_column", "npu_acc_columns", "npu_requant_lane", *ENGINES.values()}
 """Modules whose energy by event comes from replays, their gated clocks with it; all others are control."""
 EXTERNAL_PJ_PER_BYTE = (160.0, 240.0, 325.0)
 """External memory: 1.3 to 2.6 nJ for 64 bits of DRAM (Horowitz, ISSCC 2014, 45 nm), and their mean."""
@@ -169,32 +178,32 @@ class Characterization:
         streams = streams_of(core, self.plan, list(modules))
         self._step()
         parts = {
-            "column": self.gates(self._plain_column(blocks)),
-            "accumulator": self.gates(by_module(blocks, "npu_acc_lane")[0]),
+            "column": self.gates(self._plain(blocks, "npu_column", column_path)),
+            "accumulator": self.gates(self._plain(blocks, "npu_acc_columns", accumulator_path)),
             "lane": self.gates(by_module(blocks, "npu_requant_lane")[0]),
         }
         self._step()
         totals: dict[str, Totalling] = {
             "column": lambda w: column_totals(w.stream.signals, w.begin, w.end, core.a_bits, core.w_bits),
-            "accumulator": lambda w: accumulator_totals(w.stream.signals, w.begin, w.end),
+            "accumulator": lambda w: accumulator_totals(w.stream.signals, w.begin, w.end, ACC_COLUMNS),
             "lane": lambda w: lane_totals(w.stream.signals, w.begin, w.end),
         }
         names: dict[str, tuple[str, ...]] = {
             "column": ("column_beat", "tile_swap", *MAC),
-            "accumulator": ("accumulate", *ACCUMULATE),
+            "accumulator": ("accumulate", "accumulator_read", *ACCUMULATE),
             "lane": ("requantise", *REQUANTISE),
         }
-        idle = {part: self._clock(gates) for part, gates in parts.items()}
+        idle = {part: self._clock(gates) / _COLUMNS.get(part, 1) for part, gates in parts.items()}
         windows = self._windows(streams.fit, fit_windows)
         windows["column"] += pruned_windows(windows["column"], core)
         observed, energies = {}, {}
         for part, gates in parts.items():
-            observed[part] = observe(gates, windows[part], totals[part], self._pool)
+            observed[part] = self._observe(part, gates, windows[part], totals[part])
             energies[part] = fit(observed[part], idle[part], names[part])
             self._step()
         chosen = self._windows(streams.validation, validation_windows)
         replayed = {
-            part: observe(gates, chosen[part], totals[part], self._pool) for part, gates in parts.items()
+            part: self._observe(part, gates, chosen[part], totals[part]) for part, gates in parts.items()
         }
         measured = sum((item.energy_pj for item in replayed.values()), np.zeros(1))
         by_fit = sum((modelled(replayed[p], idle[p], energies[p]) for p in parts), np.zeros(1))
@@ -222,10 +231,15 @@ class Characterization:
         return table, validation
 
     # --------------------------------------------------------------------------------------------- parts
-    def _plain_column(self, blocks: Sequence[Block]) -> Block:
-        """Return the variant of the array's columns that the plan's are of."""
-        path = f"i_compute.i_array.gen_structural.i_form.gen_column[{self.plan.fit[0]}].i_column"
-        return next(block for block in by_module(blocks, "npu_column") if path in block.paths)
+    def _plain(self, blocks: Sequence[Block], module: str, path: Callable[[int], str]) -> Block:
+        """Return the variant of a module that the plan's columns are of, which a path leads to."""
+        place = f"i_compute.{path(self.plan.fit[0])}"
+        return next(block for block in by_module(blocks, module) if place in block.paths)
+
+    def _observe(self, part: str, gates: Gates, windows: Sequence[Window], totals: Totalling) -> Observed:
+        """Replay windows of a part's block; the energy is that of a column, or of a lane."""
+        observed = observe(gates, windows, totals, self._pool)
+        return replace(observed, energy_pj=observed.energy_pj / _COLUMNS.get(part, 1))
 
     def _windows(
         self, recorded: Sequence[NetworkStreams], choose: Callable[[NetworkStreams], list[tuple[int, Window]]]
@@ -291,7 +305,7 @@ class Characterization:
     # --------------------------------------------------------------------------------------------- table
     def _control(self, blocks: Sequence[Block]) -> tuple[Floats, float]:
         """Return what all other clocks take when every gate is shut, and the leakage of all cells, nW."""
-        own = {"npu_column", "npu_acc_lane", "npu_requant_lane", "npu_operands", "npu_tile_word"}
+        own = {"npu_column", "npu_acc_columns", "npu_requant_lane", "npu_operands", "npu_tile_word"}
 
         def one(block: Block) -> tuple[Floats, float]:
             leakage = block.synthesize(self.library).leakage_nw * block.count
@@ -398,10 +412,11 @@ def _point(window: ValidationWindow) -> dict[str, Any]:
 
 
 _MEMORIES: Mapping[str, str] = {
-    "activations": "activation", "weights": "weight", "parameters": "parameter", "accumulators":
-    "accumulator",
+    "activations": "activation", "weights": "weight", "parameters": "parameter",
 }  # fmt: skip
 """Energies' names by the names of the memories."""
+_COLUMNS: Mapping[str, int] = {"accumulator": ACC_COLUMNS}
+"""Columns of the block of a part, where it is not one."""
 
 
 def stale(table: EnergyTable, library: str = "sky130") -> list[str]:

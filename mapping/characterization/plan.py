@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hw.core import CoreConfig
+from hw.layout import CHANNEL_BLOCK
 from mapping.characterization.recording import NetworkStreams, Stream
 from mapping.characterization.windows import Window, pruned, warm_up_begin
 from mapping.energy.features import unpack
@@ -38,10 +39,13 @@ class Plan:
 def plan_of(core: CoreConfig) -> Plan:
     """Return the plan for a unit.
 
-    Columns of the most frequent variant: behind the first ROWS columns, which also sum depthwise products, if
-    most columns are; else behind the depthwise taps.
+    Columns of one variant: behind the first ROWS columns, which also sum depthwise products, if most columns
+    are; else behind the depthwise taps. Behind the first slice of 16 too if there are more: its accumulators
+    may be wider.
     """
     first = core.rows if core.columns >= 2 * core.rows else core.dw_taps
+    if core.columns > CHANNEL_BLOCK:
+        first = max(first, CHANNEL_BLOCK)
     period, count = (2, 8) if core.w_bits > MANY_CELLS_BITS else (3, 12)
     places = np.linspace(first, core.columns - 1, count).round().astype(int).tolist()
     chosen = list(dict.fromkeys(places))

@@ -21,6 +21,7 @@ from golden.importers.models import load_model
 from golden.network import Network
 from golden.quantize.weights import quantize_weights
 from hw.core import CoreConfig
+from hw.layout import CHANNEL_BLOCK
 from hw.system import System
 from mapping.compiler.assignment import Assignment
 from mapping.run.networks import compile_network, network_job, run_inputs as run_network_inputs
@@ -31,6 +32,8 @@ CORE = "tb_top.u_soc.gen_core[0].i_core"
 COMPUTE = f"{CORE}.i_compute"
 FORM = "gen_structural.i_form"
 """Path from a block with two forms to the one that is synthesised."""
+ACC_COLUMNS = 4
+"""Columns whose accumulators are a block."""
 MAC_STAGES = 2
 """Cycles from a beat, which the counters see, to its products."""
 
@@ -68,8 +71,8 @@ class NetworkStreams:
         core: the unit.
         layers: name, first cycle and end of each layer in the recording.
         engines: the streams of blocks that are there once, by module; from the start of the inference on.
-        columns, accumulators, lanes: the streams of the chosen columns: of the array's column, of its
-            accumulator's lane and of its requantiser's lane.
+        columns, accumulators, lanes: the streams of the chosen columns: of the array's column, of the block
+            that its accumulator is in, and of its requantiser's lane.
         modules: signals of other modules, by path from the core on; from the start of the inference on.
     """
 
@@ -112,6 +115,17 @@ def real_input(name: str, image: int) -> Array:
         ) from None
 
 
+def column_path(column: int) -> str:
+    """Return the path of a column of the array, from the compute engine on."""
+    return f"i_array.{FORM}.gen_column[{column}].i_column"
+
+
+def accumulator_path(column: int) -> str:
+    """Return the path of the block that a column's accumulator is in, from the compute engine on."""
+    place, inside = divmod(column, CHANNEL_BLOCK)
+    return f"gen_acc[{place}].i_acc.{FORM}.gen_columns[{inside // ACC_COLUMNS * ACC_COLUMNS}].i_columns"
+
+
 def record(
     core: CoreConfig, name: str, image: int, columns: Sequence[int], engines: Mapping[str, str] | None = None,
     modules: Collection[str] = (),
@@ -133,8 +147,8 @@ def record(
     program = compile_network(network, config, Assignment(core.name))
     source = real_input(name, image)
     scopes = {
-        "column": [f"{COMPUTE}.i_array.{FORM}.gen_column[{k}].i_column" for k in columns],
-        "acc": [f"{COMPUTE}.gen_acc[{k // 16}].i_acc.{FORM}.gen_lane[{k % 16}].i_lane" for k in columns],
+        "column": [f"{COMPUTE}.{column_path(k)}" for k in columns],
+        "acc": [f"{COMPUTE}.{accumulator_path(k)}" for k in columns],
         "lane": [f"{COMPUTE}.i_requant.{FORM}.gen_lane[{k % core.lanes}].i_lane" for k in columns],
     }
     others = {f"{CORE}.{path}": module for path, module in (engines or {}).items()}
@@ -167,7 +181,7 @@ def record(
         network=name, image=image, core=core, layers=tuple(layers),
         engines={module: _stream(trace, scope, module, 0) for scope, module in others.items()},
         columns=streams("column", "npu_column"),
-        accumulators=streams("acc", "npu_acc_lane"), lanes=streams("lane", "npu_requant_lane"),
+        accumulators=streams("acc", "npu_acc_columns"), lanes=streams("lane", "npu_requant_lane"),
         modules={path: trace.scope(scope) for path, scope in named.items()},
     )  # fmt: skip
 

@@ -103,7 +103,7 @@ def segments(windows: Sequence[Window], netlist: Netlist) -> Segments:
     for window in windows:
         signals, end = window.stream.signals, window.end
         begin = warm_up_begin(window.begin)
-        lead = prepare(signals, begin)
+        lead = prepare(signals, begin, end)
         first = known(signals, begin, end)
         for cycle in lead:
             for name in inputs:
@@ -139,7 +139,8 @@ def _first(values: Sequence[int], begin: int, end: int) -> int:
     return next((t + 1 for t in range(begin, end) if values[t]), end)
 
 
-def _prepare_column(signals: Signals, begin: int) -> list[Cycle]:
+def _prepare_column(signals: Signals, begin: int, end: int) -> list[Cycle]:
+    del end
     weights = signals["weight_q"][1][begin]
     still = {"mac_i": 0, "swap_i": 0, "depthwise_i": 0}
     return [
@@ -153,8 +154,55 @@ def _known_column(signals: Signals, begin: int, end: int) -> dict[str, int]:
     return {"sum_o": _first([m & ~d for m, d in zip(mac, depthwise, strict=True)], begin, end)}
 
 
-def _prepare_accumulator(signals: Signals, begin: int) -> list[Cycle]:
-    return [{"add_i": 1, "first_i": 1, "value_i": signals["sum_q"][1][begin]}]
+def _prepare_accumulator(signals: Signals, begin: int, end: int) -> list[Cycle]:
+    """Write the words that the window reads before it writes them, then set what was read of each bank."""
+    words, (read_bits, held) = _words_read(signals, begin, end), signals["read_q"]
+    still = {"read_i": 0, "select_i": 0, "forward_i": 0, "add_i": 0, "max_i": 0, "first_i": 1}
+    depth, width = signals["write_select_i"][0], read_bits // 2
+    write = [
+        still | {"add_i": 1, "bank_i": word // depth, "write_select_i": 1 << word % depth, "value_i": value}
+        for word, value in words.items()
+    ]
+    lanes = (1 << width) - 1
+    read = [
+        still | {"read_i": 1 << bank, "forward_i": 1 << bank, "value_i": held[begin] >> width * bank & lanes}
+        for bank in (0, 1)
+    ]
+    return write + read
+
+
+def _words_read(signals: Signals, begin: int, end: int) -> dict[int, int]:
+    """Return the words that are read in some cycles and that were written before them, with what they hold.
+
+    A word's number is that of its pixel, and of the second bank's DEPTH more.
+    """
+    depth = signals["write_select_i"][0]
+    add, bank, written, sums = (signals[name][1] for name in ("add_i", "bank_i", "write_select_i", "sum"))
+    read, select, forward = (signals[name][1] for name in ("read_i", "select_i", "forward_i"))
+
+    def writes(t: int) -> int | None:
+        return bank[t] * depth + written[t].bit_length() - 1 if add[t] else None
+
+    wanted: dict[int, None] = {}
+    fresh: set[int | None] = set()
+    for t in range(begin, end):
+        chosen = select[t] & ~_banks(forward[t], depth) & _banks(read[t], depth)
+        words = [word for word in range(2 * depth) if chosen >> word & 1] if chosen else []
+        wanted |= dict.fromkeys(word for word in words if word not in fresh)
+        fresh.add(writes(t))
+    held: dict[int, int] = {}
+    for t in range(begin - 1, -1, -1):
+        if len(held) == len(wanted):
+            break
+        word = writes(t)
+        if word in wanted and word not in held:
+            held[word] = sums[t]
+    return dict(sorted(held.items()))
+
+
+def _banks(bits: int, depth: int) -> int:
+    """Return a bit for each bank as a bit for each of its words."""
+    return sum(((1 << depth) - 1) << depth * bank for bank in (0, 1) if bits >> bank & 1)
 
 
 def _known_accumulator(signals: Signals, begin: int, end: int) -> dict[str, int]:
@@ -162,8 +210,8 @@ def _known_accumulator(signals: Signals, begin: int, end: int) -> dict[str, int]
     return {}
 
 
-def _prepare_engine(signals: Signals, begin: int) -> list[Cycle]:
-    del begin
+def _prepare_engine(signals: Signals, begin: int, end: int) -> list[Cycle]:
+    del begin, end
     return [{"rst_ni": 0}] * 2 if "rst_ni" in signals else []
 
 
@@ -176,8 +224,8 @@ STAGES = 5
 """Pipeline stages of the requantiser."""
 
 
-def _prepare_lane(signals: Signals, begin: int) -> list[Cycle]:
-    del signals, begin
+def _prepare_lane(signals: Signals, begin: int, end: int) -> list[Cycle]:
+    del signals, begin, end
     return [{"valid_i": (1 << STAGES) - 1}] * (STAGES + 1)
 
 
@@ -191,10 +239,10 @@ def _known_lane(signals: Signals, begin: int, end: int) -> dict[str, int]:
 
 
 _BLOCKS: Mapping[
-    str, tuple[Callable[[Signals, int], list[Cycle]], Callable[[Signals, int, int], dict[str, int]]]
+    str, tuple[Callable[[Signals, int, int], list[Cycle]], Callable[[Signals, int, int], dict[str, int]]]
 ] = {
     "npu_column": (_prepare_column, _known_column),
-    "npu_acc_lane": (_prepare_accumulator, _known_accumulator),
+    "npu_acc_columns": (_prepare_accumulator, _known_accumulator),
     "npu_requant_lane": (_prepare_lane, _known_lane),
 }
 """For each block how its registers are set, and from when on its outputs are known. All others begin with a

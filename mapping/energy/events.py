@@ -31,20 +31,22 @@ class Events:
     """What happens, and how often.
 
     Attributes:
-        array_beats: the array multiplies: all its columns, or in depthwise layers those of the taps.
+        array_beats: the array multiplies: slices of 16 columns that have channels, or in depthwise layers
+            the columns of the taps.
         column_beats: columns that multiply, summed over these beats.
         operand_words: words of ROWS activations that enter the array; depthwise words may come between beats.
         macs_useful: MACs that the layer asks for; those with padding of the input count.
-        macs_padding: multipliers in these columns without a channel of the layer: their weights are zero.
-        macs_stale: multipliers of columns that a depthwise layer does not use, for each operand word: they
-            see its operands all the same, and hold weights of a layer before.
-        tile_swaps: passes: the shadow tile becomes the active one.
+        macs_padding: multipliers in columns that see a word, without a channel of the layer: their weights
+            are zero. All other columns see zeros.
+        macs_between: multiplications of words that come between the beats of a depthwise layer, in the
+            columns of the taps and in rows with channels: no sum needs them.
+        column_swaps: columns that take their weights from the shadow tile, summed over the passes.
         weight_words: 32-byte words from the weight scratchpad into the shadow tile.
         operand_reads: words of ROWS bytes read from the activation scratchpad; padding is not read.
         vector_words: 16 values that a pool or an addition takes on its own path into the accumulators.
-        accumulations: of one column, in a slice of 16 that takes part.
-        accumulator_reads, accumulator_writes: of 64 bytes, 16 columns. The first contribution reads nothing.
-        drain_reads: of 64 bytes. All slices of 16 columns are read, one is used.
+        accumulations: of one column, in a slice of 16 that has channels.
+        accumulator_reads: of one column, to add to it. The first contribution reads nothing.
+        drain_reads: of one column, in the slice of 16 that is drained.
         requantised: results of a lane, for 16 channels always; an addition's operands count.
         result_words: 16 bytes written to the activation scratchpad.
         parameter_reads: 16 bytes read from the parameter scratchpad.
@@ -60,14 +62,13 @@ class Events:
     operand_words: int = 0
     macs_useful: int = 0
     macs_padding: int = 0
-    macs_stale: int = 0
-    tile_swaps: int = 0
+    macs_between: int = 0
+    column_swaps: int = 0
     weight_words: int = 0
     operand_reads: int = 0
     vector_words: int = 0
     accumulations: int = 0
     accumulator_reads: int = 0
-    accumulator_writes: int = 0
     drain_reads: int = 0
     requantised: int = 0
     result_words: int = 0
@@ -179,69 +180,70 @@ def _drained(name: str, given: Mapping[str, int], core: CoreConfig) -> dict[str,
         # of one group the parameters stay from stripe to stripe
         words += PARAM_GROUP_WORDS * in_block * (stripes if in_block > 1 else 1)
     return {
-        "drain_reads": groups * pixels * (core.columns // CHANNEL_BLOCK),
+        "drain_reads": groups * pixels * CHANNEL_BLOCK,
         "requantised": groups * pixels * CHANNEL_BLOCK,
         "result_words": groups * pixels,
         "parameter_reads": words,
     }
 
 
-def _accumulated(beats: int, first: int, slices: int) -> dict[str, int]:
-    """Return the events of the accumulators: beats of some slices, of them those that read nothing."""
+def _slices(channels: int, block: int) -> int:
+    """Return the slices of 16 columns that have channels, summed over a layer's blocks of channels."""
+    return sum(ceil_div(min(block, channels - first), CHANNEL_BLOCK) for first in range(0, channels, block))
+
+
+def _accumulated(beats: int, first: int) -> dict[str, int]:
+    """Return the events of the accumulators: beats of slices, of them those that read nothing."""
     return {
-        "accumulations": beats * slices * CHANNEL_BLOCK,
-        "accumulator_reads": (beats - first) * slices,
-        "accumulator_writes": beats * slices,
+        "accumulations": beats * CHANNEL_BLOCK,
+        "accumulator_reads": (beats - first) * CHANNEL_BLOCK,
     }
 
 
 def _conv(given: Mapping[str, int], core: CoreConfig) -> dict[str, int]:
     pixels, channels, places = given["out_pixels"], given["out_channels"], given["in_channels"]
-    kernel = given["kernel_h"] * given["kernel_w"]
-    blocks = ceil_div(channels, core.columns)
-    passes = blocks * ceil_div(places, core.rows) * kernel
-    beats = passes * pixels
-    swaps = passes * ceil_div(pixels, given["stripe_pixels"])
-    useful = pixels * kernel * places * channels
-    first = 0 if given["accumulate"] else blocks * pixels
+    passes = ceil_div(places, core.rows) * given["kernel_h"] * given["kernel_w"]  # of a block of columns
+    blocks, slices = ceil_div(channels, core.columns), _slices(channels, core.columns)
+    stripes = ceil_div(pixels, given["stripe_pixels"])
+    columns = passes * pixels * slices * CHANNEL_BLOCK
+    useful = pixels * given["kernel_h"] * given["kernel_w"] * places * channels
     return {
-        "array_beats": beats,
-        "column_beats": beats * core.columns,
-        "operand_words": beats,
+        "array_beats": blocks * passes * pixels,
+        "column_beats": columns,
+        "operand_words": blocks * passes * pixels,
         "macs_useful": useful,
-        "macs_padding": beats * core.rows * core.columns - useful,
-        "tile_swaps": swaps,
-        "weight_words": swaps * weight_tile_words(core),
+        "macs_padding": columns * core.rows - useful,
+        "column_swaps": passes * stripes * slices * CHANNEL_BLOCK,
+        "weight_words": blocks * passes * stripes * weight_tile_words(core),
         "operand_reads": blocks * ceil_div(places, core.rows) * _inside(given),
-    } | _accumulated(beats, first, core.columns // CHANNEL_BLOCK)
+    } | _accumulated(passes * pixels * slices, 0 if given["accumulate"] else pixels * slices)
 
 
 def _depthwise(given: Mapping[str, int], core: CoreConfig) -> dict[str, int]:
     pixels, channels = given["out_pixels"], given["out_channels"]
     kernel_h, kernel_w = given["kernel_h"], given["kernel_w"]
-    blocks = ceil_div(channels, core.rows)
+    blocks, slices = ceil_div(channels, core.rows), _slices(channels, core.rows)
     stripes = ceil_div(pixels, given["stripe_pixels"])
     groups = tap_groups(kernel_w, core.dw_taps if given["slide"] else 1)
-    beats = blocks * kernel_h * len(groups) * pixels
-    columns = blocks * kernel_h * kernel_w * pixels
-    useful = kernel_h * kernel_w * pixels * channels
+    beats = kernel_h * len(groups) * pixels  # of a block of rows
+    columns = kernel_h * kernel_w * pixels
     if given["slide"]:
         passes = list(_slid(given, groups))
-        words, reads = (blocks * sum(item) for item in zip(*passes, strict=True))
+        words, reads, seen = (sum(item) for item in zip(*passes, strict=True))
     else:
-        words, reads = beats, blocks * _inside(given)
+        words, reads, seen = beats, _inside(given), columns
     tiles = kernel_h * sum(depthwise_weight_tile_words(core, taps) for _, taps in groups)
     return {
-        "array_beats": beats,
-        "column_beats": columns,
-        "operand_words": words,
-        "macs_useful": useful,
-        "macs_padding": columns * core.rows - useful,
-        "macs_stale": (words * core.columns - columns) * core.rows,
-        "tile_swaps": blocks * stripes * kernel_h * len(groups),
+        "array_beats": blocks * beats,
+        "column_beats": blocks * columns,
+        "operand_words": blocks * words,
+        "macs_useful": columns * channels,
+        "macs_padding": seen * (blocks * core.rows - channels),
+        "macs_between": (seen - columns) * channels,
+        "column_swaps": blocks * stripes * kernel_h * len(groups) * CHANNEL_BLOCK,
         "weight_words": blocks * stripes * tiles,
-        "operand_reads": reads,
-    } | _accumulated(beats, blocks * pixels, core.rows // CHANNEL_BLOCK)
+        "operand_reads": blocks * reads,
+    } | _accumulated(beats * slices, pixels * slices)
 
 
 def _vector(name: str, given: Mapping[str, int]) -> dict[str, int]:
@@ -251,7 +253,7 @@ def _vector(name: str, given: Mapping[str, int]) -> dict[str, int]:
     else:
         beats = blocks * given["kernel_h"] * given["kernel_w"] * pixels
         reads = blocks * _inside(given)
-    return {"vector_words": beats, "operand_reads": reads} | _accumulated(beats, blocks * pixels, 1)
+    return {"vector_words": beats, "operand_reads": reads} | _accumulated(beats, blocks * pixels)
 
 
 def _inside(given: Mapping[str, int]) -> int:
@@ -277,8 +279,11 @@ def _inside(given: Mapping[str, int]) -> int:
     return down(0, rows) * across(given["out_width"]) + (down(rows, 1) * across(rest) if rest else 0)
 
 
-def _slid(given: Mapping[str, int], groups: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Yield for each pass of a sliding depthwise kernel over a block the words that come, and those read.
+def _slid(given: Mapping[str, int], groups: list[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+    """Yield for each pass of a sliding depthwise kernel over a block what comes.
+
+    Its words, those that are read, and the sum of the columns that see them: each is seen by those of the
+    taps.
 
     The words of a pass are contiguous from the first one that its first output needs and that exists, from
     row to row; words of rows outside the input are not read.
@@ -294,7 +299,8 @@ def _slid(given: Mapping[str, int], groups: list[tuple[int, int]]) -> Iterator[t
             for start, taps in groups:
                 left = given["in_column"] + start + column * stride_w
                 words = taps + min(left, 0) + (count - 1 - ends) * stride_w + ends * given["row_advance"]
-                yield words, _read(top, max(left, 0), words, in_width, stride_h, given["in_height"])
+                read = _read(top, max(left, 0), words, in_width, stride_h, given["in_height"])
+                yield words, read, words * taps
 
 
 def _read(row: int, column: int, words: int, width: int, stride: int, height: int) -> int:

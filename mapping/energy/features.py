@@ -112,15 +112,21 @@ def column_totals(signals: Signals, begin: int, end: int, a_bits: int, w_bits: i
     }
 
 
-def accumulator_totals(signals: Signals, begin: int, end: int) -> Totals:
-    """Return what happens at a lane of the accumulators in some cycles."""
-    part = slice(begin - 1, end)
-    add = _word(signals, "add_i", slice(begin, end))
+def accumulator_totals(signals: Signals, begin: int, end: int, columns: int) -> Totals:
+    """Return what happens at a block of the accumulators in some cycles, for a column of it on average."""
+    part, inside = slice(begin - 1, end), slice(begin, end)
+
+    def toggled(name: str) -> float:
+        width, values = signals[name]
+        lane_bits = width // columns
+        return float(steps(unpack(values[part], width, lane_bits), lane_bits).sum()) / columns
+
     return {
-        "accumulate": float(add.sum()),
-        "accumulate.value_bits": float(steps(_word(signals, "value_i", part), ACC_BITS).sum()),
-        "accumulate.old_bits": float(steps(_word(signals, "old", part), ACC_BITS).sum()),
-        "accumulate.sum_bits": float(steps(_word(signals, "sum_o", part), ACC_BITS).sum()),
+        "accumulate": float(_word(signals, "add_i", inside).sum()),
+        "accumulator_read": float(np.bitwise_count(_word(signals, "read_i", inside)).sum()),  # a bit a bank
+        "accumulate.value_bits": toggled("value_i"),
+        "accumulate.old_bits": toggled("old"),
+        "accumulate.sum_bits": toggled("sum"),
     }
 
 

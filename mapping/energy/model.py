@@ -4,9 +4,8 @@
 Everything that happens is counted (`mapping.energy.events`) and priced by the table of its unit; what the
 clocks of registers take that an event opens is in the event's energy. In every cycle all units of the system
 leak; in those in which its clock runs (`UnitCycles`), a unit takes what its clock gates and ungated registers
-take, without work too. Padding of the array counts as MACs with zero weights, columns that a depthwise layer
-leaves as MACs with the usual statistics. What the vector operators' own path takes is not in the tables, but
-for its clocks.
+take, without work too. Padding of the array counts as MACs with zero weights; columns without channels see
+zeros and take nothing. What the vector operators' own path takes is not in the tables, but for its clocks.
 """
 
 from __future__ import annotations
@@ -44,10 +43,11 @@ Statistics: TypeAlias = Mapping[tuple[str, str], LayerStatistics]
 """Statistics of layers on units, by both names."""
 LOWER, VALUE, UPPER = range(3)
 
-ROOT_GATES = False
-"""Whether the RTL stops the clock of a unit that has nothing to do."""
+ROOT_GATES = True
+"""Whether the RTL stops the clock of a unit that has nothing to do (npu_core_clock)."""
 AWAKE_TAIL = 4
-"""Cycles for which the clock of a unit with a root gate runs on after its work."""
+"""Cycles for which the clock of a unit with a root gate runs on after its last part is complete: until it is
+ready, and two more."""
 
 _MOVED = {"bus_beat": 1, "external_byte": TRANSFER_WORD_BYTES, "control_beat": 1}
 PRICED: Mapping[str, Mapping[str, int]] = {
@@ -55,10 +55,9 @@ PRICED: Mapping[str, Mapping[str, int]] = {
     "operand_words": {"operand_word": 1, "control_word": 1},
     "vector_words": {"control_word": 1},
     "weight_words": {"weight_word": 1, "weight_read": 1},
-    "tile_swaps": {"tile_swap": 1},
+    "column_swaps": {"tile_swap": 1},
     "accumulations": {"accumulate": 1},
     "accumulator_reads": {"accumulator_read": 1},
-    "accumulator_writes": {"accumulator_write": 1},
     "drain_reads": {"accumulator_read": 1},
     "requantised": {"requantise": 1},
     "operand_reads": {"activation_read": 1},
@@ -181,7 +180,7 @@ class _Prices:
             if kind == "mac":
                 prices[:, group, COUNTS.index("macs_useful")] += slope * means[name]
                 prices[:, group, COUNTS.index("macs_padding")] += slope * zeros[name]
-                prices[:, group, COUNTS.index("macs_stale")] += slope * self._usual_means[name]
+                prices[:, group, COUNTS.index("macs_between")] += slope * means[name]
             else:
                 count = "accumulations" if kind == "accumulate" else "requantised"
                 prices[:, group, COUNTS.index(count)] += slope * means[name]
@@ -323,7 +322,8 @@ class EnergyModel:
         slopes = dict.fromkeys(self._prices, 0.0)
         for (_, unit), counts in events(program, self.config).items():
             prices = self._prices[unit]
-            slopes[unit] += counts.macs_useful * prices.zero_slope(prices.table.statistics)
+            macs = counts.macs_useful + counts.macs_between
+            slopes[unit] += macs * prices.zero_slope(prices.table.statistics)
         return slopes
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Energy tables: what each thing that happens in a unit takes, where that comes from, and how good it is.
 
-A table is a YAML file beside the core's cost table, called like it, such as `w2a8_16x64.energy.yaml`.
+A table is a YAML file beside the core's cost table, called like it, such as `w4a8_16x32.energy.yaml`.
 Energies have three values: `lower` without glitches, `value`, and `upper` with the load of wires; null where
 such a bound does not exist. Those of features are slopes: the energy of an event grows with how much its
 operands change, which its mean features (`LayerStatistics`) describe.
@@ -96,10 +96,9 @@ COEFFICIENTS = (
     Coefficient("column_beat", "array", "column and multiplying beat", "a beat, whatever its operands"),
     Coefficient("operand_word", "array", "ROWS bytes", "operands shifted into the array"),
     Coefficient("weight_word", "array", "32 bytes", "weights into the shadow tile"),
-    Coefficient("tile_swap", "array", "column and pass", "the shadow tile becomes active", "column"),
+    Coefficient("tile_swap", "array", "column and pass", "the shadow tile becomes active"),
     Coefficient("accumulate", "accumulators", "column and accumulation", "a sum, whatever its operands"),
-    Coefficient("accumulator_read", "accumulators", "64 bytes", "sums of 16 columns read"),
-    Coefficient("accumulator_write", "accumulators", "64 bytes", "sums of 16 columns written"),
+    Coefficient("accumulator_read", "accumulators", "column and sum", "a sum read, to add to it or to drain"),
     Coefficient("requantise", "requantiser", "result of a lane", "a result, whatever its operands"),
     Coefficient("activation_read", "scratchpads", "ROWS bytes", "word of the activation scratchpad read"),
     Coefficient("activation_write", "scratchpads", "16 bytes", "part of a word written"),
@@ -110,7 +109,7 @@ COEFFICIENTS = (
     Coefficient("bus_beat", "bus", "16 bytes", "word through the load, store or fetch engine"),
     Coefficient("external_byte", "external_memory", "byte", "read from or written to external memory"),
 )
-"""All energies but those of features; column_beat and accumulate are counted by the column."""
+"""All energies but those of features; what is of a column is counted by the column."""
 FEATURE_GROUPS: Mapping[str, Group] = {
     "mac": "array", "accumulate": "accumulators", "requantise": "requantiser",
 }  # fmt: skip
@@ -118,7 +117,7 @@ FEATURE_GROUPS: Mapping[str, Group] = {
 NAMES = tuple(item.name for item in COEFFICIENTS)
 LATER = tuple(item.name for item in COEFFICIENTS if item.group == "control")
 """Energies that a table may lack: one from before clocks were gated has all clocks in its idle energies."""
-FITTED = ("column_beat", "tile_swap", "accumulate", "requantise")
+FITTED = ("column_beat", "tile_swap", "accumulate", "accumulator_read", "requantise")
 """Energies that were fitted together with features, for each bound: only their sums are in order."""
 
 

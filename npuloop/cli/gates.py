@@ -23,7 +23,7 @@ def synth(
     system: Annotated[
         str | None,
         typer.Option(
-            "--system", help="the hardware, as elsewhere; default: w8, w7, w6, w5, w4, w3, w2, w2_32x32"
+            "--system", help="the hardware, as elsewhere; default: w8, w7, w6, w5, w4, w3, w2, w2_16x64"
         ),
     ] = None,
     units: Units = None,

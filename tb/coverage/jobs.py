@@ -96,11 +96,11 @@ def _unit(core: CoreConfig, axi_bits: int) -> dict[str, object]:
         "tile": "2048 bits" if tile == 2048 else "fewer" if tile < 2048 else "more",
         "lanes": core.lanes,
         "dw_taps": "1" if core.dw_taps == 1 else "2 to 4" if core.dw_taps < 5 else "5 or more",
-        "stripe_depth": "below 64"
-        if core.stripe_depth < 64
-        else "64"
-        if core.stripe_depth == 64
-        else "above 64",
+        "stripe_depth": "below 32"
+        if core.stripe_depth < 32
+        else "32"
+        if core.stripe_depth == 32
+        else "above 32",
         "axi_bits": axi_bits,
     }
 

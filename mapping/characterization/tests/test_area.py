@@ -35,7 +35,7 @@ from npuloop.cli.main import app
 
 LIBRARY = "osu018"
 QUICK = (
-    "npu_column.2", "npu_tile_word.0", "npu_acc_lane.0", "npu_requant_structural.0", "npu_fifo.0",
+    "npu_column.2", "npu_tile_word.0", "npu_acc_columns.0", "npu_requant_structural.0", "npu_fifo.0",
     "npu_fifo.3", "npu_tokens.0",
 )  # fmt: skip
 """Blocks that are synthesised in about a second, the array's plain column in the low-bit unit only."""
@@ -97,18 +97,18 @@ def test_groups_sum_up_to_cells_and_cells_with_memories_to_the_unit(quick: None)
         assert unit.memory_um2 == pytest.approx(sum(count * item.area_um2 for count, item in memories))
         paths = {item.block: item.path_ns for item in unit.blocks}
         assert unit.slowest.path_ns == max(paths.values())
-        lane = blocks["npu_acc_lane.0"].netlist(osu)
-        assert paths["npu_acc_lane.0"] == pytest.approx(analyse(lane, osu).path.ns)
+        lane = blocks["npu_acc_columns.0"].netlist(osu)
+        assert paths["npu_acc_columns.0"] == pytest.approx(analyse(lane, osu).path.ns)
         wired = {item.block: item.wired_ns for item in unit.blocks}
-        assert wired["npu_acc_lane.0"] == pytest.approx(analyse(lane, osu, 3.0).path.ns)
+        assert wired["npu_acc_columns.0"] == pytest.approx(analyse(lane, osu, 3.0).path.ns)
         assert all(wired[name] >= path for name, path in paths.items())
         assert unit.slowest_wired.wired_ns == max(wired.values()) > unit.slowest.path_ns
         assert unit.open_memories_um2 is None
     flops = {item.block: item.flops for item in units[0].blocks}
-    assert (flops["npu_tile_word.0"], flops["npu_acc_lane.0"]) == (256, 32)
+    assert (flops["npu_tile_word.0"], flops["npu_acc_columns.0"]) == (256, (2 * 32 + 2) * 4 * 32)
 
     entries = area.table_of({LIBRARY: units})["units"][LIBRARY]
-    assert list(entries) == ["w8a8_16x16", "w2a8_16x64"]
+    assert list(entries) == ["w8a8_16x16", "w2a8_32x32_weight16"]
     for entry, unit in zip(entries.values(), units, strict=True):
         cells = entry["array_area_um2"] + entry["rest_area_um2"]
         assert cells == pytest.approx(unit.cells_um2, abs=2)
@@ -177,7 +177,7 @@ def test_every_block_belongs_to_a_group_and_only_the_core_itself_is_glue(unit: s
     assert groups["array"] == {
         "npu_array_structural", "npu_column", "npu_operands", "npu_tap_sum", "npu_tile_word",
     }  # fmt: skip
-    assert groups["accumulators"] == {"npu_acc_structural", "npu_acc_lane"}
+    assert groups["accumulators"] == {"npu_acc_structural", "npu_acc_columns"}
     assert groups["requantiser"] == {"npu_requant_structural", "npu_requant_lane"}
     assert groups["address generation"] == {"npu_agu", "npu_weight_loader"}
 
@@ -213,11 +213,11 @@ def test_some_units_are_printed_and_the_table_of_all_stays_as_it_is(quick: None)
     assert "wrote" not in result.stdout
     lines = [line.split() for line in result.stdout.splitlines()]
     shown = {words[0]: words for words in lines if words and words[0] in {core.key for core in EVERY.cores}}
-    assert list(shown) == ["w8a8_16x16", "w2a8_16x64"]
+    assert list(shown) == ["w8a8_16x16", "w2a8_32x32_weight16"]
     column = next(
         item for item in unit_area(EVERY.core("w2"), LIBRARY).blocks if item.block == "npu_column.2"
     )
-    assert float(shown["w2a8_16x64"][1]) > column.count * column.area_um2 / 1e6
+    assert float(shown["w2a8_32x32_weight16"][1]) > column.count * column.area_um2 / 1e6
     assert area.FILE.read_bytes() == before
 
 
@@ -331,7 +331,7 @@ def test_the_table_of_the_repository_is_what_synthesis_gives_today() -> None:
     for unit in ("w2", "w8"):
         blocks = blocks_of(EVERY.core(unit))
         column = by_module(blocks, "npu_column")[0]
-        for block in (column, *by_module(blocks, "npu_acc_lane"), *by_module(blocks, "npu_tile_word")):
+        for block in (column, *by_module(blocks, "npu_acc_columns"), *by_module(blocks, "npu_tile_word")):
             synthesis = block.synthesize(osu)
             assert units[EVERY.core(unit).key]["blocks"][block.name] == {
                 "group": group_of(block.paths[0]),

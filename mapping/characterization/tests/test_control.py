@@ -36,7 +36,7 @@ from mapping.characterization.control import (
     module_paths,
 )
 from mapping.characterization.energy import EVERY, REPLAYED
-from mapping.characterization.recording import CORE, Signals
+from mapping.characterization.recording import CORE, Signals, accumulator_path
 from mapping.compiler.compile import compile_layer
 from mapping.energy.events import Events, events
 from mapping.run.layers import job_of
@@ -51,10 +51,10 @@ COLUMN, ARRAY = 17, f"i_compute.i_array.{FORM}"
 SEED = 3
 
 LEAVES = {
-    f"{ARRAY}.gen_column[{COLUMN}].i_column": {"mac_i": "array_beats", "swap_i": "tile_swaps"},
+    f"{ARRAY}.gen_column[{COLUMN}].i_column": {"mac_i": "array_beats", "swap_i": "column_swaps"},
     f"{ARRAY}.i_operands": {"shift_i": "operand_words"},
     f"{ARRAY}.gen_word[0].i_word": {"write_i": None},
-    f"i_compute.gen_acc[1].i_acc.{FORM}.gen_lane[1].i_lane": {"add_i": "accumulations"},
+    f"i_compute.{accumulator_path(COLUMN)}": {"add_i": "accumulations"},
 }
 """Instances of blocks whose registers have an enable at a port, and what it is an event of."""
 

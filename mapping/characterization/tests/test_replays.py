@@ -25,10 +25,12 @@ from mapping.characterization import replays
 from mapping.characterization.energy import EVERY
 from mapping.characterization.plan import zero_share
 from mapping.characterization.recording import (
+    ACC_COLUMNS,
     MODELS,
     NetworkStreams,
     RecordingError,
     Stream,
+    accumulator_path,
     real_input,
     real_network,
     record,
@@ -99,9 +101,10 @@ def test_nothing_takes_less_than_nothing_but_features_that_may_and_what_never_ha
 
 
 def test_energy_before_a_window_is_not_the_windows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    netlist = ports(tmp_path / "n.json", {"clk_i": 1, "add_i": 1, "first_i": 1, "value_i": 8}, {"sum_o": 8})
-    names = ("add_i", "first_i", "value_i", "sum_o", "sum_q")
-    stream = Stream("npu_acc_lane", 0, {name: (8, [0] * 9) for name in names})
+    inputs = {"clk_i": 1, "swap_i": 1, "tile_i": 4, "mac_i": 1, "depthwise_i": 1, "operand_i": 4}
+    netlist = ports(tmp_path / "n.json", inputs, {"sum_o": 6})
+    names = (*inputs, "weight_q", "sum_o")
+    stream = Stream("npu_column", 0, {name: (8, [0] * 9) for name in names})
 
     def energies(_: Gates, stimulus: Stimulus, delays: Delays) -> Floats:
         return 10.0 ** [*BOUNDS].index(delays) * np.arange(stimulus.cycles, dtype=np.float64)
@@ -111,7 +114,7 @@ def test_energy_before_a_window_is_not_the_windows(monkeypatch: pytest.MonkeyPat
     with ThreadPoolExecutor(2) as pool:
         gates = Gates(netlist, library(), tmp_path)
         observation = observe(gates, windows, lambda w: {"x": float(w.begin)}, pool)
-    assert observation.energy_pj.tolist() == [[6, 11], [60, 110], [600, 1100]]  # cycles 1 to 3, and 5 to 6
+    assert observation.energy_pj.tolist() == [[9, 15], [90, 150], [900, 1500]]  # cycles 2 to 4, and 7 to 8
     assert observation.column("x").tolist() == [2, 6]
     assert observation.cycles.tolist() == [3, 2]
 
@@ -146,13 +149,16 @@ def recorded() -> Recorded:
     )
     blocks = blocks_of(LOWBIT)
     parts = {}
+    paths = {"npu_acc_columns": f"i_compute.{accumulator_path(COLUMN)}"}
     for stream in (column, accumulator, lane):
-        netlist = by_module(blocks, stream.block)[0].netlist(library())
+        variants = by_module(blocks, stream.block)
+        path = paths.get(stream.block, variants[0].paths[0])
+        netlist = next(block for block in variants if path in block.paths).netlist(library())
         parts[stream.block] = (Window(layer, stream, begin, begin + CYCLES), netlist)
     return Recorded(streams, parts)
 
 
-PARTS = ("npu_column", "npu_acc_lane", "npu_requant_lane")
+PARTS = ("npu_column", "npu_acc_columns", "npu_requant_lane")
 
 
 @pytest.mark.data
@@ -230,11 +236,11 @@ def test_a_real_window_replayed_on_gates_does_what_the_rtl_does(
 @pytest.mark.gates
 @pytest.mark.rtl
 def test_glitches_and_wires_add_to_the_energy_of_a_real_window(recorded: Recorded, tmp_path: Path) -> None:
-    window, netlist = recorded.parts["npu_acc_lane"]
+    window, netlist = recorded.parts["npu_acc_columns"]
     gates = Gates(netlist, library(), tmp_path)
     with ThreadPoolExecutor(1) as pool:
         observation = observe(
-            gates, [window], lambda w: accumulator_totals(w.stream.signals, w.begin, w.end), pool
+            gates, [window], lambda w: accumulator_totals(w.stream.signals, w.begin, w.end, ACC_COLUMNS), pool
         )
     (lower,), (value,), (upper,) = observation.energy_pj
     assert lower < value < upper
@@ -304,7 +310,7 @@ def other_gate(cells: dict[str, Any], bits: Sequence[int]) -> None:
     [
         ("npu_column", "sum_o", other_gate),
         ("npu_column", "sum_o", crossed),
-        ("npu_acc_lane", "sum_o", other_gate),
+        ("npu_acc_columns", "drain_o", other_gate),
         ("npu_requant_lane", "data_o", other_gate),
     ],
 )

@@ -10,18 +10,29 @@ from mapping.characterization.testing import Signals, packed, ports
 from mapping.characterization.windows import WARM_UP_CYCLES, Window, segments
 
 
+ACCUMULATOR = {
+    "read_i": 2, "select_i": 8, "forward_i": 2, "bank_i": 1, "write_select_i": 4, "first_i": 1, "add_i": 1,
+    "max_i": 1, "value_i": 8, "drain_bank_i": 1,
+}  # fmt: skip
+"""Inputs of a block of accumulators: two banks of four words of a column of 8 bits."""
+
+
+def accumulator(length: int, **changed: list[int]) -> Signals:
+    """A stream of a block of accumulators at rest, but for some signals."""
+    widths = ACCUMULATOR | {"sum": 8, "read_q": 16, "drain_o": 8}
+    return {name: (width, changed.get(name, [0] * length)) for name, width in widths.items()}
+
+
 def test_the_stream_before_a_window_is_replayed_but_does_not_count(tmp_path: Path) -> None:
-    netlist = ports(tmp_path / "n.json", {"clk_i": 1, "add_i": 1, "first_i": 1, "value_i": 8}, {"sum_o": 8})
+    netlist = ports(tmp_path / "n.json", {"clk_i": 1, **ACCUMULATOR}, {"drain_o": 8})
     length = 3 * WARM_UP_CYCLES
-    signals: Signals = {
-        "add_i": (1, [0] * length), "first_i": (1, [0] * length), "value_i": (8, list(range(length))),
-        "sum_o": (8, list(range(length))), "sum_q": (8, list(range(100, 100 + length))),
-    }  # fmt: skip
+    held = [0x6500 + t for t in range(length)]
+    signals = accumulator(length, value_i=list(range(length)), read_q=held)
     begin = 2 * WARM_UP_CYCLES
-    joined = segments([Window("a", Stream("npu_acc_lane", 0, signals), begin, begin + 3)], netlist)
-    assert joined.spans == ((1 + WARM_UP_CYCLES, 1 + WARM_UP_CYCLES + 3),)
+    joined = segments([Window("a", Stream("npu_acc_columns", 0, signals), begin, begin + 3)], netlist)
+    assert joined.spans == ((2 + WARM_UP_CYCLES, 2 + WARM_UP_CYCLES + 3),)
     values = list(joined.stimulus.inputs["value_i"][1])
-    assert values == [100 + begin - WARM_UP_CYCLES, *range(begin - WARM_UP_CYCLES, begin + 3)]
+    assert values == [begin - WARM_UP_CYCLES, 0x65, *range(begin - WARM_UP_CYCLES, begin + 3)]
 
 
 def test_a_columns_window_begins_with_its_weights_and_a_beat(tmp_path: Path) -> None:
@@ -67,18 +78,32 @@ def test_a_columns_window_begins_with_its_weights_and_a_beat(tmp_path: Path) -> 
     }
 
 
-def test_an_accumulators_window_begins_with_the_sum_that_it_holds(tmp_path: Path) -> None:
-    netlist = ports(tmp_path / "n.json", {"clk_i": 1, "add_i": 1, "first_i": 1, "value_i": 8}, {"sum_o": 8})
-    signals: Signals = {
-        "add_i": (1, [0, 0, 1]), "first_i": (1, [0, 0, 0]), "value_i": (8, [1, 2, 3]),
-        "sum_o": (8, [4, 5, 6]), "sum_q": (8, [7, 8, 9]),
+def test_an_accumulators_window_begins_with_the_words_that_it_reads(tmp_path: Path) -> None:
+    """Of bank 0 it reads pixel 2, written twice before; of bank 1 pixel 3, and pixel 1, which it writes first.
+
+    What it forwards it does not read.
+    """
+    netlist = ports(tmp_path / "n.json", {"clk_i": 1, **ACCUMULATOR}, {"drain_o": 8})
+    signals = accumulator(
+        9,
+        add_i=[1, 1, 1, 0, 1, 0, 0, 0, 1], bank_i=[0, 0, 1, 0, 1, 1, 1, 1, 1],
+        write_select_i=[4, 4, 8, 1, 2, 1, 1, 1, 4], sum=[7, 8, 9, 10, 11, 12, 13, 14, 15],
+        read_i=[0, 0, 0, 0, 1, 2, 2, 0, 2], select_i=[0, 0, 0, 0, 0x04, 0x80, 0x20, 0, 0x40],
+        forward_i=[0, 0, 0, 0, 0, 0, 0, 0, 2], read_q=[0, 0, 0, 0x2221, 0, 0, 0, 0, 0],
+        drain_o=[40, 41, 42, 43, 44, 45, 46, 47, 48],
+    )  # fmt: skip
+    joined = segments([Window("a", Stream("npu_acc_columns", 0, signals), 3, 9)], netlist)
+    assert joined.spans == ((4, 10),)
+    begun = {name: list(values[:4]) for name, (_, values) in joined.stimulus.inputs.items()}
+    assert begun == {
+        "add_i": [1, 1, 0, 0], "bank_i": [0, 1, 0, 0], "write_select_i": [4, 8, 1, 1],
+        "value_i": [8, 9, 0x21, 0x22], "first_i": [1, 1, 1, 1], "max_i": [0, 0, 0, 0],
+        "read_i": [0, 0, 1, 2], "forward_i": [0, 0, 1, 2], "select_i": [0, 0, 0, 0],
+        "drain_bank_i": [0, 0, 0, 0],
     }  # fmt: skip
-    joined = segments([Window("a", Stream("npu_acc_lane", 0, signals), 1, 3)], netlist)
-    assert joined.spans == ((1, 3),)
-    assert {name: list(values) for name, (_, values) in joined.stimulus.inputs.items()} == {
-        "add_i": [1, 0, 1], "first_i": [1, 0, 0], "value_i": [8, 2, 3],
-    }  # fmt: skip
-    assert list(joined.stimulus.expected["sum_o"]) == [None, 5, 6]
+    for name, (_, values) in joined.stimulus.inputs.items():
+        assert list(values[4:]) == signals[name][1][3:]
+    assert list(joined.stimulus.expected["drain_o"]) == [None] * 4 + [43, 44, 45, 46, 47, 48]
 
 
 def test_a_lanes_outputs_are_compared_when_the_first_result_of_the_window_is_there(tmp_path: Path) -> None:

@@ -253,11 +253,12 @@ def test_a_table_of_another_schema_is_refused(schema: Any, says: str, tmp_path: 
 @pytest.mark.parametrize(
     ("core", "key"),
     [
-        (NPU_LB, "w2a8_16x64"),
+        (NPU_LB, "w2a8_32x32_weight16"),
         (CoreConfig("npu_lb", w_bits=4), "w4a8_16x32"),
         (CoreConfig("npu_lb", w_bits=4, lanes=8), "w4a8_16x32_l8"),
-        (CoreConfig("npu_lb", w_bits=2, act_kib=64, stripe_depth=32), "w2a8_16x64_s32_act64"),
-        (CoreConfig("anything", w_bits=2), "w2a8_16x64"),
+        (CoreConfig("npu_lb", w_bits=2, act_kib=128, stripe_depth=64), "w2a8_32x32_s64_act128"),
+        (CoreConfig("anything", w_bits=2), "w2a8_32x32"),
+        (CoreConfig("wide", w_bits=2, rows=16), "w2a8_16x64"),
     ],
 )
 def test_a_tables_name_tells_parameters_and_what_is_not_default(core: CoreConfig, key: str) -> None:
@@ -272,12 +273,12 @@ def test_a_tables_name_tells_parameters_and_what_is_not_default(core: CoreConfig
 
 def test_units_of_the_same_parameters_are_counted_in_the_name_and_numbered_in_the_sample() -> None:
     cores = [CoreConfig("a", w_bits=2), NPU8, CoreConfig("b", w_bits=2)]
-    assert table_name(cores) == "w2a8_16x64+w2a8_16x64+w8a8_16x16"
-    assert names_in_table(cores) == {"a": "w2a8_16x64_0", "npu8": "w8a8_16x16", "b": "w2a8_16x64_1"}
+    assert table_name(cores) == "w2a8_32x32+w2a8_32x32+w8a8_16x16"
+    assert names_in_table(cores) == {"a": "w2a8_32x32_0", "npu8": "w8a8_16x16", "b": "w2a8_32x32_1"}
 
 
 def test_a_unit_finds_the_tables_of_its_parameters_whatever_it_is_called() -> None:
-    config = System((CoreConfig("little", w_bits=2), CoreConfig("big")))
+    config = System((replace(NPU_LB, name="little"), CoreConfig("big")))
     usual = CostModel(CONFIG)
     renamed = CostModel(config)
     assert renamed.table("big") is usual.table("npu8")
@@ -288,8 +289,8 @@ def test_a_unit_finds_the_tables_of_its_parameters_whatever_it_is_called() -> No
 
 
 def test_other_parameters_have_other_names() -> None:
-    changed = [{"a_bits": 4}, {"w_bits": 4}, {"rows": 32, "cols": 32}, {"cols": 32}, {"stripe_depth": 32},
-               {"lanes": 8}, {"dw_taps": 3}, {"act_kib": 64}, {"weight_kib": 32},
+    changed = [{"a_bits": 4}, {"w_bits": 4}, {"rows": 32, "cols": 32}, {"cols": 32}, {"stripe_depth": 64},
+               {"lanes": 8}, {"dw_taps": 3}, {"act_kib": 128}, {"weight_kib": 64},
                {"param_kib": 8}]  # fmt: skip
     names = [table_name([CoreConfig("npu8", **change)]) for change in changed]
     assert len({table_name([NPU8]), *names}) == 1 + len(changed)
@@ -298,7 +299,7 @@ def test_other_parameters_have_other_names() -> None:
 def test_a_table_of_other_parameters_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path)
     assert table_of([NPU8], CONFIG, tmp_path).cores == "w8a8_16x16"
-    path.write_text(path.read_text().replace("stripe_depth: 64", "stripe_depth: 32"))
+    path.write_text(path.read_text().replace("stripe_depth: 32", "stripe_depth: 64"))
     assert restamp(path)
     with pytest.raises(TableError) as caught:
         table_of([NPU8], CONFIG, tmp_path)

@@ -25,10 +25,10 @@ SHAPES = [
     Shape("depthwise", "depthwise_conv2d", 64, 64, 6, 6, (3, 3), (1, 1), "same"),
     Shape("sum", "add", 64, 64, 5, 5),
 ]
-STEPS = {"conv": (16, 64), "depthwise": (16, 16), "sum": (16, 16)}
+STEPS = {"conv": (16, 32), "depthwise": (16, 32), "sum": (16, 16)}
 VALUES = {
     "column_beat": 1.0, "mac.one": 0.5, "mac.toggles": 0.125, "operand_word": 3.0, "weight_word": 5.0,
-    "accumulator_read": 7.0, "accumulator_write": 9.0, "requantise": 2.0, "activation_read": 4.0,
+    "accumulator_read": 7.0, "accumulate": 9.0, "requantise": 2.0, "activation_read": 4.0,
     "external_byte": 0.5, "leakage": 0.25, "control_idle": 1.0,
 }  # fmt: skip
 

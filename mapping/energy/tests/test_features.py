@@ -77,15 +77,16 @@ def test_totals_of_a_column_count_the_windows_cycles_and_see_the_one_before() ->
 def test_totals_of_an_accumulator_and_of_a_lane_are_counted_by_hand() -> None:
     accumulator: Signals = {
         "add_i": (1, [1, 1, 0, 1]),
-        "value_i": (32, [0, 1, 1, 0xFFFF_FFFE]),
-        "old": (32, [5, 5, 4, 4]),
-        "sum_o": (32, [0xFFFF_FFFF, 0, 0, 3]),
+        "read_i": (2, [0b11, 0b00, 0b11, 0b10]),  # of both banks, one to be drained
+        "value_i": (48, [packed(v, 24) for v in ([0, 0], [1, 0], [1, 0], [-2, 1])]),
+        "old": (48, [packed(v, 24) for v in ([5, 5], [5, 5], [4, 5], [4, 5])]),
+        "sum": (48, [packed(v, 24) for v in ([-1, 0], [0, 0], [0, 0], [3, 0])]),
     }
-    assert accumulator_totals(accumulator, 1, 4) == {
-        "accumulate": 2, "accumulate.value_bits": 1 + 0 + 32, "accumulate.old_bits": 1,
-        "accumulate.sum_bits": 32 + 0 + 2,
+    assert accumulator_totals(accumulator, 1, 4, columns=2) == {  # of a column on average
+        "accumulate": 2, "accumulator_read": 3, "accumulate.value_bits": (1 + 0 + 24 + 1) / 2,
+        "accumulate.old_bits": 1 / 2, "accumulate.sum_bits": (24 + 0 + 2) / 2,
     }  # fmt: skip
-    assert set(accumulator_totals(accumulator, 1, 4)) == {"accumulate", *ACCUMULATE}
+    assert set(accumulator_totals(accumulator, 1, 4, 2)) == {"accumulate", "accumulator_read", *ACCUMULATE}
     lane: Signals = {
         "valid_i": (5, [0b00001, 0b00011, 0b00110, 0b01101]),
         "shifted_q": (32, [0, 0, 7, 0x8000_0000]),

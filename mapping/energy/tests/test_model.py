@@ -61,10 +61,9 @@ def program() -> Program:
         ("operand_word", Events(operand_words=7, array_beats=3), "array", 7),
         ("weight_word", Events(weight_words=7), "array", 7),
         ("weight_read", Events(weight_words=7), "scratchpads", 7),
-        ("tile_swap", Events(tile_swaps=2), "array", 2 * 64),
+        ("tile_swap", Events(column_swaps=7), "array", 7),
         ("accumulate", Events(accumulations=7), "accumulators", 7),
         ("accumulator_read", Events(accumulator_reads=7, drain_reads=2), "accumulators", 9),
-        ("accumulator_write", Events(accumulator_writes=7), "accumulators", 7),
         ("requantise", Events(requantised=7), "requantiser", 7),
         ("activation_read", Events(operand_reads=7, stores=2), "scratchpads", 9),
         ("activation_write", Events(result_words=7, activation_loads=2), "scratchpads", 9),
@@ -79,7 +78,7 @@ def program() -> Program:
         ("external_byte", Events(parameter_loads=1, stores=2, marks=4, fetches=8), "external_memory", 240),
         ("mac.one", Events(macs_useful=8, macs_padding=3), "array", 8 * 0.875 + 3 * 0.5),
         ("mac.toggles", Events(macs_useful=8, macs_padding=3), "array", 8 * 3.0625 + 3 * 0.25),
-        ("mac.toggles", Events(macs_stale=8), "array", 8 * 3.0625),
+        ("mac.toggles", Events(macs_between=8), "array", 8 * 3.0625),
         ("accumulate.toggles", Events(accumulations=5), "accumulators", 40),
         ("requantise.toggles", Events(requantised=5), "requantiser", 10),
     ],
@@ -98,7 +97,7 @@ def test_each_event_takes_its_energy_in_its_part(
 @pytest.mark.parametrize(
     ("name", "times"),
     [
-        ("column_idle", 64), ("accumulator_idle", 64), ("requantiser_idle", 16), ("operand_idle", 1),
+        ("column_idle", 32), ("accumulator_idle", 32), ("requantiser_idle", 16), ("operand_idle", 1),
         ("control_idle", 1), ("leakage", 1),
     ],
 )  # fmt: skip
@@ -112,7 +111,7 @@ def test_every_coefficient_and_every_count_has_a_place() -> None:
     priced = {name for energies in PRICED.values() for name in energies}
     assert priced == {item.name for item in COEFFICIENTS if item.when == "event"}
     assert all(item.when != "event" for item in COEFFICIENTS if item.group == "idle")
-    others = {"array_beats", "macs_useful", "macs_padding", "macs_stale"}
+    others = {"array_beats", "macs_useful", "macs_padding", "macs_between"}
     assert set(PRICED) == set(COUNTS) - others
 
 
@@ -169,7 +168,7 @@ def test_a_network_is_its_events_and_the_clocks_of_all_units(model: EnergyModel,
 
 @pytest.mark.data
 def test_layers_bear_the_idle_energy_until_they_are_complete(tmp_path: Path, program: Program) -> None:
-    model = model_of(tmp_path, {"control_idle": 1.0})
+    model = EnergyModel(CONFIG, write_tables(tmp_path, {"control_idle": 1.0}), root_gates=False)
     prediction = model.costs.program(program)
     energy_spent = model.program_energy(program, prediction.cycles, prediction.ends)
     last: dict[str, float] = {}
@@ -285,14 +284,14 @@ def test_tables_of_another_library_or_clock_are_refused(tmp_path: Path) -> None:
         path = energy_path(NPU_LB, CONFIG, tmp_path)
         save_energy_table(replace(synthetic(NPU_LB, {}), **changed), path)
         with pytest.raises(
-            EnergyTableError, match=r"w2a8_16x64\.energy\.yaml: is of another library or clock"
+            EnergyTableError, match=r"w2a8_32x32_weight16\.energy\.yaml: is of another library or clock"
         ):
             EnergyModel(CONFIG, tmp_path)
 
 
 def test_every_unit_of_the_system_needs_a_table(tmp_path: Path) -> None:
     save_energy_table(synthetic(NPU8, {}), energy_path(NPU8, CONFIG, tmp_path))
-    with pytest.raises(EnergyTableError, match=r"w2a8_16x64\.energy\.yaml: there is no energy table"):
+    with pytest.raises(EnergyTableError, match=r"w2a8_32x32_weight16\.energy\.yaml: there is no energy table"):
         EnergyModel(CONFIG, tmp_path)
     assert EnergyModel(System((NPU8,)), tmp_path).tables.keys() == {"npu8"}
 

@@ -198,7 +198,7 @@ def test_without_tables_each_thing_is_one_line(tmp_path: Path, no_data: None) ->
     assert no_energy == [
         f"No energy of {title}: {tmp_path}/{unit}.energy.yaml: there is no energy table; "
         "make it with `npuloop characterize-energy`."
-        for title, unit in (("npu8 W8A8 16 x 16", "w8a8_16x16"), ("npu_lb W2A8 16 x 64", "w2a8_16x64"))
+        for title, unit in (("npu8 W8A8 16 x 16", "w8a8_16x16"), ("npu_lb W2A8 32 x 32", "w2a8_32x32_weight16"))
     ]
     assert section.figures(report) == {}
     html = section.section(report, "energy")
@@ -216,16 +216,16 @@ def test_what_the_tables_say_is_on_the_page(tmp_path: Path, no_data: None) -> No
     assert [unit.title for unit in report.units] == [core_title(NPU8), core_title(NPU_LB)]
     data, data_lb, validation = report.missing
     assert data.startswith("No energy of ResNet8 on npu8 W8A8 16 x 16: ")
-    assert data_lb.startswith("No energy of ResNet8 on npu_lb W2A8 16 x 64: ")
-    assert "w2a8_16x64.energy.yaml keeps none; make it with `npuloop characterize-energy`." in validation
+    assert data_lb.startswith("No energy of ResNet8 on npu_lb W2A8 32 x 32: ")
+    assert "w2a8_32x32_weight16.energy.yaml keeps none; make it with `npuloop characterize-energy`." in validation
     html = section.section(report, "energy")
     assert [name.split()[1] for name in drawings(html)] == ["area", "per_mac", "validation"]
     text = text_of(html)
     assert "W8, 16 x 16 in sky130 0.600 0.400 1.500 2.500 4.000 24.0 % 1.00" in text
-    assert "W2, 16 x 64 in sky130 0.200 0.400 1.500 2.100 - 9.5 % 0.33" in text
+    assert "W2, 32 x 32 in sky130 0.200 0.400 1.500 2.100 - 9.5 % 0.33" in text
     usual = "9.60 (4.80 to 19.20), 40 % zeros"
     assert f"npu8 W8A8 16 x 16 {usual} 12.00 9.00 (4.50 to 18.00) 6.60 2 15.0 % 20.0 %" in text
-    assert f"npu_lb W2A8 16 x 64 {usual} 12.00 9.00 6.60 none" in text
+    assert f"npu_lb W2A8 32 x 32 {usual} 12.00 9.00 6.60 none" in text
     assert "0.3 3.47 9.6 9.6 a MAC in the array" in text
     assert "1.25 to 2.5 14.4 to 28.9 10 10 byte read" in text
     assert "162 to 325 not scaled 200 200" in text

@@ -48,7 +48,7 @@ def in_this_process(jobs: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]]) 
         yield from workers.run(jobs)
 
 
-VALUES = {"control_idle": 100.0, "mac.one": 1.0, "accumulator_write": 20.0, "external_byte": 10.0}
+VALUES = {"control_idle": 100.0, "mac.one": 1.0, "accumulate": 1.25, "external_byte": 10.0}
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -17,7 +17,7 @@ from mapping.cost.shapes import Shape, shapes_text
 from npuloop.cli.main import COMMANDS, app
 from npuloop.cli.options import system_of, system_options, unit_of, units_of
 
-RENAMED = "npuloop_system: 1\nunits:\n  - {name: big}\n  - {name: little, w_bits: 2}\n"
+RENAMED = "npuloop_system: 1\nunits:\n  - {name: big}\n  - {name: little, type: npu_lb}\n"
 """The default system by other names."""
 REQUIRED = {
     "layer": ("none.npz",),
@@ -30,7 +30,7 @@ REQUIRED = {
 """What a command needs besides, of which nothing exists."""
 WITH_SYSTEM = (
     "layer", "run", "soak", "bench", "predict", "measure", "calibrate", "compare", "report", "map",
-    "quantize", "accuracy", "characterize-energy", "synth",
+    "quantize", "accuracy", "characterize-energy", "synth", "area",
 )  # fmt: skip
 WITHOUT_SYSTEM = ("sim", "show", "characterize-cells", "restamp", "doctor")
 
@@ -102,7 +102,7 @@ def test_the_options_of_a_system_give_it_again() -> None:
     settings = ("npu_lb.W_BITS=4", "AXI_BITS=64")
     assert system_options("pair", settings) == "--set npu_lb.W_BITS=4 --set AXI_BITS=64"
     assert system_options("s.yaml", settings[:1]) == "--system s.yaml --set npu_lb.W_BITS=4"
-    assert system_of("pair", settings) == System((NPU8, CoreConfig("npu_lb", w_bits=4)), axi_bits=64)
+    assert system_of("pair", settings) == System((NPU8, CoreConfig("npu_lb", w_bits=4, weight_kib=16)), axi_bits=64)
 
 
 def test_predictions_are_the_same_whatever_the_units_are_called(renamed: Path, tmp_path: Path) -> None:
@@ -123,13 +123,13 @@ def test_predictions_are_the_same_whatever_the_units_are_called(renamed: Path, t
 
 def test_a_setting_of_a_unit_leaves_the_other_as_it_was(tmp_path: Path) -> None:
     """Only the table of the unit that was changed is missing."""
-    changed = ("--set", "npu_lb.WEIGHT_KIB=32")
+    changed = ("--set", "npu_lb.WEIGHT_KIB=64")
     plain = npuloop("predict", network_file("int8"), "--unit", "npu8", "--no-phases")
     same = npuloop("predict", network_file("int8"), "--unit", "npu8", "--no-phases", *changed)
     assert plain.exit_code == same.exit_code == 0, same.output
     assert plain.stdout.splitlines()[-1] == same.stdout.splitlines()[-1]
-    own = npuloop("predict", network_file("int8"), "--unit", "npu8", "--set", "npu8.WEIGHT_KIB=32")
-    assert "w8a8_16x16_weight32.yaml: there is no cost table" in refusal(own)
+    own = npuloop("predict", network_file("int8"), "--unit", "npu8", "--set", "npu8.WEIGHT_KIB=64")
+    assert "w8a8_16x16_weight64.yaml: there is no cost table" in refusal(own)
 
 
 def test_units_together_without_a_table_say_what_to_run(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_units_together_without_a_table_say_what_to_run(tmp_path: Path) -> None:
     network = network_file("ternary")
     done = npuloop("predict", network, "--system", system, "--mapping", mapping)
     line = refusal(done)
-    assert "w2a8_16x64+w8a8_16x16+w8a8_16x16.yaml: there is no cost table of these units together" in line
+    assert "w2a8_32x32+w8a8_16x16+w8a8_16x16.yaml: there is no cost table of these units together" in line
     assert "`npuloop calibrate --unit big_0 --unit big_1 --unit little`" in line
     alone = npuloop("predict", network, "--system", system, "--no-phases")
     assert alone.exit_code == 0, alone.output

@@ -129,7 +129,7 @@ def test_a_job_is_sampled_by_what_its_commands_say(
     monkeypatch.setenv("NPULOOP_COVERAGE", str(tmp_path))
     conv = encode(
         "conv", in_height=8, in_width=8, in_row=-1, in_column=-1, out_width=8, out_pixels=64, kernel_h=3,
-        kernel_w=3, stride_h=1, stride_w=1, dilation_h=1, dilation_w=1, stripe_pixels=24, in_channels=20,
+        kernel_w=3, stride_h=1, stride_w=1, dilation_h=1, dilation_w=1, stripe_pixels=24, in_channels=40,
         out_channels=16, act_min=-128, act_max=127, single_rounding=1, fence=1, wait_load=1,
     )  # fmt: skip
     load = encode(
