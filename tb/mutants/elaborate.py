@@ -19,9 +19,10 @@ module npu_mutants_narrow;
   import npu_pkg::*;
   npu_soc #(
     .NumCores(1),
-    .Cores   ({core_cfg_t'{a_bits: 7, w_bits: 3, rows: 32, cols: 32, stripe_depth: 16, lanes: 4, dw_taps: 3,
+    .Cores   ({core_cfg_t'{a_bits: 7, w_bits: 3, rows: 32, cols: 64, stripe_depth: 16, lanes: 4, dw_taps: 3,
                            act_kib: 128, weight_kib: 64, param_kib: 16, axi_bits: 64}}),
     .AxiDataBits(64),
+    .ClockGates (1'b0),
     .Structural (1'b1)
   ) i_soc ();
 endmodule
