@@ -27,7 +27,7 @@ def default_rows(w_bits: int) -> int:
 
 
 def default_cols(w_bits: int, rows: int) -> int:
-    """Return the columns of the array that fill a weight tile: a power of two, 16 or more, at least `rows`."""
+    """Return the columns that fill a weight tile: a power of two, 16 or more, and at least `rows`."""
     sixteens = TILE_BITS // w_bits // rows // 16
     return max(16 << sixteens.bit_length() - 1 if sixteens else 0, rows)
 

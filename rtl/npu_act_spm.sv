@@ -4,9 +4,8 @@
 /// Words of `Rows` bytes; the writers and the store engine move 16-byte parts of a word. A bank serves one access in a cycle:
 /// an operand read before a result, these before the store engine, and that before the load engine (`*_ready_o`). Results are
 /// always taken: one that meets an operand read is written a cycle late, and then the read waits if they meet again.
-/// Banks are interleaved by word with a folded address, so that rows, columns and strided streams spread over all of them;
-/// streams in order that have met once are one apart, and do not meet again. Read data comes one cycle after the request.
-/// Addresses must lie inside (the requesters check).
+/// Banks are interleaved by word: streams in order that have met are one apart from then on, and do not meet again. Read data
+/// comes one cycle after the request. Addresses must lie inside (the requesters check).
 module npu_act_spm
   import npu_pkg::*;
 #(
@@ -46,12 +45,6 @@ module npu_act_spm
   localparam int unsigned Depth = Words / Banks;
   localparam int unsigned DepthBits = Depth > 1 ? $clog2(Depth) : 1;
 
-  // the lowest address bits, folded
-  localparam int unsigned FoldBits = 4 * BankBits;
-  function automatic logic [BankBits-1:0] bank_of(logic [FoldBits-1:0] addr);
-    return addr[0+:BankBits] ^ addr[BankBits+:BankBits] ^ addr[2*BankBits+:BankBits] ^ addr[3*BankBits+:BankBits];
-  endfunction
-
   // ---------------------------------------------------------------- a result that waits for its bank
   typedef struct packed {
     logic [AddrBits-1:0] addr;
@@ -80,10 +73,10 @@ module npu_act_spm
   end
 
   // ---------------------------------------------------------------- banks
-  assign op_bank    = bank_of(FoldBits'(op_addr_i));
-  assign res_bank   = bank_of(FoldBits'(res.addr));
-  assign load_bank  = bank_of(FoldBits'(load_addr_i));
-  assign store_bank = bank_of(FoldBits'(store_addr_i));
+  assign op_bank    = BankBits'(op_addr_i);
+  assign res_bank   = BankBits'(res.addr);
+  assign load_bank  = BankBits'(load_addr_i);
+  assign store_bank = BankBits'(store_addr_i);
 
   logic [Banks-1:0] op_at, res_at, store_at, load_at;  // who asks a bank
   logic [Banks-1:0][Rows*8-1:0] rdata;

@@ -19,8 +19,8 @@ PORTS = ("op", "res", "store", "load")
 
 
 def bank_of(address: int) -> int:
-    """Return the bank of a word: its lowest address bits, folded in fours."""
-    return (address ^ address >> 4 ^ address >> 8 ^ address >> 12) & 15
+    """Return the bank of a word: its lowest address bits."""
+    return address & 15
 
 
 @dataclass(frozen=True)
