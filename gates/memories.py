@@ -242,7 +242,9 @@ def compositions(core: CoreConfig) -> dict[str, Composition]:
     act, weight, parameter = (kib * 1024 * 8 for kib in (core.act_kib, core.weight_kib, core.param_kib))
     return {
         "activations": Composition(ACT_BANKS, act // (core.rows * 8 * ACT_BANKS), LANE_BITS, lanes, 1, "1rw"),
-        "weights": Composition(WEIGHT_BANKS, weight // (2 * LANE_BITS * WEIGHT_BANKS), LANE_BITS, 2, 1, "1rw"),
+        "weights": Composition(
+            WEIGHT_BANKS, weight // (2 * LANE_BITS * WEIGHT_BANKS), LANE_BITS, 2, 1, "1rw"
+        ),
         "parameters": Composition(1, parameter // LANE_BITS, LANE_BITS, 1, 1, "1rw"),
     }
 
