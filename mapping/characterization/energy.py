@@ -112,7 +112,15 @@ def streams_of(core: CoreConfig, plan: Plan, modules: Sequence[str]) -> Streams:
     last = len(MODELS) - 1
     return Streams(
         fit=tuple(
-            record(core, name, FIT_IMAGE, plan.fit, {} if i else ENGINES, modules if i == last else ())
+            record(
+                core,
+                name,
+                FIT_IMAGE,
+                plan.fit,
+                {} if i else ENGINES,
+                modules if i == last else (),
+                module_cycles=control.CYCLES,
+            )
             for i, name in enumerate(MODELS)
         ),
         validation=tuple(record(core, name, VALIDATION_IMAGE, plan.validation) for name in MODELS),
