@@ -9,7 +9,6 @@ from mapping.characterization.recording import Stream
 from mapping.characterization.testing import Signals, packed, ports
 from mapping.characterization.windows import WARM_UP_CYCLES, Window, segments
 
-
 ACCUMULATOR = {
     "read_i": 2, "select_i": 8, "forward_i": 2, "bank_i": 1, "write_select_i": 4, "first_i": 1, "add_i": 1,
     "max_i": 1, "value_i": 8, "drain_bank_i": 1,
