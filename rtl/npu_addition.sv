@@ -45,7 +45,7 @@ module npu_addition
       left_q   <= left_i;
       right1_q <= right_i;
       for (int unsigned l = 0; l < ChannelBlock; l++) begin
-        product_q[l] <= ProductBits'(signed'(operand_i[l])) * ProductBits'(multiplier_i);
+        product_q[l] <= ProductBits'(signed'(operand_i[l])) * ProductBits'(signed'({1'b0, multiplier_i}));
       end
     end
     if (valid_q[1]) begin

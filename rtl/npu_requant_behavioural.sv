@@ -75,7 +75,7 @@ module npu_requant_behavioural
       side2_q   <= side1_q;
       right2_q  <= right1_q;
       for (int unsigned l = 0; l < Lanes; l++) begin
-        product_q[l] <= 64'(signed'(shifted_q[l])) * 64'(multiplier_q[l]);
+        product_q[l] <= 64'(signed'(shifted_q[l])) * 64'(signed'({1'b0, multiplier_q[l]}));
       end
     end
     // 3: high half of twice the product, rounded

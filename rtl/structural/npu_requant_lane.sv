@@ -48,7 +48,7 @@ module npu_requant_lane (
     end
     if (valid_i[1]) begin
       right2_q  <= right1_q;
-      product_q <= 63'(signed'(shifted_q)) * 63'(multiplier_q);
+      product_q <= 63'(signed'(shifted_q)) * 63'(signed'({1'b0, multiplier_q}));
     end
     if (valid_i[2]) begin
       right3_q <= right2_q;
