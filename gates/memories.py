@@ -241,7 +241,9 @@ def compositions(core: CoreConfig) -> dict[str, Composition]:
     lanes = core.rows * 8 // LANE_BITS
     act, weight, parameter = (kib * 1024 * 8 for kib in (core.act_kib, core.weight_kib, core.param_kib))
     return {
-        "activations": Composition(core.act_banks, act // (core.rows * 8 * core.act_banks), LANE_BITS, lanes, 1, "1rw"),
+        "activations": Composition(
+            core.act_banks, act // (core.rows * 8 * core.act_banks), LANE_BITS, lanes, 1, "1rw"
+        ),
         "weights": Composition(
             WEIGHT_BANKS, weight // (2 * LANE_BITS * WEIGHT_BANKS), LANE_BITS, 2, 1, "1rw"
         ),
