@@ -190,6 +190,7 @@ module npu_core
 
   logic [NumTargets-1:0] load_write;
   logic [NumTargets-1:0] load_ready;
+  logic load_last;
   logic [LocalAddrBits-1:0] load_addr;
   logic [WordBits-1:0] load_data;
 
@@ -216,6 +217,7 @@ module npu_core
     .axi_rsp_i      (read_rsp[1]),
     .write_valid_o  (load_write),
     .write_ready_i  (load_ready),
+    .write_last_o   (load_last),
     .write_addr_o   (load_addr),
     .write_data_o   (load_data)
   );
@@ -339,7 +341,8 @@ module npu_core
     .WordBits(WeightWordBits),
     .Words   (WeightWords),
     .LaneBits(WordBits),
-    .Banks   (2)
+    .Banks   (2),
+    .Late    (1'b1)
   ) i_weight_spm (
     .clk_i,
     .rst_ni,
@@ -348,9 +351,10 @@ module npu_core
     .rdata_o      (weight_data),
     .write_valid_i(load_write[TARGET_WEIGHTS]),
     .write_ready_o(load_ready[TARGET_WEIGHTS]),
+    .write_last_i (load_last),
     .we_i         ({load_addr[0], !load_addr[0]}),
     .waddr_i      (WeightBits'(load_addr >> 1)),
-    .wdata_i      ({WeightWordBits / WordBits{load_data}})
+    .wdata_i      (load_data)
   );
 
   npu_banked_spm #(
@@ -366,6 +370,7 @@ module npu_core
     .rdata_o      (param_data),
     .write_valid_i(load_write[TARGET_PARAMETERS]),
     .write_ready_o(load_ready[TARGET_PARAMETERS]),
+    .write_last_i (load_last),
     .we_i         (1'b1),
     .waddr_i      (ParamBits'(load_addr)),
     .wdata_i      (load_data)

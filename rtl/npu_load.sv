@@ -37,6 +37,7 @@ module npu_load
   // scratchpads
   output logic [NumTargets-1:0]    write_valid_o,  // by target
   input  logic [NumTargets-1:0]    write_ready_i,
+  output logic                     write_last_o,   // of a command
   output logic [LocalAddrBits-1:0] write_addr_o,   // 16-byte words
   output logic [WordBits-1:0]      write_data_o
 );
@@ -173,6 +174,7 @@ module npu_load
   end
   assign write_addr_o = walk_addr[LocalAddrBits-1:0];
   assign write_data_o = word_q;
+  assign write_last_o = walk_last;
   assign word_taken   = (write_valid_o & write_ready_i) != '0;
   assign walk_next    = word_taken;
   assign done_o       = word_taken && walk_last;

@@ -38,6 +38,7 @@ module tb_load
   output logic                   m_axi_rready,
   output logic [            2:0] write_valid_o,
   input  logic [            2:0] write_ready_i,
+  output logic                   write_last_o,
   output logic [           19:0] write_addr_o,
   output logic [          127:0] write_data_o
 );

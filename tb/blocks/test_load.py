@@ -75,6 +75,8 @@ class TB(DmaBench):
             self.taken += 1
         last = bool(taken and self.last_words and len(self.want) == self.last_words[0])
         assert int(dut.done_o.value) == int(last), "done comes with a command's last word"
+        if taken:
+            assert int(dut.write_last_o.value) == int(last)
         if last:
             self.last_words.pop(0)
 

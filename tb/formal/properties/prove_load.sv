@@ -30,6 +30,7 @@ module prove_load
   logic [NumTargets-1:0] write_valid_o;
   logic [LocalAddrBits-1:0] write_addr_o;
   logic [WordBits-1:0] write_data_o;
+  logic write_last_o;
   npu_load #(
     .AxiDataBits(AxiDataBits),
     .ActWords   (ActWords),
