@@ -40,7 +40,7 @@ FEWEST_WORDS = 32
 LANE_BITS = 128
 """Bits of a write lane of the scratchpads."""
 WEIGHT_BANKS = 2
-"""Banks of the weight scratchpad: words with even and with odd addresses. `hw.core` has those of activations."""
+"""Banks of the weight scratchpad: words with even and with odd addresses."""
 NODES_NM = (90.0, 180.0)
 SUPPLIES_V = (1.2, 1.5)
 """Supply of CACTI's devices at these nodes; between them it interpolates."""
@@ -242,7 +242,9 @@ def compositions(core: CoreConfig) -> dict[str, Composition]:
     act, weight, parameter = (kib * 1024 * 8 for kib in (core.act_kib, core.weight_kib, core.param_kib))
     return {
         "activations": Composition(ACT_BANKS, act // (core.rows * 8 * ACT_BANKS), LANE_BITS, lanes, 1, "1rw"),
-        "weights": Composition(WEIGHT_BANKS, weight // (2 * LANE_BITS * WEIGHT_BANKS), LANE_BITS, 2, 1, "1rw"),
+        "weights": Composition(
+            WEIGHT_BANKS, weight // (2 * LANE_BITS * WEIGHT_BANKS), LANE_BITS, 2, 1, "1rw"
+        ),
         "parameters": Composition(1, parameter // LANE_BITS, LANE_BITS, 1, 1, "1rw"),
     }
 

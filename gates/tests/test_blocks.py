@@ -209,7 +209,9 @@ def test_what_is_below_a_block_is_left_out_of_it_and_its_pins_are_ports() -> Non
     }  # fmt: skip
     netlist = acc.netlist(library())
     assert len(netlist.instances) == sum(synthesised.cells.values())
-    assert synthesised.flops == 1 + 5 + 32 + 1 + 1  # bank, pixel, the same as one bit of 32, first, drained bank
+    assert (
+        synthesised.flops == 1 + 5 + 32 + 1 + 1
+    )  # bank, pixel, the same as one bit of 32, first, drained bank
     columns = netlist.ports["gen_columns[12].i_columns.drain_o.input"]
     assert (columns.direction, len(columns.bits)) == ("input", 4 * 32)
     assert netlist.ports["gen_columns[12].i_columns.add_i.output"].bits == netlist.ports["add_i"].bits

@@ -194,10 +194,7 @@ def _slices(channels: int, block: int) -> int:
 
 def _accumulated(beats: int, first: int) -> dict[str, int]:
     """Return the events of the accumulators: beats of slices, of them those that read nothing."""
-    return {
-        "accumulations": beats * CHANNEL_BLOCK,
-        "accumulator_reads": (beats - first) * CHANNEL_BLOCK,
-    }
+    return {"accumulations": beats * CHANNEL_BLOCK, "accumulator_reads": (beats - first) * CHANNEL_BLOCK}
 
 
 def _conv(given: Mapping[str, int], core: CoreConfig) -> dict[str, int]:

@@ -9,7 +9,6 @@ from mapping.characterization.recording import Stream
 from mapping.characterization.testing import Signals, packed, ports
 from mapping.characterization.windows import WARM_UP_CYCLES, Window, segments
 
-
 ACCUMULATOR = {
     "read_i": 2, "select_i": 8, "forward_i": 2, "bank_i": 1, "write_select_i": 4, "first_i": 1, "add_i": 1,
     "max_i": 1, "value_i": 8, "drain_bank_i": 1,
@@ -79,7 +78,7 @@ def test_a_columns_window_begins_with_its_weights_and_a_beat(tmp_path: Path) -> 
 
 
 def test_an_accumulators_window_begins_with_the_words_that_it_reads(tmp_path: Path) -> None:
-    """Of bank 0 it reads pixel 2, written twice before; of bank 1 pixel 3, and pixel 1, which it writes first.
+    """Of bank 0 it reads pixel 2, written twice before; of bank 1 pixel 3, and pixel 1, which it writes.
 
     What it forwards it does not read.
     """

@@ -27,8 +27,8 @@ SHAPES = [
     Shape("dense", "fully_connected", 64, 128, 1, 1),
 ]
 STEPS = {"conv": (16, 32), "depthwise": (16, 32), "sum": (16, 16), "dense": (16, 32)}
-"""Channels of a block of each layer on each unit: the columns of the array, its rows in depthwise layers, or 16
-where neither counts."""
+"""Channels of a block of each layer on each unit: the columns of the array, its rows in depthwise layers, or
+16 where neither counts."""
 MODEL = CostModel(System())
 COSTS = LayerCosts(MODEL, SHAPES, UNITS)
 

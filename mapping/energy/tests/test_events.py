@@ -99,7 +99,8 @@ def counted(path: Path, core: CoreConfig) -> dict[str, int]:
         "shadow_words": total_of(array, "word_valid_i"),
         "operand_reads": go(spm, "op_valid_i", "op_ready_o"),
         "accumulations": 16 * sum(total_of(item, "add_i") for item in scopes.slices),
-        "accumulator_reads": 16 * sum(int((now(item, "read_i") & ~now(item, "first_i")).sum()) for item in scopes.slices),
+        "accumulator_reads": 16
+        * sum(int((now(item, "read_i") & ~now(item, "first_i")).sum()) for item in scopes.slices),
         "drain_reads": 16 * sum(total_of(item, "drain_i") for item in scopes.slices),
         "requantised": core.lanes * total_of(scopes.requantiser, "valid_i"),
         "result_words": total_of(spm, "res_we_i"),

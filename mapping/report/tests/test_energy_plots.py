@@ -198,7 +198,10 @@ def test_without_tables_each_thing_is_one_line(tmp_path: Path, no_data: None) ->
     assert no_energy == [
         f"No energy of {title}: {tmp_path}/{unit}.energy.yaml: there is no energy table; "
         "make it with `npuloop characterize-energy`."
-        for title, unit in (("npu8 W8A8 16 x 16", "w8a8_16x16"), ("npu_lb W2A8 32 x 32", "w2a8_32x32_weight16"))
+        for title, unit in (
+            ("npu8 W8A8 16 x 16", "w8a8_16x16"),
+            ("npu_lb W2A8 32 x 32", "w2a8_32x32_weight16"),
+        )
     ]
     assert section.figures(report) == {}
     html = section.section(report, "energy")
@@ -217,7 +220,10 @@ def test_what_the_tables_say_is_on_the_page(tmp_path: Path, no_data: None) -> No
     data, data_lb, validation = report.missing
     assert data.startswith("No energy of ResNet8 on npu8 W8A8 16 x 16: ")
     assert data_lb.startswith("No energy of ResNet8 on npu_lb W2A8 32 x 32: ")
-    assert "w2a8_32x32_weight16.energy.yaml keeps none; make it with `npuloop characterize-energy`." in validation
+    assert (
+        "w2a8_32x32_weight16.energy.yaml keeps none; make it with `npuloop characterize-energy`."
+        in validation
+    )
     html = section.section(report, "energy")
     assert [name.split()[1] for name in drawings(html)] == ["area", "per_mac", "validation"]
     text = text_of(html)

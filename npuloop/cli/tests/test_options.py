@@ -102,7 +102,9 @@ def test_the_options_of_a_system_give_it_again() -> None:
     settings = ("npu_lb.W_BITS=4", "AXI_BITS=64")
     assert system_options("pair", settings) == "--set npu_lb.W_BITS=4 --set AXI_BITS=64"
     assert system_options("s.yaml", settings[:1]) == "--system s.yaml --set npu_lb.W_BITS=4"
-    assert system_of("pair", settings) == System((NPU8, CoreConfig("npu_lb", w_bits=4, weight_kib=16)), axi_bits=64)
+    assert system_of("pair", settings) == System(
+        (NPU8, CoreConfig("npu_lb", w_bits=4, weight_kib=16)), axi_bits=64
+    )
 
 
 def test_predictions_are_the_same_whatever_the_units_are_called(renamed: Path, tmp_path: Path) -> None:
