@@ -113,7 +113,8 @@ def clocks_of(blocks: list[Block], path: str, run: Run, folder: Path) -> list[Ga
 def enabled(run: Run, path: str, name: str) -> Int64:
     """Return in which cycles a port, or each of two, is up; the register opens at its end."""
     ports = [np.array(run.modules[path][port][1], np.int64) for port in name.split(" and ")]
-    return np.bitwise_and.reduce(ports)
+    both: Int64 = np.bitwise_and.reduce(ports)
+    return both
 
 
 @pytest.mark.parametrize("path", LEAVES)
