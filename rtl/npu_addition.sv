@@ -1,100 +1,73 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Way of an addition's operands: a channel block of each input goes through the requantiser, and comes back to be accumulated.
+/// Rescales the operands of an addition on their way to the accumulators: a channel block in every cycle, three cycles of latency.
 ///
-///   operand (16 channels) --> feed, Lanes channels per cycle --> requantiser --> collect 16 channels --> accumulators
+///   cycle 1                  2                                 3
+///   operand x multiplier --> rounding high half -----------> rounding right shift
 ///
-/// `issue_i` announces a beat whose operand is on `valid_i` two cycles later. `busy_o` holds beats back so that an operand is
-/// fed before the next one arrives; `pending_o` is up until the last operand fed has been accumulated.
+/// Follows golden.arithmetic.multiply_by_quantized_multiplier bit for bit for operands of 9 bits that are shifted left by up to 23
+/// bits and multipliers of 0 to 2^31 - 1 (npu_operator_check refuses others): then nothing wraps, and the rounded high half of twice
+/// the product, for which TensorFlow Lite distinguishes signs, is (a * m + 2^30) >> 31 for both.
 module npu_addition
   import npu_pkg::*;
   import npu_compute_pkg::*;
-#(
-  parameter  int unsigned Lanes   = 16,                    // of the requantiser; divides ChannelBlock
-  localparam int unsigned Subs    = ChannelBlock / Lanes,  // cycles for a channel block
-  localparam int unsigned SubBits = Subs > 1 ? $clog2(Subs) : 1
-) (
+(
   input  logic                                 clk_i,
   input  logic                                 rst_ni,
   input  logic                                 clear_i,
   // operands
-  input  logic                                 issue_i,
-  output logic                                 busy_o,
-  output logic                                 pending_o,
   input  logic                                 valid_i,
-  input  logic [ChannelBlock-1:0][AccBits-1:0] operand_i,    // stays until the next one
-  // to the requantiser
-  output logic                                 feed_o,
-  output logic                                 feed_last_o,  // ends the channel block
-  output logic [Lanes-1:0][AccBits-1:0]        feed_sum_o,
-  // from the requantiser
-  input  logic                                 wide_valid_i,
-  input  logic                                 wide_last_i,
-  input  logic [Lanes-1:0][AccBits-1:0]        wide_i,
+  input  logic [ChannelBlock-1:0][8:0]         operand_i,     // signed
+  input  logic [AccBits-2:0]                   multiplier_i,
+  input  logic [4:0]                           left_i,        // at most 23
+  input  logic [4:0]                           right_i,
   // to the accumulators
-  output logic                                 go_o,         // the block's last channels come
-  output logic                                 sum_valid_o,  // one cycle later: the block
+  output logic                                 busy_o,
   output logic [ChannelBlock-1:0][AccBits-1:0] sum_o
 );
-  logic [SubBits-1:0] sub_q;
-  logic feeding_q;           // the operand is not in the requantiser as a whole yet
-  logic [SubBits:0] gap_q;   // the operand register is free again when the beat that goes now will arrive: two cycles ahead
-  logic [3:0] flight_q;      // pixels between the operand register and the accumulators
-  logic sum_valid_q;
-  logic [ChannelBlock-1:0][AccBits-1:0] sum_q;
+  localparam int unsigned ProductBits = 9 + AccBits;
 
-  assign feed_o      = valid_i || feeding_q;
-  assign feed_last_o = sub_q == SubBits'(Subs - 1);
-  assign busy_o      = gap_q != '0;
-  assign pending_o   = flight_q != '0;
-  assign go_o        = wide_valid_i && wide_last_i;
-  assign sum_valid_o = sum_valid_q;
-  assign sum_o       = sum_q;
+  logic [3:1] valid_q;
+  logic [4:0] left_q, right1_q, right2_q;
+  logic [ChannelBlock-1:0][ProductBits-1:0] product_q;
+  logic [ChannelBlock-1:0][AccBits-1:0] high_q, sum_q;
 
-  always_comb begin
-    for (int unsigned l = 0; l < Lanes; l++) begin
-      feed_sum_o[l] = '0;
-      for (int unsigned s = 0; s < Subs; s++) begin
-        if (sub_q == SubBits'(s)) feed_sum_o[l] = operand_i[s*Lanes+l];
-      end
-    end
-  end
+  assign busy_o = valid_q != '0;
+  assign sum_o  = sum_q;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
-    if (!rst_ni) begin
-      sub_q       <= '0;
-      feeding_q   <= 1'b0;
-      gap_q       <= '0;
-      flight_q    <= '0;
-      sum_valid_q <= 1'b0;
-    end else if (clear_i) begin
-      sub_q       <= '0;
-      feeding_q   <= 1'b0;
-      gap_q       <= '0;
-      flight_q    <= '0;
-      sum_valid_q <= 1'b0;
-    end else begin
-      if (issue_i) gap_q <= (SubBits + 1)'(Subs - 1);
-      else if (busy_o) gap_q <= gap_q - 1'b1;
-      if (feed_o) begin
-        sub_q     <= feed_last_o ? '0 : sub_q + 1'b1;
-        feeding_q <= !feed_last_o;
+    if (!rst_ni) valid_q <= '0;
+    else if (clear_i) valid_q <= '0;
+    else valid_q <= {valid_q[2:1], valid_i};
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (valid_i) begin
+      left_q   <= left_i;
+      right1_q <= right_i;
+      for (int unsigned l = 0; l < ChannelBlock; l++) begin
+        product_q[l] <= ProductBits'(signed'(operand_i[l])) * ProductBits'(signed'({1'b0, multiplier_i}));
       end
-      flight_q    <= flight_q + 4'(valid_i) - 4'(sum_valid_q);
-      sum_valid_q <= go_o;
+    end
+    if (valid_q[1]) begin
+      right2_q <= right1_q;
+      for (int unsigned l = 0; l < ChannelBlock; l++) begin
+        automatic logic signed [ProductBits-1:0] nudged;
+        nudged = product_q[l] + (ProductBits'(1) << (5'd30 - left_q));
+        high_q[l] <= AccBits'(nudged >>> (5'd31 - left_q));
+      end
+    end
+    // half away from zero
+    if (valid_q[2]) begin
+      for (int unsigned l = 0; l < ChannelBlock; l++) begin
+        automatic logic [AccBits-1:0] mask;
+        automatic logic up;
+        mask = ~({AccBits{1'b1}} << right2_q);
+        up   = (high_q[l] & mask) > (mask >> 1) + AccBits'(high_q[l][AccBits-1]);
+        sum_q[l] <= AccBits'(signed'(high_q[l]) >>> right2_q) + AccBits'(up);
+      end
     end
   end
 
-  if (Subs == 1) begin : gen_whole
-    always_ff @(posedge clk_i) begin
-      if (go_o) sum_q <= wide_i;
-    end
-  end else begin : gen_collect
-    always_ff @(posedge clk_i) begin
-      if (wide_valid_i) sum_q <= $bits(sum_q)'({wide_i, sum_q} >> (Lanes * AccBits));
-    end
-  end
-
-  OperandIsFedBeforeTheNext : assert property (@(posedge clk_i) disable iff (!rst_ni || clear_i)
-      valid_i |-> !feeding_q)
-  else $error("An operand is in the requantiser as a whole before the next one takes its place.");
+  ShiftLeavesTheSignAlone : assert property (@(posedge clk_i) disable iff (!rst_ni) valid_i |-> left_i <= 5'd23)
+  else $error("Operands are not shifted out of 32 bits: the command's fields have been checked.");
 endmodule

@@ -98,14 +98,14 @@ module npu_compute
   logic is_mac, is_add;
   logic valid1_q, valid2_q, valid3_q;
   logic loader_ready, loader_error;
-  logic drain_ready, drain_empty, drain_error, drain_done;
+  logic drain_ready, drain_error, drain_done;
   logic [1:0] bank_full_q, bank_free;
-  logic add_busy, add_pending;  // addition: the operand register is in use; results are on their way
+  logic add_busy;  // operands of an addition are on their way to the accumulators
   logic pipe_empty;
 
   assign is_mac = opcode == OP_CONV || opcode == OP_DEPTHWISE;
   assign is_add = opcode == OP_ADD;
-  assign pipe_empty = !valid1_q && !valid2_q && !valid3_q && !add_pending;
+  assign pipe_empty = !valid1_q && !valid2_q && !valid3_q && !add_busy;
   assign start_ready_o = !agu_busy && pipe_empty && loader_ready;
   assign agu_start = start_valid_i && start_ready_o;
 
@@ -133,12 +133,11 @@ module npu_compute
     .first_tile_words_o(first_tile_words)
   );
 
-  logic wait_tile, wait_bank, wait_add, address_error, loader_error_q;
+  logic wait_tile, wait_bank, address_error, loader_error_q;
   assign wait_tile     = is_mac && beat.pass_first && !loader_ready;
-  assign wait_bank     = beat.stripe_first && (bank_full_q[beat.bank] || !drain_ready || (is_add && !drain_empty));
-  assign wait_add      = is_add && add_busy;
+  assign wait_bank     = beat.stripe_first && (bank_full_q[beat.bank] || !drain_ready);
   assign address_error = agu_valid && beat.read && beat.addr >= ActWords;
-  assign beat_ready    = agu_valid && !wait_tile && !wait_bank && !wait_add && !address_error && !loader_error_q && !stop_i;
+  assign beat_ready    = agu_valid && !wait_tile && !wait_bank && !address_error && !loader_error_q && !stop_i;
   assign beat_go       = beat_ready && (!beat.read || op_ready_i);
 
   assign op_valid_o = beat_ready && beat.read;
@@ -270,54 +269,78 @@ module npu_compute
     if (valid1_q && !is_mac) begin
       for (int unsigned l = 0; l < ChannelBlock; l++) begin
         vector_q[l] <= (AccBits'(signed'(lane_word[l])) - AccBits'(signed'(lane_zero_point)))
-            << (opcode == OP_MAX_POOL ? 5'd0 : c_q.left_shift);
+            << (opcode == OP_AVERAGE_POOL ? c_q.left_shift : 5'd0);
       end
     end
     if (valid2_q && !is_mac) vector3_q <= vector_q;
   end
 
-  // ---------------------------------------------------------------- addition: operands through the requantiser
-  // a value's tag: of an addition; store, last, address, part (addition: stripe_last, bank, first, pixel)
-  localparam int unsigned TagBits = 1 + 1 + 1 + LocalAddrBits + PartBits;
-  logic add_feed, add_last_sub, wide_valid, wide_add, wide_store, wide_go, add_valid;
+  // ---------------------------------------------------------------- addition: operands are rescaled on their way
+  logic [ChannelBlock-1:0][8:0] add_operand;
   logic [ChannelBlock-1:0][AccBits-1:0] add_sum;
-  logic [Lanes-1:0][AccBits-1:0] feed_sum, wide;
-  logic [TagBits-1:0] wide_tag;
+  logic [7:0] add_shift;  // signed
 
-  npu_addition #(
-    .Lanes(Lanes)
-  ) i_addition (
+  assign add_shift = beat2_q.phase ? a_q.shift2 : a_q.shift1;
+  for (genvar l = 0; l < ChannelBlock; l++) begin : gen_operand
+    assign add_operand[l] = vector_q[l][8:0];
+  end
+
+  npu_addition i_addition (
     .clk_i,
     .rst_ni,
     .clear_i,
-    .issue_i     (beat_go && is_add),
-    .busy_o      (add_busy),
-    .pending_o   (add_pending),
     .valid_i     (valid2_q && is_add),
-    .operand_i   (vector_q),
-    .feed_o      (add_feed),
-    .feed_last_o (add_last_sub),
-    .feed_sum_o  (feed_sum),
-    .wide_valid_i(wide_valid && wide_add),
-    .wide_last_i (wide_store),
-    .wide_i      (wide),
-    .go_o        (wide_go),
-    .sum_valid_o (add_valid),
+    .operand_i   (add_operand),
+    .multiplier_i(beat2_q.phase ? a_q.multiplier2[AccBits-2:0] : a_q.multiplier1[AccBits-2:0]),
+    .left_i      (a_q.left_shift + (add_shift[7] ? 5'd0 : add_shift[4:0])),
+    .right_i     (add_shift[7] ? 5'(-add_shift) : 5'd0),
+    .busy_o      (add_busy),
     .sum_o       (add_sum)
   );
 
-  // ---------------------------------------------------------------- requantiser: shared by drain and addition
-  logic drain_valid, drain_store, drain_last, result_valid, result_add, result_store, result_last;
+  // where a rescaled operand goes: its place in cycles 3 and 4, the end of its stripe in cycle 5
+  typedef struct packed {
+    logic stripe_last;
+    logic bank;
+    logic first;
+    logic [PixelBits-1:0] pixel;
+  } place_t;
+  logic add4_q, add5_q, add_last5_q, add_bank5_q;
+  place_t add_place3_q, add_place4_q;
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      add4_q <= 1'b0;
+      add5_q <= 1'b0;
+    end else if (clear_i) begin
+      add4_q <= 1'b0;
+      add5_q <= 1'b0;
+    end else begin
+      add4_q <= valid3_q && is_add;
+      add5_q <= add4_q;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (valid2_q && is_add) begin
+      add_place3_q <= '{stripe_last: beat2_q.stripe_last, bank: beat2_q.bank, first: beat2_q.first, pixel: beat2_q.pixel};
+    end
+    if (valid3_q && is_add) add_place4_q <= add_place3_q;
+    if (add4_q) begin
+      add_last5_q <= add_place4_q.stripe_last;
+      add_bank5_q <= add_place4_q.bank;
+    end
+  end
+
+  // ---------------------------------------------------------------- requantiser
+  localparam int unsigned TagBits = 1 + 1 + LocalAddrBits + PartBits;  // of a value: store, last, address, part
+  logic drain_valid, drain_store, drain_last, result_valid, result_store, result_last;
   logic [LocalAddrBits-1:0] drain_addr, result_addr;
   logic [PartBits-1:0] drain_part, result_part;
   logic [Lanes-1:0][AccBits-1:0] drain_sum, drain_bias, drain_multiplier;
   logic [Lanes-1:0][7:0] drain_shift, result;
   logic drain_single;
   logic [7:0] drain_zero_point, drain_act_min, drain_act_max;
-
-  // the pixel that is being fed: its beat is in cycle 2 when feeding starts, and later beats are at least Subs cycles behind
-  logic [LocalAddrBits-1:0] feed_tag;
-  assign feed_tag = LocalAddrBits'({beat2_q.stripe_last, beat2_q.bank, beat2_q.first, beat2_q.pixel});
 
   npu_requant #(
     .Structural(Structural),
@@ -327,39 +350,29 @@ module npu_compute
     .clk_i,
     .rst_ni,
     .clear_i,
-    .valid_i     (drain_valid || add_feed),
-    .tag_i       (add_feed ? {1'b1, add_last_sub, 1'b0, feed_tag, PartBits'(0)}
-                           : {1'b0, drain_store, drain_last, drain_addr, drain_part}),
-    .sum_i       (add_feed ? feed_sum : drain_sum),
-    .bias_i      (add_feed ? '0 : drain_bias),
-    .multiplier_i(add_feed ? {Lanes{beat2_q.phase ? a_q.multiplier2 : a_q.multiplier1}} : drain_multiplier),
-    .shift_i     (add_feed ? {Lanes{beat2_q.phase ? a_q.shift2 : a_q.shift1}} : drain_shift),
-    .single_i    (!add_feed && drain_single),
+    .valid_i     (drain_valid),
+    .tag_i       ({drain_store, drain_last, drain_addr, drain_part}),
+    .sum_i       (drain_sum),
+    .bias_i      (drain_bias),
+    .multiplier_i(drain_multiplier),
+    .shift_i     (drain_shift),
+    .single_i    (drain_single),
     .zero_point_i(drain_zero_point),
     .act_min_i   (drain_act_min),
     .act_max_i   (drain_act_max),
-    .wide_valid_o(wide_valid),
-    .wide_tag_o  (wide_tag),
-    .wide_o      (wide),
     .valid_o     (result_valid),
-    .tag_o       ({result_add, result_store, result_last, result_addr, result_part}),
+    .tag_o       ({result_store, result_last, result_addr, result_part}),
     .data_o      (result)
   );
-
-  logic [PixelBits+2:0] wide_pixel;  // addition: stripe_last, bank, first, pixel
-  assign wide_add   = wide_tag[TagBits-1];
-  assign wide_store = wide_tag[TagBits-2];
-  assign wide_pixel = wide_tag[PartBits+:PixelBits+3];
 
   // ---------------------------------------------------------------- cycles 2 and 3: accumulate
   logic acc_read, acc_bank, acc_first, acc_add;
   logic [PixelBits-1:0] acc_pixel;
-  logic add_handover_q, add_bank_q;
-  assign acc_read  = is_add ? wide_go : valid2_q && beat2_q.fire;
-  assign acc_bank  = is_add ? wide_pixel[PixelBits+1] : beat2_q.bank;
-  assign acc_first = is_add ? wide_pixel[PixelBits] : beat2_q.first;
-  assign acc_pixel = is_add ? wide_pixel[PixelBits-1:0] : beat2_q.pixel;
-  assign acc_add   = is_add ? add_valid : valid3_q && fire3_q;
+  assign acc_read  = is_add ? add4_q : valid2_q && beat2_q.fire;
+  assign acc_bank  = is_add ? add_place4_q.bank : beat2_q.bank;
+  assign acc_first = is_add ? add_place4_q.first : beat2_q.first;
+  assign acc_pixel = is_add ? add_place4_q.pixel : beat2_q.pixel;
+  assign acc_add   = is_add ? add5_q : valid3_q && fire3_q;
 
   logic drain_re, drain_bank;
   logic [PixelBits-1:0] drain_pixel;
@@ -397,17 +410,8 @@ module npu_compute
 
   // a bank is full when its stripe's last contribution is written
   logic handover, handover_bank;
-  always_ff @(posedge clk_i or negedge rst_ni) begin
-    if (!rst_ni) begin
-      add_handover_q <= 1'b0;
-      add_bank_q     <= 1'b0;
-    end else begin
-      add_handover_q <= wide_go && wide_pixel[PixelBits+2];
-      add_bank_q     <= wide_pixel[PixelBits+1];
-    end
-  end
-  assign handover      = is_add ? add_valid && add_handover_q : valid3_q && stripe_last3_q;
-  assign handover_bank = is_add ? add_bank_q : bank3_q;
+  assign handover      = is_add ? add5_q && add_last5_q : valid3_q && stripe_last3_q;
+  assign handover_bank = is_add ? add_bank5_q : bank3_q;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
@@ -439,7 +443,6 @@ module npu_compute
     .stripe_i            (stripe),
     .bank_full_i         (bank_full_q),
     .bank_free_o         (bank_free),
-    .empty_o             (drain_empty),
     .done_o              (drain_done),
     .error_o             (drain_error),
     .param_re_o,
@@ -464,7 +467,7 @@ module npu_compute
     .requant_zero_point_o(drain_zero_point),
     .requant_act_min_o   (drain_act_min),
     .requant_act_max_o   (drain_act_max),
-    .result_valid_i      (result_valid && !result_add),
+    .result_valid_i      (result_valid),
     .result_store_i      (result_store),
     .result_last_i       (result_last),
     .result_addr_i       (result_addr),
@@ -504,9 +507,6 @@ module npu_compute
   if (StripeDepth < 1 || StripeDepth > 255) begin : gen_StripeFitsItsField
     $fatal(1, "npu_compute: StripeDepth must be 1 to 255");
   end
-
-  DrainAndAdditionNeverMeet : assert property (@(posedge clk_i) disable iff (!rst_ni) !(drain_valid && add_feed))
-  else $error("Drain and addition never meet at the requantiser.");
 
   BankHandedOverIsEmpty : assert property (@(posedge clk_i) disable iff (!rst_ni)
       handover |-> !bank_full_q[handover_bank])

@@ -33,7 +33,6 @@ module npu_drain
   input  stripe_t                              stripe_i,
   input  logic [1:0]                           bank_full_i,
   output logic [1:0]                           bank_free_o,      // pulse: the bank has been read
-  output logic                                 empty_o,          // nothing announced, nothing in the pipeline
   output logic                                 done_o,
   output logic                                 error_o,
   // parameters, data one cycle after the request
@@ -335,7 +334,6 @@ module npu_drain
   assign write_addr_o = result_addr_i[ActBits-1:0];
   assign write_part_o = result_part_i;
   assign done_o       = (write_o && result_last_i) || (keep_done && now.last);
-  assign empty_o      = !now_valid && in_pipe_q == '0;
 
   if (ChannelBlock % Lanes != 0 || Cols % ChannelBlock != 0) begin : gen_LanesDivideABlock
     $fatal(1, "npu_drain: Lanes must divide 16, and 16 divide Cols");

@@ -11,7 +11,16 @@ module npu_operator_check
   output logic               illegal_o
 );
   cmd_operator_t cmd;
+  cmd_add_t add;
   assign cmd = cmd_operator_t'(cmd_i);
+  assign add = cmd_add_t'(cmd_i);
+
+  // whether an addition can rescale an operand so: see npu_addition
+  function automatic logic rescales(logic negative, logic [7:0] shift, logic [4:0] left_shift);
+    logic signed [8:0] left;
+    left = 9'(signed'(shift)) + 9'(left_shift);
+    return !negative && (shift[7] ? signed'(shift) >= -8'sd31 && left_shift <= 5'd23 : left <= 9'sd23);
+  endfunction
 
   always_comb begin
     illegal_o = cmd.out_channels == '0 || cmd.out_pixels == '0
@@ -35,6 +44,9 @@ module npu_operator_check
           || 32'(cmd.out_channels) > Cols)) begin
         illegal_o = 1'b1;
       end
+    end else if (!rescales(add.multiplier1[31], add.shift1, add.left_shift)
+        || !rescales(add.multiplier2[31], add.shift2, add.left_shift)) begin
+      illegal_o = 1'b1;
     end
   end
 endmodule

@@ -23,9 +23,6 @@ module npu_requant
   input  logic [7:0]                    act_min_i,     // signed
   input  logic [7:0]                    act_max_i,     // signed
   // out
-  output logic                          wide_valid_o,
-  output logic [TagBits-1:0]            wide_tag_o,
-  output logic [Lanes-1:0][AccBits-1:0] wide_o,
   output logic                          valid_o,
   output logic [TagBits-1:0]            tag_o,
   output logic [Lanes-1:0][7:0]         data_o

@@ -4,10 +4,11 @@
 ///   cycle 1        2               3                        4                         5
 ///   + bias, << --> x multiplier -> rounding high half -->   rounding right shift -->  + zero point, clamp
 ///
-/// With `single_i` the high half is not rounded: cycle 4 rounds once, with what the high half has left behind.
-/// Follows golden.arithmetic.requantize bit for bit (see docs/reference/arithmetic.md): sums and left shifts wrap modulo 2^32. `wide_o` is
-/// the result before the zero point, valid one cycle before the int8 result. No back-pressure: the caller takes every result.
-/// The tag travels with its data; `wide_tag_o` and `tag_o` belong to `wide_o` and `data_o`.
+/// With `single_i` the high half is not rounded: cycle 4 rounds once, with what the high half has left behind. Multipliers are 0 to
+/// 2^31 - 1: for these the rounded high half of twice the product, for which TensorFlow Lite distinguishes signs, is
+/// (a * m + 2^30) >> 31 for both (docs/decisions/0027-one-rounding-for-both-signs.md).
+/// Follows golden.arithmetic.requantize bit for bit (see docs/reference/arithmetic.md): sums and left shifts wrap modulo 2^32. No
+/// back-pressure: the caller takes every result. The tag travels with its data.
 module npu_requant_behavioural
   import npu_compute_pkg::*;
 #(
@@ -29,9 +30,6 @@ module npu_requant_behavioural
   input  logic [7:0]                    act_min_i,     // signed
   input  logic [7:0]                    act_max_i,     // signed
   // out
-  output logic                          wide_valid_o,
-  output logic [TagBits-1:0]            wide_tag_o,
-  output logic [Lanes-1:0][AccBits-1:0] wide_o,
   output logic                          valid_o,
   output logic [TagBits-1:0]            tag_o,
   output logic [Lanes-1:0][7:0]         data_o
@@ -47,10 +45,11 @@ module npu_requant_behavioural
   side_t side1_q, side2_q, side3_q, side4_q;
   logic single1_q, single2_q, single3_q;
   logic [TagBits-1:0] tag5_q;
-  logic [Lanes-1:0][AccBits-1:0] shifted_q, multiplier_q, high_q, wide_q;
+  logic [Lanes-1:0][AccBits-1:0] shifted_q, high_q, wide_q;
+  logic [Lanes-1:0][AccBits-2:0] multiplier_q;
   logic [Lanes-1:0][4:0] right1_q, right2_q, right3_q;
   logic [Lanes-1:0][63:0] product_q;
-  logic [Lanes-1:0] saturate_q, half_q, rest_q;  // of the high half's remainder: its first bit, any other
+  logic [Lanes-1:0] half_q, rest_q;  // of the high half's remainder: its first bit, any other
   logic [Lanes-1:0][7:0] data_q;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
@@ -67,7 +66,7 @@ module npu_requant_behavioural
       for (int unsigned l = 0; l < Lanes; l++) begin
         shifted_q[l]    <= (sum_i[l] + bias_i[l]) << (shift_i[l][7] ? 5'd0 : shift_i[l][4:0]);
         right1_q[l]     <= shift_i[l][7] ? 5'(-shift_i[l]) : 5'd0;
-        multiplier_q[l] <= multiplier_i[l];
+        multiplier_q[l] <= multiplier_i[l][AccBits-2:0];
       end
     end
     // 2: product
@@ -76,23 +75,18 @@ module npu_requant_behavioural
       side2_q   <= side1_q;
       right2_q  <= right1_q;
       for (int unsigned l = 0; l < Lanes; l++) begin
-        product_q[l]  <= 64'(signed'(shifted_q[l])) * 64'(signed'(multiplier_q[l]));
-        saturate_q[l] <= shifted_q[l] == 32'h8000_0000 && multiplier_q[l] == 32'h8000_0000;
+        product_q[l] <= 64'(signed'(shifted_q[l])) * 64'(signed'({1'b0, multiplier_q[l]}));
       end
     end
-    // 3: high half of twice the product, rounded; the division by 2^31 truncates towards zero
+    // 3: high half of twice the product, rounded
     if (valid_q[2]) begin
       single3_q <= single2_q;
       side3_q   <= side2_q;
       right3_q  <= right2_q;
       for (int unsigned l = 0; l < Lanes; l++) begin
-        automatic logic [63:0] nudged;
-        nudged = product_q[l] + (product_q[l][63] ? 64'hFFFF_FFFF_C000_0001 : 64'h4000_0000);
-        if (saturate_q[l]) high_q[l] <= 32'h7FFF_FFFF;
-        else if (single2_q) high_q[l] <= product_q[l][62:31];
-        else high_q[l] <= nudged[62:31] + 32'(nudged[63] && nudged[30:0] != '0);
-        half_q[l] <= product_q[l][30] && !saturate_q[l];
-        rest_q[l] <= product_q[l][29:0] != '0 && !saturate_q[l];
+        high_q[l] <= AccBits'((product_q[l] + (single2_q ? 64'd0 : 64'h4000_0000)) >> 31);
+        half_q[l] <= product_q[l][30];
+        rest_q[l] <= product_q[l][29:0] != '0;
       end
     end
     // 4: right shift, rounded half away from zero
@@ -124,9 +118,6 @@ module npu_requant_behavioural
     end
   end
 
-  assign wide_valid_o = valid_q[4];
-  assign wide_tag_o   = side4_q.tag;
-  assign wide_o       = wide_q;
   assign valid_o      = valid_q[5];
   assign tag_o        = tag5_q;
   assign data_o       = data_q;

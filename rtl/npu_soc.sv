@@ -11,7 +11,7 @@ module npu_soc
   parameter int unsigned NumCores = 2,
   // default: an 8-bit core (index 0) and a ternary one
   parameter core_cfg_t [NumCores-1:0] Cores = {
-    core_cfg_t'{a_bits: 8, w_bits: 2, rows: 32, cols: 32, stripe_depth: 32, lanes: 16, dw_taps: 5,
+    core_cfg_t'{a_bits: 8, w_bits: 2, rows: 32, cols: 32, stripe_depth: 16, lanes: 16, dw_taps: 5,
                 act_kib: 64, weight_kib: 16, param_kib: 4, axi_bits: 128},
     core_cfg_t'{a_bits: 8, w_bits: 8, rows: 16, cols: 16, stripe_depth: 32, lanes: 16, dw_taps: 5,
                 act_kib: 64, weight_kib: 32, param_kib: 4, axi_bits: 128}

@@ -129,7 +129,7 @@ def _signal(signals: Signals, name: str, path: str) -> tuple[int, Sequence[int]]
     """
     if name in signals:
         return signals[name]
-    elements: list[tuple[int, Sequence[int]]] = []
+    elements: list[tuple[int, list[int]]] = []
     while f"{name}[{len(elements)}]" in signals:
         elements.append(signals[f"{name}[{len(elements)}]"])
     if not elements:

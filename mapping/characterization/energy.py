@@ -121,7 +121,15 @@ def streams_of(core: CoreConfig, plan: Plan, modules: Sequence[str]) -> Streams:
     last = len(MODELS) - 1
     return Streams(
         fit=tuple(
-            record(core, name, FIT_IMAGE, plan.fit, {} if i else ENGINES, modules if i == last else ())
+            record(
+                core,
+                name,
+                FIT_IMAGE,
+                plan.fit,
+                {} if i else ENGINES,
+                modules if i == last else (),
+                module_cycles=control.CYCLES,
+            )
             for i, name in enumerate(MODELS)
         ),
         validation=tuple(record(core, name, VALIDATION_IMAGE, plan.validation) for name in MODELS),
@@ -260,7 +268,7 @@ class Characterization:
 
     def _engines(self, streams: NetworkStreams) -> dict[str, Floats]:
         """Return the clock energy of a cycle and the moving energy of an event of the engines, by bound."""
-        energies = {}
+        energies, moved = {}, {}
         events = engine_events(streams.engines, ENGINE_CYCLES)
         for module, parameters in engine_parameters(self.core).items():
             block = synthesize(rtl_sources(), module, parameters, self.library, build_root() / "gates")
@@ -269,9 +277,12 @@ class Characterization:
             window = Window(module, stream, 0, ENGINE_CYCLES)
             observed = observe(gates, [window], lambda _: {}, self._pool)
             clock = self._clock(gates)
-            moving = observed.energy_pj[:, 0] - clock * ENGINE_CYCLES
-            energies[module] = moving / max(events[module], 1)
+            moved[module] = observed.energy_pj[:, 0] - clock * ENGINE_CYCLES
+            energies[module] = moved[module] / max(events[module], 1)
             energies[f"{module} clock"] = clock
+        # together: so early in an inference nothing is stored, and the store engine moves all the same
+        beats = events["npu_load"] + events["npu_store"]
+        energies["bus"] = (moved["npu_load"] + moved["npu_store"]) / max(beats, 1)
         return energies
 
     def _gated_control(self, blocks: Sequence[Block], modules: Mapping[str, Signals]) -> control.Control:
@@ -354,8 +365,7 @@ class Characterization:
         shifted = engines["npu_operands"] + engines["npu_agu"] + core.rows * engines["npu_tap_sum"]
         put("operand_word", np.sort(shifted), "gate-measured", "npu_operands, npu_agu, npu_tap_sum replayed")
         put("weight_word", np.sort(engines["npu_tile_word"]), "gate-measured", "npu_tile_word replayed")
-        beat = (engines["npu_load"] + engines["npu_store"]) / 2
-        put("bus_beat", np.sort(beat), "gate-measured", "npu_load and npu_store replayed")
+        put("bus_beat", np.sort(engines["bus"]), "gate-measured", "npu_load and npu_store replayed")
         dram = "DRAM, 1.3 to 2.6 nJ for 64 bits at 45 nm: Horowitz, ISSCC 2014"
         put("external_byte", EXTERNAL_PJ_PER_BYTE, "literature", dram)
         for memory, name in _MEMORIES.items():

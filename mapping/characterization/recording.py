@@ -128,7 +128,7 @@ def accumulator_path(column: int) -> str:
 
 def record(
     core: CoreConfig, name: str, image: int, columns: Sequence[int], engines: Mapping[str, str] | None = None,
-    modules: Collection[str] = (),
+    modules: Collection[str] = (), module_cycles: int | None = None,
 ) -> NetworkStreams:  # fmt: skip
     """Run a real network's input on a unit in RTL and return the streams of some columns.
 
@@ -139,6 +139,7 @@ def record(
         columns: columns of the array; a column's lane of the requantiser is its number modulo the lanes.
         engines: other blocks: module by path from the core on.
         modules: paths of other modules from the core on; empty for the core itself.
+        module_cycles: cycles of these that are kept; all by default.
 
     Raises:
         RecordingError: the output differs from the golden model, or there is no reference data.
@@ -183,7 +184,12 @@ def record(
         engines={module: _stream(trace, scope, module, 0) for scope, module in others.items()},
         columns=streams("column", "npu_column"),
         accumulators=streams("acc", "npu_acc_columns"), lanes=streams("lane", "npu_requant_lane"),
-        modules={path: trace.scope(scope) for path, scope in named.items()},
+        modules={
+            path: {
+                name: (width, values[:module_cycles]) for name, (width, values) in trace.scope(scope).items()
+            }
+            for path, scope in named.items()
+        },
     )  # fmt: skip
 
 

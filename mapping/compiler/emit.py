@@ -33,8 +33,6 @@ DRAIN = 24
 """Estimate of the cycles from a command's last product to its completion, beside writing the last stripe."""
 GAP = 12
 """Estimate of the cycles between two commands of the compute engine."""
-ADD_STRIPE = 6
-"""Estimate of the cycles that an addition's pipeline takes to turn round, for each stripe and 16 channels."""
 MARK_CYCLES = 2
 """Estimate of the cycles of a time stamp."""
 
@@ -390,9 +388,6 @@ def _cycles(part: PlacedPart, chunk: Chunk, rect: Rect) -> int:
         law = cycle_law(op, core, channels, _summed_channels(part, chunk).count, lengths=lengths)
         law = law * chunk.reduction.rows // op.kernel[0]
         return max(law, requantised) if chunk.reduction.last else law
-    if op.kind == "add":  # both inputs pass through the requantiser too, apart from the drain
-        both = 2 * rect.pixels * chunk.groups * pixel_cycles
-        return both + requantised + ADD_STRIPE * chunk.groups * len(lengths)
     law = cycle_law(op, core, channels, part.in_channels, part.slides) * rect.pixels // op.pixels
     if part.slides:  # words that slide in before the first output
         law += ceil_div(channels, core.rows) * len(lengths) * op.kernel[0]

@@ -48,7 +48,7 @@ PHASES = (
     Phase("handover_cycles", 4, "compute_wait_drain", "last beat of a stripe to its first sum or next start"),
     Phase("drain_cycles", 1, "compute_wait_drain", "16 channels of a pixel requantised, or parameters read"),
     Phase("requant_cycles", 5, "compute_wait_drain", "last sum to the operator's completion"),
-    Phase("add_cycles", 3, "compute_wait_drain", "operands of an addition to its drain, per stripe"),
+    Phase("add_cycles", 2, "compute_wait_drain", "rescaling of an addition's last operands, per stripe"),
     Phase("port_cycles", 0.1, "load_wait_memory", "burst that follows one of another unit on the port"),
 )
 NAMES = tuple(phase.name for phase in PHASES)

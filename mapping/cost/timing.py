@@ -365,8 +365,6 @@ class _Run:
         for piece in pieces:
             turn = [(ADD, 1.0)] if piece.addition else []
             begin = [array, drain.older]
-            if piece.addition and drain.newer:  # the drain is empty before the next stripe begins
-                begin.append(after(name, [drain.newer], (REQUANT, 1.0)))
             group = max(piece.drain, PARAMETER_CYCLES)
             if piece.count > 1:  # in step: the array, the drain, or each bank in turn
                 sums = max(0, piece.groups - 1) * group + piece.drain
@@ -374,12 +372,13 @@ class _Run:
                 turns: list[list[Term]] = [
                     [(ARRAY, piece.array)],
                     [(DRAIN, paced)],
-                    [(ARRAY, 0.5 * piece.array), (HANDOVER, 0.5), (DRAIN, 0.5 * sums)],
+                    [
+                        (ARRAY, 0.5 * piece.array),
+                        (HANDOVER, 0.5),
+                        (DRAIN, 0.5 * sums),
+                        *((t, 0.5) for t, _ in turn),
+                    ],
                 ]
-                if piece.addition:
-                    turns = [[(ARRAY, piece.array), (HANDOVER, 1), (ADD, 1)]]
-                    turns += [[(DRAIN, PARAMETER_CYCLES)]] if piece.parameters else []
-                    turns = [[*terms, (DRAIN, piece.drain), (REQUANT, 1)] for terms in turns]
                 values = self.timeline.values[name]
                 slowest = max(turns, key=lambda terms: sum(values[term] * n for term, n in terms))
                 begin = [after(name, begin, *((term, n * (piece.count - 1)) for term, n in slowest))]

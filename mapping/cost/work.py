@@ -77,7 +77,7 @@ class Stripe:
         groups: 16 channels that are requantised one after the other; 0 if the sums stay.
         drain: cycles in which the sums of a group are requantised.
         parameters: whether the first group's parameters are not those of the stripe before.
-        addition: its operands pass the requantiser on their way in too.
+        addition: its operands are rescaled on their way to the accumulators.
     """
 
     count: int
@@ -133,7 +133,7 @@ def _merged(pieces: Sequence[Stripe]) -> Iterator[Stripe]:
 def _beats(name: str, fields: Mapping[str, int], core: CoreConfig, pixels: int, first: int) -> int:
     """Return the beats of a stripe's passes."""
     if name == "add":
-        return 2 * pixels * (CHANNEL_BLOCK // core.lanes)
+        return 2 * pixels
     kernel_h, kernel_w = fields["kernel_h"], fields["kernel_w"]
     if name == "conv":
         passes = ceil_div(fields["in_channels"], core.rows) * kernel_h * kernel_w

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hw.core import ACT_BANKS, CoreConfig
+from hw.core import ACT_BANKS_BYTES, CoreConfig
 from hw.system import System
 
 MAX_UNITS = 4
@@ -60,7 +60,7 @@ def _shape(rng: np.random.Generator, w_bits: int) -> tuple[int, int]:
 
 def _whole_banks(kib: int, rows: int) -> int:
     """Return the next size of an activation scratchpad whose banks have whole words."""
-    step = -(-ACT_BANKS * rows // 1024)
+    step = -(-max(ACT_BANKS_BYTES, 2 * rows) // 1024)
     return -(-kib // step) * step
 
 

@@ -8,25 +8,21 @@ module npu_requant_lane (
   input  logic [4:0]  valid_i,
   input  logic [31:0] sum_i,
   input  logic [31:0] bias_i,
-  input  logic [31:0] multiplier_i,
+  input  logic [30:0] multiplier_i,
   input  logic [7:0]  shift_i,       // signed, -31..30
   input  logic        single3_i,
   input  logic        single4_i,
   input  logic [7:0]  zero_point_i,  // signed
   input  logic [7:0]  act_min_i,     // signed
   input  logic [7:0]  act_max_i,     // signed
-  output logic [31:0] wide_o,
   output logic [7:0]  data_o
 );
-  logic [31:0] shifted_q, multiplier_q, high_q, wide_q;
+  logic [31:0] shifted_q, high_q, wide_q;
+  logic [30:0] multiplier_q;
   logic [4:0] right1_q, right2_q, right3_q;
-  logic [63:0] product_q;
-  logic saturate_q, half_q, rest_q;  // of the high half's remainder: its first bit, any other
+  logic [62:0] product_q;
+  logic half_q, rest_q;  // of the high half's remainder: its first bit, any other
   logic [7:0] data_q;
-
-  // 3: rounding of the high half
-  logic [63:0] nudged;
-  assign nudged = product_q + (product_q[63] ? 64'hFFFF_FFFF_C000_0001 : 64'h4000_0000);
 
   // 4: rounding of the right shift
   logic [31:0] mask, threshold;
@@ -51,17 +47,14 @@ module npu_requant_lane (
       multiplier_q <= multiplier_i;
     end
     if (valid_i[1]) begin
-      right2_q   <= right1_q;
-      product_q  <= 64'(signed'(shifted_q)) * 64'(signed'(multiplier_q));
-      saturate_q <= shifted_q == 32'h8000_0000 && multiplier_q == 32'h8000_0000;
+      right2_q  <= right1_q;
+      product_q <= 63'(signed'(shifted_q)) * 63'(signed'({1'b0, multiplier_q}));
     end
     if (valid_i[2]) begin
       right3_q <= right2_q;
-      if (saturate_q) high_q <= 32'h7FFF_FFFF;
-      else if (single3_i) high_q <= product_q[62:31];
-      else high_q <= nudged[62:31] + 32'(nudged[63] && nudged[30:0] != '0);
-      half_q <= product_q[30] && !saturate_q;
-      rest_q <= product_q[29:0] != '0 && !saturate_q;
+      high_q   <= 32'((product_q + (single3_i ? 63'd0 : 63'h4000_0000)) >> 31);
+      half_q   <= product_q[30];
+      rest_q   <= product_q[29:0] != '0;
     end
     if (valid_i[3]) wide_q <= 32'(signed'(high_q) >>> right3_q) + 32'(up);
     if (valid_i[4]) begin
@@ -71,6 +64,5 @@ module npu_requant_lane (
     end
   end
 
-  assign wide_o = wide_q;
   assign data_o = data_q;
 endmodule

@@ -23,9 +23,6 @@ module npu_requant_structural
   input  logic [7:0]                    act_min_i,     // signed
   input  logic [7:0]                    act_max_i,     // signed
   // out
-  output logic                          wide_valid_o,
-  output logic [TagBits-1:0]            wide_tag_o,
-  output logic [Lanes-1:0][AccBits-1:0] wide_o,
   output logic                          valid_o,
   output logic [TagBits-1:0]            tag_o,
   output logic [Lanes-1:0][7:0]         data_o
@@ -71,20 +68,17 @@ module npu_requant_structural
       .valid_i     ({valid_q[4:1], valid_i}),
       .sum_i       (sum_i[l]),
       .bias_i      (bias_i[l]),
-      .multiplier_i(multiplier_i[l]),
+      .multiplier_i(multiplier_i[l][AccBits-2:0]),
       .shift_i     (shift_i[l]),
       .single3_i   (single2_q),
       .single4_i   (single3_q),
       .zero_point_i(side4_q.zero_point),
       .act_min_i   (side4_q.act_min),
       .act_max_i   (side4_q.act_max),
-      .wide_o      (wide_o[l]),
       .data_o      (data_o[l])
     );
   end
 
-  assign wide_valid_o = valid_q[4];
-  assign wide_tag_o   = side4_q.tag;
   assign valid_o      = valid_q[5];
   assign tag_o        = tag5_q;
 endmodule

@@ -24,7 +24,6 @@ module tb_drain
   input  logic [        StripeBits-1:0] stripe_i,
   input  logic [                   1:0] bank_full_i,
   output logic [                   1:0] bank_free_o,
-  output logic                          empty_o,
   output logic                          done_o,
   output logic                          error_o,
   output logic                          param_re_o,

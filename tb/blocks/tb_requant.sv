@@ -17,9 +17,6 @@ module tb_requant #(
   input  logic [         7:0] zero_point_i,
   input  logic [         7:0] act_min_i,
   input  logic [         7:0] act_max_i,
-  output logic                wide_valid_o,
-  output logic [        15:0] wide_tag_o,
-  output logic [Lanes*32-1:0] wide_o,
   output logic                valid_o,
   output logic [        15:0] tag_o,
   output logic [ Lanes*8-1:0] data_o

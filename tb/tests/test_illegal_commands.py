@@ -47,6 +47,8 @@ def test_the_commands_that_the_illegal_ones_are_made_from_are_legal(bench: Bench
         small("conv", out_channels=bench.core.columns, accumulate=1),
         small("conv", out_channels=bench.core.columns + 1),
         small("conv", stripe_pixels=DEPTH),
+        small("add", left_shift=23, shift1=0, shift2=-31, multiplier1=2**31 - 1),
+        small("add", left_shift=3, shift1=20, shift2=0),
         *(nop(engine) for engine in ENGINES),
         *(encode("signal", engine=engine, event_id=15) for engine in ENGINES),
         *(encode("wait", engine=engine, event_id=15, amount=1) for engine in ENGINES),
@@ -127,6 +129,10 @@ def illegal_operators(core: CoreConfig) -> Iterator[Illegal]:
             yield refused(name, stripe_pixels=pixels)
     for name in ("conv", "average_pool", "max_pool"):
         yield refused(name, slide=1, row_advance=1)
+    for number in (1, 2):  # operands that could leave 32 bits
+        for shift, left in ((0, 24), (1, 23), (24, 0), (-1, 24), (-32, 0), (127, 0), (-128, 0)):
+            yield refused("add", **{f"shift{number}": shift, "left_shift": left})
+        yield refused("add", **{f"multiplier{number}": -1})
     yield refused("depthwise", slide=1, row_advance=0)
     yield refused("depthwise", slide=1, row_advance=1, dilation_w=2)
     # no word in the row before the first output; a pass whose first tap lies behind the row

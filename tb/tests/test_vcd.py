@@ -75,6 +75,14 @@ def test_what_changes_at_the_edge_does_not_count_whether_it_stands_before_or_aft
         assert recorded.scope(UNIT)["valid"] == (1, [1, 0])
 
 
+def test_elements_of_an_array_are_signals_of_their_own(tmp_path: Path) -> None:
+    elements = "$var wire 3 ( state[0] [2:0] $end\n   $var wire 3 ) state[1] [2:0] $end"
+    head = HEAD.replace("$var wire 1 # valid $end", elements)
+    recorded = trace(tmp_path / "t.vcd", clocked("b101 (\nb010 )", "", "b001 )", ""), head=head).scope(UNIT)
+    assert (recorded["state[0]"], recorded["state[1]"]) == ((3, [5, 5]), (3, [2, 1]))
+    assert "state" not in recorded
+
+
 def test_what_changes_while_the_clock_is_low_counts(tmp_path: Path) -> None:
     low = "#10\n0!\nb0001 %\n#12\nb0010 %\n#14\nb0011 %"
     body = f"#0\n1!\n{low}\n#20\n1!\nb0100 %\n#25\nb0101 %\n#30\n0!\n#40\n1!"

@@ -15,6 +15,7 @@ import pytest
 from common.arrays import Int64
 from common.errors import GatesError
 from gates.blocks import Block, Pin, blocks_of
+from gates.liberty import Library
 from hw.system import System
 from mapping.characterization.area import group_of, library_named
 from mapping.characterization.control import (
@@ -28,6 +29,7 @@ from mapping.characterization.control import (
     WORD,
     Control,
     GatedClock,
+    UnseenError,
     all_gated_clocks,
     control_of,
     energy_of,
@@ -35,9 +37,11 @@ from mapping.characterization.control import (
     explained,
     gated_clocks,
     module_paths,
+    stimulus_of,
 )
 from mapping.characterization.energy import EVERY, REPLAYED
 from mapping.characterization.recording import CORE, Signals, accumulator_path, column_path
+from mapping.characterization.testing import ports
 from mapping.compiler.compile import compile_layer
 from mapping.energy.events import Events, events
 from mapping.run.layers import job_of
@@ -260,5 +264,36 @@ def test_a_port_that_was_not_recorded_is_named() -> None:
     modules: dict[str, Signals] = {"i_fetch": {"cmd_valid_o": (3, [0] * 4)}}
     with pytest.raises(GatesError, match=r"i_fetch\.cmd_ready_i was not recorded"):
         events_of(modules, 4)
-    assert RESET_CYCLES > 0
-    assert Pin("", "a_i", (0,)).instance == ""
+
+
+class Glue(Block):
+    """A block whose ports are two of its own and some bits of a module below it."""
+
+    def pins(self, library: Library) -> dict[str, Pin]:
+        del library
+        return {
+            "a_i": Pin("", "a_i", (0, 1, 2, 3)), "below.q_o.input": Pin("i_below", "q_o", (3, 0)),
+            "y_o": Pin("", "y_o", (0, 1)),
+        }  # fmt: skip
+
+
+def test_ports_are_those_of_the_block_and_bits_of_modules_below_it(tmp_path: Path) -> None:
+    block = Glue("glue.0", "glue", tmp_path, (), ("i_glue",))
+    netlist = ports(tmp_path / "n.json", {"a_i": 4, "below.q_o.input": 2, "clk_i": 1}, {"y_o": 2})
+    modules: dict[str, Signals] = {
+        # an unpacked array: its first element is in the highest bits
+        "i_glue": {"a_i[0]": (2, [1, 2, 3]), "a_i[1]": (2, [3, 0, 1]), "y_o": (2, [0, 1, 2])},
+        "i_glue.i_below": {"q_o": (4, [0b1000, 0b0001, 0b0110])},
+    }
+    library = library_named("osu018")
+    made = stimulus_of(block, "i_glue", netlist, library, modules, 3)
+    lead = [None] * RESET_CYCLES
+    assert made.inputs["a_i"] == (4, [7] * RESET_CYCLES + [7, 8, 13])
+    assert made.inputs["below.q_o.input"] == (2, [1] * RESET_CYCLES + [0b01, 0b10, 0b00])
+    assert (made.expected, made.clock) == ({"y_o": [*lead, 0, 1, 2]}, "clk_i")
+    short = {**modules, "i_glue.i_below": {"q_o": (3, [0, 0, 0])}}
+    with pytest.raises(GatesError, match=r"i_glue\.i_below\.q_o has 3 bits in the recording"):
+        stimulus_of(block, "i_glue", netlist, library, short, 3)
+    with pytest.raises(UnseenError, match=r"i_glue\.y_o was not recorded"):
+        stimulus_of(block, "i_glue", netlist, library, {**modules, "i_glue": {"a_i": (4, [1, 2, 3])}}, 3)
+    assert module_paths([block], library) == ["i_glue", "i_glue.i_below"]

@@ -200,7 +200,7 @@ def test_without_tables_each_thing_is_one_line(tmp_path: Path, no_data: None) ->
         "make it with `npuloop characterize-energy`."
         for title, unit in (
             ("npu8 W8A8 16 x 16", "w8a8_16x16"),
-            ("npu_lb W2A8 32 x 32", "w2a8_32x32_weight16"),
+            ("npu_lb W2A8 32 x 32", "w2a8_32x32_s16_weight16"),
         )
     ]
     assert section.figures(report) == {}
@@ -221,7 +221,7 @@ def test_what_the_tables_say_is_on_the_page(tmp_path: Path, no_data: None) -> No
     assert data.startswith("No energy of ResNet8 on npu8 W8A8 16 x 16: ")
     assert data_lb.startswith("No energy of ResNet8 on npu_lb W2A8 32 x 32: ")
     assert (
-        "w2a8_32x32_weight16.energy.yaml keeps none; make it with `npuloop characterize-energy`."
+        "w2a8_32x32_s16_weight16.energy.yaml keeps none; make it with `npuloop characterize-energy`."
         in validation
     )
     html = section.section(report, "energy")

@@ -47,7 +47,7 @@ def npuloop(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> t
 
 
 def numbers(line: str) -> list[float]:
-    return [float(word.replace(",", "")) for word in line.split()[-8:]]
+    return [float(word.replace(",", "")) for word in line.split()[-1 - len(GROUPS) :]]
 
 
 @pytest.mark.rtl
