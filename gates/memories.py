@@ -40,7 +40,7 @@ FEWEST_WORDS = 32
 LANE_BITS = 128
 """Bits of a write lane of the scratchpads."""
 WEIGHT_BANKS = 2
-"""Banks of the weight scratchpad: words with even and with odd addresses. `hw.core` has those of activations."""
+"""Banks of the weight scratchpad: words with even and with odd addresses."""
 NODES_NM = (90.0, 180.0)
 SUPPLIES_V = (1.2, 1.5)
 """Supply of CACTI's devices at these nodes; between them it interpolates."""

@@ -91,7 +91,7 @@ class CoreConfig:
     def key(self) -> str:
         """What tables of cycles, energy and area call a core: its parameters, whatever its name.
 
-        Widths and shape as in `w2a8_16x64`, then what is not the default as in `_l8_act64`. Equal keys mean
+        Widths and shape as in `w2a8_32x32`, then what is not the default as in `_l8_act96`. Equal keys mean
         equal parameters.
         """
         defaults = {field.name: field.default for field in fields(self)}

@@ -47,10 +47,7 @@ def test_rows_follow_the_width(w_bits: int, shape: tuple[int, int]) -> None:
         ({"rows": 24}, "rows = 24 must be a multiple of 16"),
         ({"cols": 8}, "cols = 8"),
         ({"rows": 128, "w_bits": 8}, "cols = 128 must be"),
-        (
-            {"rows": 128, "w_bits": 2, "act_kib": 3},
-            "act_kib = 3 must be .* 16 banks of whole words of 128 bytes",
-        ),
+        ({"act_kib": 4096}, "act_kib = 4096 must be"),
         ({"lanes": 3}, "lanes = 3"),
         ({"dw_taps": 0}, "dw_taps = 0"),
         ({"stripe_depth": 256}, "stripe_depth = 256"),
@@ -96,7 +93,7 @@ def test_wrong_memory_models_are_refused(fields: dict[str, Any]) -> None:
 
 def test_a_cores_key_says_its_parameters_and_not_its_name() -> None:
     assert [CoreConfig(name).key for name in ("npu8", "other")] == ["w8a8_16x16"] * 2
-    assert NPU_LB.key == "w2a8_32x32_weight16"
+    assert NPU_LB.key == "w2a8_32x32_s16_weight16"
     changed = CoreConfig("unit", a_bits=7, w_bits=4, cols=48, lanes=8, act_kib=128, dw_taps=3)
     assert changed.key == "w4a7_16x48_l8_d3_act128"
 

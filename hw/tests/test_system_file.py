@@ -135,10 +135,13 @@ def test_a_missing_file_is_refused_with_the_presets(tmp_path: Path) -> None:
     ("settings", "expected"),
     [
         ((), System()),
-        (("npu_lb.W_BITS=4",), System((NPU8, CoreConfig("npu_lb", w_bits=4, weight_kib=16)))),
+        (
+            ("npu_lb.W_BITS=4",),
+            System((NPU8, CoreConfig("npu_lb", w_bits=4, stripe_depth=16, weight_kib=16))),
+        ),
         (
             ("npu_lb.w_bits=4", "npu_lb.W_BITS=3"),
-            System((NPU8, CoreConfig("npu_lb", w_bits=3, weight_kib=16))),
+            System((NPU8, CoreConfig("npu_lb", w_bits=3, stripe_depth=16, weight_kib=16))),
         ),
         (("npu_lb.ROWS=16",), System((NPU8, replace(NPU_LB, rows=16, cols=64)))),
         (("npu_lb.COLS=64",), System((NPU8, replace(NPU_LB, cols=64)))),

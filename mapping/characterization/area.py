@@ -39,7 +39,7 @@ EVERY = System(
         replace(NPU_LB, name="w2_16x64", rows=16, cols=64),
     )
 )
-"""Units of the table: the 8-bit one, the low-bit one of every width, and the other shape of the ternary one."""
+"""Units of the table: the 8-bit one, the low-bit one of every width, and the ternary one of another shape."""
 REGISTERS = ("flops", "gated_flops", "clock_gates")
 """Counts of a block and of a unit."""
 REFERENCE = EVERY.cores[0]

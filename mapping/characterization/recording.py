@@ -154,7 +154,8 @@ def record(
     }
     others = {f"{CORE}.{path}": module for path, module in (engines or {}).items()}
     named = {path: f"{CORE}.{path}".rstrip(".") for path in modules}
-    groups = [*scopes.values(), others, named.values()]
+    always = f"{COMPUTE}.{column_path(0)}"  # the first slice works in every beat
+    groups = [*scopes.values(), others, named.values(), [always]]
     recorded = list(dict.fromkeys(scope for group in groups for scope in group))
     parent = build_root() / "recordings"
     parent.mkdir(parents=True, exist_ok=True)
@@ -168,7 +169,7 @@ def record(
         run = next(run_network_inputs(session, program, source))
     if not run.exact:
         raise RecordingError(f"{name}, input {image} on {core.name}: the RTL differs from the golden model")
-    mac = trace.scope(scopes["column"][0])["mac_i"][1]
+    mac = trace.scope(always)["mac_i"][1]
     start = mac.index(1) - MAC_STAGES - run.counters[core.name]["array_first"]
     begin, layers = start, []
     for layer in run.layers:

@@ -2,7 +2,7 @@
 """Cost tables: a core's calibrated coefficients, with where they come from and how good they are.
 
 A table is a YAML file in mapping/cost_tables that is called by the parameters of its core (`CoreConfig.key`),
-such as `w2a8_16x64.yaml`; whatever a unit is called, it finds the table of its parameters. Units that run at
+such as `w4a8_16x32.yaml`; whatever a unit is called, it finds the table of its parameters. Units that run at
 the same time have a table called by the keys of all, in alphabetical order.
 docs/reference/cost-tables.md describes the format.
 """

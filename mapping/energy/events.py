@@ -47,7 +47,7 @@ class Events:
         accumulations: of one column, in a slice of 16 that has channels.
         accumulator_reads: of one column, to add to it. The first contribution reads nothing.
         drain_reads: of one column, in the slice of 16 that is drained.
-        requantised: results of a lane, for 16 channels always; an addition's operands count.
+        requantised: results of a lane, for 16 channels always.
         result_words: 16 bytes written to the activation scratchpad.
         parameter_reads: 16 bytes read from the parameter scratchpad.
         activation_loads, weight_loads, parameter_loads: 16 bytes loaded into that scratchpad.
@@ -160,8 +160,6 @@ def _count(name: str, values: tuple[int, ...], core: CoreConfig) -> tuple[int, .
             counts |= _depthwise(given, core)
         else:
             counts |= _vector(name, given)
-        if name == "add":  # both operands pass the requantiser
-            counts["requantised"] += CHANNEL_BLOCK * counts["vector_words"]
     return tuple(counts.get(item, 0) for item in NAMES)
 
 

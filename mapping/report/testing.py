@@ -259,9 +259,9 @@ def table_of(core: CoreConfig, **changed: Any) -> EnergyTable:
 def area_document(**changed: Any) -> dict[str, Any]:
     """Return what an area table of two units holds."""
 
-    def unit(w_bits: int, cols: int, array: float) -> dict[str, Any]:
+    def unit(w_bits: int, side: int, array: float) -> dict[str, Any]:
         return {
-            "w_bits": w_bits, "rows": 16, "cols": cols,
+            "w_bits": w_bits, "rows": side, "cols": side,
             "groups_um2": {"requantiser": 300_000, "array": array, "registers": 1_000, "unheard of": 99_000},
             "memories_um2": {"activations": 1_000_000, "weights": 500_000},
         }  # fmt: skip
@@ -269,7 +269,7 @@ def area_document(**changed: Any) -> dict[str, Any]:
     return {
         "schema": 1, "date": "2026-11-20", "rtl_sha256": rtl_hash(), "libraries": {},
         "tools": {"yosys": "0.70"},
-        "units": {"sky130": {NPU8.key: unit(8, 16, 600_000), NPU_LB.key: unit(2, 64, 200_000)}},
+        "units": {"sky130": {NPU8.key: unit(8, 16, 600_000), NPU_LB.key: unit(2, 32, 200_000)}},
     } | changed  # fmt: skip
 
 

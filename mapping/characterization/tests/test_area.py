@@ -35,10 +35,9 @@ from npuloop.cli.main import app
 
 LIBRARY = "osu018"
 QUICK = (
-    "npu_column.2", "npu_tile_word.0", "npu_acc_columns.0", "npu_requant_structural.0", "npu_fifo.0",
-    "npu_fifo.3", "npu_tokens.0",
+    "npu_column.1", "npu_tile_word.0", "npu_requant_structural.0", "npu_fifo.0", "npu_fifo.3", "npu_tokens.0",
 )  # fmt: skip
-"""Blocks that are synthesised in about a second, the array's plain column in the low-bit unit only."""
+"""Blocks that are synthesised in seconds."""
 WITHOUT_POWER = """library (bare) {
   nom_voltage : 1.8; capacitive_load_unit (1, ff); time_unit : "1ns";
   cell (INV) {
@@ -97,18 +96,18 @@ def test_groups_sum_up_to_cells_and_cells_with_memories_to_the_unit(quick: None)
         assert unit.memory_um2 == pytest.approx(sum(count * item.area_um2 for count, item in memories))
         paths = {item.block: item.path_ns for item in unit.blocks}
         assert unit.slowest.path_ns == max(paths.values())
-        lane = blocks["npu_acc_columns.0"].netlist(osu)
-        assert paths["npu_acc_columns.0"] == pytest.approx(analyse(lane, osu).path.ns)
+        queue = blocks["npu_fifo.0"].netlist(osu)
+        assert paths["npu_fifo.0"] == pytest.approx(analyse(queue, osu).path.ns)
         wired = {item.block: item.wired_ns for item in unit.blocks}
-        assert wired["npu_acc_columns.0"] == pytest.approx(analyse(lane, osu, 3.0).path.ns)
+        assert wired["npu_fifo.0"] == pytest.approx(analyse(queue, osu, 3.0).path.ns)
         assert all(wired[name] >= path for name, path in paths.items())
         assert unit.slowest_wired.wired_ns == max(wired.values()) > unit.slowest.path_ns
         assert unit.open_memories_um2 is None
     flops = {item.block: item.flops for item in units[0].blocks}
-    assert (flops["npu_tile_word.0"], flops["npu_acc_columns.0"]) == (256, (2 * 32 + 2) * 4 * 32)
+    assert flops["npu_tile_word.0"] == 256
 
     entries = area.table_of({LIBRARY: units})["units"][LIBRARY]
-    assert list(entries) == ["w8a8_16x16", "w2a8_32x32_weight16"]
+    assert list(entries) == ["w8a8_16x16", "w2a8_32x32_s16_weight16"]
     for entry, unit in zip(entries.values(), units, strict=True):
         cells = entry["array_area_um2"] + entry["rest_area_um2"]
         assert cells == pytest.approx(unit.cells_um2, abs=2)
@@ -213,12 +212,12 @@ def test_some_units_are_printed_and_the_table_of_all_stays_as_it_is(quick: None)
     assert "wrote" not in result.stdout
     lines = [line.split() for line in result.stdout.splitlines()]
     shown = {words[0]: words for words in lines if words and words[0] in {core.key for core in EVERY.cores}}
-    assert list(shown) == ["w8a8_16x16", "w2a8_32x32_weight16"]
+    assert list(shown) == ["w8a8_16x16", "w2a8_32x32_s16_weight16"]
     column = next(
-        item for item in unit_area(EVERY.core("w2"), LIBRARY).blocks if item.block == "npu_column.2"
+        item for item in unit_area(EVERY.core("w2"), LIBRARY).blocks if item.block == "npu_column.1"
     )
     assert "registers behind clock gates: w8a8_16x16 0 of " in " ".join(result.stdout.split())
-    assert float(shown["w2a8_32x32_weight16"][1]) > column.count * column.area_um2 / 1e6
+    assert float(shown["w2a8_32x32_s16_weight16"][1]) > column.count * column.area_um2 / 1e6
     assert area.FILE.read_bytes() == before
 
 

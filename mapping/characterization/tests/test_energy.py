@@ -72,7 +72,7 @@ def test_check_tells_stale_tables_from_others(tmp_path: Path) -> None:
     result = characterize_energy("--check", "--out", tmp_path)
     assert result.exit_code == 1
     text = " ".join(result.stderr.split())
-    path = tmp_path / "w2a8_32x32_weight16.energy.yaml"
+    path = tmp_path / "w2a8_32x32_s16_weight16.energy.yaml"
     assert text.count(str(path)) == text.count("make it again with `npuloop characterize-energy`") == 2
     assert f"{path}: the RTL has changed" in text
     assert characterize_energy("--check", "--out", tmp_path, "--unit", "npu8").exit_code == 0

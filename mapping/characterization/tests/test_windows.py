@@ -78,20 +78,20 @@ def test_a_columns_window_begins_with_its_weights_and_a_beat(tmp_path: Path) -> 
 
 
 def test_an_accumulators_window_begins_with_the_words_that_it_reads(tmp_path: Path) -> None:
-    """Of bank 0 it reads pixel 2, written twice before; of bank 1 pixel 3, and pixel 1, which it writes first.
+    """Of bank 0 it reads pixel 2, written twice before; of bank 1 pixel 3.
 
-    What it forwards it does not read.
+    Pixel 1 it has written itself when it reads it, and pixel 2 is forwarded: both were written before too.
     """
     netlist = ports(tmp_path / "n.json", {"clk_i": 1, **ACCUMULATOR}, {"drain_o": 8})
     signals = accumulator(
-        9,
-        add_i=[1, 1, 1, 0, 1, 0, 0, 0, 1], bank_i=[0, 0, 1, 0, 1, 1, 1, 1, 1],
-        write_select_i=[4, 4, 8, 1, 2, 1, 1, 1, 4], sum=[7, 8, 9, 10, 11, 12, 13, 14, 15],
-        read_i=[0, 0, 0, 0, 1, 2, 2, 0, 2], select_i=[0, 0, 0, 0, 0x04, 0x80, 0x20, 0, 0x40],
-        forward_i=[0, 0, 0, 0, 0, 0, 0, 0, 2], read_q=[0, 0, 0, 0x2221, 0, 0, 0, 0, 0],
-        drain_o=[40, 41, 42, 43, 44, 45, 46, 47, 48],
+        11,
+        add_i=[1, 1, 1, 1, 1, 0, 1, 0, 0, 0, 1], bank_i=[1, 1, 0, 0, 1, 0, 1, 1, 1, 1, 1],
+        write_select_i=[2, 4, 4, 4, 8, 1, 2, 1, 1, 1, 4], sum=[5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
+        read_i=[0, 0, 0, 0, 0, 0, 1, 2, 2, 0, 2], select_i=[0, 0, 0, 0, 0, 0, 0x04, 0x80, 0x20, 0, 0x40],
+        forward_i=[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2], read_q=[0, 0, 0, 0, 0, 0x2221, 0, 0, 0, 0, 0],
+        drain_o=[38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48],
     )  # fmt: skip
-    joined = segments([Window("a", Stream("npu_acc_columns", 0, signals), 3, 9)], netlist)
+    joined = segments([Window("a", Stream("npu_acc_columns", 0, signals), 5, 11)], netlist)
     assert joined.spans == ((4, 10),)
     begun = {name: list(values[:4]) for name, (_, values) in joined.stimulus.inputs.items()}
     assert begun == {
@@ -101,7 +101,7 @@ def test_an_accumulators_window_begins_with_the_words_that_it_reads(tmp_path: Pa
         "drain_bank_i": [0, 0, 0, 0],
     }  # fmt: skip
     for name, (_, values) in joined.stimulus.inputs.items():
-        assert list(values[4:]) == signals[name][1][3:]
+        assert list(values[4:]) == signals[name][1][5:]
     assert list(joined.stimulus.expected["drain_o"]) == [None] * 4 + [43, 44, 45, 46, 47, 48]
 
 

@@ -27,8 +27,8 @@ SHAPES = [
     Shape("dense", "fully_connected", 64, 128, 1, 1),
 ]
 STEPS = {"conv": (16, 32), "depthwise": (16, 32), "sum": (16, 16), "dense": (16, 32)}
-"""Channels of a block of each layer on each unit: the columns of the array, its rows in depthwise layers, or 16
-where neither counts."""
+"""Channels of a block of each layer on each unit: the columns of the array, its rows in depthwise layers, or
+16 where neither counts."""
 MODEL = CostModel(System())
 COSTS = LayerCosts(MODEL, SHAPES, UNITS)
 
@@ -152,7 +152,7 @@ def test_the_gradient_is_chained_with_what_comes_after() -> None:
 
 def test_a_small_optimisation_finds_the_faster_unit() -> None:
     """Soft channels of a convolution go where they cost less; the gradient alone moves them."""
-    costs = LayerCosts(MODEL, [replace(CONV, out_channels=128)], UNITS)
+    costs = LayerCosts(MODEL, [replace(CONV, in_channels=64, out_channels=128)], UNITS)
     logit = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.Adam([logit], lr=0.2)
 
@@ -166,7 +166,7 @@ def test_a_small_optimisation_finds_the_faster_unit() -> None:
         cycles().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     share = float(torch.sigmoid(logit.detach()))
-    assert share < 0.4  # the low-bit unit has four times the columns
+    assert share < 0.4  # the low-bit unit has twice the rows and twice the columns
     assert float(cycles().detach()) < 0.8 * before
 
 

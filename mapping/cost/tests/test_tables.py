@@ -253,7 +253,7 @@ def test_a_table_of_another_schema_is_refused(schema: Any, says: str, tmp_path: 
 @pytest.mark.parametrize(
     ("core", "key"),
     [
-        (NPU_LB, "w2a8_32x32_weight16"),
+        (NPU_LB, "w2a8_32x32_s16_weight16"),
         (CoreConfig("npu_lb", w_bits=4), "w4a8_16x32"),
         (CoreConfig("npu_lb", w_bits=4, lanes=8), "w4a8_16x32_l8"),
         (CoreConfig("npu_lb", w_bits=2, act_kib=128, stripe_depth=64), "w2a8_32x32_s64_act128"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,12 +112,12 @@ def test_time_is_measured_in_its_coefficients(unit: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_longer_phase_makes_a_unit_faster(name: str) -> None:
-    """Not so for both units together: who asks the port first may change, for the better."""
+    """By more than a cycle; but not both units together: who asks first may change for the better."""
     slower = 0
     for unit in PLACES[:2]:
         for (shape, program), before in zip(programs(unit), start_cycles(unit), strict=True):
             after = timed(program.lists, changed(**{name: 3 * START[TERM[name]] + 1})).cycles
-            assert after >= before * (1 - 1e-4), shape
+            assert after >= before - max(1e-4 * before, 1), shape
             slower += after > before
     shared = ("stagger_cycles", "event_cycles", "port_cycles")
     assert slower == 0 if name in shared else slower > 0
@@ -175,10 +176,16 @@ def test_stripes_taken_together_take_what_single_ones_take(monkeypatch: pytest.M
         Shape("planes", "depthwise_conv2d", 1024, 1024, 2, 2, (3, 3), (2, 2), "same"),
         Shape("sums", "add", 1024, 1024, 2, 2),
     ]
-    lists = [shape_program(shape, unit, CONFIG).lists for shape in shapes for unit in ("npu8", "npu_lb")]
-    together = [timed(item, START).cycles for item in lists]
+    # large scratchpads and short stripes: commands with many equal stripes
+    large = System(
+        tuple(
+            replace(core, act_kib=256, weight_kib=256, param_kib=64, stripe_depth=8) for core in CONFIG.cores
+        )
+    )
+    lists = [shape_program(shape, unit, large).lists for shape in shapes for unit in large.units]
+    together = [time_lists(item, large.cores, same(START)).cycles for item in lists]
     monkeypatch.setattr(work, "LONG", 1 << 30)
-    single = [timed(item, START).cycles for item in lists]
+    single = [time_lists(item, large.cores, same(START)).cycles for item in lists]
     error = np.abs(np.array(together) / np.array(single) - 1)
     assert 0 < error.max() < 0.01
 

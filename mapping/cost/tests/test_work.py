@@ -143,7 +143,7 @@ def compiled(shape: Shape, unit: str) -> tuple[CoreConfig, int, list[Entry], lis
 def test_the_beats_of_the_stripes_are_the_cycle_law_where_it_is_exact_and_never_fewer_than_its_pixels() -> (
     None
 ):
-    """Short stripes wait for weights: which are short depends on the tiles, the passes over all pixels do not."""
+    """Short stripes wait for weights: which are short depends on the tiles; the passes over pixels do not."""
     exact = 0
     for shape, unit in random_layers():
         core, law, entries, pieces = compiled(shape, unit)

@@ -284,7 +284,7 @@ def test_tables_of_another_library_or_clock_are_refused(tmp_path: Path) -> None:
         path = energy_path(NPU_LB, CONFIG, tmp_path)
         save_energy_table(replace(synthetic(NPU_LB, {}), **changed), path)
         with pytest.raises(
-            EnergyTableError, match=r"w2a8_32x32_weight16\.energy\.yaml: is of another library or clock"
+            EnergyTableError, match=r"w2a8_32x32_s16_weight16\.energy\.yaml: is of another library or clock"
         ):
             EnergyModel(CONFIG, tmp_path)
 
@@ -292,7 +292,7 @@ def test_tables_of_another_library_or_clock_are_refused(tmp_path: Path) -> None:
 def test_every_unit_of_the_system_needs_a_table(tmp_path: Path) -> None:
     save_energy_table(synthetic(NPU8, {}), energy_path(NPU8, CONFIG, tmp_path))
     with pytest.raises(
-        EnergyTableError, match=r"w2a8_32x32_weight16\.energy\.yaml: there is no energy table"
+        EnergyTableError, match=r"w2a8_32x32_s16_weight16\.energy\.yaml: there is no energy table"
     ):
         EnergyModel(CONFIG, tmp_path)
     assert EnergyModel(System((NPU8,)), tmp_path).tables.keys() == {"npu8"}

@@ -36,7 +36,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     table = replace(table, energies={**table.energies, "bus_beat": bounds})
     path = energy_path(NPU_LB, CONFIG, tmp_path)
     save_energy_table(table, path)
-    assert path.name == "w2a8_32x32_weight16.energy.yaml"
+    assert path.name == "w2a8_32x32_s16_weight16.energy.yaml"
     loaded = load_energy_table(path)
     for name, item in table.energies.items():
         assert loaded.energies[name].bounds == pytest.approx(item.bounds, rel=1e-5)

@@ -338,7 +338,8 @@ def test_bad_input_is_one_error_before_anything_is_measured(
     assert not out.exists()
 
 
-def test_the_default_page_shows_both_widths_and_the_pair() -> None:
+def test_the_default_page_shows_every_width_and_the_pair() -> None:
     assert [(units, system.core("npu_lb").w_bits) for system, units in EVERY] == [
-        (("npu8",), 2), (("npu_lb",), 2), (("npu8", "npu_lb"), 2), (("npu_lb",), 4), (("npu8", "npu_lb"), 4)
+        (("npu8",), 2), (("npu_lb",), 2), (("npu8", "npu_lb"), 2), (("npu_lb",), 4), (("npu8", "npu_lb"), 4),
+        (("npu_lb",), 5), (("npu8", "npu_lb"), 5),
     ]  # fmt: skip

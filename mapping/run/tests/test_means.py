@@ -68,7 +68,7 @@ def test_a_mean_beyond_the_scratchpad_is_named_with_its_size_and_the_setting(tmp
     network = check(case_of("MEAN", 112, 112), tmp_path, 1)
     message = (
         r"layer 'mean_0' \(mean of 112 x 112 x 20, kernel 112 x 112\): not even what one output "
-        r"reads fits the 128 KiB that npu8 has for activations; set npu8.ACT_KIB=197"
+        r"reads fits the 64 KiB that npu8 has for activations; set npu8.ACT_KIB=197"
     )
     with pytest.raises(NpuloopError, match=message):
         compile_network(network, System((NPU8,)), Assignment("npu8"))

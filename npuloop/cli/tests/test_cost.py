@@ -198,9 +198,9 @@ def test_a_calibration_finds_what_the_cycles_were_made_of(table_folder: Path) ->
 
 
 def test_units_together_are_calibrated_on_what_each_has(table_folder: Path) -> None:
-    table = load_table(table_folder / "tables" / "w2a8_32x32_weight16+w8a8_16x16.yaml")
-    assert table.cores == "w2a8_32x32_weight16+w8a8_16x16"
-    assert set(table.parameters) == {"w8a8_16x16", "w2a8_32x32_weight16"}
+    table = load_table(table_folder / "tables" / "w2a8_32x32_s16_weight16+w8a8_16x16.yaml")
+    assert table.cores == "w2a8_32x32_s16_weight16+w8a8_16x16"
+    assert set(table.parameters) == {"w8a8_16x16", "w2a8_32x32_s16_weight16"}
     assert table.errors["held_out_random"].mape_percent < 1
     assert all(set(shape.split or ()) == set(table.parameters) for shape, _ in table.sample)
 
@@ -279,7 +279,7 @@ def message(done: Result) -> str:
         (("--workers", "2", "--scheduler", "tcp://x:1"), "give a number of workers or a scheduler"),
         (
             ("--unit", "npu_lb", "--set", "npu_lb.W_BITS=3", "--check"),
-            "w3a8_16x32_weight16.yaml: there is no cost table",
+            "w3a8_16x32_s16_weight16.yaml: there is no cost table",
         ),
     ],
     ids=str,
@@ -339,7 +339,7 @@ def test_several_units_are_checked_together_in_any_order(
     for units in (("npu8", "npu_lb"), ("npu_lb", "npu8")):
         done = npuloop(*options, *(item for unit in units for item in ("--unit", unit)))
         assert done.exit_code == 0, done.output
-        assert "w2a8_32x32_weight16+w8a8_16x16: holds" in done.stdout
+        assert "w2a8_32x32_s16_weight16+w8a8_16x16: holds" in done.stdout
     assert {item.unit for item in Store(tmp_path / "m.jsonl")} == {"npu8+npu_lb"}
 
 
@@ -434,11 +434,11 @@ def test_another_unit_is_predicted_with_its_own_table() -> None:
         (("NET", "--set", "npu_lb.W_BITS=9"), "w_bits = 9 must be 2 to 8"),
         (
             ("NET", "--unit", "npu_lb", "--set", "npu_lb.W_BITS=3"),
-            "w3a8_16x32_weight16.yaml: there is no cost table; make it",
+            "w3a8_16x32_s16_weight16.yaml: there is no cost table; make it",
         ),
         (
             ("--shapes", "SHAPES", "--unit", "npu_lb", "--set", "npu_lb.W_BITS=3"),
-            "w3a8_16x32_weight16.yaml: there is no cost",
+            "w3a8_16x32_s16_weight16.yaml: there is no cost",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

@@ -108,7 +108,7 @@ def test_a_unit_that_the_table_lacks_is_one_error_with_the_remedy(tmp_path: Path
     table, out = area_table(tmp_path / "area.yaml"), tmp_path / "a.json"
     line = refusal("area", "--table", table, "--set", "npu_lb.ACT_KIB=96", "--json", out)
     assert line == (
-        f"error: {table}: has no unit w2a8_32x32_act96_weight16 (npu_lb); make a table that has it with "
+        f"error: {table}: has no unit w2a8_32x32_s16_act96_weight16 (npu_lb); make a table that has it with "
         "`npuloop synth --system SYSTEM --out FILE`, and give --table FILE"
     )
     assert not out.exists()

@@ -108,7 +108,8 @@ def test_the_settings_change_the_unit_that_they_name(
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert seen["setup"] == Setup(
-        System((NPU8, CoreConfig("npu_lb", w_bits=4, weight_kib=16))), MemoryModel(latency=50)
+        System((NPU8, CoreConfig("npu_lb", w_bits=4, stripe_depth=16, weight_kib=16))),
+        MemoryModel(latency=50),
     )
     assert (seen["workers"], seen["scheduler"]) == (None, "tcp://x:1")
     assert seen["places"] == [("npu8",), ("npu8", "npu_lb"), ("npu8",)]

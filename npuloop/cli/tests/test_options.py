@@ -103,7 +103,7 @@ def test_the_options_of_a_system_give_it_again() -> None:
     assert system_options("pair", settings) == "--set npu_lb.W_BITS=4 --set AXI_BITS=64"
     assert system_options("s.yaml", settings[:1]) == "--system s.yaml --set npu_lb.W_BITS=4"
     assert system_of("pair", settings) == System(
-        (NPU8, CoreConfig("npu_lb", w_bits=4, weight_kib=16)), axi_bits=64
+        (NPU8, CoreConfig("npu_lb", w_bits=4, stripe_depth=16, weight_kib=16)), axi_bits=64
     )
 
 
