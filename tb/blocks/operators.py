@@ -7,7 +7,7 @@ The reference multiplies out every address from coordinates; the hardware only e
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,8 +17,12 @@ from tb.blocks.structures import Fields
 from tb.blocks.support import join
 
 MAX_BEATS = 1500
+LOCAL_MASK = (1 << 20) - 1
+"""Addresses in scratchpads are of 20 bits; what a command adds up to wraps."""
 OPERATORS = ("conv", "depthwise", "sliding", "average", "max", "add")
 MACS = ("conv", "depthwise", "sliding")
+FAR = ("in_plane", "out_plane", "out_base", "param_base")
+"""Fields of 16 bits that hold an address or a distance; where there are weights, `weight_base` too."""
 NAMES = {"sliding": "depthwise", "average": "average_pool", "max": "max_pool"}  # where the command's differs
 
 
@@ -128,7 +132,7 @@ def reference(op: Operator, bank: int) -> tuple[list[Want], int]:
             base = f["weight_base"] + number * per_block if macs else 0
             for index, item in enumerate(passes):
                 starts.append(len(wants))
-                tiles.append((base, item.words))
+                tiles.append((base & LOCAL_MASK, item.words))
                 base += item.words
                 plane = item.block if op.kind == "conv" else vector_plane
                 common = {
@@ -157,11 +161,11 @@ def reference(op: Operator, bank: int) -> tuple[list[Want], int]:
                 if index == 0:
                     group = (first_channel // unit.rows if macs else vector_plane) * f["out_plane"]
                     beats[0].stripe = {
-                        "out_addr": f["out_base"] + group + first_pixel,
+                        "out_addr": f["out_base"] + group + first_pixel & LOCAL_MASK,
                         "out_part": part,
                         "out_plane": f["out_plane"],
                         "groups": -(-channels // 16),
-                        "param_addr": f["param_base"] + first_channel // 16 * PARAM_GROUP_WORDS,
+                        "param_addr": f["param_base"] + first_channel // 16 * PARAM_GROUP_WORDS & LOCAL_MASK,
                         "reuse": int(first_pixel > 0 and channels <= 16),
                         "pixels": pixels,
                         "bank": bank,
@@ -327,3 +331,38 @@ def _draw(kind: str, unit: Unit, rng: np.random.Generator) -> Operator | None:
             return None
         f |= {"accumulate": pick(0, 1), "keep": pick(0, 1)}
     return Operator(kind, unit, f, origin)
+
+
+def moved(op: Operator, rng: np.random.Generator) -> Operator:
+    """Return the same work on tensors, weights and parameters that lie far away, in the larger half of a field.
+
+    The input is part of an image with so many rows and, unless the kernel slides over all of their words,
+    columns before it that every step and base has its highest bit set which geometry does not forbid.
+    """
+
+    def far(bits: int) -> int:
+        return int(rng.integers(1 << (bits - 1), 1 << bits))
+
+    names = (*FAR, "weight_base") if op.kind in MACS else FAR
+    f = op.fields | {name: far(16) for name in names}
+    origin, second = (far(32) - (1 << 32), int(rng.integers(1 << 30, 1 << 31)))
+    if op.kind == "add":
+        if rng.integers(2):
+            origin, second = second, origin
+        return replace(op, fields=f | {"in_base": origin, "in2_base": second}, origin=origin, second=second)
+    rows = int(rng.integers(16384, 32767 - max(f["in_row"], 0)))
+    columns = 0
+    if op.kind != "sliding":
+        most = min(65535 // max(f["stride_h"], f["dilation_h"]) - f["in_width"], 32767 - max(f["in_column"], 0))
+        columns = most - int(rng.integers(0, 4))
+    width = f["in_width"] + columns
+    f |= {
+        "in_height": f["in_height"] + rows,
+        "in_width": width,
+        "in_row": f["in_row"] + rows,
+        "in_column": f["in_column"] + columns,
+        "in_row_step": f["stride_h"] * width,
+        "tap_row_step": f["dilation_h"] * width,
+    }
+    base = origin + f["in_row"] * width + f["in_column"]
+    return replace(op, fields=f | {"in_base": (base + (1 << 31)) % (1 << 32) - (1 << 31)}, origin=origin)
