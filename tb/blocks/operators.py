@@ -334,7 +334,7 @@ def _draw(kind: str, unit: Unit, rng: np.random.Generator) -> Operator | None:
 
 
 def moved(op: Operator, rng: np.random.Generator) -> Operator:
-    """Return the same work on tensors, weights and parameters that lie far away, in the larger half of a field.
+    """Return the same work on tensors, weights and parameters that lie far away: in a field's larger half.
 
     The input is part of an image with so many rows and, unless the kernel slides over all of their words,
     columns before it that every step and base has its highest bit set which geometry does not forbid.
@@ -353,8 +353,8 @@ def moved(op: Operator, rng: np.random.Generator) -> Operator:
     rows = int(rng.integers(16384, 32767 - max(f["in_row"], 0)))
     columns = 0
     if op.kind != "sliding":
-        most = min(65535 // max(f["stride_h"], f["dilation_h"]) - f["in_width"], 32767 - max(f["in_column"], 0))
-        columns = most - int(rng.integers(0, 4))
+        widest = 65535 // max(f["stride_h"], f["dilation_h"])
+        columns = min(widest - f["in_width"], 32767 - max(f["in_column"], 0)) - int(rng.integers(0, 4))
     width = f["in_width"] + columns
     f |= {
         "in_height": f["in_height"] + rows,
