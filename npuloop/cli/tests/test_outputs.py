@@ -24,6 +24,7 @@ FILES = [
     ("compare", "--shapes", "none.yaml", "--out"),
     ("report", "--out"),
     ("sim", "--json"),
+    ("soak", "--record"),
     ("synth", "--out"),
     ("characterize-cells", "--out"),
 ]
