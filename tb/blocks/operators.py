@@ -334,27 +334,37 @@ def _draw(kind: str, unit: Unit, rng: np.random.Generator) -> Operator | None:
 
 
 def moved(op: Operator, rng: np.random.Generator) -> Operator:
-    """Return the same work on tensors, weights and parameters that lie far away: in a field's larger half.
+    """Return the work on tensors, weights and parameters that lie far away: in a field's larger half.
 
-    The input is part of an image with so many rows and, unless the kernel slides over all of their words,
-    columns before it that every step and base has its highest bit set which geometry does not forbid.
+    The input is part of an image with so many rows and columns before it that every step and base has its
+    highest bit set which geometry does not forbid. Of a kernel that slides only one row of outputs is left,
+    as the words between two rows would be many; or few words are before it, and rows are far apart. There
+    are more channels, for the sums of many planes.
     """
 
-    def far(bits: int) -> int:
-        return int(rng.integers(1 << (bits - 1), 1 << bits))
+    def pick(low: int, high: int) -> int:
+        return int(rng.integers(low, high + 1))
 
     names = (*FAR, "weight_base") if op.kind in MACS else FAR
-    f = op.fields | {name: far(16) for name in names}
-    origin, second = (far(32) - (1 << 32), int(rng.integers(1 << 30, 1 << 31)))
+    f = op.fields | {name: pick(1 << 15, (1 << 16) - 1) for name in names}
+    if not f.get("keep", 0) and not f.get("accumulate", 0):
+        f["out_channels"] += 8 * (op.unit.cols if op.kind == "conv" else op.unit.rows)
+    origin, second = -pick(1, 1 << 31), pick(1 << 30, (1 << 31) - 1)
     if op.kind == "add":
-        if rng.integers(2):
+        if pick(0, 1):
             origin, second = second, origin
         return replace(op, fields=f | {"in_base": origin, "in2_base": second}, origin=origin, second=second)
-    rows = int(rng.integers(16384, 32767 - max(f["in_row"], 0)))
-    columns = 0
-    if op.kind != "sliding":
-        widest = 65535 // max(f["stride_h"], f["dilation_h"])
-        columns = min(widest - f["in_width"], 32767 - max(f["in_column"], 0)) - int(rng.integers(0, 4))
+    if op.kind != "conv":
+        f["in_channels"] = f["out_channels"]
+    rows = 32767 - max(f["in_row"], 0) - pick(0, 3)
+    columns = 32767 - max(f["in_column"], 0)
+    if op.kind == "sliding" and pick(0, 1):
+        rows, columns = 65535 - f["in_height"], pick(130, 200)
+        f |= {"in_row": -rows, "stride_h": 255, "out_pixels": min(f["out_pixels"], 2 * f["out_width"])}
+    elif op.kind == "sliding":
+        f["out_pixels"] = min(f["out_pixels"], f["out_width"])
+    widest = 65535 // max(f["stride_h"], f["dilation_h"])
+    columns = min(widest - f["in_width"], columns) - pick(0, 3)
     width = f["in_width"] + columns
     f |= {
         "in_height": f["in_height"] + rows,
@@ -364,5 +374,7 @@ def moved(op: Operator, rng: np.random.Generator) -> Operator:
         "in_row_step": f["stride_h"] * width,
         "tap_row_step": f["dilation_h"] * width,
     }
+    if op.kind == "sliding":
+        f["row_advance"] = width - (f["out_width"] - 1) * f["stride_w"]
     base = origin + f["in_row"] * width + f["in_column"]
     return replace(op, fields=f | {"in_base": (base + (1 << 31)) % (1 << 32) - (1 << 31)}, origin=origin)

@@ -18,7 +18,7 @@ from tb.blocks.runner import Block, run
 from tb.blocks.structures import BEAT, STRIPE, Fields, unpack
 from tb.blocks.support import PATTERNS, Bench, make_rng, parameters, pattern
 
-FAR_BEATS = 200
+FAR_BEATS = 40
 """Beats of an operator at most whose addresses are looked at, not its loops."""
 
 
@@ -153,7 +153,9 @@ async def broken_off(dut: Any, how: str, stall: str) -> None:
     assert tb.beats > 0
 
 
-@pytest.mark.parametrize(("rows", "cols", "w_bits", "taps"), [(16, 16, 8, 5), (16, 64, 2, 3), (32, 32, 4, 1)])
+@pytest.mark.parametrize(
+    ("rows", "cols", "w_bits", "taps"), [(16, 16, 8, 5), (16, 64, 2, 3), (64, 128, 7, 1)]
+)
 @pytest.mark.rtl
 def test_agu_gives_the_documented_order(rows: int, cols: int, w_bits: int, taps: int) -> None:
     """Every cocotb test of this module, for several shapes of the array."""
