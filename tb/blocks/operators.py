@@ -362,7 +362,7 @@ def moved(op: Operator, rng: np.random.Generator) -> Operator:
         rows, columns = 65535 - f["in_height"], pick(130, 200)
         f |= {"in_row": -rows, "stride_h": 255, "out_pixels": min(f["out_pixels"], 2 * f["out_width"])}
     elif op.kind == "sliding":
-        f["out_pixels"] = min(f["out_pixels"], f["out_width"])
+        f |= {"stride_h": 1, "dilation_h": 1, "out_pixels": min(f["out_pixels"], f["out_width"])}
     widest = 65535 // max(f["stride_h"], f["dilation_h"])
     columns = min(widest - f["in_width"], columns) - pick(0, 3)
     width = f["in_width"] + columns
@@ -378,3 +378,20 @@ def moved(op: Operator, rng: np.random.Generator) -> Operator:
         f["row_advance"] = width - (f["out_width"] - 1) * f["stride_w"]
     base = origin + f["in_row"] * width + f["in_column"]
     return replace(op, fields=f | {"in_base": (base + (1 << 31)) % (1 << 32) - (1 << 31)}, origin=origin)
+
+
+def long(kind: str, unit: Unit) -> Operator:
+    """Return an operator of one tap whose counts use all bits of their fields: pixels, or else channels."""
+    most = 32768 + 250
+    count = {"out_pixels": most, "out_width": most, "in_width": most} if kind == "max" else {}
+    if kind != "add":
+        count = dict.fromkeys(("in_height", "in_width", "kernel_h", "kernel_w", "out_width"), 1) | count
+        count |= dict.fromkeys(("stride_h", "stride_w", "dilation_h", "dilation_w"), 1)
+        count |= {"in_channels": most if kind == "conv" else 16}
+        count |= {"in_row": 0, "in_column": 0, "weight_base": 0}
+    fields = {
+        "out_channels": 16 if kind in ("conv", "max") else most, "in_base": 0, "in_plane": 1, "out_plane": 1,
+        "out_base": 0, "param_base": 0, "stripe_pixels": 255, "out_pixels": 1, "out_zero_point": 0,
+        "act_min": -128, "act_max": 127,
+    }  # fmt: skip
+    return Operator(kind, unit, fields | count)

@@ -13,7 +13,7 @@ import cocotb
 import pytest
 
 from hw.interface import COMMANDS
-from tb.blocks.operators import OPERATORS, Operator, Unit, Want, draw, moved, passes_of, reference
+from tb.blocks.operators import OPERATORS, Operator, Unit, Want, draw, long, moved, passes_of, reference
 from tb.blocks.runner import Block, run
 from tb.blocks.structures import BEAT, STRIPE, Fields, unpack
 from tb.blocks.support import PATTERNS, Bench, make_rng, parameters, pattern
@@ -126,6 +126,17 @@ async def far_away(dut: Any, kind: str) -> None:
 
 
 @cocotb.test()
+@cocotb.parametrize(kind=["conv", "depthwise", "max", "add"])
+async def many(dut: Any, kind: str) -> None:
+    """More than 32768 input channels, output channels and, in the smallest array, pixels of a row."""
+    tb = TB(dut)
+    await tb.start()
+    if kind != "max" or tb.unit.cols == 16:
+        await tb.run(long(kind, tb.unit), "never")
+        assert tb.beats > 500
+
+
+@cocotb.test()
 async def mixed(dut: Any) -> None:
     """Operators of all kinds follow each other; the accumulator banks alternate through all of them."""
     tb = TB(dut)
@@ -160,4 +171,4 @@ async def broken_off(dut: Any, how: str, stall: str) -> None:
 def test_agu_gives_the_documented_order(rows: int, cols: int, w_bits: int, taps: int) -> None:
     """Every cocotb test of this module, for several shapes of the array."""
     block = Block("tb_agu", ["npu_agu.sv"], {"Rows": rows, "Cols": cols, "WBits": w_bits, "DwTaps": taps})
-    run(block, __name__, [*(f"kind={kind}" for kind in OPERATORS), "far_away", "mixed", "broken_off"])
+    run(block, __name__, [*(f"kind={kind}" for kind in OPERATORS), "far_away", "many", "mixed", "broken_off"])
