@@ -34,11 +34,13 @@ LIBRARIES: Mapping[str, Callable[[], Path]] = {"sky130": sky130, "osu018": osu01
 """Cell libraries by name: ours, and Debian's."""
 EVERY = System(
     (
-        *(CoreConfig(f"w{bits}", w_bits=bits) for bits in range(8, 1, -1)),
+        *(CoreConfig(f"w{bits}", w_bits=bits) for bits in (8, 7, 6)),
+        CoreConfig("w5", w_bits=5, cols=16),  # the shape that the table has
+        *(CoreConfig(f"w{bits}", w_bits=bits) for bits in (4, 3, 2)),
         CoreConfig("w2_32x32", w_bits=2, rows=32, cols=32),
     )
 )
-"""Units of the table: every width in the default shape, and the other shape of the ternary unit."""
+"""Units of the table: every width in the default shape (5 bits still on 16 x 16), and a ternary 32 x 32."""
 REFERENCE = EVERY.cores[0]
 """The unit that the others are compared with."""
 OPEN_MACROS = "sky130"
