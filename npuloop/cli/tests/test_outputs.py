@@ -25,6 +25,8 @@ FILES = [
     ("report", "--out"),
     ("sim", "--json"),
     ("soak", "--record"),
+    ("area", "--json"),
+    ("predict", "none.npz", "--json"),
     ("synth", "--out"),
     ("characterize-cells", "--out"),
 ]
