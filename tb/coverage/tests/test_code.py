@@ -42,6 +42,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_only_simulators_that_count_get_more_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NPULOOP_CODE_COVERAGE", raising=False)
+    assert folder.exists()
+    assert collect.slower() == 1
+    monkeypatch.setenv("NPULOOP_CODE_COVERAGE", "1")
+    assert collect.slower() == collect.COUNTING_SLOWER > 1
+    monkeypatch.delenv("NPULOOP_COVERAGE")
+    assert collect.slower() == 1
+
+
 def test_simulators_and_builds_add_up(folder: Path) -> None:
     branch = point("branch", 30, "if", "30-31")
     wide = point("toggle", 16, "data_i[40]:0->1")
