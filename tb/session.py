@@ -98,7 +98,7 @@ class Session:
         self.flavour = flavour
         self.structural = structural
         self.seed = seed
-        self.timeout_seconds = timeout_seconds
+        self.timeout_seconds = timeout_seconds * collect.slower()
         if flavour == "plain":
             raise TestbenchError("the plain flavour runs raw jobs only: see run_raw")
         self.build = build(self.config, flavour, structural=structural, rtl=rtl)

@@ -24,6 +24,7 @@ FILES = [
     ("compare", "--shapes", "none.yaml", "--out"),
     ("report", "--out"),
     ("sim", "--json"),
+    ("soak", "--record"),
     ("area", "--json"),
     ("predict", "none.npz", "--json"),
     ("synth", "--out"),
