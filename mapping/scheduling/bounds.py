@@ -14,6 +14,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from common.errors import NpuloopError
+from mapping.scheduling.deployment import Deployment
+from mapping.scheduling.workload import Arrival, Workload
 
 MAX_REQUESTS = 10
 """Most requests of an exact optimum with arrivals."""
@@ -30,6 +32,30 @@ class Task:
 
     arrival: float
     cycles: Mapping[str, float]
+
+
+def optimum(deployment: Deployment, workload: Workload, arrivals: Sequence[Arrival]) -> float | None:
+    """Return the least mean response of a workload's requests, in cycles, where it can be computed.
+
+    That is a batch of any size, or up to MAX_REQUESTS requests; without versions on several units, requests
+    that follow others, or streams that drop any. Otherwise it is None.
+    """
+    allowed = deployment.allowed(workload)
+    options = [option for stream in allowed.values() for option in stream]
+    if any(len(option.units) > 1 for option in options):
+        return None
+    if any(arrival.after or arrival.stream.drop_late for arrival in arrivals):
+        return None
+    tasks = []
+    for arrival in arrivals:
+        cycles: dict[str, float] = {}
+        for option in allowed[arrival.stream.name]:
+            (unit,) = option.units
+            cycles[unit] = min(option.cycles, cycles.get(unit, option.cycles))
+        tasks.append(Task(arrival.time, cycles))
+    if len({task.arrival for task in tasks}) == 1:
+        return batch_optimum(tasks)
+    return clairvoyant_optimum(tasks) if len(tasks) <= MAX_REQUESTS else None
 
 
 def batch_optimum(tasks: Sequence[Task]) -> float:

@@ -18,6 +18,7 @@ from mapping.scheduling.policy import Policy, PolicyError, Start, UnitState, Wai
 ENTRY_POINTS = "npuloop.policies"
 """The entry-point group in which packages register policies."""
 FIXED = "fixed:"
+EVERY = "all"
 
 Rank = Callable[[Waiting], tuple[float, ...]]
 
@@ -234,6 +235,19 @@ class FixedSchedule:
 
 
 # ---------------------------------------------------------------------------------------------------- by name
+def policy_names(text: str) -> list[str]:
+    """Return the policies that a command line names: with commas between them, or all that are shipped.
+
+    Raises:
+        PolicyError: a name that is empty, or stands twice.
+    """
+    names = list(SHIPPED) if text == EVERY else [name.strip() for name in text.split(",")]
+    for name in names:
+        if not name or names.count(name) > 1:
+            raise PolicyError(f"policies {text!r}: {name!r} is empty or stands twice; name each policy once")
+    return names
+
+
 def load_policy(spec: str) -> Policy:
     """Return the policy that a specification names.
 

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run leaves: a row for each request, and a trace for Perfetto (ui.perfetto.dev)."""
+"""What runs leave: a row for each request, or for each policy, and a trace for Perfetto (ui.perfetto.dev)."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mapping.scheduling.metrics import request_energy_uj
+from mapping.scheduling.metrics import Metrics, request_energy_uj
 from mapping.scheduling.simulate import Run, Served
 
 COLUMNS = (
@@ -18,6 +18,10 @@ COLUMNS = (
     "measured_response_cycles", "energy_uj", "deadline_met", "exact",
 )  # fmt: skip
 """Columns of requests.csv; those of a measurement are empty without RTL."""
+POLICY_COLUMNS = (
+    "policy", "seed", "requests", "served", "mean_response_cycles", "p95_response_cycles", "late_percent",
+    "energy_uj", "idle_uj", "contention_percent", "drop_points", "makespan_cycles",
+)  # fmt: skip
 UNITS, REQUESTS = 1, 2
 """Processes of the trace: units and what they run, streams and how long their requests respond."""
 
@@ -51,6 +55,31 @@ def _row(run: Run, request: Served) -> dict[str, str]:
 
 def _cycles(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
+
+
+def policies_csv(figures: Mapping[str, Sequence[Metrics]], first_seed: int) -> str:
+    """Return the figures of policies, a row for each policy and seed, as CSV with a head.
+
+    Args:
+        figures: the figures of each policy, one for each seed.
+        first_seed: the first seed.
+    """
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(POLICY_COLUMNS)
+    for name, runs in figures.items():
+        for seed, item in enumerate(runs, first_seed):
+            total, energy = item.total, item.energy_uj
+            writer.writerow(
+                [
+                    *(name, seed, total.requests, total.served, f"{total.mean:.1f}", f"{total.p95:.1f}"),
+                    "" if total.late_percent is None else f"{total.late_percent:.3f}",
+                    "" if energy is None else f"{energy:.3f}",
+                    "" if energy is None else f"{item.idle_uj:.3f}",
+                    *(f"{item.contention_percent:.3f}", f"{total.drop_points:.3f}", f"{item.makespan:.1f}"),
+                ]
+            )
+    return file.getvalue()
 
 
 def trace_json(run: Run, clock_mhz: float | None = None) -> str:

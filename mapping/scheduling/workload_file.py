@@ -47,6 +47,8 @@ from mapping.scheduling.arrivals import (
 from mapping.scheduling.workload import MAX_REQUESTS, MEAN, STRICT, Stream, Workload, WorkloadError
 
 FORMAT_VERSION = 1
+BUNDLED = Path(__file__).parent / "workloads" / "digits.yaml"
+"""The workload that npuloop brings."""
 KEYS = ("npuloop_workload", "clock_mhz", "duration", "confidence", "versions", "streams")
 STREAM_KEYS = (
     "name", "network", "arrivals", "deadline", "accuracy_limit", "priority", "drop_late", "requests",

@@ -66,7 +66,7 @@ def test_the_exact_clock_is_the_timing_model_of_the_same_assignment(policy: str)
     assert any((r.service or 0) > 1.01 * r.option.cycles for r in served if r.option)  # they do meet
 
 
-def test_the_fast_clock_is_near_the_exact_one_with_policies_in_the_same_order() -> None:
+def test_the_fast_clock_is_near_the_exact_one() -> None:
     load = workload(Stream("digits", "digits", Poisson(2200.0), requests=150))
     means = {
         clock: {name: metrics(run(load, name, clock)).total.mean for name in ("greedy", "fifo", "sjf")}

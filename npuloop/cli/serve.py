@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sub-command `npuloop serve`: requests that arrive, a policy, predicted responses and energies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from common.errors import UnsupportedError
+from common.files import claimed, write_atomically
+from npuloop.cli.console import Tasks, console, progress
+from npuloop.cli.options import MAX_SEED, SYSTEM, Setting, SystemName, system_of, written_folder
+
+
+def serve(
+    system: SystemName = SYSTEM,
+    settings: Setting = [],  # noqa: B006  # typer reads it, nobody writes it
+    workload: Annotated[
+        Path | None, typer.Option(help="workload.yaml; default: one of digits that npuloop brings")
+    ] = None,
+    versions: Annotated[
+        Path | None, typer.Option(help="versions.yaml; default: the workload's, else its models as they are")
+    ] = None,
+    policy: Annotated[
+        str,
+        typer.Option(
+            help="greedy, greedy-energy, fifo, sjf, edf, cheapest, split, fixed:FILE, or "
+            "package.module:function; several with commas, or all"
+        ),
+    ] = "greedy",
+    clock: Annotated[
+        Literal["exact", "fast"], typer.Option(help="the timing model, or a quick estimate for exploring")
+    ] = "exact",
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="of the arrivals; the first of several")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="number of seeds")] = 1,
+    out: Annotated[
+        Path | None, written_folder(what="folder for requests.csv and trace.json, or policies.csv")
+    ] = None,
+) -> None:
+    """Serve a workload on a system: predicted responses, deadlines, energy and utilisation.
+
+    One policy and one seed: a row for each request in requests.csv, and trace.json for ui.perfetto.dev.
+    Several: the policies side by side, and policies.csv.
+    """
+    from mapping.report.serving import policies_table, streams_table, summary
+    from mapping.scheduling.bounds import optimum
+    from mapping.scheduling.deployment import deploy_workload
+    from mapping.scheduling.metrics import Metrics, metrics
+    from mapping.scheduling.policies import load_policy, policy_names
+    from mapping.scheduling.results import policies_csv, requests_csv, trace_json
+    from mapping.scheduling.simulate import Run, simulate
+    from mapping.scheduling.versions import as_imported, load_versions
+    from mapping.scheduling.workload import arrivals_of
+    from mapping.scheduling.workload_file import BUNDLED, load_workload, versions_named
+
+    config = system_of(system, settings)
+    file = BUNDLED if workload is None else workload
+    load = load_workload(file)
+    named = versions or versions_named(file)
+    known = load_versions(named) if named else as_imported(load)
+    names = policy_names(policy)
+    for name in names:
+        load_policy(name)  # an unknown one is an error before the work
+    deployment = deploy_workload(config, load, known, str(named or file))
+    figures: dict[str, list[Metrics]] = {name: [] for name in names}
+    bounds = []
+    run: Run | None = None
+    with progress() as bar:
+        show = Tasks(bar)
+        for number in range(seed, seed + seeds):
+            arrivals = arrivals_of(load, number)
+            bounds.append(optimum(deployment, load, arrivals))
+            for name in names:
+                what = f"{name}, seed {number}"
+                run = simulate(
+                    deployment, load, arrivals, load_policy(name), clock,
+                    lambda done, total, what=what: show(what, done, total),  # type: ignore[misc]
+                )  # fmt: skip
+                figures[name].append(metrics(run))
+    assert run is not None  # there is a seed and a policy
+    if len(names) == seeds == 1:
+        (result,) = figures[names[0]]
+        console.print(streams_table(result, load))
+        console.print(summary(result), soft_wrap=True)
+        files = {"requests.csv": requests_csv(run), "trace.json": trace_json(run, load.clock_mhz)}
+    else:
+        means = [bound for bound in bounds if bound is not None]
+        bound = sum(means) / len(means) if len(means) == len(bounds) else None
+        console.print(policies_table(figures, load, bound))
+        files = {"policies.csv": policies_csv(figures, seed)}
+    if out is None:
+        return
+    with claimed(out, UnsupportedError):
+        for name, text in files.items():
+            write_atomically(out / name, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+            console.print(f"wrote {out / name}", soft_wrap=True)
