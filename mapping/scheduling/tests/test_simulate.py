@@ -24,8 +24,9 @@ from mapping.scheduling.metrics import metrics, request_energy_uj
 from mapping.scheduling.policies import SHIPPED, load_policy
 from mapping.scheduling.simulate import Run, simulate
 from mapping.scheduling.testing import digits, made_up, option, starts, steady, trace, workload, write
-from mapping.scheduling.versions import Version
+from mapping.scheduling.versions import Version, load_versions
 from mapping.scheduling.workload import STRICT, Stream, Workload, WorkloadError, arrivals_of
+from mapping.scheduling.workload_file import BUNDLED, load_workload, versions_named
 
 PUBLIC = ("ad01_int8", "kws_ref_model", "pretrainedResnet_quant", "vww_96_int8")
 
@@ -92,6 +93,20 @@ def test_public_networks_are_served_within_3_percent_by_the_fast_clock_and_quick
         assert mean[FAST] == pytest.approx(mean[EXACT], rel=0.03), units
         assert mean[EXACT] < before
         before = mean[EXACT]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_on_the_bundled_workload_nobody_is_late_more_often_than_the_greedy_scheduler(seed: int) -> None:
+    load = load_workload(BUNDLED)
+    named = versions_named(BUNDLED)
+    assert named
+    deployment = deploy(System(), load_versions(named))
+    arrivals = arrivals_of(load, seed)
+    late = {
+        name: metrics(simulate(deployment, load, arrivals, SHIPPED[name], FAST)).total.late_percent or 0.0
+        for name in ("greedy", "fifo", "sjf", "edf")
+    }
+    assert max(late["fifo"], late["sjf"], late["edf"]) <= late["greedy"]
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another() -> None:
