@@ -22,14 +22,15 @@ def streams_table(figures: Metrics, workload: Workload) -> Table:
     table = console_table(f"responses, {unit}", ("stream", "network"), NUMBERS)
     for stream in workload.streams:
         if stream.name in figures.streams:
-            shown = _responses(figures.streams[stream.name], workload, stream.deadline)
+            shown = responses_cells(figures.streams[stream.name], workload, stream.deadline)
             table.add_row(stream.name, stream.network, *shown)
     table.add_section()
-    table.add_row("all", "", *_responses(figures.total, workload, None))
+    table.add_row("all", "", *responses_cells(figures.total, workload, None))
     return table
 
 
-def _responses(item: Responses, workload: Workload, deadline: float | None) -> Sequence[str]:
+def responses_cells(item: Responses, workload: Workload, deadline: float | None) -> Sequence[str]:
+    """Return the cells of some requests below NUMBERS; without a deadline that cell is empty."""
     return (
         f"{item.requests:,}",
         f"{item.served:,}",

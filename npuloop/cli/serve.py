@@ -36,15 +36,17 @@ def serve(
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="of the arrivals; the first of several")] = 1,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="number of seeds")] = 1,
     out: Annotated[
-        Path | None, written_folder(what="folder for requests.csv and trace.json, or policies.csv")
+        Path | None,
+        written_folder(what="folder for requests.csv, trace.json and report.html, or policies.csv"),
     ] = None,
 ) -> None:
     """Serve a workload on a system: predicted responses, deadlines, energy and utilisation.
 
-    One policy and one seed: a row for each request in requests.csv, and trace.json for ui.perfetto.dev.
+    One policy and one seed: a row for each request in requests.csv, a trace for ui.perfetto.dev, report.html.
     Several: the policies side by side, and policies.csv.
     """
     from mapping.report.serving import policies_table, streams_table, summary
+    from mapping.report.serving_page import serving_page
     from mapping.scheduling.bounds import optimum
     from mapping.scheduling.deployment import deploy_workload
     from mapping.scheduling.metrics import Metrics, metrics
@@ -85,6 +87,7 @@ def serve(
         console.print(streams_table(result, load))
         console.print(summary(result), soft_wrap=True)
         files = {"requests.csv": requests_csv(run), "trace.json": trace_json(run, load.clock_mhz)}
+        files["report.html"] = serving_page(run, result, load, names[0], clock)
     else:
         means = [bound for bound in bounds if bound is not None]
         bound = sum(means) / len(means) if len(means) == len(bounds) else None

@@ -153,15 +153,15 @@ def test_requests_that_wait_for_each_other_are_an_error() -> None:
 
 
 def test_events_of_one_request_are_not_those_of_another() -> None:
-    """The second request's wait is for its own signal, although the first has signalled the same event."""
+    """The second request waits for its own signal, although the first has left one of the same event."""
     move = {"mem_address": 0, "lines": 1, "planes": 1, "line_words": 300, "target": 1}
     lists = {
-        BIG: [Entry("load", 0, move, 0), Entry("signal", 0, {"event_id": 3}, 0)],
+        BIG: [Entry("load", 0, move, 0), *[Entry("signal", 0, {"event_id": 3}, 0)] * 2],
         LITTLE: [Entry("wait", 2, {"event_id": 3}, 0), Entry("mark", 2, {"mem_address": 0}, 0)],
     }
     first, second = serve(Request(lists), Request(lists))
     assert second.service == pytest.approx(first.service, rel=0.1)
-    assert second.ends[LITTLE] > second.ends[BIG] > first.end
+    assert second.ends[LITTLE] > second.start + 300 > first.ends[BIG]
 
 
 # ------------------------------------------------------------------------------------------------ contention
@@ -200,6 +200,7 @@ def test_time_does_not_go_on_beyond_what_is_asked_for() -> None:
         PAIR.cores, measured(), before=[{}, {}],
     )  # fmt: skip
     assert got == {0: (BIG, first.end), 1: (LITTLE, second.end)}
+    assert first.end > serve(Request(lists_of(BIG)))[0].end + 50  # the second request was in its way
 
 
 def test_a_busy_unit_cannot_be_started() -> None:

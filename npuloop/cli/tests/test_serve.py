@@ -48,7 +48,7 @@ def test_a_row_for_each_request_and_a_trace_are_left(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     done = npuloop_here("serve", "--workload", files(tmp_path), "--policy", "fifo", "--out", out)
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in out.iterdir()) == ["requests.csv", "trace.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["report.html", "requests.csv", "trace.json"]
     requests = rows(out / "requests.csv")
     assert tuple(requests[0]) == COLUMNS
     assert len(requests) == 6
