@@ -142,6 +142,10 @@ def test_a_cascade_follows_what_is_complete_and_not_what_is_dropped() -> None:
     assert [request.arrived for request in served.requests] == [0, 0, 0, 10, 20, None]
     assert starts(served.requests)[3:] == [("u", 20, 24), ("u", 24, 28), ("", None, None)]
     assert metrics(served).streams["after"].requests == 2
+    told: list[tuple[int, int]] = []
+    simulate(ONE, load, arrivals_of(load), SHIPPED["fifo"], FAST, lambda *counts: told.append(counts))
+    assert told[-1] == (6, 6)
+    assert told == sorted(told)
 
 
 def test_a_single_stream_sends_the_next_query_when_the_last_is_complete() -> None:
