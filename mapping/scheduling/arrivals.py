@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,6 +11,8 @@ import numpy as np
 
 from common.arrays import Floats
 
+CHUNK = 4096
+"""Gaps that are drawn together."""
 SINGLE_STREAM, MULTI_STREAM, SERVER, OFFLINE = "single_stream", "multi_stream", "server", "offline"
 SCENARIOS = (SINGLE_STREAM, MULTI_STREAM, SERVER, OFFLINE)
 """The scenarios of MLPerf's LoadGen (Reddi et al., "MLPerf Inference Benchmark", ISCA 2020, section IV)."""
@@ -97,52 +98,42 @@ Arrivals: TypeAlias = Periodic | Poisson | Bursts | Trace | Loop | Cascade
 
 
 def drawn(
-    arrivals: Periodic | Poisson | Bursts | Trace,
-    requests: int | None,
-    duration: float | None,
-    rng: np.random.Generator,
+    arrivals: Periodic | Poisson | Bursts | Trace, most: int, duration: float | None, rng: np.random.Generator
 ) -> Floats:
     """Return the cycles at which requests arrive, ascending.
 
     Args:
         arrivals: the process.
-        requests: how many at most; a trace may have fewer.
-        duration: cycle before which they arrive; one of both is given, but for a trace.
+        most: how many at most; a trace may have fewer.
+        duration: cycle before which they arrive; None: there are as many as may be.
         rng: for what is random.
     """
     if isinstance(arrivals, Trace):
         times = np.array(arrivals.times)
     elif isinstance(arrivals, Poisson):
-        times = np.cumsum(_gaps(arrivals.gap, requests, duration, rng))
+        times = _poisson(arrivals.gap, most, duration, rng)
     elif isinstance(arrivals, Periodic):
-        count = requests if duration is None else _room(duration, arrivals.period, arrivals.phase)
-        assert count is not None
+        count = _periods(arrivals.period, arrivals.phase, most, duration)
         moved = rng.uniform(-arrivals.jitter, arrivals.jitter, count) if arrivals.jitter else np.zeros(count)
         times = np.sort(np.maximum(arrivals.phase + arrivals.period * np.arange(count) + moved, 0.0))
     else:
-        bursts = (
-            math.ceil((requests or 0) / arrivals.size)
-            if duration is None
-            else _room(duration, arrivals.period, 0.0)
-        )
-        starts = arrivals.period * np.arange(bursts)
+        count = _periods(arrivals.period, 0.0, math.ceil(most / arrivals.size), duration)
+        starts = arrivals.period * np.arange(count)
         times = np.sort((starts[:, None] + arrivals.spacing * np.arange(arrivals.size)).reshape(-1))
     if duration is not None:
         times = times[times < duration]
-    return times if requests is None else times[:requests]
+    return times[:most]
 
 
-def _room(duration: float, period: float, phase: float) -> int:
-    """Return how many periods begin before the end."""
-    return max(0, math.ceil((duration - phase) / period))
+def _periods(period: float, phase: float, most: int, duration: float | None) -> int:
+    """Return how many periods begin before the end, at most so many."""
+    return most if duration is None else max(0, math.ceil(min(most, (duration - phase) / period)))
 
 
-def _gaps(gap: float, requests: int | None, duration: float | None, rng: np.random.Generator) -> Floats:
-    """Return exponential gaps: as many as asked for, or enough to fill the duration."""
-    draw: Callable[[int], Floats] = lambda count: rng.exponential(gap, count)  # noqa: E731
-    if duration is None:
-        return draw(requests or 0)
-    gaps = draw(max(16, int(1.2 * duration / gap)))
-    while gaps.sum() < duration:
-        gaps = np.concatenate([gaps, draw(len(gaps))])
-    return gaps
+def _poisson(gap: float, most: int, duration: float | None, rng: np.random.Generator) -> Floats:
+    """Return arrivals with exponential gaps: as many as may be, or those that fill the duration."""
+    times = np.cumsum(rng.exponential(gap, most if duration is None else min(most, CHUNK)))
+    while duration is not None and len(times) < most and times[-1] < duration:
+        more = rng.exponential(gap, min(most - len(times), CHUNK))
+        times = np.concatenate([times, times[-1] + np.cumsum(more)])
+    return times

@@ -176,7 +176,11 @@ class FixedSchedule:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        rows = list(csv.DictReader(io.StringIO(read_text(path, PolicyError, "schedule (CSV)"))))
+        text = read_text(path, PolicyError, "schedule (CSV)")
+        try:
+            rows = list(csv.DictReader(io.StringIO(text)))
+        except csv.Error as error:
+            raise PolicyError(f"{path}: no CSV ({error}); give a requests.csv of npuloop serve") from None
         self.choices: list[tuple[str, tuple[str, ...]]] = []
         order = []
         for line, row in enumerate(rows, 2):
@@ -186,7 +190,7 @@ class FixedSchedule:
                 raise PolicyError(
                     f"{path}: no column {error}; give a requests.csv of npuloop serve"
                 ) from None
-            self.choices.append((version, tuple(units.split("+"))))
+            self.choices.append((version, tuple((units or "").split("+"))))
             try:
                 order += [(float(start), line - 2)] if start else []
             except ValueError:

@@ -26,7 +26,7 @@ from typing import Any
 from common.files import read_yaml
 from golden.importers.models import BUNDLED
 from hw.system import System
-from mapping.scheduling.workload import STRICT, Stream, Workload, WorkloadError
+from mapping.scheduling.workload import STRICT, Stream, Workload, WorkloadError, file_name
 
 FORMAT_VERSION = 1
 KEYS = ("name", "network", "file", "unit", "mapping", "accuracy_drop", "interval")
@@ -116,12 +116,12 @@ def _version(path: Path, number: int, entry: object) -> Version:
     for key in entry:
         if key not in KEYS:
             raise WorkloadError(f"{where}: unknown key {key!r}; there are {', '.join(KEYS)}")
-    for key in ("name", "network", "file"):
+    for key in ("name", "network"):
         if not isinstance(entry.get(key), str) or not entry[key]:
             raise WorkloadError(f"{where}: {key} is {entry.get(key)!r}; write a name")
-    for key in ("unit", "mapping"):
-        if key in entry and not isinstance(entry[key], str):
-            raise WorkloadError(f"{where}: {key} is {entry[key]!r}; write a name")
+    file = file_name(entry, "file", where)
+    if "unit" in entry and not isinstance(entry["unit"], str):
+        raise WorkloadError(f"{where}: unit is {entry['unit']!r}; write the name of a unit")
     if "unit" in entry and "mapping" in entry:
         raise WorkloadError(f"{where}: a mapping says which units it needs; leave out unit")
     drop = _points(where, entry, "accuracy_drop", entry.get("accuracy_drop", 0.0))
@@ -134,9 +134,9 @@ def _version(path: Path, number: int, entry: object) -> Version:
     return Version(
         name=entry["name"],
         network=entry["network"],
-        file=entry["file"] if entry["file"] in BUNDLED else str(path.parent / entry["file"]),
+        file=file if file in BUNDLED else str(path.parent / file),
         unit=entry.get("unit"),
-        mapping=path.parent / entry["mapping"] if "mapping" in entry else None,
+        mapping=path.parent / file_name(entry, "mapping", where) if "mapping" in entry else None,
         drop=drop,
         interval=(low, high),
     )
@@ -159,7 +159,7 @@ def as_imported(workload: Workload) -> tuple[Version, ...]:
     versions = []
     for network in dict.fromkeys(stream.network for stream in workload.streams):
         file = network if network in BUNDLED else str(Path(workload.source).parent / network)
-        if network not in BUNDLED and not Path(file).is_file():
+        if "\0" in network or (network not in BUNDLED and not Path(file).is_file()):
             raise WorkloadError(
                 f"{workload.source}: no network {network!r}; npuloop brings {', '.join(BUNDLED)}; name a "
                 "model file, or give the versions of the network in a versions file"

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,18 @@ MEAN, STRICT = "mean", "strict"
 
 class WorkloadError(NpuloopError):
     """A workload that cannot be served, or a damaged file of one."""
+
+
+def file_name(entry: Mapping[str, Any], key: str, where: str) -> str:
+    """Return what an entry gives as the name of a file.
+
+    Raises:
+        WorkloadError: it is no name.
+    """
+    name = entry.get(key)
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise WorkloadError(f"{where}: {key} is {name!r}; write the name of a file")
+    return name
 
 
 @dataclass(frozen=True)
@@ -99,7 +112,8 @@ def arrivals_of(workload: Workload, seed: int = 1) -> tuple[Arrival, ...]:
     for number, stream in enumerate(workload.streams):
         if isinstance(stream.arrivals, Cascade | Loop):
             continue
-        times = drawn(stream.arrivals, stream.requests, workload.duration, _generator(seed, number))
+        most = MAX_REQUESTS + 1 if stream.requests is None else stream.requests
+        times = drawn(stream.arrivals, most, workload.duration, _generator(seed, number))
         _check_count(workload, stream, len(timed) + len(times))
         timed += [(time, stream) for time in times.tolist()]
     timed.sort(key=lambda item: item[0])

@@ -44,7 +44,7 @@ from mapping.scheduling.arrivals import (
     Poisson,
     Trace,
 )
-from mapping.scheduling.workload import MAX_REQUESTS, MEAN, STRICT, Stream, Workload, WorkloadError
+from mapping.scheduling.workload import MAX_REQUESTS, MEAN, STRICT, Stream, Workload, WorkloadError, file_name
 
 FORMAT_VERSION = 1
 BUNDLED = Path(__file__).parent / "workloads" / "digits.yaml"
@@ -66,6 +66,8 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
 _DURATION = re.compile(r"([0-9.eE+-]+)\s*([a-zµ]+)")
 TRACE_COLUMN = "arrival_cycle"
+MAX_CYCLES = 1e15
+"""Most cycles of a time: beyond them, cycles are no longer told apart."""
 
 
 def load_workload(path: str | Path) -> Workload:
@@ -109,10 +111,9 @@ def versions_named(path: str | Path) -> Path | None:
     """
     path = Path(path)
     document = read_yaml(path, WorkloadError, "workload file")
-    named = document.get("versions") if isinstance(document, dict) else None
-    if named is not None and not isinstance(named, str):
-        raise WorkloadError(f"{path}: versions is {named!r}; write the name of a file")
-    return path.parent / named if named else None
+    if not isinstance(document, dict) or "versions" not in document:
+        return None
+    return path.parent / file_name(document, "versions", str(path))
 
 
 class _Reader:
@@ -215,7 +216,7 @@ class _Reader:
                 raise WorkloadError(f"{where}: times is {values!r}; write a list of cycles")
             times = [self.time({"times": value}, "times", where, zero=True) for value in values]
         else:
-            where = f"{self.path.parent / str(entry['file'])}"
+            where = str(self.path.parent / file_name(entry, "file", where))
             times = [
                 self.time({"line": text}, "line", f"{where}, line {line}", zero=True)
                 for line, text in _column(Path(where))
@@ -264,11 +265,18 @@ class _Reader:
             raise WorkloadError(f"{where}: {key} is {entry.get(key)!r}; write cycles, or a time as in 5 ms")
         if value < 0 or (value == 0 and not zero):
             raise WorkloadError(f"{where}: {key} is {entry.get(key)!r}; a time must be above 0")
-        return value * factor
+        return self._some(value * factor, key, where)
 
     def rate(self, entry: Mapping[str, Any], key: str, where: str) -> float:
         """Return the cycles between two events of a rate in hertz."""
-        return self._cycles_per_second(where, key, entry.get(key)) / self.number(entry, key, where, above=0.0)
+        hertz = self.number(entry, key, where, above=0.0)
+        return self._some(self._cycles_per_second(where, key, entry.get(key)) / hertz, key, where)
+
+    def _some(self, cycles: float, key: str, where: str) -> float:
+        """Return a number of cycles that is not beyond all measure."""
+        if cycles > MAX_CYCLES:
+            raise WorkloadError(f"{where}: {key} is more than {MAX_CYCLES:g} cycles; write less")
+        return cycles
 
     def gap(self, entry: Mapping[str, Any], key: str, where: str) -> float:
         """Return the cycles between two requests, from a time or from a rate."""
@@ -297,7 +305,11 @@ def _kind(entry: Mapping[str, Any]) -> object:
 
 def _column(path: Path) -> list[tuple[int, str]]:
     """Return the line numbers and values of the arrivals' column of a CSV file: the only one, or by name."""
-    rows = list(csv.reader(io.StringIO(read_text(path, WorkloadError, "trace of arrivals (CSV)"))))
+    text = read_text(path, WorkloadError, "trace of arrivals (CSV)")
+    try:
+        rows = list(csv.reader(io.StringIO(text)))
+    except csv.Error as error:
+        raise WorkloadError(f"{path}: no CSV ({error}); write a line for each arrival") from None
     filled = [(line, row) for line, row in enumerate(rows, 1) if row]
     if not filled:
         return []

@@ -20,7 +20,7 @@ RNG = np.random.default_rng
 # -------------------------------------------------------------------------------------------------- arrivals
 def test_a_period_is_kept_but_for_its_jitter() -> None:
     assert drawn(Periodic(10, phase=3), 4, None, RNG(1)).tolist() == [3, 13, 23, 33]
-    assert drawn(Periodic(10), None, 40, RNG(1)).tolist() == [0, 10, 20, 30]
+    assert drawn(Periodic(10), 99, 40, RNG(1)).tolist() == [0, 10, 20, 30]
     times = drawn(Periodic(10, jitter=4, phase=5), 2000, None, RNG(1))
     moved = times - 5 - 10 * np.arange(2000)
     assert np.abs(moved).max() <= 4
@@ -32,7 +32,7 @@ def test_gaps_of_poisson_arrivals_have_their_mean_and_as_much_spread() -> None:
     gaps = np.diff(drawn(Poisson(50), 20_000, None, RNG(2)))
     assert gaps.mean() == pytest.approx(50, rel=0.03)
     assert gaps.std() == pytest.approx(50, rel=0.03)
-    times = drawn(Poisson(50), None, 1e6, RNG(2))
+    times = drawn(Poisson(50), 99_999, 1e6, RNG(2))
     assert len(times) == pytest.approx(20_000, rel=0.03)
     assert times.max() < 1e6
     assert drawn(Poisson(50), 10, 1e6, RNG(2)).tolist() == times[:10].tolist()
@@ -40,8 +40,8 @@ def test_gaps_of_poisson_arrivals_have_their_mean_and_as_much_spread() -> None:
 
 def test_bursts_and_traces_arrive_as_they_say() -> None:
     assert drawn(Bursts(100, 3, 5), 7, None, RNG(1)).tolist() == [0, 5, 10, 100, 105, 110, 200]
-    assert drawn(Bursts(100, 2), None, 150, RNG(1)).tolist() == [0, 0, 100, 100]
-    assert drawn(Trace((1.0, 7.0, 9.0)), None, 8, RNG(1)).tolist() == [1, 7]
+    assert drawn(Bursts(100, 2), 99, 150, RNG(1)).tolist() == [0, 0, 100, 100]
+    assert drawn(Trace((1.0, 7.0, 9.0)), 99, 8, RNG(1)).tolist() == [1, 7]
     assert drawn(Trace((1.0, 7.0, 9.0)), 1, None, RNG(1)).tolist() == [1]
 
 
@@ -79,6 +79,9 @@ def test_workloads_without_end_or_beginning_are_errors() -> None:
         arrivals_of(workload(Stream("a", "x", Periodic(10, phase=50)), duration=40))
     with pytest.raises(WorkloadError, match="stream 'a': more than 200000 requests"):
         arrivals_of(workload(Stream("a", "x", Periodic(1)), duration=1e6))
+    for arrivals in (Periodic(1e-300), Poisson(1e-9), Bursts(1e-300, 7), Bursts(1, 199_999, 1e-9)):
+        with pytest.raises(WorkloadError, match="stream 'a': more than 200000 requests"):
+            arrivals_of(workload(Stream("a", "x", arrivals), duration=1e15))
     for streams in (("b", "a"), ("a", "a")):
         chain = [Stream(n, "x", Cascade(after)) for n, after in zip("ab", streams, strict=False)]
         with pytest.raises(WorkloadError, match="follow each other"):
@@ -166,6 +169,9 @@ POISSON = "arrivals: {kind: poisson, gap: 5}"
         ("  - {network: x, arrivals: {kind: poisson}}", "give gap or rate_hz, one of them"),
         ("  - {network: x, arrivals: {kind: poisson, gap: 5, rate_hz: 5}}", "give gap or rate_hz"),
         ("  - {network: x, arrivals: {kind: poisson, gap: soon}}", "gap is 'soon'; write cycles, or a time"),
+        ("  - {network: x, arrivals: {kind: poisson, gap: 1e308 s}}", "gap is more than 1e+15 cycles"),
+        ("  - {network: x, arrivals: {kind: poisson, rate_hz: 1e-300}}", "rate_hz is more than 1e+15 cycles"),
+        ('  - {network: x, arrivals: {kind: trace, file: "a\\0"}}', "write the name of a file"),
         ("  - {network: x, arrivals: {kind: poisson, gap: .nan}}", "gap is nan; write cycles, or a time"),
         ("  - {network: x, arrivals: {kind: magic}}", "no kind 'magic'; write kind: periodic, frames"),
         ("  - {network: x}", "no kind None"),

@@ -73,6 +73,7 @@ def test_a_row_for_each_request_and_a_trace_are_left(tmp_path: Path) -> None:
     for number, row in enumerate(requests):
         event = served[f"digits {number}"]
         assert event["ts"] == pytest.approx(float(row["start_cycle"]), abs=0.06)
+        assert event["dur"] == pytest.approx(float(row["predicted_service_cycles"]), abs=0.11)
         assert event["args"]["version"] == row["version"]
 
 
