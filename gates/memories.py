@@ -217,12 +217,54 @@ def at_supply(macro: Memory, supply_v: float) -> Memory:
     )
 
 
-def core_memories(core: CoreConfig, technology: str = "sky130") -> dict[str, tuple[int, Memory]]:
-    """Return a core's memories: for each name how many equal ones there are, and one of them.
+@dataclass(frozen=True)
+class Composition:
+    """What a memory of a core is composed of.
+
+    Attributes:
+        count: equal memories.
+        words, width_bits: of a macro.
+        macros: of one memory, read together.
+        written: of those, how many are written together.
+        ports: of a macro.
+    """
+
+    count: int
+    words: int
+    width_bits: int
+    macros: int
+    written: int
+    ports: Ports
+
+
+def compositions(core: CoreConfig) -> dict[str, Composition]:
+    """Return what a core's memories are composed of.
 
     `activations` (banks; one is read or written at a time), `weights`, `parameters`, `accumulators` (banks of
-    16 columns; of each slice one is summed into while the other is drained). Energies are at the supply of
-    the cell library.
+    16 columns; of each slice one is summed into while the other is drained).
+    """
+    rows, kib = core.rows, 1024 * 8
+    lanes = rows * 8 // LANE_BITS
+    bank_words = core.act_kib * kib // (rows * 8 * BANKS)
+    weight_words, parameter_words = (
+        core.weight_kib * kib // (2 * LANE_BITS),
+        core.param_kib * kib // LANE_BITS,
+    )
+    slices, pieces = core.columns // 16 * 2, SLICE_BITS // ACCUMULATOR_MACRO_BITS
+    return {
+        "activations": Composition(BANKS, bank_words, LANE_BITS, lanes, 1, "1r1w"),
+        "weights": Composition(1, weight_words, LANE_BITS, 2, 1, "1r1w"),
+        "parameters": Composition(1, parameter_words, LANE_BITS, 1, 1, "1r1w"),
+        "accumulators": Composition(
+            slices, core.stripe_depth, ACCUMULATOR_MACRO_BITS, pieces, pieces, "1r1w"
+        ),
+    }
+
+
+def core_memories(core: CoreConfig, technology: str = "sky130") -> dict[str, tuple[int, Memory]]:
+    """Return a core's memories: for each name of `compositions` how many equal ones there are, and one.
+
+    Energies are at the supply of the cell library.
 
     Args:
         core: the core.
@@ -233,27 +275,22 @@ def core_memories(core: CoreConfig, technology: str = "sky130") -> dict[str, tup
     """
     if technology not in TECHNOLOGIES:
         raise GatesError(f"there is no technology {technology!r}; there are {', '.join(TECHNOLOGIES)}")
-    rows, kib = core.rows, 1024 * 8
-    lanes = rows * 8 // LANE_BITS
-    pieces = SLICE_BITS // ACCUMULATOR_MACRO_BITS
-    asked = {  # memories: words and bits of a macro, macros, of those how many are written together
-        "activations": (BANKS, core.act_kib * kib // (rows * 8 * BANKS), LANE_BITS, lanes, 1),
-        "weights": (1, core.weight_kib * kib // (2 * LANE_BITS), LANE_BITS, 2, 1),
-        "parameters": (1, core.param_kib * kib // LANE_BITS, LANE_BITS, 1, 1),
-        "accumulators": (core.columns // 16 * 2, core.stripe_depth, ACCUMULATOR_MACRO_BITS, pieces, pieces),
-    }
+    beside = TECHNOLOGIES[technology]
     return {
-        name: (count, side_by_side(_beside(TECHNOLOGIES[technology], words, bits), macros, written))
-        for name, (count, words, bits, macros, written) in asked.items()
+        name: (
+            item.count,
+            side_by_side(_beside(beside, item.words, item.width_bits, item.ports), item.macros, item.written),
+        )
+        for name, item in compositions(core).items()
     }
 
 
-def _beside(technology: Technology, words: int, width_bits: int) -> Memory:
+def _beside(technology: Technology, words: int, width_bits: int, ports: Ports) -> Memory:
     """Return a macro beside a cell library, at its supply."""
-    macro = at_supply(memory(words, width_bits, "1r1w", technology.node_nm), technology.supply_v)
+    macro = at_supply(memory(words, width_bits, ports, technology.node_nm), technology.supply_v)
     if technology.leakage_nm == technology.node_nm:
         return macro
-    other = at_supply(memory(words, width_bits, "1r1w", technology.leakage_nm), technology.supply_v)
+    other = at_supply(memory(words, width_bits, ports, technology.leakage_nm), technology.supply_v)
     label = f"{macro.label.removesuffix(')')}; leakage of {technology.leakage_nm:g} nm)"
     return replace(macro, label=label, leakage_mw=other.leakage_mw)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 
 from common.errors import ConfigError
 
-TILE_BITS = 2048
-"""Bits of a weight tile with 16 rows: what all default shapes share."""
+TILE_BITS = 2560
+"""Most bits of a weight tile of a default shape, which 5 bits on 16 x 32 fill; most others have 2,048."""
 KEY_LETTERS = {
     "stripe_depth": "s", "lanes": "l", "dw_taps": "d", "act_kib": "act", "weight_kib": "weight",
     "param_kib": "param",
@@ -17,8 +17,9 @@ KEY_LETTERS = {
 
 
 def default_cols(w_bits: int, rows: int = 16) -> int:
-    """Return the columns of the array that fill a weight tile: 128 / w_bits at 16 rows, in steps of 16."""
-    return TILE_BITS // w_bits // rows // 16 * 16
+    """Return the columns of the array that fill a weight tile: 16, 32 or 64 at 16 rows; 0 where none fit."""
+    sixteens = TILE_BITS // w_bits // rows // 16
+    return 16 << sixteens.bit_length() - 1 if sixteens else 0
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -85,7 +86,9 @@ def quantize(
 
     Args:
         model: a trained `nn.Module`, or a network.
-        calibration: of a module, float32 inputs (N, C, H, W) that show the ranges of its activations.
+        calibration: of a module, float32 inputs (N, C, H, W) that show the ranges of its activations; of a
+            network, inputs as it reads them, (N, ...), with which the biases of narrowed channels are
+            corrected.
         bits: width of all weights; by default 8, or with a mapping that of each channel's unit.
         layers: widths of single layers, by name.
         mapping, system: which units will make which channels, see the module.
@@ -96,9 +99,8 @@ def quantize(
         NpuloopError: see `golden.quantize.export` and `quantize_weights`.
     """
     if isinstance(model, Network):
-        if calibration is not None:
-            raise UnsupportedError("calibration is for an nn.Module; a network has its scales")
-        return quantize_weights(model, _widths(model, bits, layers, mapping, system))[0]
+        inputs = None if calibration is None else np.asarray(calibration)
+        return quantize_weights(model, _widths(model, bits, layers, mapping, system), inputs)[0]
     if calibration is None:
         raise UnsupportedError("an nn.Module needs calibration: inputs that show its activations' ranges")
     batches = (

@@ -3,7 +3,8 @@
 
 Weights are symmetric, with one scale per output channel: real weight = scale * q, q in
 `golden.arithmetic.weight_range`. For every channel the scale is the one with the least squared error
-(`best_scales`). Activations keep their scales, so only a layer's own constants change.
+(`best_scales`). Activations keep their scales, so only a layer's own constants change; with some inputs
+its biases are corrected (`golden.quantize.bias_correction`).
 """
 
 import math
@@ -18,7 +19,8 @@ from common.arrays import Array, Floats, Int8, Int32
 from common.errors import ArithmeticRangeError, NetworkError, NpuloopError, ShapeError, UnsupportedError
 from golden.arithmetic import INT32_MAX, check_bits, quantize_multiplier, weight_range
 from golden.layer import WEIGHTED_OPS, Layer
-from golden.network import Network, Node, channel_weights, replace_nodes
+from golden.network import Inputs, Network, Node, channel_weights, check_inputs, replace_nodes, run_nodes
+from golden.quantize.bias_correction import constants, corrected
 from golden.quantize.scale_search import exact_scales, search_scales
 
 Widths: TypeAlias = int | Sequence[int] | Array
@@ -151,7 +153,7 @@ class WeightError:
 
 
 def quantize_weights(
-    network: Network, bits: int | Mapping[str, Widths]
+    network: Network, bits: int | Mapping[str, Widths], inputs: Inputs | None = None
 ) -> tuple[Network, tuple[WeightError, ...]]:
     """Return the network with narrower weights, and how much each layer lost.
 
@@ -163,6 +165,8 @@ def quantize_weights(
         network: a network with wider weights, for example an imported 8-bit one.
         bits: one width, 2 to 8, for every weighted layer, or widths by layer name, where an array holds one
             for each output channel; layers that it does not name stay as they are.
+        inputs: some of the network's inputs, without labels, as `run_network` takes them: with them the
+            narrowed channels' biases are corrected (`golden.quantize.bias_correction`).
 
     Returns:
         The network, and an entry for each layer that `bits` names, in the network's order.
@@ -170,7 +174,7 @@ def quantize_weights(
     Raises:
         NetworkError: `bits` names no layer; see `layer_widths`.
         UnsupportedError: a width or a layer is not supported; see `layer_widths`.
-        ShapeError: an array does not fit; see `layer_widths`.
+        ShapeError: an array or an input does not fit; see `layer_widths` and `run_network`.
         ArithmeticRangeError: a bias does not fit int32 at its new scale; the message names the layer.
     """
     weighted = {node.name: node.channels for node in network.nodes if node.op in WEIGHTED_OPS}
@@ -186,20 +190,29 @@ def quantize_weights(
         input_scale = network.tensors[node.inputs[0]].scale
         changes[node.name] = _narrow(node, widths[node.name], input_scale)
         errors.append(_error(node, changes[node.name]))
+    if inputs is not None:
+        changes = _correct(network, changes, inputs)
     return replace_nodes(network, changes), tuple(errors)
 
 
-def _constants(node: Node) -> tuple[Layer, Floats, Int8]:
-    """Return the layer, weight scales and weight bits of a weighted node."""
-    assert node.layer is not None
-    assert node.weight_scales is not None
-    assert node.weight_bits is not None
-    return node.layer, node.weight_scales, node.weight_bits
+def _correct(network: Network, changes: Mapping[str, Node], inputs: Inputs) -> dict[str, Node]:
+    """Return narrowed nodes whose biases are corrected one after the other, on what comes before them."""
+    result: dict[str, Node] = {}
+    before: Mapping[str, Array] = check_inputs(network, inputs)
+    after = before
+    for node in network.nodes:
+        if node.name in changes:
+            name = node.inputs[0]
+            source = network.tensors[name]
+            result[node.name] = corrected(node, changes[node.name], source, before[name], after[name])
+        before = run_nodes(network, [node], before)
+        after = run_nodes(network, [result.get(node.name, node)], after)
+    return result
 
 
 def _narrow(node: Node, wanted: Int8, input_scale: float) -> Node:
     """Return the node with the channels narrowed that are wider than `wanted`."""
-    layer, old_scales, old_bits = _constants(node)
+    layer, old_scales, old_bits = constants(node)
     chosen = np.flatnonzero(wanted < old_bits)
     if not chosen.size:
         return node
@@ -247,13 +260,13 @@ def weight_error(node: Node, real: torch.Tensor) -> WeightError:
 
 
 def _error(before: Node, after: Node) -> WeightError:
-    layer, scales, _ = _constants(before)
+    layer, scales, _ = constants(before)
     return _loss(after, channel_weights(layer) * scales[:, None])
 
 
 def _loss(node: Node, rows: Floats) -> WeightError:
     """Return what a layer's weights differ by from real ones, (K, n)."""
-    layer, scales, bits = _constants(node)
+    layer, scales, bits = constants(node)
     difference = np.abs(channel_weights(layer) * scales[:, None] - rows)
     norm = float(np.linalg.norm(rows))
     widths, counts = np.unique(bits, return_counts=True)

@@ -13,11 +13,24 @@ from hw.system import NPU8, NPU_LB, System
 
 
 @pytest.mark.parametrize(
-    ("w_bits", "rows", "cols"), [(8, 16, 16), (4, 16, 32), (2, 16, 64), (3, 16, 32), (2, 32, 32), (5, 16, 16)]
+    ("w_bits", "rows", "cols"),
+    [
+        (8, 16, 16),
+        (7, 16, 16),
+        (6, 16, 16),
+        (5, 16, 32),
+        (4, 16, 32),
+        (3, 16, 32),
+        (2, 16, 64),
+        (2, 32, 32),
+        (5, 32, 16),
+        (8, 32, 0),
+    ],
 )
 def test_default_columns_fill_the_weight_tile(w_bits: int, rows: int, cols: int) -> None:
     assert default_cols(w_bits, rows) == cols
-    assert CoreConfig("unit", w_bits=w_bits, rows=rows).cols == cols
+    if cols >= rows:
+        assert CoreConfig("unit", w_bits=w_bits, rows=rows).cols == cols
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,13 @@ from common.stamp import check_stamp, stamped
 from gates.blocks import Block, blocks_of
 from gates.liberty import Library, read_liberty
 from gates.memories import core_memories
+from gates.open_macros import core_open_areas
 from gates.timing import analyse
 from gates.tools import osu018, sky130, tool_versions
 from hw.core import CoreConfig
 from hw.sources import rtl_hash
 from hw.system import System
+from mapping.characterization.replays import WIRE_FF
 from mapping.cost.tables import FOLDER
 
 FILE = FOLDER / "area.yaml"
@@ -32,13 +34,17 @@ LIBRARIES: Mapping[str, Callable[[], Path]] = {"sky130": sky130, "osu018": osu01
 """Cell libraries by name: ours, and Debian's."""
 EVERY = System(
     (
-        *(CoreConfig(f"w{bits}", w_bits=bits) for bits in range(8, 1, -1)),
+        *(CoreConfig(f"w{bits}", w_bits=bits) for bits in (8, 7, 6)),
+        CoreConfig("w5", w_bits=5, cols=16),  # the shape that the table has
+        *(CoreConfig(f"w{bits}", w_bits=bits) for bits in (4, 3, 2)),
         CoreConfig("w2_32x32", w_bits=2, rows=32, cols=32),
     )
 )
-"""Units of the table: every width in the default shape, and the other shape of the ternary unit."""
+"""Units of the table: every width in the default shape (5 bits still on 16 x 16), and a ternary 32 x 32."""
 REFERENCE = EVERY.cores[0]
 """The unit that the others are compared with."""
+OPEN_MACROS = "sky130"
+"""The library beside which memories are also counted as published open macros."""
 
 GROUPS: Mapping[str, str] = {
     "i_compute.i_array": "array",
@@ -77,6 +83,7 @@ class BlockArea:
         flops: registers of one.
         leakage_nw: of one.
         path_ns: its slowest path.
+        wired_ns: the same with `WIRE_FF` of wire for each pin driven.
     """
 
     group: str
@@ -86,6 +93,7 @@ class BlockArea:
     flops: int
     leakage_nw: float
     path_ns: float
+    wired_ns: float
 
 
 @dataclass(frozen=True)
@@ -97,12 +105,14 @@ class UnitArea:
         library: name of the library.
         blocks: everything made of cells.
         memories_um2: area of the memories, by name.
+        open_memories_um2: the same of published open macros; None where the library has none.
     """
 
     core: CoreConfig
     library: str
     blocks: tuple[BlockArea, ...]
     memories_um2: Mapping[str, float]
+    open_memories_um2: Mapping[str, float] | None = None
 
     def groups_um2(self) -> dict[str, float]:
         """Return the cells' area by group, the largest first."""
@@ -125,6 +135,11 @@ class UnitArea:
     def slowest(self) -> BlockArea:
         """The block with the slowest path."""
         return max(self.blocks, key=lambda item: item.path_ns)
+
+    @property
+    def slowest_wired(self) -> BlockArea:
+        """The block with the slowest path with wires."""
+        return max(self.blocks, key=lambda item: item.wired_ns)
 
 
 def group_of(path: str) -> str:
@@ -154,7 +169,10 @@ def unit_area(core: CoreConfig, library: str, workers: int = 2) -> UnitArea:
 
     def measure(block: Block) -> list[BlockArea]:
         synthesis = block.synthesize(cells)
-        path_ns = analyse(block.netlist(cells), cells).path.ns if synthesis.cells else 0.0
+        path_ns, wired_ns = (
+            analyse(block.netlist(cells), cells, wire_ff).path.ns if synthesis.cells else 0.0
+            for wire_ff in (0.0, WIRE_FF)
+        )
         groups = [group_of(path) for path in block.paths]
         return [
             BlockArea(
@@ -165,6 +183,7 @@ def unit_area(core: CoreConfig, library: str, workers: int = 2) -> UnitArea:
                 flops=synthesis.flops,
                 leakage_nw=synthesis.leakage_nw,
                 path_ns=path_ns,
+                wired_ns=wired_ns,
             )
             for group in dict.fromkeys(groups)
         ]
@@ -172,7 +191,8 @@ def unit_area(core: CoreConfig, library: str, workers: int = 2) -> UnitArea:
     with ThreadPoolExecutor(workers) as pool:  # the work is in other processes
         blocks = [item for items in pool.map(measure, blocks_of(core)) for item in items]
     memories = {name: count * item.area_um2 for name, (count, item) in core_memories(core, library).items()}
-    return UnitArea(core, library, tuple(blocks), memories)
+    macros = {name: area.area_um2 for name, area in core_open_areas(core).items()}
+    return UnitArea(core, library, tuple(blocks), memories, macros if library == OPEN_MACROS else None)
 
 
 def keys(libraries: Iterable[str]) -> dict[str, Any]:
@@ -202,7 +222,8 @@ def table_of(units: Mapping[str, Sequence[UnitArea]]) -> dict[str, Any]:
 def _entry(area: UnitArea, reference: UnitArea) -> dict[str, Any]:
     groups = area.groups_um2()
     unit, reference_unit = (item.cells_um2 + item.memory_um2 for item in (area, reference))
-    slowest = area.slowest
+    slowest, wired = area.slowest, area.slowest_wired
+    macros = area.open_memories_um2
     return {
         "w_bits": area.core.w_bits,
         "rows": area.core.rows,
@@ -214,10 +235,13 @@ def _entry(area: UnitArea, reference: UnitArea) -> dict[str, Any]:
         "array_per_reference_array": round(groups["array"] / reference.groups_um2()["array"], 3),
         "max_frequency_mhz": round(1000 / slowest.path_ns, 1),
         "critical_path": {"block": slowest.block, "ns": round(slowest.path_ns, 3)},
+        "max_frequency_wired_mhz": round(1000 / wired.wired_ns, 1),
+        "critical_path_wired": {"block": wired.block, "ns": round(wired.wired_ns, 3)},
         "units_per_reference_area": round(reference_unit / unit, 3),
         "cells_per_reference_cells": round(area.cells_um2 / reference.cells_um2, 3),
         "groups_um2": {name: round(value) for name, value in groups.items()},
         "memories_um2": {name: round(value) for name, value in area.memories_um2.items()},
+        **({} if macros is None else {"open_memories_um2": {name: round(macros[name]) for name in macros}}),
         "blocks": {
             item.block: {
                 "group": item.group,

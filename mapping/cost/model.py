@@ -57,6 +57,19 @@ class Prediction:
     terms: Mapping[str, Mapping[str, float]]
     ends: Mapping[tuple[str, str], float]
 
+    @property
+    def layer_cycles(self) -> dict[str, float]:
+        """Cycles that each layer answers for: from the end of the layer before to its own; they sum to all.
+
+        Layers are in the order in which they are complete.
+        """
+        last: dict[str, float] = {}
+        for (layer, _), end in self.ends.items():
+            last[layer] = max(last.get(layer, 0.0), end)
+        order = sorted(last, key=lambda layer: last[layer])
+        bounds = [0.0, *(last[layer] for layer in order[:-1]), self.cycles]
+        return {layer: bounds[i + 1] - bounds[i] for i, layer in enumerate(order)}
+
 
 class CostModel:
     """Predicts for a system whose units have tables.

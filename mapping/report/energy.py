@@ -200,7 +200,9 @@ def section(report: EnergyReport, anchor: str) -> str:
 def _areas(report: EnergyReport) -> str:
     sums = ("array, mm²", "other cells, mm²", "memories, mm²", "all, mm²")
     first_label = next(iter(report.area.values()))[0].label
-    head = ["unit", *sums, "array of all", f"array / that of {escape(first_label)}"]
+    head = [
+        "unit", *sums, "all with open macros, mm²", "array of all", f"array / that of {escape(first_label)}"
+    ]  # fmt: skip
     rows = []
     for library, bars in report.area.items():
         first = bars[0].cells_um2[plots.ARRAY]
@@ -208,8 +210,9 @@ def _areas(report: EnergyReport) -> str:
             array, cells = bar.cells_um2[plots.ARRAY], sum(bar.cells_um2.values())
             sizes = (array, cells - array, sum(bar.memories_um2.values()), bar.total_um2)
             numbers = [f"{um2 / plots.UM2_PER_MM2:.3f}" for um2 in sizes]
+            opened = "-" if bar.open_um2 is None else f"{bar.open_um2 / plots.UM2_PER_MM2:.3f}"
             ratios = (f"{100 * array / bar.total_um2:.1f} %", f"{array / first:.2f}")
-            rows.append([escape(f"{bar.label} in {library}"), *numbers, *ratios])
+            rows.append([escape(f"{bar.label} in {library}"), *numbers, opened, *ratios])
     return html.table(head, rows, len(head) - 1)
 
 

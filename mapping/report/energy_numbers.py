@@ -243,4 +243,6 @@ def _bar(name: str, unit: Mapping[str, Any]) -> UnitBar:
     )
     if not cells.get(plots.ARRAY, 0) > 0:
         raise ValueError(f"{name} has no array")
-    return UnitBar(f"W{int(unit['w_bits'])}, {int(unit['rows'])} x {int(unit['cols'])}", cells, memories)
+    macros = {str(what): float(um2) for what, um2 in unit.get("open_memories_um2", {}).items()}
+    label = f"W{int(unit['w_bits'])}, {int(unit['rows'])} x {int(unit['cols'])}"
+    return UnitBar(label, cells, memories, macros)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any
 
@@ -84,17 +84,25 @@ class UnitBar:
     Attributes:
         label: of its bar.
         cells_um2: by group, with the group `ARRAY`.
-        memories_um2: by name.
+        memories_um2: by name, as CACTI has them.
+        open_memories_um2: by name, of published open macros; empty where the table has none.
     """
 
     label: str
     cells_um2: Mapping[str, float]
     memories_um2: Mapping[str, float]
+    open_memories_um2: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def total_um2(self) -> float:
-        """Cells and memories."""
+        """Cells and memories of CACTI."""
         return sum(self.cells_um2.values()) + sum(self.memories_um2.values())
+
+    @property
+    def open_um2(self) -> float | None:
+        """Cells and memories of open macros; None where the table has none."""
+        macros = sum(self.open_memories_um2.values())
+        return sum(self.cells_um2.values()) + macros if macros else None
 
 
 @styled

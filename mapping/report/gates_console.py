@@ -17,26 +17,33 @@ from mapping.energy.tables import EnergyTable
 def area_table(library: str, units: Mapping[str, Mapping[str, Any]]) -> Table:
     """Return the areas of some units as a table."""
     table = Table(
-        title=f"Area in cells of {library}, memories of CACTI 7, mm²; no wires, no clock tree",
+        title=f"Area in cells of {library}, memories of CACTI 7 and of open macros, mm²; no clock tree",
         title_justify="left", box=None, pad_edge=False,
     )  # fmt: skip
-    columns: Sequence[str] = (
-        "unit", "rows x cols", "array", "requantiser", "other cells", "memories", "unit area",
-        "array / first's", "units in first's area", "MHz", "slowest block",
-    )  # fmt: skip
-    for name in columns:
-        table.add_column(name, justify="left" if name in ("unit", "slowest block") else "right")
+    table.add_column("unit", no_wrap=True)
+    for name in (
+        "array", "other cells", "CACTI 7", "unit", "open macros", "unit", "array / first's",
+        "units in first's area", "MHz", "with wires",
+    ):  # fmt: skip
+        table.add_column(name, justify="right", vertical="bottom")
+    table.add_column("slowest block")
     for name, unit in units.items():
-        groups = unit["groups_um2"]
-        other = unit["rest_area_um2"] - groups["requantiser"]
         table.add_row(
-            name, f"{unit['rows']} x {unit['cols']}", _mm2(unit["array_area_um2"]),
-            _mm2(groups["requantiser"]), _mm2(other), _mm2(unit["memory_area_um2"]),
-            _mm2(unit["unit_area_um2"]),
+            name, _mm2(unit["array_area_um2"]), _mm2(unit["rest_area_um2"]), _mm2(unit["memory_area_um2"]),
+            _mm2(unit["unit_area_um2"]), *_open(unit),
             f"{unit['array_per_reference_array']:.2f}", f"{unit['units_per_reference_area']:.2f}",
-            f"{unit['max_frequency_mhz']:.0f}", unit["critical_path"]["block"],
+            f"{unit['max_frequency_mhz']:.0f}", f"{unit['max_frequency_wired_mhz']:.0f}",
+            unit["critical_path"]["block"],
         )  # fmt: skip
     return table
+
+
+def _open(unit: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the area of the memories as open macros, and that of the unit with them."""
+    if "open_memories_um2" not in unit:
+        return "-", "-"
+    macros = sum(unit["open_memories_um2"].values())
+    return _mm2(macros), _mm2(unit["unit_area_um2"] - unit["memory_area_um2"] + macros)
 
 
 def _mm2(um2: float) -> str:

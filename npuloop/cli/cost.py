@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from common.errors import NpuloopError
-from common.files import check_output_folder
+from common.files import check_output_folder, write_json
 from hw.memory import MemoryModel
 from npuloop.cli.console import FAILED, Tasks, console, errors, progress
 from npuloop.cli.options import (
@@ -28,6 +28,7 @@ from npuloop.cli.options import (
     system_of,
     tls_files,
     unit_of,
+    written_file,
 )
 
 
@@ -112,6 +113,7 @@ def predict(
     ] = None,
     settings: Setting = [],  # noqa: B006  # as above
     phases: Annotated[bool, typer.Option(help="print what the cycles are made of")] = True,
+    json_file: Annotated[Path | None, written_file("--json", what="file for cycles and energy")] = None,
 ) -> None:
     """Predict cycles and energy of layers, or of a network with a mapping: nothing is built or simulated.
 
@@ -126,6 +128,7 @@ def predict(
     from mapping.energy.statistics import network_statistics
     from mapping.report.cost_console import ends_table, layers_table, phases_table
     from mapping.report.energy_console import energy_model, energy_table, summary
+    from mapping.report.prediction_document import network_document, shapes_document
     from mapping.run.networks import compile_network
 
     if (model is None) == (shapes is None):
@@ -141,6 +144,8 @@ def predict(
         console.print(layers_table(predictions, chosen, config, energies))
         if reason:
             console.print(f"\n{reason}", markup=False, soft_wrap=True)
+        if json_file:
+            write_json(json_file, shapes_document(predictions, chosen, config, energies, reason))
         return
     assert model is not None
     if mapping is not None and unit is not None:
@@ -152,6 +157,7 @@ def predict(
     if phases:
         console.print(phases_table(result))
     energies, reason = energy_model(config)
+    energy = None
     if energies:
         network = compiled.network
         batch = read_inputs(network, input_file) if input_file else random_input(network, seed=1)
@@ -165,3 +171,5 @@ def predict(
         f"\n{compiled.network.name}: {result.cycles:,.0f} cycles, "
         f"90 % interval {result.low:,.0f} to {result.high:,.0f}"
     )
+    if json_file:
+        write_json(json_file, network_document(compiled.network.name, config, result, energy, reason))

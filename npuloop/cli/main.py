@@ -12,6 +12,7 @@ import typer
 from common.errors import NpuloopError
 from npuloop.cli import (
     accuracy,
+    area,
     bench,
     cost,
     doctor,
@@ -44,6 +45,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "predict": cost.predict,
     "compare": report.compare,
     "report": report.report,
+    "area": area.area,
     "synth": gates.synth,
     "characterize-energy": gates.characterize_energy,
     "characterize-cells": gates.characterize_cells,

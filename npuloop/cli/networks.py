@@ -177,18 +177,24 @@ def quantize(
     system: SystemName = SYSTEM,
     settings: Setting = [],  # noqa: B006  # as above
     calibration: Annotated[
-        Path | None, typer.Option(help="inputs of the nn.Module (.npy, float32), (N, C, H, W)")
+        Path | None,
+        typer.Option(
+            help="inputs: of an nn.Module .npy, float32, (N, C, H, W); of a model file .npy as the network "
+            "reads them, or labelled data as `accuracy` reads them"
+        ),
     ] = None,
 ) -> None:
     """Make a network with narrower weights, without training, and print what each layer's weights lost.
 
     Every channel gets the scale with the least squared error. With --mapping, every channel becomes as narrow
-    as the weights of its unit (--set npu_lb.W_BITS=4 for another width).
+    as the weights of its unit (--set npu_lb.W_BITS=4 for another width). With --calibration the biases of a
+    model file are corrected, so that the mean of each channel stays; the first 64 inputs count.
     A float nn.Module is exported: batch norm folded, activations calibrated; its losses are against the
     module, and the network is compared with it on the calibration data.
     """
     from golden.importers.models import load_model
     from golden.network_file import save_network
+    from golden.quantize.bias_correction import calibration_inputs
     from golden.quantize.export import export_with_losses
     from golden.quantize.fidelity import FidelityWarning
     from golden.quantize.modules import load_module, read_calibration
@@ -226,10 +232,9 @@ def quantize(
         last = result.fidelity[-1]
         notes.append(f"{last.name}, the output: signal to noise {last.total_db:.1f} dB against the module")
     else:
-        if calibration:
-            raise UnsupportedError("--calibration is for an nn.Module; a model file has its scales")
         network = load_model(Path(model))
-        narrowed, lost = quantize_weights(network, asked(network))
+        inputs = calibration_inputs(network, calibration) if calibration else None
+        narrowed, lost = quantize_weights(network, asked(network), inputs)
         notes = []
     save_network(narrowed, out)
     console.print(weight_error_table(lost, f"{network.name}: weights"))

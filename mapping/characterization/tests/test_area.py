@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from common.errors import GatesError
 from gates import tools
 from gates.blocks import Block, blocks_of, by_module
 from gates.memories import core_memories
+from gates.open_macros import core_open_areas
 from gates.timing import analyse
 from hw.core import CoreConfig
 from hw.system import NPU8
@@ -97,6 +99,11 @@ def test_groups_sum_up_to_cells_and_cells_with_memories_to_the_unit(quick: None)
         assert unit.slowest.path_ns == max(paths.values())
         lane = blocks["npu_acc_lane.0"].netlist(osu)
         assert paths["npu_acc_lane.0"] == pytest.approx(analyse(lane, osu).path.ns)
+        wired = {item.block: item.wired_ns for item in unit.blocks}
+        assert wired["npu_acc_lane.0"] == pytest.approx(analyse(lane, osu, 3.0).path.ns)
+        assert all(wired[name] >= path for name, path in paths.items())
+        assert unit.slowest_wired.wired_ns == max(wired.values()) > unit.slowest.path_ns
+        assert unit.open_memories_um2 is None
     flops = {item.block: item.flops for item in units[0].blocks}
     assert (flops["npu_tile_word.0"], flops["npu_acc_lane.0"]) == (256, 32)
 
@@ -111,6 +118,9 @@ def test_groups_sum_up_to_cells_and_cells_with_memories_to_the_unit(quick: None)
             sum(entry["memories_um2"].values()), abs=len(entry["memories_um2"])
         )
         assert entry["max_frequency_mhz"] == pytest.approx(1000 / unit.slowest.path_ns, abs=0.1)
+        assert entry["max_frequency_wired_mhz"] == pytest.approx(1000 / unit.slowest_wired.wired_ns, abs=0.1)
+        assert entry["critical_path_wired"]["block"] == unit.slowest_wired.block
+        assert "open_memories_um2" not in entry
         listed = entry["blocks"].values()
         assert sum(item["count"] * item["area_um2"] for item in listed) == pytest.approx(cells, rel=1e-5)
         assert sum(item["count"] * item["flops"] for item in listed) == entry["flops"]
@@ -123,6 +133,19 @@ def test_groups_sum_up_to_cells_and_cells_with_memories_to_the_unit(quick: None)
     assert lowbit["units_per_reference_area"] == pytest.approx(
         npu8["unit_area_um2"] / lowbit["unit_area_um2"], abs=1e-3
     )
+
+
+@pytest.mark.gates
+def test_beside_sky130_memories_are_also_those_of_open_macros(monkeypatch: pytest.MonkeyPatch) -> None:
+    (queue,) = (block for block in blocks_of(NPU8) if block.name == "npu_fifo.0")
+    monkeypatch.setattr(area, "blocks_of", lambda _: [queue])
+    unit = unit_area(NPU8, "sky130")
+    macros = {name: item.area_um2 for name, item in core_open_areas(NPU8).items()}
+    assert unit.open_memories_um2 == macros
+    unit = replace(unit, blocks=tuple(replace(item, group="array") for item in unit.blocks))
+    (entry,) = area.table_of({"sky130": [unit]})["units"]["sky130"].values()
+    assert entry["open_memories_um2"] == {name: round(um2) for name, um2 in macros.items()}
+    assert list(entry["open_memories_um2"]) == list(entry["memories_um2"])
 
 
 @pytest.mark.gates
@@ -188,11 +211,11 @@ def test_some_units_are_printed_and_the_table_of_all_stays_as_it_is(quick: None)
     assert "wrote" not in result.stdout
     lines = [line.split() for line in result.stdout.splitlines()]
     shown = {words[0]: words for words in lines if words and words[0] in {core.key for core in EVERY.cores}}
-    assert [" ".join(words[1:4]) for words in shown.values()] == ["16 x 16", "16 x 64"]
+    assert list(shown) == ["w8a8_16x16", "w2a8_16x64"]
     column = next(
         item for item in unit_area(EVERY.core("w2"), LIBRARY).blocks if item.block == "npu_column.2"
     )
-    assert float(shown["w2a8_16x64"][4]) > column.count * column.area_um2 / 1e6
+    assert float(shown["w2a8_16x64"][1]) > column.count * column.area_um2 / 1e6
     assert area.FILE.read_bytes() == before
 
 

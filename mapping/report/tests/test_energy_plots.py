@@ -209,7 +209,9 @@ def test_without_tables_each_thing_is_one_line(tmp_path: Path, no_data: None) ->
 
 
 def test_what_the_tables_say_is_on_the_page(tmp_path: Path, no_data: None) -> None:
-    folder = folder_of(tmp_path, area_document(), [table_of(NPU8), table_of(NPU_LB, errors={})])
+    area = area_document()
+    area["units"]["sky130"][NPU8.key]["open_memories_um2"] = {"activations": 2_000_000, "weights": 1_000_000}
+    folder = folder_of(tmp_path, area, [table_of(NPU8), table_of(NPU_LB, errors={})])
     report = gather_energy([NPU_LB, NPU8], CONFIG, folder)
     assert [unit.title for unit in report.units] == [core_title(NPU8), core_title(NPU_LB)]
     data, data_lb, validation = report.missing
@@ -219,8 +221,8 @@ def test_what_the_tables_say_is_on_the_page(tmp_path: Path, no_data: None) -> No
     html = section.section(report, "energy")
     assert [name.split()[1] for name in drawings(html)] == ["area", "per_mac", "validation"]
     text = text_of(html)
-    assert "W8, 16 x 16 in sky130 0.600 0.400 1.500 2.500 24.0 % 1.00" in text
-    assert "W2, 16 x 64 in sky130 0.200 0.400 1.500 2.100 9.5 % 0.33" in text
+    assert "W8, 16 x 16 in sky130 0.600 0.400 1.500 2.500 4.000 24.0 % 1.00" in text
+    assert "W2, 16 x 64 in sky130 0.200 0.400 1.500 2.100 - 9.5 % 0.33" in text
     usual = "9.60 (4.80 to 19.20), 40 % zeros"
     assert f"npu8 W8A8 16 x 16 {usual} 12.00 9.00 (4.50 to 18.00) 6.60 2 15.0 % 20.0 %" in text
     assert f"npu_lb W2A8 16 x 64 {usual} 12.00 9.00 6.60 none" in text

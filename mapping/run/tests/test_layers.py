@@ -29,7 +29,7 @@ from tb.session import Session
 
 pytestmark = pytest.mark.rtl
 
-WEIGHT_BITS = (2, 4, 8)
+WEIGHT_BITS = (2, 4, 5, 8)
 RANDOM_LAYERS = 150
 
 # every width of weights and activations, both bus widths, two array shapes, few lanes, shallow stripes
@@ -106,7 +106,7 @@ def extreme_layers(w_bits: int) -> list[Layer]:
 @pytest.mark.rtl
 @pytest.mark.parametrize("w_bits", WEIGHT_BITS)
 def test_all_of_twos_complement_is_multiplied_right(w_bits: int, pair: Session) -> None:
-    """-2 in 2 bits, -8 in 4, -128 in 8: weights as other quantisers make them."""
+    """-2 in 2 bits, -8 in 4, -16 in 5, -128 in 8: weights as other quantisers make them."""
     system = System((CoreConfig("npu_lb", w_bits=w_bits),))
     session = pair if w_bits == 2 else None
     runs = list(run_layers(extreme_layers(w_bits), "npu_lb", system=system, session=session))

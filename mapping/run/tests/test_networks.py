@@ -101,7 +101,7 @@ def test_what_is_not_observed_is_not_stored_and_the_output_stays_the_same(name: 
         np.testing.assert_array_equal(run.output, wanted)
 
 
-@pytest.mark.parametrize("w_bits", [4, 2])
+@pytest.mark.parametrize("w_bits", [5, 4, 2])
 @pytest.mark.data
 def test_every_model_with_narrow_weights_is_exact_on_npu_lb(w_bits: int, pair: Session) -> None:
     config = System((CoreConfig("npu_lb", w_bits=w_bits),))

@@ -82,6 +82,8 @@ def in_checkout(path: Path) -> str:
         ("compare", "--tables", f"default: {in_checkout(FOLDER)};"),
         ("report", "--tables", f"default: {in_checkout(FOLDER)};"),
         ("synth", "--system", f"default: {', '.join(area.EVERY.units)};"),
+        ("area", "--table", f"default: {in_checkout(area.FILE)};"),
+        ("area", "--library", f": {' or '.join(area.LIBRARIES)};"),
         ("synth", "--library", f"{' or '.join(area.LIBRARIES)};"),
         ("synth", "--out", f"default: {in_checkout(area.FILE)};"),
         ("characterize-energy", "--system", f"default: {', '.join(energy.EVERY.units)};"),

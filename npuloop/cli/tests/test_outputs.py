@@ -24,6 +24,8 @@ FILES = [
     ("compare", "--shapes", "none.yaml", "--out"),
     ("report", "--out"),
     ("sim", "--json"),
+    ("area", "--json"),
+    ("predict", "none.npz", "--json"),
     ("synth", "--out"),
     ("characterize-cells", "--out"),
 ]
