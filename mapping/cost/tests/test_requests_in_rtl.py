@@ -29,7 +29,7 @@ from mapping.compiler.program import Program
 from mapping.compiler.widths import weight_widths
 from mapping.cost.model import CostModel
 from mapping.cost.requests import Request, RequestTiming, time_requests
-from tb.host import DELAY, INFO_TIMEOUT, WAIT, OpList, Results, pack
+from tb.host import DELAY, WAIT, OpList, Results, pack
 from tb.job import Job
 from tb.session import Session
 
@@ -143,7 +143,9 @@ def services_of(kind: str, session: Session, offsets: Sequence[float]) -> list[t
         order = sorted(pair, key=lambda item: arrivals[item.unit])
         timings = predicted([Request(item.program.lists, arrivals[item.unit]) for item in order])
         for item, timing in zip(order, timings, strict=True):
-            assert timing.start == arrivals[item.unit]
+            assert (
+                0 <= timing.start - arrivals[item.unit] <= 12
+            )  # the tables have slower starts than this host
             found.append((results.value(cycles[item.unit]), timing.service, alone[pair.index(item)]))
     return found
 
@@ -174,29 +176,36 @@ def test_public_networks_that_meet_take_what_is_predicted(pair: Session) -> None
 
 @pytest.mark.rtl
 def test_a_unit_that_goes_on_and_on_takes_what_is_predicted_beside_another(pair: Session) -> None:
-    """The big unit runs five requests, each started at the interrupt of the one before."""
-    big, little = networks("digits")
+    """The big unit runs five requests, each started at the interrupt of the one before.
+
+    Each has a memory image of its own: a network may write its results over its input.
+    """
+    _, little = networks("digits")
+    bigs = [placed(load_model("digits_int8"), BIG, base=(number + 1) << 18) for number in range(5)]
+    unit = PAIR.index(BIG)
     ops = OpList()
-    for item in (big, little):
+    for item in (little, bigs[0]):
         set_up(ops, item)
-    starts = [start(ops, big)]
+    starts, cycles, ends = [start(ops, bigs[0])], [], []
     beside = start(ops, little)
-    cycles = []
-    for number in range(5):
-        assert_done = wait(ops, big)
+    for number, big in enumerate(bigs):
+        ends.append(wait(ops, big))
         cycles.append(read_cycles(ops, big))
-        if number < 4:
-            ops.write(PAIR.index(big.unit), "irq_status", BOTH)
-            starts.append(start(ops, big))
-    both = wait(ops, big, little)
+        if number + 1 < len(bigs):
+            ops.write(unit, "irq_status", BOTH)
+            ops.write(unit, "cmd_address", bigs[number + 1].program.starts[BIG][0])
+            starts.append(start(ops, bigs[number + 1]))
+    ends.append(wait(ops, bigs[0], little))
     cycles.append(read_cycles(ops, little))
-    results = run(pair, ops, (big, little))
-    assert results.info(assert_done) != INFO_TIMEOUT
-    assert results.info(both) == 0
+    results = run(pair, ops, (*bigs, little))
+    assert [results.info(op) for op in ends] == [0] * 6
     measured = [results.value(op) for op in cycles]
-    begun = [results.cycle(op) - results.cycle(starts[0]) for op in starts]
-    requests = [Request(big.program.lists, float(at)) for at in begun]
-    requests.append(Request(little.program.lists, float(results.cycle(beside) - results.cycle(starts[0]))))
+    begun = [results.cycle(op) - results.cycle(starts[0]) for op in (*starts, beside)]
+    lists = [item.program.lists for item in (*bigs, little)]
+    requests = [Request(item, float(at)) for item, at in zip(lists, begun, strict=True)]
     timings = predicted(requests)
-    for number, (timing, value) in enumerate(zip(timings, measured, strict=True)):
-        assert timing.service == pytest.approx(value, rel=0.01), number
+    errors = [timing.service / value - 1 for timing, value in zip(timings, measured, strict=True)]
+    assert np.abs(errors).max() < 0.01
+    alone = predicted([Request(lists[0])])[0].service
+    assert measured[0] > 1.1 * alone  # beside the little unit's request
+    assert measured[3] == pytest.approx(alone, rel=0.01)  # which has ended long before

@@ -219,6 +219,7 @@ CALLS_OF: dict[str, tuple[tuple[str, ...], tuple[tuple[str, str], ...]]] = {
         ("--check",),
         (*ON_UNIT, ("--out", "<tables>"), ("--out", "folder"), ("--library", "text")),
     ),
+    "area": (("--table", "<area>"), (*ON_UNIT, ("--library", "text"), ("--json", "place"))),
     "soak": ((), (*ON_UNIT, ("--count", "int"), ("--seed", "int"))),
     "sim": ((), (("--images", "int"), ("--json", "place"))),
     "bench": ((), HARDWARE),
