@@ -164,14 +164,22 @@ def test_networks_that_meet_at_any_time_take_what_is_predicted(pair: Session) ->
 
 @pytest.mark.data
 @pytest.mark.rtl
-def test_public_networks_that_meet_take_what_is_predicted(pair: Session) -> None:
-    found = np.array(services_of("ad01_int8+ad01_int8", pair, (0.0, 0.4, -0.2)))
-    found = np.concatenate([found, services_of("kws_ref_model+ad01_int8", pair, (0.1, -0.2))])
+@pytest.mark.parametrize(
+    ("kind", "slowest"),
+    [
+        ("ad01_int8+ad01_int8", 2.0),
+        ("kws_ref_model+ad01_int8", 1.2),
+        ("pretrainedResnet_quant+vww_96_int8", 1.1),
+    ],
+)
+def test_public_networks_that_meet_take_what_is_predicted(kind: str, slowest: float, pair: Session) -> None:
+    """The autoencoder does nothing but load weights: two of them take twice as long."""
+    found = np.array(services_of(kind, pair, (0.0, 0.05, 0.3, 0.7, -0.05, -0.3, -0.7)))
     measured, expected, alone = found.T
     error = np.abs(expected / measured - 1)
     assert error.mean() < 0.005
     assert error.max() < 0.03
-    assert (measured / alone).max() > 1.3
+    assert (measured / alone).max() > slowest
 
 
 @pytest.mark.rtl
