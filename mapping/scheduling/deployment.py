@@ -13,6 +13,7 @@ from golden.importers.models import load_model
 from golden.network import Network
 from hw.system import System
 from mapping.compiler.assignment import Assignment, load_assignment
+from mapping.compiler.channels import ChannelAssignment
 from mapping.compiler.plan import CapacityError
 from mapping.compiler.program import Program
 from mapping.cost.execution import Works
@@ -44,6 +45,8 @@ class Option:
         array: when its arrays work then.
         events_pj: what its events take, by part of the hardware; empty where a unit has no energy table.
         energy_pj: what it takes alone: its events, and its units' clocks and leakage; None without tables.
+        network: the network that the version's file holds.
+        owners: for each layer the index of the unit of every output channel.
     """
 
     version: Version
@@ -53,6 +56,8 @@ class Option:
     array: Mapping[str, ArrayWork]
     events_pj: Mapping[Group, float]
     energy_pj: float | None
+    network: Network
+    owners: Mapping[str, ChannelAssignment]
 
     @property
     def name(self) -> str:
@@ -205,7 +210,12 @@ def deploy(system: System, versions: Iterable[Version], costs: CostModel | None 
                 groups = energies.program_energy(compiled.program, 0.0, statistics=statistics).total.groups
                 spent = {group: groups[group][VALUE] for group in GROUPS if groups[group][VALUE]}
                 energy = sum(spent.values()) + alone.end * sum(idle[unit] for unit in units)
-            made.append(Option(version, units, compiled.program, alone.end, alone.array, spent, energy))
+            made.append(
+                Option(
+                    version, units, compiled.program, alone.end, alone.array, spent, energy, network,
+                    compiled.units,
+                )
+            )  # fmt: skip
     kept = {network: tuple(made) for network, made in options.items()}
     return Deployment(system, coefficients, kept, idle, works)
 

@@ -82,7 +82,7 @@ def simulate(
     workload: Workload,
     arrivals: Sequence[Arrival],
     policy: Policy,
-    clock: str = EXACT,
+    clock: str | Clock = EXACT,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Run:
     """Serve requests and return what became of each.
@@ -92,14 +92,15 @@ def simulate(
         workload: the workload, for what its streams allow.
         arrivals: its requests.
         policy: decides; called at every arrival and whenever a unit becomes free.
-        clock: one of CLOCKS.
+        clock: the name of one of CLOCKS, or a clock of that system, such as the RTL.
         progress: called with the requests that are done and all.
 
     Raises:
         WorkloadError: see `Deployment.allowed`.
         PolicyError: the policy decides what cannot be, or leaves requests waiting for ever.
     """
-    server = _Server(deployment, workload, arrivals, CLOCKS[clock](deployment), policy)
+    chosen = CLOCKS[clock](deployment) if isinstance(clock, str) else clock
+    server = _Server(deployment, workload, arrivals, chosen, policy)
     return server.run(progress)
 
 

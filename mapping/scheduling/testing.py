@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from golden.network import Network
 from hw.core import CoreConfig
 from hw.system import System
 from mapping.compiler.program import Program
@@ -20,6 +21,9 @@ from mapping.scheduling.workload import Stream, Workload
 
 NO_PROGRAM = cast("Program", None)
 """Stands for the command lists of options whose times are made up."""
+
+
+NO_NETWORK = cast("Network", None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +41,7 @@ def option(
 ) -> Option:
     """An option of a network; units are joined with "+"."""
     version = Version(name or network, network, "", drop=drop, interval=(drop - 0.5, drop + 0.5))
-    return Option(version, tuple(units.split("+")), NO_PROGRAM, cycles, {}, {}, energy)
+    return Option(version, tuple(units.split("+")), NO_PROGRAM, cycles, {}, {}, energy, NO_NETWORK, {})
 
 
 def made_up(units: str, *options: Option, **slow: Any) -> MadeUp:
