@@ -66,6 +66,19 @@ def summary(figures: Metrics) -> str:
     return f"{first}\n{figures.energy_uj:,.1f} µJ: {shares}"
 
 
+def rtl_summary(predicted: Metrics, measured: Metrics, exact: Mapping[int, bool]) -> str:
+    """Return how many requests were exact in RTL, and predicted beside measured responses."""
+    pairs = {
+        "mean response": (predicted.total.mean, measured.total.mean),
+        "95 %": (predicted.total.p95, measured.total.p95),
+    }
+    errors = ", ".join(
+        f"{name} {real:,.0f} cycles, predicted {value:,.0f} ({100 * (value / real - 1):+.1f} %)"
+        for name, (value, real) in pairs.items()
+    )
+    return f"in RTL: {sum(exact.values())} of {len(exact)} requests exact; {errors}"
+
+
 def policies_table(
     figures: Mapping[str, Sequence[Metrics]], workload: Workload, bound: float | None = None
 ) -> Table:

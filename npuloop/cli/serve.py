@@ -3,15 +3,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from common.errors import UnsupportedError
 from common.files import claimed, write_atomically
-from npuloop.cli.console import Tasks, console, progress
+from npuloop.cli.console import FAILED, Tasks, console, progress
 from npuloop.cli.options import MAX_SEED, SYSTEM, Setting, SystemName, system_of, written_folder
+
+if TYPE_CHECKING:
+    from mapping.scheduling.deployment import Deployment
+    from mapping.scheduling.policy import Policy
+    from mapping.scheduling.simulate import Run
+    from mapping.scheduling.workload import Arrival, Workload
 
 
 def serve(
@@ -35,6 +42,9 @@ def serve(
     ] = "exact",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="of the arrivals; the first of several")] = 1,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="number of seeds")] = 1,
+    rtl: Annotated[
+        bool, typer.Option("--rtl", help="run the same requests in RTL, outputs compared")
+    ] = False,
     out: Annotated[
         Path | None,
         written_folder(what="folder for requests.csv, trace.json and report.html, or policies.csv"),
@@ -43,16 +53,17 @@ def serve(
     """Serve a workload on a system: predicted responses, deadlines, energy and utilisation.
 
     One policy and one seed: a row for each request in requests.csv, a trace for ui.perfetto.dev, report.html.
-    Several: the policies side by side, and policies.csv.
+    Several: the policies side by side, and policies.csv. With --rtl the policy also decides from the state of
+    the RTL; exit status 1 if an output differs.
     """
-    from mapping.report.serving import policies_table, streams_table, summary
+    from mapping.report.serving import policies_table, rtl_summary, streams_table, summary
     from mapping.report.serving_page import serving_page
     from mapping.scheduling.bounds import optimum
     from mapping.scheduling.deployment import deploy_workload
     from mapping.scheduling.metrics import Metrics, metrics
     from mapping.scheduling.policies import load_policy, policy_names
     from mapping.scheduling.results import policies_csv, requests_csv, trace_json
-    from mapping.scheduling.simulate import Run, simulate
+    from mapping.scheduling.simulate import simulate
     from mapping.scheduling.versions import as_imported, load_versions
     from mapping.scheduling.workload import arrivals_of
     from mapping.scheduling.workload_file import BUNDLED, load_workload, versions_named
@@ -63,6 +74,8 @@ def serve(
     named = versions or versions_named(file)
     known = load_versions(named) if named else as_imported(load)
     names = policy_names(policy)
+    if rtl and not len(names) == seeds == 1:
+        raise UnsupportedError("--rtl runs one policy with one seed; leave out --seeds and other policies")
     for name in names:
         load_policy(name)  # an unknown one is an error before the work
     deployment = deploy_workload(config, load, known, str(named or file))
@@ -86,15 +99,42 @@ def serve(
         (result,) = figures[names[0]]
         console.print(streams_table(result, load))
         console.print(summary(result), soft_wrap=True)
-        files = {"requests.csv": requests_csv(run), "trace.json": trace_json(run, load.clock_mhz)}
+        measured, exact = None, None
+        if rtl:
+            measured, exact = _in_rtl(deployment, load, arrivals_of(load, seed), load_policy(names[0]))
+            console.print(rtl_summary(result, metrics(measured), exact), soft_wrap=True)
+        files = {
+            "requests.csv": requests_csv(run, measured, exact),
+            "trace.json": trace_json(measured or run, load.clock_mhz),
+        }
         files["report.html"] = serving_page(run, result, load, names[0], clock)
     else:
         means = [bound for bound in bounds if bound is not None]
         bound = sum(means) / len(means) if len(means) == len(bounds) else None
         console.print(policies_table(figures, load, bound))
-        files = {"policies.csv": policies_csv(figures, seed)}
-    if out is None:
-        return
+        files, exact = {"policies.csv": policies_csv(figures, seed)}, None
+    if out is not None:
+        _write(out, files)
+    if exact is not None and not all(exact.values()):
+        raise typer.Exit(FAILED)
+
+
+def _in_rtl(
+    deployment: Deployment, load: Workload, arrivals: Sequence[Arrival], policy: Policy
+) -> tuple[Run, dict[int, bool]]:
+    """Return the same requests in RTL, and whether each was exact."""
+    from mapping.scheduling.rtl_clock import RtlClock
+    from mapping.scheduling.simulate import simulate
+    from tb.session import Session
+
+    with Session(deployment.system) as session, progress() as bar:
+        show = Tasks(bar)
+        clock = RtlClock(deployment, session)
+        told = lambda done, total: show("in RTL", done, total)  # noqa: E731
+        return simulate(deployment, load, arrivals, policy, clock, told), clock.exact
+
+
+def _write(out: Path, files: Mapping[str, str]) -> None:
     with claimed(out, UnsupportedError):
         for name, text in files.items():
             write_atomically(out / name, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mapping.report.serving import policies_table, streams_table, summary
+from mapping.report.serving import policies_table, rtl_summary, streams_table, summary
 from mapping.report.tests.test_console_tables import headings, rows
 from mapping.scheduling.metrics import Metrics, Responses
 from mapping.scheduling.testing import trace, workload
@@ -44,6 +44,14 @@ def test_a_summary_has_units_contention_and_the_parts_of_the_energy() -> None:
     assert "10,000 cycles; units at work: big 50%, little 25%; services 3.2 % longer than alone" in text
     assert "10.0 µJ: clocks and leakage of units at work 2.0, of units at rest 3.0, array 4.0" in text
     assert summary(replace(FIGURES, events_uj=None)).endswith("no energy: a unit has no energy table")
+
+
+def test_rtl_stands_beside_its_prediction() -> None:
+    real = replace(FIGURES, total=replace(SOME, mean=1222.0, p95=2500.0))
+    assert rtl_summary(FIGURES, real, {0: True, 1: False}) == (
+        "in RTL: 1 of 2 requests exact; mean response 1,222 cycles, predicted 1,234 (+1.0 %), "
+        "95 % 2,500 cycles, predicted 2,000 (-20.0 %)"
+    )
 
 
 def test_policies_are_means_over_seeds_with_an_error() -> None:

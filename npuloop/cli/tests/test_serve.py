@@ -77,6 +77,25 @@ def test_a_row_for_each_request_and_a_trace_are_left(tmp_path: Path) -> None:
         assert event["args"]["version"] == row["version"]
 
 
+@pytest.mark.rtl
+def test_the_same_requests_run_in_rtl(tmp_path: Path) -> None:
+    done = npuloop_here("serve", "--workload", files(tmp_path), "--rtl", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "in RTL: 6 of 6 requests exact; mean response" in done.stdout
+    for row in rows(tmp_path / "out" / "requests.csv"):
+        assert row["exact"] == "yes"
+        service, response = (float(row[f"measured_{name}_cycles"]) for name in ("service", "response"))
+        assert service == pytest.approx(float(row["end_cycle"]) - float(row["start_cycle"]), abs=0.11)
+        assert service == pytest.approx(float(row["predicted_service_cycles"]), rel=0.05)
+        assert service < response
+
+
+def test_rtl_runs_one_policy(tmp_path: Path) -> None:
+    done = npuloop_here("serve", "--workload", files(tmp_path), "--rtl", "--seeds", "2")
+    assert done.returncode == 2
+    assert "--rtl runs one policy with one seed" in done.stderr
+
+
 def test_a_schedule_that_was_left_is_served_again(tmp_path: Path) -> None:
     workload, first, second = files(tmp_path), tmp_path / "a", tmp_path / "b"
     assert npuloop_here("serve", "--workload", workload, "--policy", "sjf", "--out", first).returncode == 0
