@@ -31,7 +31,6 @@ def test_a_schedule_runs_in_rtl_bit_for_bit_and_as_predicted(policy: str, pair: 
     predicted = metrics(simulate(digits(), load, arrivals, SHIPPED[policy], EXACT)).total
     figures = metrics(measured).total
     assert predicted.mean == pytest.approx(figures.mean, rel=0.04)
-    print(policy, predicted.mean / figures.mean - 1, predicted.p95 / figures.p95 - 1)
     alone = [r.service / r.option.cycles for r in measured.requests if r.service and r.option]
     assert 1.2 < max(alone) < 2.0
     assert min(alone) == pytest.approx(1.0, abs=0.01)

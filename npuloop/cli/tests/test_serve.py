@@ -9,10 +9,13 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import npuloop as door
+from golden.network import run_network
+from mapping.scheduling import rtl_clock
 from mapping.scheduling.policy import Start, Waiting
 from mapping.scheduling.results import COLUMNS, POLICY_COLUMNS
 from npuloop.cli.testing import npuloop_here
@@ -88,6 +91,20 @@ def test_the_same_requests_run_in_rtl(tmp_path: Path) -> None:
         assert service == pytest.approx(float(row["end_cycle"]) - float(row["start_cycle"]), abs=0.11)
         assert service == pytest.approx(float(row["predicted_service_cycles"]), rel=0.05)
         assert service < response
+
+
+@pytest.mark.rtl
+def test_an_output_that_differs_in_rtl_is_exit_status_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(*arguments: Any) -> dict[str, Any]:
+        return {name: value ^ 1 for name, value in run_network(*arguments).items()}
+
+    monkeypatch.setattr(rtl_clock, "run_network", wrong)
+    done = npuloop_here("serve", "--workload", files(tmp_path), "--rtl", "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert "in RTL: 0 of 6 requests exact" in done.stdout
+    assert {row["exact"] for row in rows(tmp_path / "out" / "requests.csv")} == {"no"}
 
 
 def test_rtl_runs_one_policy(tmp_path: Path) -> None:
