@@ -30,7 +30,7 @@ REQUIRED = {
 """What a command needs besides, of which nothing exists."""
 WITH_SYSTEM = (
     "layer", "run", "soak", "bench", "predict", "measure", "calibrate", "compare", "report", "map", "serve",
-    "quantize", "accuracy", "characterize-energy", "synth",
+    "area", "quantize", "accuracy", "characterize-energy", "synth",
 )  # fmt: skip
 WITHOUT_SYSTEM = ("sim", "show", "characterize-cells", "restamp", "doctor")
 
