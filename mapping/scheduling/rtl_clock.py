@@ -24,7 +24,7 @@ from mapping.compiler.program import Program
 from mapping.cost.requests import Completion
 from mapping.run.layers import RunError
 from mapping.scheduling.deployment import Deployment, Option
-from tb.host import WAIT, OpList, pack
+from tb.host import WAIT, OpList, pack, soft_reset_ops
 from tb.job import Job
 from tb.session import Session
 
@@ -64,7 +64,8 @@ class RtlClock:
         memory: behaviour of the memory.
 
     Attributes:
-        exact: for each request that is complete, whether all its outputs were equal to the golden model's.
+        exact: for each request that is over, whether all its outputs were equal to the golden model's.
+        failed: what kept requests from ending well; their units were reset and took the next.
     """
 
     def __init__(self, deployment: Deployment, session: Session, memory: MemoryModel | None = None) -> None:
@@ -77,6 +78,7 @@ class RtlClock:
         self._running: dict[str, _Work] = {}
         self._ended: list[Completion] = []
         self.exact: dict[int, bool] = {}
+        self.failed: dict[int, str] = {}
         session.reset()
         ops = OpList()
         for unit in range(len(deployment.system.cores)):
@@ -110,7 +112,7 @@ class RtlClock:
         """Return the next completion; see `mapping.scheduling.clocks.Clock`.
 
         Raises:
-            RunError: a unit reports an error, or a request does not end.
+            RunError: a unit does not become ready after a reset.
         """
         while not self._ended or self._ended[0].end > until:
             if self._ended or self._now >= until:
@@ -141,14 +143,13 @@ class RtlClock:
         status = {unit: ops.read(index, "irq_status") for unit, index in units.items()}
         cycles = {unit: ops.read(index, "cycles") for unit, index in units.items()}
         results, _ = self._run(ops, [], [])
-        ended = [unit for unit in units if results[status[unit]][0]]
-        for unit in units:
+        for unit, work in list(self._running.items()):
             if results[status[unit]][0] & pack("irq_status", error=1):
-                raise RunError(f"request {self._running[unit].request}: {unit} reports an error")
+                self._fail(work, f"{unit} reports an error")
+            elif not results[status[unit]][0] and self._now - work.start > longest:
+                self._fail(work, f"{unit} does not end")
+        ended = [unit for unit in units if unit in self._running and results[status[unit]][0]]
         if not ended:
-            for unit, work in self._running.items():
-                if self._now - work.start > longest:
-                    raise RunError(f"request {work.request}: {unit} does not end; see `npuloop run`")
             return
         clear, reads, checks = OpList(), [], []
         found = []
@@ -167,7 +168,24 @@ class RtlClock:
             value = image.program.decode(name, data)
             golden = image.outputs[request % INPUTS][name].reshape(value.shape)
             self.exact[request] = self.exact.get(request, True) and bool((value == golden).all())
-        self._ended += sorted(found, key=lambda item: item.end)
+        self._ended = sorted([*self._ended, *found], key=lambda item: item.end)
+
+    def _fail(self, work: _Work, reason: str) -> None:
+        """Give a request up: its units are reset, the others go on."""
+        units = [unit for unit, other in self._running.items() if other is work]
+        ops = OpList()
+        polls = soft_reset_ops(ops, self._deployment.system, units)
+        for unit in units:
+            ops.write(self._deployment.system.index(unit), "irq_status", ENDED)
+            ops.write(self._deployment.system.index(unit), "irq_enable", ENDED)
+        results, _ = self._run(ops, [], [])
+        for unit in units:
+            if results[polls[unit]][0] & pack("status", busy=1, error=1, stopping=1):
+                raise RunError(f"request {work.request}: {reason}, and {unit} is not ready after a reset")
+            del self._running[unit]
+            self._ended.append(Completion(self._now, unit, work.request))
+        self.exact[work.request] = False
+        self.failed[work.request] = reason
 
     def _place(self, option: Option) -> list[tuple[int, Array]]:
         """Give an option its place in memory; return the image."""

@@ -11,7 +11,7 @@ import typer
 
 from common.errors import UnsupportedError
 from common.files import claimed, write_atomically
-from npuloop.cli.console import FAILED, Tasks, console, progress
+from npuloop.cli.console import FAILED, Tasks, console, errors, progress
 from npuloop.cli.options import MAX_SEED, SYSTEM, Setting, SystemName, system_of, written_folder
 
 if TYPE_CHECKING:
@@ -131,7 +131,10 @@ def _in_rtl(
         show = Tasks(bar)
         clock = RtlClock(deployment, session)
         told = lambda done, total: show("in RTL", done, total)  # noqa: E731
-        return simulate(deployment, load, arrivals, policy, clock, told), clock.exact
+        run = simulate(deployment, load, arrivals, policy, clock, told)
+    for number, reason in clock.failed.items():
+        errors.print(f"request {number}: {reason}")
+    return run, clock.exact
 
 
 def _write(out: Path, files: Mapping[str, str]) -> None:

@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pytest
 
 from hw.core import CoreConfig
-from hw.memory import MemoryModel
+from hw.memory import ErrorRange, MemoryModel
 from hw.system import NPU8, NPU_LB, System
 from mapping.scheduling.arrivals import Loop, Poisson
 from mapping.scheduling.clocks import EXACT
 from mapping.scheduling.deployment import deploy
 from mapping.scheduling.metrics import metrics
 from mapping.scheduling.policies import SHIPPED
+from mapping.scheduling.policy import Start, UnitState, Waiting
 from mapping.scheduling.rtl_clock import RtlClock
 from mapping.scheduling.simulate import simulate
 from mapping.scheduling.testing import DIGITS, digits, workload
@@ -67,3 +70,28 @@ def test_a_loop_under_back_pressure_is_exact_and_slower(pair: Session) -> None:
         assert clock.exact == dict.fromkeys(range(12), True)
         services.append(np.mean([request.service for request in run.requests if request.service]))
     assert services[1] > 1.2 * services[0]
+
+
+@pytest.mark.rtl
+def test_an_error_of_one_unit_ends_its_request_alone(pair: Session) -> None:
+    """The little unit's version lies where the memory answers with errors: it is reset each time."""
+    load = workload(Stream("digits", "digits", Poisson(1500.0), requests=30))
+    deployment = digits()
+    first = deployment.options["digits"][0]
+    errors = (ErrorRange(first.program.end // 0x1000 * 0x1000 + 0x1000, 1 << 20),)
+    clock = RtlClock(deployment, pair, MemoryModel(errors=errors))
+
+    def both(now: float, waiting: Sequence[Waiting], units: Mapping[str, UnitState]) -> list[Start]:
+        del now, units
+        options = [deployment.options["digits"][2 * (request.number % 2)] for request in waiting]
+        return [Start(request.number, item) for request, item in zip(waiting, options, strict=True)]
+
+    run = simulate(deployment, load, arrivals_of(load, 4), both, clock)
+    assert set(clock.failed) == {number for number in range(30) if number % 2}
+    assert set(clock.failed.values()) == {"npu_lb reports an error"}
+    assert clock.exact == {number: number not in clock.failed for number in range(30)}
+    assert all(request.end is not None for request in run.requests)
+    after = RtlClock(deployment, pair)
+    again = simulate(deployment, load, arrivals_of(load, 4), both, after)
+    assert all(after.exact.values())
+    assert len(again.requests) == 30
