@@ -4,13 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from common.testing import data_dir, require
+from golden.importers.models import load_model
+from golden.network_file import save_network
+from golden.quantize.weights import quantize_weights
 from hw.core import CoreConfig
 from hw.memory import ErrorRange, MemoryModel
 from hw.system import NPU8, NPU_LB, System
+from mapping.compiler.widths import weight_widths
 from mapping.scheduling.arrivals import Loop, Poisson
 from mapping.scheduling.clocks import EXACT
 from mapping.scheduling.deployment import deploy
@@ -20,6 +26,7 @@ from mapping.scheduling.policy import Start, UnitState, Waiting
 from mapping.scheduling.rtl_clock import RtlClock
 from mapping.scheduling.simulate import simulate
 from mapping.scheduling.testing import DIGITS, digits, workload
+from mapping.scheduling.versions import Version
 from mapping.scheduling.workload import Stream, arrivals_of
 from tb.session import Session
 
@@ -58,6 +65,29 @@ def test_three_units_of_three_widths_serve_exactly_and_as_predicted() -> None:
     }
     predicted = metrics(simulate(deployment, load, arrivals, SHIPPED["fifo"], EXACT)).total
     assert predicted.mean == pytest.approx(metrics(measured).total.mean, rel=0.05)
+
+
+@pytest.mark.data
+@pytest.mark.rtl
+def test_public_networks_are_served_exactly_and_as_predicted(pair: Session, tmp_path: Path) -> None:
+    """All four at 8 bits on the big unit, at 2 bits on both."""
+    versions = []
+    for name in ("ad01_int8", "kws_ref_model", "pretrainedResnet_quant", "vww_96_int8"):
+        path = require(data_dir() / "models" / f"{name}.tflite")
+        network = load_model(path)
+        narrow = tmp_path / f"{name}.npz"
+        save_network(quantize_weights(network, weight_widths(network, pair.config, 2))[0], narrow)
+        versions += [Version(f"{name}_w8", name, str(path), "npu8"), Version(f"{name}_w2", name, str(narrow))]
+    deployment = deploy(pair.config, versions)
+    names = dict.fromkeys(version.network for version in versions)
+    load = workload(*(Stream(name, name, Poisson(85_000.0), requests=8) for name in names))
+    arrivals = arrivals_of(load)
+    clock = RtlClock(deployment, pair)
+    measured = metrics(simulate(deployment, load, arrivals, SHIPPED["fifo"], clock)).total
+    predicted = metrics(simulate(deployment, load, arrivals, SHIPPED["fifo"], EXACT)).total
+    assert clock.exact == dict.fromkeys(range(32), True)
+    assert predicted.mean == pytest.approx(measured.mean, rel=0.01)
+    assert predicted.p95 == pytest.approx(measured.p95, rel=0.02)
 
 
 @pytest.mark.rtl
