@@ -16,6 +16,8 @@ from golden.quantize.weights import quantize_weights
 from hw.core import CoreConfig
 from hw.memory import ErrorRange, MemoryModel
 from hw.system import NPU8, NPU_LB, System
+from mapping.compiler.assignment import assignment_text
+from mapping.compiler.legalise import legalise_network
 from mapping.compiler.widths import weight_widths
 from mapping.scheduling.arrivals import Loop, Poisson
 from mapping.scheduling.clocks import EXACT
@@ -88,6 +90,31 @@ def test_public_networks_are_served_exactly_and_as_predicted(pair: Session, tmp_
     assert clock.exact == dict.fromkeys(range(32), True)
     assert predicted.mean == pytest.approx(measured.mean, rel=0.01)
     assert predicted.p95 == pytest.approx(measured.p95, rel=0.02)
+
+
+@pytest.mark.rtl
+def test_split_versions_between_others_are_exact(pair: Session, tmp_path: Path) -> None:
+    graph = legalise_network(load_model("digits_ternary"))
+    owners = {op.name: np.arange(op.shape[2]) % 2 for op in graph.ops}
+    mapping = tmp_path / "MAP.yaml"
+    mapping.write_text(assignment_text(owners, pair.config.cores))
+    deployment = deploy(pair.config, [*DIGITS, Version("split", "digits", "digits_ternary", mapping=mapping)])
+    load = workload(Stream("digits", "digits", Poisson(2500.0), requests=40))
+    options = deployment.options["digits"]
+
+    def in_turn(now: float, waiting: Sequence[Waiting], units: Mapping[str, UnitState]) -> list[Start]:
+        del now, units
+        return [Start(request.number, options[request.number % len(options)]) for request in waiting]
+
+    clock = RtlClock(deployment, pair)
+    run = simulate(deployment, load, arrivals_of(load, 2), in_turn, clock)
+    assert clock.exact == dict.fromkeys(range(40), True)
+    split = [request for request in run.requests if len(request.ends) == 2]
+    assert len(split) == 10
+    for request in split:
+        assert request.service is not None
+        assert request.option is not None
+        assert request.service >= 0.98 * request.option.cycles
 
 
 @pytest.mark.rtl
