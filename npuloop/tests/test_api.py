@@ -42,6 +42,14 @@ def test_the_page_of_ten_lines_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert npuloop.load(tmp_path / "narrow.npz").nodes
 
 
+def test_the_page_of_serving_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (PAGE.parent / "serving.md").read_text(), re.DOTALL)
+    assert len([line for line in code.splitlines() if line]) <= 10
+    exec(compile(code, "serving.md", "exec"), {})  # noqa: S102  # our own page
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["greedy", "fifo", "<function"]
+
+
 @pytest.mark.rtl
 def test_a_batch_gives_a_run_for_each_input(digits: npuloop.Network) -> None:
     images, labels = digits_images()
