@@ -62,15 +62,18 @@ test-all: $(STAMP) ## Run all tests, the exhaustive ones too
 mutants: $(STAMP) ## Put N faults drawn with SEED into the RTL, one at a time, and see which the tests find
 	$(BIN)/python -m tb.mutants --count $(N) --seed $(SEED) --jobs $(JOBS) $(ARGS)
 
-# All that simulators count goes into this folder. The soak reaches the shapes that the plan asks for.
+# All that simulators count goes into this folder. The tests alone leave out large arrays: the seeds are of random
+# systems with 64 rows and each number of lanes, with arrays wider than 2048 bits, and with four units on a wide port.
 COVERAGE := $(CURDIR)/sim_build/coverage
 COUNTED   = NPULOOP_COVERAGE=$(COVERAGE) NPULOOP_CODE_COVERAGE=1
+SYSTEMS  := 4 20 35 158 238 866 1089
 
 coverage: $(STAMP) ## Measure what the tests reach of the RTL and of the functional plan: sim_build/coverage
 	@rm -rf $(COVERAGE)
 	$(call timed,coverage,$(COUNTED) $(PYTEST) -m "rtl and not gates and not slow" tb/blocks tb/tests mapping/run $(ARGS) && \
 	  NPULOOP_COVERAGE=$(COVERAGE) $(BIN)/npuloop soak --count 250 --seed 1 && \
-	  NPULOOP_COVERAGE=$(COVERAGE) $(BIN)/npuloop soak --systems --count 34 --seed 1 && \
+	  for seed in $(SYSTEMS); do \
+	    NPULOOP_COVERAGE=$(COVERAGE) $(BIN)/npuloop soak --systems --count 1 --seed $$seed || exit 1; done && \
 	  $(BIN)/python -m tb.coverage $(COVERAGE))
 
 lint: $(STAMP) ## Check Python and SystemVerilog

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The door: load, quantise, compile, run, predict and search, and the command line in `npuloop.cli`.
+"""The door: load, quantise, compile, run, predict, serve and search, and the command line in `npuloop.cli`.
 
     import npuloop
 
@@ -17,12 +17,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from npuloop.api import Network, Plan, Price, System, compile, load, predict, quantize, run, save, search  # noqa: A004
+    from npuloop.api import (
+        Network,
+        Plan,
+        Price,
+        Service,
+        System,
+        compile,  # noqa: A004
+        load,
+        predict,
+        quantize,
+        run,
+        save,
+        search,
+        serve,
+    )
 
 __all__ = [
     "Network",
     "Plan",
     "Price",
+    "Service",
     "System",
     "compile",
     "load",
@@ -31,6 +46,7 @@ __all__ = [
     "run",
     "save",
     "search",
+    "serve",
 ]
 
 _ROOMS = ("common", "gates", "golden", "hw", "mapping", "tb")

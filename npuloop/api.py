@@ -35,13 +35,23 @@ from mapping.energy.model import EnergyModel, NetworkEnergy
 from mapping.energy.statistics import network_statistics
 from mapping.energy.tables import EnergyTableError
 from mapping.run.networks import Check, NetworkProgram, NetworkRun, compile_network, run_inputs
+from mapping.scheduling.clocks import EXACT
+from mapping.scheduling.deployment import deploy_workload
+from mapping.scheduling.metrics import Metrics, metrics
+from mapping.scheduling.policies import load_policy
+from mapping.scheduling.policy import Policy
+from mapping.scheduling.simulate import Run, simulate
+from mapping.scheduling.versions import as_imported, load_versions
+from mapping.scheduling.workload import arrivals_of
+from mapping.scheduling.workload_file import BUNDLED, load_workload, versions_named
 from mapping.search.plan import Plan
 from mapping.search.points import Point
 from mapping.search.study import run_study
 from tb.session import Session
 
 __all__ = [
-    "Network", "Plan", "Price", "System", "compile", "load", "predict", "quantize", "run", "save", "search",
+    "Network", "Plan", "Price", "Service", "System", "compile", "load", "predict", "quantize", "run", "save",
+    "search", "serve",
 ]  # fmt: skip
 
 SystemLike = System | str | Path
@@ -195,6 +205,53 @@ def search(plan: Plan, out: str | Path, *, workers: int | None = None) -> list[P
     """
     with Workers(workers, preload=("mapping.search.study",)) as pool:
         return run_study(plan, Path(out), pool.run, command="npuloop.search")
+
+
+@dataclass(frozen=True)
+class Service:
+    """A workload, served.
+
+    Attributes:
+        run: what became of each request: `run.requests`.
+        metrics: responses, late requests, energy and utilisation.
+    """
+
+    run: Run
+    metrics: Metrics
+
+
+def serve(
+    workload: str | Path | None = None,
+    *,
+    system: SystemLike = "pair",
+    versions: str | Path | None = None,
+    policy: str | Policy = "greedy",
+    clock: str = EXACT,
+    seed: int = 1,
+) -> Service:
+    """Serve requests that arrive on a system: predicted responses, energy and utilisation.
+
+    Args:
+        workload: a `workload.yaml`; None: one of digits that npuloop brings.
+        system: see the module.
+        versions: a `versions.yaml`; None: the one that the workload names, else its models as they are.
+        policy: the name of a policy, or a function: see `mapping.scheduling.policy`.
+        clock: "exact" is the timing model; "fast" a quick estimate.
+        seed: of the arrivals.
+
+    Raises:
+        WorkloadError: a workload or versions that cannot be served.
+        PolicyError: an unknown policy, or one that decides what cannot be.
+        TableError: a unit has no cost table.
+    """
+    file = BUNDLED if workload is None else Path(workload)
+    load = load_workload(file)
+    named = versions or versions_named(file)
+    known = load_versions(named) if named else as_imported(load)
+    decide = load_policy(policy) if isinstance(policy, str) else policy
+    deployment = deploy_workload(_system(system), load, known, str(named or file))
+    run = simulate(deployment, load, arrivals_of(load, seed), decide, clock)
+    return Service(run, metrics(run))
 
 
 def _system(system: SystemLike) -> System:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import find_libpython
 from cocotb_tools import config as cocotb_config
 
+from common.arrays import Bytes
 from common.errors import TestbenchError
 from common.paths import ROOT, build_root
 from common.processes import RUN_VARIABLE, run_mark
@@ -98,7 +99,7 @@ class Session:
         self.flavour = flavour
         self.structural = structural
         self.seed = seed
-        self.timeout_seconds = timeout_seconds
+        self.timeout_seconds = timeout_seconds * collect.slower()
         if flavour == "plain":
             raise TestbenchError("the plain flavour runs raw jobs only: see run_raw")
         self.build = build(self.config, flavour, structural=structural, rtl=rtl)
@@ -331,6 +332,28 @@ class Session:
         result = self._result(job, plan, results, answer)
         collect.sample_job(self.config, job, result)
         return result
+
+    def run_ops(self, ops: OpList, job: Job) -> tuple[Results, list[Bytes]]:
+        """Run host operations of one's own on a job's memory: schedules that a job's starts cannot say.
+
+        Units that err are not reset.
+
+        Args:
+            ops: the operations.
+            job: memory image, memory settings and what to read back; it starts nothing.
+
+        Returns:
+            The operations' results, and the bytes that the job reads.
+
+        Raises:
+            JobError: the job does not fit the system.
+            HostError: a register does not answer.
+            SimulatorError: the simulator died.
+        """
+        job.check(self.config)
+        self._last = job
+        results, answer = self._execute(ops, job)
+        return results, answer["reads"]
 
     def _result(self, job: Job, plan: JobOps, results: Results, answer: dict[str, Any]) -> JobResult:
         units = {

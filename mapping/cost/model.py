@@ -20,7 +20,16 @@ from mapping.compiler.legalise import legalise
 from mapping.compiler.program import Program
 from mapping.cost.coefficients import TERM, named
 from mapping.cost.shapes import Shape, blank_layer
-from mapping.cost.tables import FOLDER, CostTable, TableError, memory_settings, table_of
+from mapping.cost.tables import (
+    FOLDER,
+    CostTable,
+    TableError,
+    load_table,
+    memory_settings,
+    table_name,
+    table_of,
+    table_path,
+)
 from mapping.cost.timing import Timing, time_lists
 
 SHARED = tuple(TERM[name] for name in ("stagger_cycles", "event_cycles", "port_cycles"))
@@ -90,15 +99,51 @@ class CostModel:
         values = {unit: table.coefficients.copy() for unit, table in tables.items()}
         together = self.table(*units)
         for table in (*tables.values(), together):
-            if (table.rtl_sha256, table.memory) != (together.rtl_sha256, self.memory or together.memory):
-                raise TableError(
-                    f"{self.folder}: the tables of {table.cores} and {together.cores} are of different RTL, "
-                    "or not of this memory; run `npuloop calibrate --all`"
-                )
+            self._check_same(table, together)
         if len(units) > 1:
             for coefficients in values.values():
                 coefficients[list(SHARED)] = together.coefficients[list(SHARED)]
         return values
+
+    def serving_coefficients(self) -> dict[str, Floats]:
+        """Return each unit's coefficients where all units of the system serve requests at the same time.
+
+        What matters only where units work at the same time is the port's and the host's, not the cores': if
+        these units have no table together, it comes from the table of others on the same port.
+
+        Raises:
+            TableError: a unit has no table, or none of several units on this port and of this memory is
+                there; see the class.
+        """
+        units = list(self.config.units)
+        values = {unit: self.table(unit).coefficients.copy() for unit in units}
+        if len(units) > 1:
+            together = self._together()
+            for unit in units:
+                self._check_same(self.table(unit), together)
+                values[unit][list(SHARED)] = together.coefficients[list(SHARED)]
+        return values
+
+    def _together(self) -> CostTable:
+        """Return the table of all units together, else the first of some others on the same port."""
+        own = table_path(self.config.cores, self.config, self.folder)
+        if own.exists():
+            return self.table(*self.config.units)
+        port = table_name((), self.config.axi_bits)
+        for path in sorted(self.folder.glob(f"*+*{port}.yaml")):
+            if port or "_axi" not in path.stem:
+                return load_table(path)
+        raise TableError(
+            f"{self.folder}: there is no cost table of several units on this port; make one of two with "
+            f"`npuloop calibrate {' '.join(f'--unit {unit}' for unit in self.config.units[:2])}`"
+        )
+
+    def _check_same(self, table: CostTable, together: CostTable) -> None:
+        if (table.rtl_sha256, table.memory) != (together.rtl_sha256, self.memory or together.memory):
+            raise TableError(
+                f"{self.folder}: the tables of {table.cores} and {together.cores} are of different RTL, "
+                "or not of this memory; run `npuloop calibrate --all`"
+            )
 
     def layer(self, shape: Shape, unit: str | None = None) -> Prediction:
         """Return what a layer takes whose input and output are in memory.

@@ -109,20 +109,34 @@ def layer_twice(
         NpuloopError: the layer does not fit, or the simulator dies.
     """
     program = compile_layer(layer, core, mem_bytes=session.config.mem_bytes)
-    for backpressure in (None, seed):
-        result.runs += 1
-        try:
-            run = run_program(session, program, backpressure=backpressure)
-        except TestbenchError:
-            raise
-        except NpuloopError as error:
-            result.failures.append(f"{head}\n{error}")
-            continue
+
+    def once(backpressure: int | None) -> str | None:
+        run = run_program(session, program, backpressure=backpressure)
         result.cycles += run.cycles
         result.values += run.golden.size
         result.wrong += run.mismatches
-        if not run.passed:
-            result.failures.append(f"{head}\n{failure_report(session.config, run)}")
+        return None if run.passed else failure_report(session.config, run)
+
+    _twice(once, seed, head, result)
+
+
+def _twice(once: Callable[[int | None], str | None], seed: int, head: str, result: SoakResult) -> None:
+    """Run something undisturbed and with a seed's stalls.
+
+    Args:
+        once: runs it with the seed of the stalls, or None; returns what differs, or None.
+        seed, head, result: see `layer_twice`.
+    """
+    for backpressure in (None, seed):
+        result.runs += 1
+        try:
+            failure = once(backpressure)
+        except TestbenchError:
+            raise
+        except NpuloopError as error:
+            failure = str(error)
+        if failure is not None:
+            result.failures.append(f"{head}\n{failure}")
 
 
 def soak_networks(
@@ -211,19 +225,15 @@ def network_twice(
         inputs: int8, the network's input.
         seed, head, result: see `layer_twice`.
     """
-    for backpressure in (None, seed):
-        result.runs += 1
-        try:
-            (run,) = run_inputs(session, program, inputs, "layers", backpressure)
-        except TestbenchError:
-            raise
-        except NpuloopError as error:
-            result.failures.append(f"{head}\n{error}")
-            continue
+
+    def once(backpressure: int | None) -> str | None:
+        (run,) = run_inputs(session, program, inputs, "layers", backpressure)
         result.cycles += run.cycles
         result.values += run.values
         result.wrong += sum(run.mismatches.values())
-        if not run.exact:
-            wrong = {name: count for name, count in run.mismatches.items() if count}
-            waves = rerun_with_waves(session.config, run.job)
-            result.failures.append(f"{head}\n  values that differ: {wrong}\n  waves: {waves}")
+        if run.exact:
+            return None
+        wrong = {name: count for name, count in run.mismatches.items() if count}
+        return f"  values that differ: {wrong}\n  waves: {rerun_with_waves(session.config, run.job)}"
+
+    _twice(once, seed, head, result)

@@ -14,7 +14,7 @@ import typer
 
 from common.errors import ConfigError
 from npuloop.cli.console import FAILED, console, errors, progress
-from npuloop.cli.options import MAX_SEED, SYSTEM, Setting, SystemName, system_of, system_options
+from npuloop.cli.options import MAX_SEED, SYSTEM, Setting, SystemName, system_of, system_options, written_file
 
 if TYPE_CHECKING:
     from hw.system import System
@@ -40,7 +40,8 @@ def soak(
         bool, typer.Option("--systems", help="random systems instead, with layers and networks on each")
     ] = False,
     record: Annotated[
-        Path | None, typer.Option(help="file of soaks (.yaml) that this one is added to, with its command")
+        Path | None,
+        written_file("--record", what="file of soaks (.yaml) that this one is added to, with its command"),
     ] = None,
 ) -> None:
     """Run random layers and networks, without and with back-pressure; print the seed of what fails."""

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import npuloop
-from common.errors import ModelFileError, UnsupportedError
+from common.errors import ModelFileError, ShapeError, UnsupportedError
 from common.paths import ROOT
 from golden.importers.models import BUNDLED
 from golden.zoo.digits import digits_images, quantize_image
@@ -40,6 +40,14 @@ def test_the_page_of_ten_lines_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert run.exact  # type: ignore[attr-defined]
     assert abs(price.cycles.cycles / run.cycles - 1) < 0.01  # type: ignore[attr-defined]
     assert npuloop.load(tmp_path / "narrow.npz").nodes
+
+
+def test_the_page_of_serving_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (PAGE.parent / "serving.md").read_text(), re.DOTALL)
+    assert len([line for line in code.splitlines() if line]) <= 10
+    exec(compile(code, "serving.md", "exec"), {})  # noqa: S102  # our own page
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["greedy", "fifo", "<function"]
 
 
 @pytest.mark.rtl
@@ -109,7 +117,17 @@ def test_quantize_takes_modules_and_networks(digits: npuloop.Network) -> None:
     assert all((node.weight_bits == 2).all() for node in mapped.nodes if node.weight_bits is not None)
     with pytest.raises(UnsupportedError, match="needs calibration"):
         npuloop.quantize(module)
-    with pytest.raises(UnsupportedError, match="a network has its scales"):
-        npuloop.quantize(digits, batch)
+    with pytest.raises(ShapeError, match="reads int8, the input is float32"):
+        npuloop.quantize(digits, batch, bits=4)
+    images, _ = digits_images()
+    plain, better = (
+        npuloop.quantize(digits, inputs, bits=3) for inputs in (None, quantize_image(images[:32]))
+    )
+    moved = [
+        (one.layer.bias != other.layer.bias).any()
+        for one, other in zip(plain.nodes, better.nodes, strict=True)
+        if one.layer and other.layer and one.weight_bits is not None
+    ]
+    assert any(moved)
     with pytest.raises(UnsupportedError, match="or else a mapping"):
         npuloop.quantize(digits, bits=4, mapping="npu_lb")

@@ -35,8 +35,8 @@ GENERATED = ("rtl/generated/", "hw/interface.py")
 OTHER_OPTIONS = {"--timing"}
 """Options that pages name of programs that are not ours."""
 
-NO_MODULES = ("npuloop.data",)
-"""Dotted names that are something else: a group of entry points."""
+NO_MODULES = ("npuloop.data", "npuloop.policies")
+"""Dotted names that are something else: groups of entry points."""
 
 LONG_FILES: dict[str, str] = {}
 """Files that may be longer than `MAX_LINES`, each with the reason."""

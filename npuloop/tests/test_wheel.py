@@ -54,6 +54,7 @@ def test_the_wheel_has_what_running_needs_and_no_tests(wheel: Path) -> None:
     for folder, pattern in (
         ("mapping/cost_tables", "*.yaml"),
         ("golden/zoo", "*.npz"),
+        ("mapping/scheduling/workloads", "*.yaml"),
         ("gates/libraries", "*"),
     ):
         files = {str(path.relative_to(ROOT)) for path in (ROOT / folder).glob(pattern)}

@@ -7,7 +7,7 @@ The reference multiplies out every address from coordinates; the hardware only e
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,8 +17,12 @@ from tb.blocks.structures import Fields
 from tb.blocks.support import join
 
 MAX_BEATS = 1500
+LOCAL_MASK = (1 << 20) - 1
+"""Addresses in scratchpads are of 20 bits; what a command adds up to wraps."""
 OPERATORS = ("conv", "depthwise", "sliding", "average", "max", "add")
 MACS = ("conv", "depthwise", "sliding")
+FAR = ("in_plane", "out_plane", "out_base", "param_base")
+"""Fields of 16 bits that hold an address or a distance; where there are weights, `weight_base` too."""
 NAMES = {"sliding": "depthwise", "average": "average_pool", "max": "max_pool"}  # where the command's differs
 
 
@@ -128,7 +132,7 @@ def reference(op: Operator, bank: int) -> tuple[list[Want], int]:
             base = f["weight_base"] + number * per_block if macs else 0
             for index, item in enumerate(passes):
                 starts.append(len(wants))
-                tiles.append((base, item.words))
+                tiles.append((base & LOCAL_MASK, item.words))
                 base += item.words
                 plane = item.block if op.kind == "conv" else vector_plane
                 common = {
@@ -157,11 +161,11 @@ def reference(op: Operator, bank: int) -> tuple[list[Want], int]:
                 if index == 0:
                     group = (first_channel // unit.rows if macs else vector_plane) * f["out_plane"]
                     beats[0].stripe = {
-                        "out_addr": f["out_base"] + group + first_pixel,
+                        "out_addr": f["out_base"] + group + first_pixel & LOCAL_MASK,
                         "out_part": part,
                         "out_plane": f["out_plane"],
                         "groups": -(-channels // 16),
-                        "param_addr": f["param_base"] + first_channel // 16 * PARAM_GROUP_WORDS,
+                        "param_addr": f["param_base"] + first_channel // 16 * PARAM_GROUP_WORDS & LOCAL_MASK,
                         "reuse": int(first_pixel > 0 and channels <= 16),
                         "pixels": pixels,
                         "bank": bank,
@@ -327,3 +331,67 @@ def _draw(kind: str, unit: Unit, rng: np.random.Generator) -> Operator | None:
             return None
         f |= {"accumulate": pick(0, 1), "keep": pick(0, 1)}
     return Operator(kind, unit, f, origin)
+
+
+def moved(op: Operator, rng: np.random.Generator) -> Operator:
+    """Return the work on tensors, weights and parameters that lie far away: in a field's larger half.
+
+    The input is part of an image with so many rows and columns before it that every step and base has its
+    highest bit set which geometry does not forbid. Of a kernel that slides only one row of outputs is left,
+    as the words between two rows would be many; or few words are before it, and rows are far apart. There
+    are more channels, for the sums of many planes.
+    """
+
+    def pick(low: int, high: int) -> int:
+        return int(rng.integers(low, high + 1))
+
+    names = (*FAR, "weight_base") if op.kind in MACS else FAR
+    f = op.fields | {name: pick(1 << 15, (1 << 16) - 1) for name in names}
+    if not f.get("keep", 0) and not f.get("accumulate", 0):
+        f["out_channels"] += 8 * (op.unit.cols if op.kind == "conv" else op.unit.rows)
+    origin, second = -pick(1, 1 << 31), pick(1 << 30, (1 << 31) - 1)
+    if op.kind == "add":
+        if pick(0, 1):
+            origin, second = second, origin
+        return replace(op, fields=f | {"in_base": origin, "in2_base": second}, origin=origin, second=second)
+    if op.kind != "conv":
+        f["in_channels"] = f["out_channels"]
+    rows = 32767 - max(f["in_row"], 0) - pick(0, 3)
+    columns = 32767 - max(f["in_column"], 0)
+    if op.kind == "sliding" and pick(0, 1):
+        rows, columns = 65535 - f["in_height"], pick(130, 200)
+        f |= {"in_row": -rows, "stride_h": 255, "out_pixels": min(f["out_pixels"], 2 * f["out_width"])}
+    elif op.kind == "sliding":
+        f |= {"stride_h": 1, "dilation_h": 1, "out_pixels": min(f["out_pixels"], f["out_width"])}
+    widest = 65535 // max(f["stride_h"], f["dilation_h"])
+    columns = min(widest - f["in_width"], columns) - pick(0, 3)
+    width = f["in_width"] + columns
+    f |= {
+        "in_height": f["in_height"] + rows,
+        "in_width": width,
+        "in_row": f["in_row"] + rows,
+        "in_column": f["in_column"] + columns,
+        "in_row_step": f["stride_h"] * width,
+        "tap_row_step": f["dilation_h"] * width,
+    }
+    if op.kind == "sliding":
+        f["row_advance"] = width - (f["out_width"] - 1) * f["stride_w"]
+    base = origin + f["in_row"] * width + f["in_column"]
+    return replace(op, fields=f | {"in_base": (base + (1 << 31)) % (1 << 32) - (1 << 31)}, origin=origin)
+
+
+def long(kind: str, unit: Unit) -> Operator:
+    """Return an operator of one tap whose counts use all bits of their fields: pixels, or else channels."""
+    most = 32768 + 250
+    count = {"out_pixels": most, "out_width": most, "in_width": most} if kind == "max" else {}
+    if kind != "add":
+        count = dict.fromkeys(("in_height", "in_width", "kernel_h", "kernel_w", "out_width"), 1) | count
+        count |= dict.fromkeys(("stride_h", "stride_w", "dilation_h", "dilation_w"), 1)
+        count |= {"in_channels": most if kind == "conv" else 16}
+        count |= {"in_row": 0, "in_column": 0, "weight_base": 0}
+    fields = {
+        "out_channels": 16 if kind in ("conv", "max") else most, "in_base": 0, "in_plane": 1, "out_plane": 1,
+        "out_base": 0, "param_base": 0, "stripe_pixels": 255, "out_pixels": 1, "out_zero_point": 0,
+        "act_min": -128, "act_max": 127,
+    }  # fmt: skip
+    return Operator(kind, unit, fields | count)

@@ -249,7 +249,7 @@ def simulate(block: Block, module: str, case: str = "", waves: bool = False) -> 
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                timeout=TIMEOUT_SECONDS,
+                timeout=TIMEOUT_SECONDS * collect.slower(),
                 check=False,
             ).returncode
         except subprocess.TimeoutExpired:

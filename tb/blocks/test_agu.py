@@ -13,10 +13,13 @@ import cocotb
 import pytest
 
 from hw.interface import COMMANDS
-from tb.blocks.operators import OPERATORS, Operator, Unit, Want, draw, passes_of, reference
+from tb.blocks.operators import OPERATORS, Operator, Unit, Want, draw, long, moved, passes_of, reference
 from tb.blocks.runner import Block, run
 from tb.blocks.structures import BEAT, STRIPE, Fields, unpack
 from tb.blocks.support import PATTERNS, Bench, make_rng, parameters, pattern
+
+FAR_BEATS = 40
+"""Beats of an operator at most whose addresses are looked at, not its loops."""
 
 
 class TB(Bench):
@@ -111,6 +114,29 @@ async def beats(dut: Any, kind: str, idle: str, stall: str) -> None:
 
 
 @cocotb.test()
+@cocotb.parametrize(kind=OPERATORS)
+async def far_away(dut: Any, kind: str) -> None:
+    """Bases and steps use all bits of their fields, up to the highest."""
+    tb = TB(dut)
+    await tb.start()
+    rng = make_rng("far", kind, str(tb.unit))
+    for _ in range(8):
+        await tb.run(moved(draw(kind, tb.unit, rng, FAR_BEATS), rng), "never")
+    assert tb.beats > 0
+
+
+@cocotb.test()
+@cocotb.parametrize(kind=["conv", "depthwise", "max", "add"])
+async def many(dut: Any, kind: str) -> None:
+    """More than 32768 input channels, output channels and, in the smallest array, pixels of a row."""
+    tb = TB(dut)
+    await tb.start()
+    if kind != "max" or tb.unit.cols == 16:
+        await tb.run(long(kind, tb.unit), "never")
+        assert tb.beats > 500
+
+
+@cocotb.test()
 async def mixed(dut: Any) -> None:
     """Operators of all kinds follow each other; the accumulator banks alternate through all of them."""
     tb = TB(dut)
@@ -138,9 +164,11 @@ async def broken_off(dut: Any, how: str, stall: str) -> None:
     assert tb.beats > 0
 
 
-@pytest.mark.parametrize(("rows", "cols", "w_bits", "taps"), [(16, 16, 8, 5), (16, 64, 2, 3), (32, 32, 4, 4)])
+@pytest.mark.parametrize(
+    ("rows", "cols", "w_bits", "taps"), [(16, 16, 8, 5), (16, 64, 2, 3), (64, 128, 7, 1)]
+)
 @pytest.mark.rtl
 def test_agu_gives_the_documented_order(rows: int, cols: int, w_bits: int, taps: int) -> None:
     """Every cocotb test of this module, for several shapes of the array."""
     block = Block("tb_agu", ["npu_agu.sv"], {"Rows": rows, "Cols": cols, "WBits": w_bits, "DwTaps": taps})
-    run(block, __name__, [*(f"kind={kind}" for kind in OPERATORS), "mixed", "broken_off"])
+    run(block, __name__, [*(f"kind={kind}" for kind in OPERATORS), "far_away", "many", "mixed", "broken_off"])

@@ -27,6 +27,7 @@ KINDS: tuple[Kind, ...] = ("line", "branch", "toggle")
 EXCLUSIONS = Path(__file__).with_name("exclusions.yaml")
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 _INDEX = re.compile(r"\[(\d+)\]$")
+_INDICES = re.compile(r"\[(\d+)-(\d+)\]")
 
 
 class CoverageError(TestbenchError):
@@ -61,7 +62,8 @@ class Exclusion:
     Attributes:
         kind: of the points.
         file: names of files below `rtl`, in which * stands for anything.
-        what: names of signals without the last index (toggle), also with *; or a part of a source line.
+        what: names of signals without the last index (toggle), also with *, and with [16-63] for an index
+            from 16 to 63; or a function, as NAME(): all of its lines and branches.
         bits: of the signals, [lowest, highest]; None: all.
         because: the reason, a sentence.
     """
@@ -166,13 +168,33 @@ def excluded(code: Code, exclusions: Iterable[Exclusion]) -> dict[Point, Exclusi
 
 @functools.cache
 def _pattern(text: str) -> re.Pattern[str]:
-    """Return a pattern in which * stands for anything, and everything else for itself."""
-    return re.compile(".*".join(re.escape(part) for part in text.split("*")))
+    """Return a pattern: * stands for anything, [16-63] for an index, and everything else for itself."""
+
+    def meant(part: str) -> str:
+        if part == "*":
+            return ".*"
+        indices = _INDICES.fullmatch(part)
+        if indices is None:
+            return re.escape(part)
+        return rf"\[(?:{'|'.join(map(str, range(int(indices[1]), int(indices[2]) + 1)))})\]"
+
+    return re.compile("".join(meant(part) for part in re.split(r"(\*|\[\d+-\d+\])", text)))
+
+
+@functools.cache
+def _function(what: str, lines: tuple[str, ...]) -> range:
+    """Return the numbers of the lines of a function, given as NAME()."""
+    name = what.removesuffix("()")
+    head = re.compile(rf"\s*function\b.*\b{re.escape(name)}\(")
+    first = next((number for number, line in enumerate(lines, 1) if head.match(line)), None)
+    if first is None:
+        return range(0)
+    return range(first, 1 + next(n for n, line in enumerate(lines, 1) if n > first and "endfunction" in line))
 
 
 def _matches(exclusion: Exclusion, point: Point, lines: list[str]) -> bool:
     if exclusion.kind != "toggle":
-        return exclusion.what in lines[point.line - 1]
+        return point.line in _function(exclusion.what, tuple(lines))
     signal = point.what.rsplit(":", 1)[0]
     index = _INDEX.search(signal)
     name = signal[: index.start()] if index else signal

@@ -27,6 +27,8 @@ MAX_WIDTH = 256
 """Bits of the widest signal whose toggles are counted; with 4096, and so with tiles of weights and with the
 sums of whole arrays, a simulator takes three times as long."""
 FLAGS = ("--coverage-line", "--coverage-toggle", "--coverage-user", "--coverage-max-width", str(MAX_WIDTH))
+COUNTING_SLOWER = 4
+"""How many times longer a simulator may take that counts, besides what else keeps the machine busy."""
 _POINT = re.compile(rb"^C '(.*)' (\d+)$", re.MULTILINE)
 
 
@@ -39,6 +41,11 @@ def folder() -> Path | None:
 def counts_code() -> bool:
     """Return whether simulators are built to count lines, branches and toggles."""
     return folder() is not None and os.environ.get("NPULOOP_CODE_COVERAGE") == "1"
+
+
+def slower() -> int:
+    """Return the factor of limits of time: more than 1 where simulators count."""
+    return COUNTING_SLOWER if counts_code() else 1
 
 
 def verilator_flags() -> list[str]:

@@ -21,7 +21,7 @@ from golden.network import Network, run_network
 from golden.quantize.bias_correction import ENOUGH, calibration_inputs, mean_sums
 from golden.quantize.export import export
 from golden.quantize.testing import images_for, model_for
-from golden.quantize.weights import quantize_weights
+from golden.quantize.weights import Widths, quantize_weights
 from golden.zoo.digits import digits_images, load_digits_network, quantize_image
 from hw.system import NPU8
 from mapping.run.random_layers import random_layer
@@ -84,7 +84,7 @@ def test_only_narrowed_channels_change_and_only_their_biases() -> None:
     first, second, *_ = (node for node in network.nodes if node.op in WEIGHTED_OPS)
     mixed = np.full(second.channels, 8)
     mixed[::2] = 3
-    widths = {first.name: 3, second.name: mixed}
+    widths: dict[str, Widths] = {first.name: 3, second.name: mixed}
     plain, _ = quantize_weights(network, widths)
     better, _ = quantize_weights(network, widths, batch)
     for before, after in zip(plain.nodes, better.nodes, strict=True):
@@ -96,7 +96,7 @@ def test_only_narrowed_channels_change_and_only_their_biases() -> None:
         for constant in ("weights", "multiplier", "shift"):
             np.testing.assert_array_equal(getattr(before.layer, constant), getattr(after.layer, constant))
         moved = before.layer.bias != after.layer.bias
-        narrow = np.broadcast_to(widths[before.name], moved.shape) == 3
+        narrow = np.broadcast_to(np.asarray(widths[before.name]), moved.shape) == 3
         assert not moved[~narrow].any()
         assert moved[narrow].any()
 

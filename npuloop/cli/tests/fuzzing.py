@@ -116,6 +116,7 @@ VALUES = {
         *TEXTS,
     ),
     "module": ("nix:f", "json:loads", "os:getcwd", "sys:exit", *TEXTS),
+    "policy": ("greedy", "edf", "split", "all", "fifo,sjf", "cheapest", "<schedule>", "json:loads", *TEXTS),
     "numbers": ("0.1", "0.1,1", "nan", "inf", "-1", "1e400", ",", "a", "9" * 400),
     "assignment": (
         "conv1=npu8",
@@ -202,11 +203,23 @@ CALLS_OF: dict[str, tuple[tuple[str, ...], tuple[tuple[str, str], ...]]] = {
             ("--tls-ca", "<layer>"),
         ),
     ),
+    "serve": (
+        ("--workload", "<workload>", "--versions", "<versions>"),
+        (
+            *HARDWARE,
+            ("--policy", "policy"),
+            ("--clock", "text"),
+            ("--seed", "int"),
+            ("--seeds", "int"),
+            ("--out", "folder"),
+        ),
+    ),
     "synth": (("--check",), (("--out", "<area>"), ("--out", "place"))),
     "characterize-energy": (
         ("--check",),
         (*ON_UNIT, ("--out", "<tables>"), ("--out", "folder"), ("--library", "text")),
     ),
+    "area": (("--table", "<area>"), (*ON_UNIT, ("--library", "text"), ("--json", "place"))),
     "soak": ((), (*ON_UNIT, ("--count", "int"), ("--seed", "int"))),
     "sim": ((), (("--images", "int"), ("--json", "place"))),
     "bench": ((), HARDWARE),
@@ -244,7 +257,8 @@ class Draw:
     def _value(self, kind: str) -> str:
         word = self._one(VALUES[kind]) if kind in VALUES else kind
         if word.startswith("<"):
-            return str(self._file(word[1:-1]))
+            prefix = "fixed:" if kind == "policy" else ""
+            return prefix + str(self._file(word[1:-1]))
         relative = kind in ("place", "folder") and word and not word.startswith("/")
         return str(self._folder / word) if relative else word
 
@@ -287,12 +301,19 @@ def without_simulators() -> Iterator[None]:
     none = BuildError("no simulator while fuzzing")
     import mapping.calibration.calibrate
     import mapping.calibration.farm
+    import mapping.scheduling.workload
+    import mapping.scheduling.workload_file
     import mapping.search.study
     import tb.session
 
     with contextlib.ExitStack() as stack:
         for module in (mapping.calibration.farm, mapping.search.study, tb.session):
             stack.enter_context(mock.patch.object(module, "build", side_effect=none))
+        for module in (
+            mapping.scheduling.workload,
+            mapping.scheduling.workload_file,
+        ):  # thousands take minutes
+            stack.enter_context(mock.patch.object(module, "MAX_REQUESTS", 60))
         designed = mapping.calibration.calibrate  # what is measured takes seconds to draw
         stack.enter_context(mock.patch.object(designed, "random_shapes", side_effect=none))
         yield

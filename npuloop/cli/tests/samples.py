@@ -48,6 +48,29 @@ SHAPES = (
 )
 
 
+WORKLOAD = """\
+npuloop_workload: 1
+clock_mhz: 100
+duration: 30 us
+confidence: strict
+versions: versions.yaml
+streams:
+  - {network: digits, arrivals: {kind: poisson, rate_hz: 400000}, deadline: 100 us, priority: 1}
+  - {name: frames, network: digits, arrivals: {kind: frames, sensor_hz: 200000, every: 2}, drop_late: true}
+  - {name: loop, network: digits, requests: 3, arrivals: {kind: loadgen, scenario: single_stream}}
+  - {name: next, network: digits, arrivals: {kind: cascade, after: frames, probability: 0.5}}
+  - {name: bursts, network: digits, arrivals: {kind: bursts, period: 10 us, size: 2, spacing: 50}}
+  - {name: trace, network: digits, accuracy_limit: 1.5, arrivals: {kind: trace, times: [5, 1 us]}}
+"""
+VERSIONS = """\
+npuloop_versions: 1
+versions:
+  - {name: int8, network: digits, file: digits_int8, unit: npu8, accuracy_drop: 0.2, interval: [-0.5, 1.0]}
+  - {name: ternary, network: digits, file: digits_ternary}
+"""
+SCHEDULE = "version,units,start_cycle\nint8,npu8,0.0\nternary,npu_lb,12.0\nternary,npu8,\n"
+
+
 def write_samples(folder: Path) -> None:
     """Write the samples; of a kind there may be several, `tables` is a folder."""
     for i, op in enumerate(OPS):
@@ -59,6 +82,9 @@ def write_samples(folder: Path) -> None:
     (folder / "network.tflite").write_bytes(conv().build())
     (folder / "system.yaml").write_text(SYSTEM)
     (folder / "mapping.yaml").write_text(MAPPING)
+    (folder / "workload.yaml").write_text(WORKLOAD)
+    (folder / "versions.yaml").write_text(VERSIONS)
+    (folder / "schedule.csv").write_text(SCHEDULE)
     (folder / "shapes.yaml").write_text(shapes_text(SHAPES))
     (batch,) = random_input(load_network(network_file("int8")), 1).values()
     np.save(folder / "input.npy", batch)

@@ -14,7 +14,7 @@ from npuloop.cli.main import COMMANDS
 from npuloop.cli.tests.fuzzing import CALLS_OF, Draw, fault, fuzz
 from npuloop.cli.tests.samples import write_samples
 
-SEED, COUNT = 20261130, 100
+SEED, COUNT = 20261301, 100
 NOT_DRAWN = {"doctor", "characterize-cells"}
 """Commands that read no file and start programs at once."""
 

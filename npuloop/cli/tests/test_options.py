@@ -29,8 +29,8 @@ REQUIRED = {
 }
 """What a command needs besides, of which nothing exists."""
 WITH_SYSTEM = (
-    "layer", "run", "soak", "bench", "predict", "measure", "calibrate", "compare", "report", "map",
-    "quantize", "accuracy", "characterize-energy", "synth", "area",
+    "layer", "run", "soak", "bench", "predict", "measure", "calibrate", "compare", "report", "map", "serve",
+    "area", "quantize", "accuracy", "characterize-energy", "synth",
 )  # fmt: skip
 WITHOUT_SYSTEM = ("sim", "show", "characterize-cells", "restamp", "doctor")
 

@@ -24,12 +24,18 @@ FILES = [
     ("compare", "--shapes", "none.yaml", "--out"),
     ("report", "--out"),
     ("sim", "--json"),
+    ("soak", "--record"),
     ("area", "--json"),
     ("predict", "none.npz", "--json"),
     ("synth", "--out"),
     ("characterize-cells", "--out"),
 ]
-FOLDERS = [("layer", "none.npz", "--out"), ("map", "--out"), ("characterize-energy", "--out")]
+FOLDERS = [
+    ("layer", "none.npz", "--out"),
+    ("map", "--out"),
+    ("serve", "--out"),
+    ("characterize-energy", "--out"),
+]
 
 
 def refusal(*arguments: object) -> str:
@@ -81,6 +87,8 @@ def test_a_place_that_can_be_written_is_left_as_it_is(tmp_path: Path) -> None:
         ("soak", "--seed"),
         ("soak", "--count"),
         ("map", "--seeds"),
+        ("serve", "--seed"),
+        ("serve", "--seeds"),
         ("measure", "--shapes", "x", "--out", "y", "--workers"),
     ],
     ids=" ".join,

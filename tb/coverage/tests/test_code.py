@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from common.paths import ROOT
 from tb.blocks.runner import Block, run as run_block
 from tb.coverage import __main__ as command, code, collect, plan, report
 
@@ -39,6 +40,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that collects."""
     monkeypatch.setenv("NPULOOP_COVERAGE", str(tmp_path))
     return tmp_path
+
+
+def test_only_simulators_that_count_get_more_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NPULOOP_CODE_COVERAGE", raising=False)
+    assert folder.exists()
+    assert collect.slower() == 1
+    monkeypatch.setenv("NPULOOP_CODE_COVERAGE", "1")
+    assert collect.slower() == collect.COUNTING_SLOWER > 1
+    monkeypatch.delenv("NPULOOP_COVERAGE")
+    assert collect.slower() == 1
 
 
 def test_simulators_and_builds_add_up(folder: Path) -> None:
@@ -86,11 +97,30 @@ def test_an_exclusion_leaves_out_what_it_names_and_was_not_reached(folder: Path)
         code.excluded(counted, [code.Exclusion("toggle", "npu_fifo.sv", "date_*", None, "None.")])
 
 
-def test_an_exclusion_of_lines_goes_by_their_text(folder: Path) -> None:
-    absorb(folder, "a", {point("line", 1, "block", "1"): 0, point("line", 2, "block", "2"): 0})
+def test_an_exclusion_can_name_some_indices_of_a_generated_block(folder: Path) -> None:
+    names = [f"gen[{i}].x[{bit}]:0->1" for i in (8, 9, 16, 17) for bit in (0, 1)]
+    absorb(folder, "a", {point("toggle", 16, name): 0 for name in names})
     counted = code.read_code(folder)
-    left = code.excluded(counted, [code.Exclusion("line", "npu_fifo.sv", "SPDX", None, "Not code.")])
-    assert [(each.kind, each.line) for each in left] == [("line", 1)]
+    left = code.excluded(
+        counted, [code.Exclusion("toggle", "npu_fifo.sv", "gen[9-16].x", (0, 0), "It is tied.")]
+    )
+    assert sorted(each.what for each in left) == ["gen[16].x[0]:0->1", "gen[9].x[0]:0->1"]
+
+
+def test_an_exclusion_of_lines_names_their_function(folder: Path) -> None:
+    file = "rtl/structural/npu_operands.sv"
+    source = (ROOT / file).read_text().splitlines()
+    first = next(number for number, line in enumerate(source, 1) if " reduce(" in line)
+    last = next(number for number, line in enumerate(source, 1) if "endfunction" in line)
+    lines = {line: point("line", line, "block", str(line), file) for line in range(first - 1, last + 2)}
+    absorb(folder, "a", dict.fromkeys(lines.values(), 0))
+    counted = code.read_code(folder)
+    left = code.excluded(
+        counted, [code.Exclusion("line", "*/npu_operands.sv", "reduce()", None, "Not counted.")]
+    )
+    assert sorted(each.line for each in left) == list(range(first, last + 1))
+    with pytest.raises(code.CoverageError, match="matches nothing; remove it"):
+        code.excluded(counted, [code.Exclusion("line", "*/npu_operands.sv", "reduced()", None, "None.")])
 
 
 def test_every_exclusion_of_the_project_has_a_sentence() -> None:

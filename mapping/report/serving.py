@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `npuloop serve` prints: streams, units and energy of a run, and policies side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from rich.table import Table
+
+from mapping.report.console import console_table
+from mapping.scheduling.metrics import Metrics, Responses
+from mapping.scheduling.workload import Workload
+
+NUMBERS = ("requests", "served", "deadline", "mean response", "95 %", "late %", "accuracy drop")
+
+
+def streams_table(figures: Metrics, workload: Workload) -> Table:
+    """Return how the requests of each stream responded, in milliseconds where the workload has a clock."""
+    unit = "cycles" if workload.clock_mhz is None else "ms"
+    table = console_table(f"responses, {unit}", ("stream", "network"), NUMBERS)
+    for stream in workload.streams:
+        if stream.name in figures.streams:
+            shown = responses_cells(figures.streams[stream.name], workload, stream.deadline)
+            table.add_row(stream.name, stream.network, *shown)
+    table.add_section()
+    table.add_row("all", "", *responses_cells(figures.total, workload, None))
+    return table
+
+
+def responses_cells(item: Responses, workload: Workload, deadline: float | None) -> Sequence[str]:
+    """Return the cells of some requests below NUMBERS; without a deadline that cell is empty."""
+    return (
+        f"{item.requests:,}",
+        f"{item.served:,}",
+        "" if deadline is None else _time(deadline, workload),
+        _time(item.mean, workload),
+        _time(item.p95, workload),
+        "" if item.late_percent is None else f"{item.late_percent:.1f}",
+        f"{item.drop_points:.2f}",
+    )
+
+
+def _time(cycles: float, workload: Workload) -> str:
+    if math.isnan(cycles):
+        return "-"
+    return f"{cycles:,.0f}" if workload.clock_mhz is None else f"{cycles / workload.clock_mhz / 1000:,.3f}"
+
+
+def summary(figures: Metrics) -> str:
+    """Return units, contention and energy in a few lines."""
+    busy = ", ".join(f"{unit} {share:.0%}" for unit, share in figures.utilisation.items())
+    first = (
+        f"{figures.makespan:,.0f} cycles; units at work: {busy}; services {figures.contention_percent:.1f} % "
+        "longer than alone"
+    )
+    if figures.energy_uj is None or figures.events_uj is None:
+        return f"{first}\nno energy: a unit has no energy table"
+    parts = {
+        "clocks and leakage of units at work": figures.busy_uj,
+        "of units at rest": figures.idle_uj,
+        **{name.replace("_", " "): energy for name, energy in figures.events_uj.items()},
+    }
+    shares = ", ".join(f"{name} {energy:,.1f}" for name, energy in parts.items())
+    return f"{first}\n{figures.energy_uj:,.1f} µJ: {shares}"
+
+
+def rtl_summary(predicted: Metrics, measured: Metrics, exact: Mapping[int, bool]) -> str:
+    """Return how many requests were exact in RTL, and predicted beside measured responses."""
+    pairs = {
+        "mean response": (predicted.total.mean, measured.total.mean),
+        "95 %": (predicted.total.p95, measured.total.p95),
+    }
+    errors = ", ".join(
+        f"{name} {real:,.0f} cycles, predicted {value:,.0f} ({100 * (value / real - 1):+.1f} %)"
+        for name, (value, real) in pairs.items()
+    )
+    return f"in RTL: {sum(exact.values())} of {len(exact)} requests exact; {errors}"
+
+
+def policies_table(
+    figures: Mapping[str, Sequence[Metrics]], workload: Workload, bound: float | None = None
+) -> Table:
+    """Return policies side by side: means over seeds, and the standard error of the mean response.
+
+    Args:
+        figures: the figures of each policy, one for each seed.
+        workload: the workload.
+        bound: mean response that no policy beats, cycles.
+    """
+    unit = "cycles" if workload.clock_mhz is None else "ms"
+    numbers = ("mean response", "± se", "95 %", "late %", "energy, µJ", "accuracy drop")
+    table = console_table(f"policies, {unit}", ("policy",), numbers)
+    for name, runs in figures.items():
+        means = [item.total.mean for item in runs]
+        late = [item.total.late_percent for item in runs if item.total.late_percent is not None]
+        energies = [item.energy_uj for item in runs if item.energy_uj is not None]
+        error = float(np.std(means, ddof=1) / math.sqrt(len(means))) if len(means) > 1 else float("nan")
+        table.add_row(
+            name,
+            _time(float(np.mean(means)), workload),
+            _time(error, workload),
+            _time(float(np.mean([item.total.p95 for item in runs])), workload),
+            f"{np.mean(late):.1f}" if late else "",
+            f"{np.mean(energies):,.1f}" if energies else "",
+            f"{np.mean([item.total.drop_points for item in runs]):.2f}",
+        )
+    if bound is not None:
+        table.add_section()
+        table.add_row("optimum", _time(bound, workload), *[""] * 5)
+    return table

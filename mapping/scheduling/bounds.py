@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What no policy can beat, by the cycles that requests take alone: optima that know the future.
+
+Contention is left out, so a real run has longer services, and no policy gets below these mean responses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from common.errors import NpuloopError
+from mapping.scheduling.deployment import Deployment
+from mapping.scheduling.workload import Arrival, Workload
+
+MAX_REQUESTS = 10
+"""Most requests of an exact optimum with arrivals."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A request to schedule.
+
+    Attributes:
+        arrival: cycle before which it does not start.
+        cycles: what it takes on each unit that can run it.
+    """
+
+    arrival: float
+    cycles: Mapping[str, float]
+
+
+def optimum(deployment: Deployment, workload: Workload, arrivals: Sequence[Arrival]) -> float | None:
+    """Return the least mean response of a workload's requests, in cycles, where it can be computed.
+
+    That is a batch of any size, or up to MAX_REQUESTS requests; without versions on several units, requests
+    that follow others, or streams that drop any. Otherwise it is None.
+    """
+    allowed = deployment.allowed(workload)
+    options = [option for stream in allowed.values() for option in stream]
+    if any(len(option.units) > 1 for option in options):
+        return None
+    if any(arrival.after or arrival.stream.drop_late for arrival in arrivals):
+        return None
+    tasks = []
+    for arrival in arrivals:
+        cycles: dict[str, float] = {}
+        for option in allowed[arrival.stream.name]:
+            (unit,) = option.units
+            cycles[unit] = min(option.cycles, cycles.get(unit, option.cycles))
+        tasks.append(Task(arrival.time, cycles))
+    if len({task.arrival for task in tasks}) == 1:
+        return batch_optimum(tasks)
+    return clairvoyant_optimum(tasks) if len(tasks) <= MAX_REQUESTS else None
+
+
+def batch_optimum(tasks: Sequence[Task]) -> float:
+    """Return the least mean response of requests that are all there at once, each on one unit.
+
+    A unit's requests in the order k from the last add k times their cycles to the sum of all responses: which
+    request gets which place of which unit is an assignment problem (Bruno, Coffman and Sethi, "Scheduling
+    independent tasks to reduce mean finishing time", Communications of the ACM 17(7), 1974).
+
+    Args:
+        tasks: the requests; when they arrive does not count.
+
+    Raises:
+        NpuloopError: there are none.
+    """
+    if not tasks:
+        raise NpuloopError("there is no optimum of no requests; give at least one")
+    units = sorted({unit for task in tasks for unit in task.cycles})
+    places = np.arange(1, len(tasks) + 1)
+    alone = np.array([[task.cycles.get(unit, np.inf) for unit in units] for task in tasks])
+    costs = (alone[:, :, None] * places).reshape(len(tasks), -1)
+    finite = np.where(np.isfinite(costs), costs, 0.0)
+    costs = np.where(np.isfinite(costs), costs, 1.0 + finite.sum())
+    rows, columns = linear_sum_assignment(costs)
+    return float(costs[rows, columns].sum() / len(tasks))
+
+
+def clairvoyant_optimum(tasks: Sequence[Task]) -> float:
+    """Return the least mean response of a few requests with arrivals, each on one unit, without preemption.
+
+    It searches all divisions among units, and for each set of requests on a unit the orders that others do
+    not dominate: no other order of the same set ends earlier and responds sooner.
+
+    Args:
+        tasks: at most MAX_REQUESTS requests.
+
+    Raises:
+        NpuloopError: none, or more.
+    """
+    if not 1 <= len(tasks) <= MAX_REQUESTS:
+        raise NpuloopError(f"{len(tasks)} requests: an exact optimum takes 1 to {MAX_REQUESTS}; give fewer")
+    everything = (1 << len(tasks)) - 1
+    best = np.full(everything + 1, np.inf)
+    best[0] = 0.0
+    for unit in sorted({unit for task in tasks for unit in task.cycles}):
+        alone = _set_optima(tasks, unit)
+        merged = best.copy()
+        for chosen, cost in alone.items():
+            rest = everything & ~chosen
+            others = rest
+            while True:  # all subsets of what is left
+                merged[chosen | others] = min(merged[chosen | others], cost + best[others])
+                if not others:
+                    break
+                others = (others - 1) & rest
+        best = merged
+    return float(best[everything] / len(tasks))
+
+
+def _set_optima(tasks: Sequence[Task], unit: str) -> dict[int, float]:
+    """Return the least sum of responses of each set of requests on one unit, by the set's bits."""
+    able = [i for i, task in enumerate(tasks) if unit in task.cycles]
+    fronts: dict[int, list[tuple[float, float]]] = {0: [(0.0, 0.0)]}  # (end of the last, sum of responses)
+    for size in range(1, len(able) + 1):
+        for members in combinations(able, size):
+            chosen = sum(1 << i for i in members)
+            found = []
+            for last in members:
+                task = tasks[last]
+                for end, cost in fronts[chosen & ~(1 << last)]:
+                    new = max(end, task.arrival) + task.cycles[unit]
+                    found.append((new, cost + new - task.arrival))
+            fronts[chosen] = _undominated(found)
+    return {chosen: min(cost for _, cost in front) for chosen, front in fronts.items()}
+
+
+def _undominated(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    kept: list[tuple[float, float]] = []
+    for end, cost in sorted(points):
+        if not kept or cost < kept[-1][1]:
+            kept.append((end, cost))
+    return kept
