@@ -224,10 +224,6 @@ CALLS_OF: dict[str, tuple[tuple[str, ...], tuple[tuple[str, str], ...]]] = {
     "sim": ((), (("--images", "int"), ("--json", "place"))),
     "bench": ((), HARDWARE),
     "restamp": (("<area>",), ()),
-    "area": (
-        (),
-        (*ON_UNIT, ("--table", "<area>"), ("--table", "place"), ("--library", "text"), ("--json", "place")),
-    ),
 }
 """Arguments of each command, and options that it may be given: their kinds, or kinds of files."""
 
