@@ -39,8 +39,8 @@ FEWEST_WORDS = 32
 """CACTI finds no array with fewer words; a smaller memory is taken as one of this many."""
 LANE_BITS = 128
 """Bits of a write lane of the scratchpads."""
-WEIGHT_BANKS = 2
-"""Banks of the weight scratchpad: words with even and with odd addresses."""
+PAIRED_BANKS = 2
+"""Banks of the weights and of the parameters: even and odd words. `hw.core` has those of activations."""
 NODES_NM = (90.0, 180.0)
 SUPPLIES_V = (1.2, 1.5)
 """Supply of CACTI's devices at these nodes; between them it interpolates."""
@@ -236,7 +236,7 @@ class Composition:
 def compositions(core: CoreConfig) -> dict[str, Composition]:
     """Return what a core's memories are composed of.
 
-    `activations` and `weights` (banks; an access is to one of them), `parameters`.
+    `activations`, `weights`, `parameters`: banks, of which an access is to one.
     """
     lanes = core.rows * 8 // LANE_BITS
     act, weight, parameter = (kib * 1024 * 8 for kib in (core.act_kib, core.weight_kib, core.param_kib))
@@ -245,9 +245,11 @@ def compositions(core: CoreConfig) -> dict[str, Composition]:
             core.act_banks, act // (core.rows * 8 * core.act_banks), LANE_BITS, lanes, 1, "1rw"
         ),
         "weights": Composition(
-            WEIGHT_BANKS, weight // (2 * LANE_BITS * WEIGHT_BANKS), LANE_BITS, 2, 1, "1rw"
+            PAIRED_BANKS, weight // (2 * LANE_BITS * PAIRED_BANKS), LANE_BITS, 2, 1, "1rw"
         ),
-        "parameters": Composition(1, parameter // LANE_BITS, LANE_BITS, 1, 1, "1rw"),
+        "parameters": Composition(
+            PAIRED_BANKS, parameter // (LANE_BITS * PAIRED_BANKS), LANE_BITS, 1, 1, "1rw"
+        ),
     }
 
 

@@ -336,13 +336,10 @@ module npu_core
     .store_data_o (store_data)
   );
 
-  // even and odd words: a tile is read in their order, and leaves every other cycle of a bank to the load engine
-  npu_banked_spm #(
+  npu_paired_spm #(
     .WordBits(WeightWordBits),
     .Words   (WeightWords),
-    .LaneBits(WordBits),
-    .Banks   (2),
-    .Late    (1'b1)
+    .LaneBits(WordBits)
   ) i_weight_spm (
     .clk_i,
     .rst_ni,
@@ -357,11 +354,10 @@ module npu_core
     .wdata_i      (load_data)
   );
 
-  npu_banked_spm #(
+  npu_paired_spm #(
     .WordBits(WordBits),
     .Words   (ParamWords),
-    .LaneBits(WordBits),
-    .Banks   (1)
+    .LaneBits(WordBits)
   ) i_param_spm (
     .clk_i,
     .rst_ni,

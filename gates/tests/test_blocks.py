@@ -44,7 +44,7 @@ def expected_instances(core: CoreConfig) -> Counter[str]:
         npu_walk=2,
         npu_acc_structural=core.columns // 16,
         npu_acc_columns=core.columns // 4,
-        npu_banked_spm=2,
+        npu_paired_spm=2,
         npu_column=core.columns,
         npu_tap_sum=core.rows,
         npu_tile_word=-(-core.rows * core.columns * core.w_bits // 256),

@@ -32,7 +32,7 @@ SOURCES = [
     *(
         "npu_sram.sv",
         "npu_act_spm.sv",
-        "npu_banked_spm.sv",
+        "npu_paired_spm.sv",
         "npu_bursts.sv",
         "npu_walk.sv",
         "npu_load.sv",

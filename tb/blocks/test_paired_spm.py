@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bench of npu_banked_spm: a reader that is always served, and a writer, against a plain memory."""
+"""Bench of npu_paired_spm: a reader that is always served, and a writer, against a plain memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tb.blocks.runner import Block, run
 from tb.blocks.support import PATTERNS, Bench, make_rng, parameters, pattern
 
-SOURCES = ["npu_sram.sv", "npu_banked_spm.sv"]
+SOURCES = ["npu_sram.sv", "npu_paired_spm.sv"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class TB(Bench):
     def __init__(self, dut: Any, reads: str, writes: str, *salt: object) -> None:
         super().__init__(dut)
         size = parameters()
-        self.words, self.banks, self.has_late = size["Words"], size["Banks"], bool(size["Late"])
+        self.words = size["Words"]
         self.lanes, self.lane_bytes = size["WordBits"] // size["LaneBits"], size["LaneBits"] // 8
         self.rng = make_rng(reads, writes, *salt)
         self.reads, self.writes = pattern(reads, "reads", *salt), pattern(writes, "writes", *salt)
@@ -78,16 +78,14 @@ class TB(Bench):
         if self.data is not None:
             got = int(dut.rdata_o.value).to_bytes(len(self.data), "little")
             assert got == self.data, "data of the last read"
-        taken = {read % self.banks} if read is not None else set()
+        taken = {read % 2} if read is not None else set()
         late = self.late
-        if late is not None and late.address % self.banks not in taken:
-            taken.add(late.address % self.banks)
+        if late is not None and late.address % 2 not in taken:
+            taken.add(late.address % 2)
             self.store(late)
             self.late = None
-        free = shown.address % self.banks not in taken
-        ready = (free or (self.has_late and not shown.last)) and (
-            self.late is None or (free and not shown.last)
-        )
+        free = shown.address % 2 not in taken
+        ready = (free or not shown.last) and (self.late is None or (free and not shown.last))
         assert int(dut.write_ready_o.value) == int(ready), f"{write}, {late}, read {read}"
         if read is not None:
             self.data = b"".join(self.memory[read])
@@ -131,23 +129,20 @@ async def in_order(dut: Any) -> None:
     tb = TB(dut, "never", "never", "order")
     await tb.reset()
     await tb.fill()
-    if not tb.has_late:
-        return
     for first in range(4):  # however they start
         before, half = tb.waited, tb.words // 2
         for i in range(2 * half):
-            write = Write(half + i // 2 % half, 1 << i % 2, tb.rng.bytes(tb.lane_bytes), False)
+            lane, word = i % tb.lanes, i // tb.lanes
+            write = Write(half + word % half, 1 << lane, tb.rng.bytes(tb.lane_bytes), False)
             assert await tb.cycle((first + i) % half, write)
         assert tb.waited == before
         for _ in range(3):
             await tb.cycle(None, None)
 
 
-@pytest.mark.parametrize(("bits", "words", "banks", "late"), [(256, 32, 2, 1), (128, 21, 1, 0)])
+@pytest.mark.parametrize(("bits", "words"), [(256, 32), (128, 22)])
 @pytest.mark.rtl
-def test_scratchpad_serves_its_reader_and_the_writer_between(
-    bits: int, words: int, banks: int, late: int
-) -> None:
-    """Every cocotb test of this module, for what holds weights and what holds parameters."""
-    size = {"WordBits": bits, "Words": words, "LaneBits": 128, "Banks": banks, "Late": late}
-    run(Block("npu_banked_spm", SOURCES, size), __name__, ["traffic", "in_order"])
+def test_scratchpad_serves_its_reader_and_the_writer_between(bits: int, words: int) -> None:
+    """Every cocotb test of this module, for words of two lanes, as weights have, and of one, as parameters."""
+    size = {"WordBits": bits, "Words": words, "LaneBits": 128}
+    run(Block("npu_paired_spm", SOURCES, size), __name__, ["traffic", "in_order"])
