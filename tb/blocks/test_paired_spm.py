@@ -143,6 +143,6 @@ async def in_order(dut: Any) -> None:
 @pytest.mark.parametrize(("bits", "words"), [(256, 32), (128, 22)])
 @pytest.mark.rtl
 def test_scratchpad_serves_its_reader_and_the_writer_between(bits: int, words: int) -> None:
-    """Every cocotb test of this module, for words of two lanes, as weights have, and of one, as parameters."""
+    """Every cocotb test of this module, for words of two lanes (weights) and of one (parameters)."""
     size = {"WordBits": bits, "Words": words, "LaneBits": 128}
     run(Block("npu_paired_spm", SOURCES, size), __name__, ["traffic", "in_order"])
