@@ -18,6 +18,7 @@ import asyncio
 import logging
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from common.errors import NpuloopError
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, LocalCluster
     from distributed.security import Security
     from typing_extensions import Self  # typing has it from Python 3.11 on
 
@@ -39,6 +40,8 @@ Call = tuple[Callable[..., T], tuple[Any, ...]]
 LOOPBACK, TLS = "127.0.0.1", "tls://"
 LOGGERS = ("distributed", "distributed.client")
 CONNECT_SECONDS = 30.0
+START_SECONDS = 5.0
+"""How long `close` waits for a worker's process that is just being started."""
 WORKER_SECONDS = 600.0
 """A busy machine may take minutes to start a worker; only what hangs takes as long."""
 ALLOWED_DEATHS = 1
@@ -196,6 +199,7 @@ class Workers:
                     silence_logs=logging.CRITICAL, env=dict(os.environ),
                 )
             )  # fmt: skip
+            self._stack.callback(_processes_are_there, target)
         try:
             client: Client = self._stack.enter_context(
                 Client(target, timeout=CONNECT_SECONDS, set_as_default=False, security=self._security())
@@ -252,6 +256,18 @@ def _outcome(future: Future[Any]) -> Any:
         return future.result()
     except Exception as error:  # noqa: BLE001  # a result that cannot be pickled is its job's fault
         return error
+
+
+def _processes_are_there(cluster: LocalCluster) -> None:
+    """Wait while a worker that follows a dead one has no process yet: Dask cannot close a cluster then."""
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and any(_starts(nanny) for nanny in cluster.workers.values()):
+        time.sleep(0.02)
+
+
+def _starts(nanny: Any) -> bool:
+    process = nanny.process.process if nanny.process else None
+    return process is not None and process.pid is None
 
 
 def _everywhere(client: Client, function: Callable[[], None]) -> None:

@@ -369,3 +369,33 @@ def test_keys_without_a_scheduler_over_tls_are_refused(keys: tuple[Path, Path, P
     for address in (None, "tcp://127.0.0.1:1"):
         with pytest.raises(WorkersError, match="files for TLS belong to a scheduler at tls://HOST:PORT, not"):
             Workers(scheduler=address, tls=keys)
+
+
+class _Starting:
+    """A nanny whose process has its number after a few looks."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+        self.process = self
+
+    @property
+    def pid(self) -> int | None:
+        self.looks -= 1
+        return None if self.looks >= 0 else 1
+
+
+class _Nanny:
+    def __init__(self, process: object) -> None:
+        self.process = process
+
+
+def test_a_cluster_is_closed_when_every_process_that_starts_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask fails where a worker that follows a dead one has no process yet (seen on a busy machine)."""
+    starting = _Starting(3)
+    cluster = type("Cluster", (), {"workers": {0: _Nanny(None), 1: _Nanny(starting)}})()
+    working._processes_are_there(cluster)
+    assert starting.looks == -1
+    monkeypatch.setattr(working, "START_SECONDS", 0.1)
+    never = _Starting(1 << 30)
+    working._processes_are_there(type("Cluster", (), {"workers": {0: _Nanny(never)}})())
+    assert never.looks < 1 << 30
