@@ -88,7 +88,7 @@ class Sizes:
 
 LONG: dict[str, int] = SHAPE | {
     "in_height": 8, "in_width": 8, "in_row_step": 8, "tap_row_step": 8, "in_plane": 64, "out_plane": 64,
-    "out_width": 8, "out_pixels": 64, "stripe_pixels": 32, "out_base": 1024,
+    "out_width": 8, "out_pixels": 64, "stripe_pixels": 16, "out_base": 1024,
 }  # fmt: skip
 """A command whose results take long to drain, so that the next one is in the engine with it."""
 LONG_DRAINS = 100

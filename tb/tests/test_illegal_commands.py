@@ -13,13 +13,11 @@ from common.arrays import Words
 from hw.commands import encode
 from hw.core import CoreConfig
 from hw.interface import COMMANDS, ENGINES
-from hw.system import NPU8
 from tb.session import Session
 from tb.testing import LIST, SOURCE, TARGET, UNITS, random_bytes
 from tb.tests.faults import CORES, FILL, MARK, WORD, Bench, Reference, nop, small, stalling
 
 OPERATIONS = tuple(name for name, (_, _, engine) in COMMANDS.items() if engine is not None)
-DEPTH = NPU8.stripe_depth
 
 
 def with_bits(command: Words, bits: int) -> Words:
@@ -46,7 +44,7 @@ def test_the_commands_that_the_illegal_ones_are_made_from_are_legal(bench: Bench
         small("conv", out_channels=bench.core.columns, keep=1),
         small("conv", out_channels=bench.core.columns, accumulate=1),
         small("conv", out_channels=bench.core.columns + 1),
-        small("conv", stripe_pixels=DEPTH),
+        small("conv", stripe_pixels=bench.core.stripe_depth),
         small("add", left_shift=23, shift1=0, shift2=-31, multiplier1=2**31 - 1),
         small("add", left_shift=3, shift1=20, shift2=0),
         *(nop(engine) for engine in ENGINES),
