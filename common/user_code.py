@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,33 @@ def user_function(spec: str, kind: type[NpuloopError]) -> Callable[..., Any]:
     except Exception as error:  # the user's own code may raise anything
         raise kind(f"{spec}: {first_line(error)}; give package.module:function") from error
     return guarded(spec, function, kind)
+
+
+def registered(
+    name: str, group: str, what: str, remedy: Callable[[list[str]], str], kind: type[NpuloopError]
+) -> Callable[..., Any]:
+    """Return the function that an installed package registers under a name.
+
+    Args:
+        name: the name.
+        group: the entry-point group.
+        what: what the function is or gives: "policy".
+        remedy: from the names that are registered in the group, what to give instead.
+        kind: the error that is raised.
+
+    Raises:
+        kind: as by `user_function`, and where no package or several register the name.
+    """
+    points = list(entry_points(group=group, name=name))
+    if len(points) != 1:
+        found = f"{len(points)} packages register a {what}" if points else f"there is no {what}"
+        names = [point.name for point in entry_points(group=group)]
+        raise kind(f"{found} {name!r}; give {remedy(names)}")
+    (point,) = points
+    try:
+        return guarded(name, point.load(), kind)
+    except Exception as error:  # the user's own code may raise anything
+        raise kind(f"{name} ({point.value}): {first_line(error)}; correct the package") from error
 
 
 def guarded(spec: str, function: Any, kind: type[NpuloopError]) -> Callable[..., Any]:

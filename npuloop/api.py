@@ -41,9 +41,8 @@ from mapping.scheduling.metrics import Metrics, metrics
 from mapping.scheduling.policies import load_policy
 from mapping.scheduling.policy import Policy
 from mapping.scheduling.simulate import Run, simulate
-from mapping.scheduling.versions import as_imported, load_versions
 from mapping.scheduling.workload import arrivals_of
-from mapping.scheduling.workload_file import BUNDLED, load_workload, versions_named
+from mapping.scheduling.workload_file import load_with_versions
 from mapping.search.plan import Plan
 from mapping.search.points import Point
 from mapping.search.study import run_study
@@ -244,12 +243,9 @@ def serve(
         PolicyError: an unknown policy, or one that decides what cannot be.
         TableError: a unit has no cost table.
     """
-    file = BUNDLED if workload is None else Path(workload)
-    load = load_workload(file)
-    named = versions or versions_named(file)
-    known = load_versions(named) if named else as_imported(load)
+    load, known, source = load_with_versions(workload, versions)
     decide = load_policy(policy) if isinstance(policy, str) else policy
-    deployment = deploy_workload(_system(system), load, known, str(named or file))
+    deployment = deploy_workload(_system(system), load, known, source)
     run = simulate(deployment, load, arrivals_of(load, seed), decide, clock)
     return Service(run, metrics(run))
 

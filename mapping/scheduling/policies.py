@@ -7,11 +7,10 @@ import csv
 import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from common.files import read_text
-from common.user_code import first_line, guarded, is_function, user_function
+from common.user_code import is_function, registered, user_function
 from mapping.scheduling.deployment import Option
 from mapping.scheduling.policy import Policy, PolicyError, Start, UnitState, Waiting, expected_end
 
@@ -268,17 +267,8 @@ def load_policy(spec: str) -> Policy:
         return FixedSchedule(Path(spec.removeprefix(FIXED)))
     if is_function(spec):
         return user_function(spec, PolicyError)
-    points = list(entry_points(group=ENTRY_POINTS, name=spec))
-    if len(points) != 1:
-        known = ", ".join(_names(SHIPPED, (point.name for point in entry_points(group=ENTRY_POINTS))))
-        what = f"{len(points)} packages register a policy" if points else "there is no policy"
-        raise PolicyError(f"{what} {spec!r}; give one of {known}, fixed:FILE, or package.module:function")
-    (point,) = points
-    try:
-        return guarded(spec, point.load(), PolicyError)
-    except Exception as error:  # the user's own code may raise anything
-        raise PolicyError(f"{spec} ({point.value}): {first_line(error)}; correct the package") from error
+    return registered(spec, ENTRY_POINTS, "policy", _remedy, PolicyError)
 
 
-def _names(*groups: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(name for group in groups for name in group))
+def _remedy(names: Iterable[str]) -> str:
+    return f"one of {', '.join(dict.fromkeys((*SHIPPED, *names)))}, fixed:FILE, or package.module:function"

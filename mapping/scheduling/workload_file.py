@@ -44,6 +44,7 @@ from mapping.scheduling.arrivals import (
     Poisson,
     Trace,
 )
+from mapping.scheduling.versions import Version, as_imported, load_versions
 from mapping.scheduling.workload import MAX_REQUESTS, MEAN, STRICT, Stream, Workload, WorkloadError, file_name
 
 FORMAT_VERSION = 1
@@ -114,6 +115,27 @@ def versions_named(path: str | Path) -> Path | None:
     if not isinstance(document, dict) or "versions" not in document:
         return None
     return path.parent / file_name(document, "versions", str(path))
+
+
+def load_with_versions(
+    workload: str | Path | None, versions: str | Path | None
+) -> tuple[Workload, tuple[Version, ...], str]:
+    """Read a workload and the versions of its networks.
+
+    Args:
+        workload: its file; None: the bundled one.
+        versions: their file; None: the one that the workload names, else its models as they are.
+
+    Returns:
+        The workload, the versions, and the file that says which versions there are.
+
+    Raises:
+        WorkloadError: see `load_workload`, `load_versions` and `as_imported`.
+    """
+    file = BUNDLED if workload is None else workload
+    load = load_workload(file)
+    named = versions or versions_named(file)
+    return load, load_versions(named) if named else as_imported(load), str(named or file)
 
 
 class _Reader:

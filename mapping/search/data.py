@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from common.arrays import Array, Bytes, Int64
 from common.errors import NpuloopError
 from common.files import max_data_bytes, read_bytes
 from common.paths import data_dir
-from common.user_code import first_line, guarded, is_function, user_function
+from common.user_code import first_line, is_function, registered, user_function
 from golden.zoo import digits
 from golden.zoo.train_digits import real_images
 
@@ -170,24 +169,17 @@ def load_data(spec: str) -> DataSet:
         return _digits()
     if name == "cifar10":
         return _cifar10(place if colon else str(data_dir() / "cifar10"))
-    data = (user_function(spec, DataError) if is_function(spec) else _registered(spec))()
+    if is_function(spec):
+        data = user_function(spec, DataError)()
+    else:
+        data = registered(spec, ENTRY_POINTS, "data set", _remedy, DataError)()
     if not isinstance(data, DataSet):
         raise DataError(f"{spec} gives a {type(data).__name__}; return a mapping.search.data.DataSet")
     return data
 
 
-def _registered(name: str) -> Callable[..., Any]:
-    """Return the function that an installed package registers under this name; see `load_data`."""
-    points = entry_points(group=ENTRY_POINTS, name=name)
-    if len(points) != 1:
-        known = ", ".join(sorted({*DATA_SETS, *(point.name for point in entry_points(group=ENTRY_POINTS))}))
-        what = f"{len(points)} packages register a data set" if points else "there is no data set"
-        raise DataError(f"{what} {name!r}; give one of {known}, or package.module:function")
-    (point,) = points
-    try:
-        return guarded(name, point.load(), DataError)
-    except Exception as error:  # the user's own code may raise anything
-        raise DataError(f"{name} ({point.value}): {first_line(error)}; correct the package") from error
+def _remedy(names: Iterable[str]) -> str:
+    return f"one of {', '.join(sorted({*DATA_SETS, *names}))}, or package.module:function"
 
 
 # ----------------------------------------------------------------------------------------------------- digits

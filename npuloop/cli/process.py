@@ -70,9 +70,8 @@ def run(command: Callable[[], Any]) -> NoReturn:
     except (OutputClosedError, BrokenPipeError):
         status = PIPE_CLOSED
     except (NpuloopError, OSError) as error:  # of the output; a command's own are reported there
-        ended = (
-            error.__context__
-        )  # a command that failed has said why; the output's rest may still not be written
+        # a command that failed has said why; the output's rest may still not be written
+        ended = error.__context__
         if not (isinstance(ended, SystemExit) and ended.code):
             reason = (
                 error if isinstance(error, NpuloopError) else f"output: cannot be written ({error.strerror})"

@@ -64,21 +64,17 @@ def serve(
     from mapping.scheduling.policies import load_policy, policy_names
     from mapping.scheduling.results import policies_csv, requests_csv, trace_json
     from mapping.scheduling.simulate import simulate
-    from mapping.scheduling.versions import as_imported, load_versions
     from mapping.scheduling.workload import arrivals_of
-    from mapping.scheduling.workload_file import BUNDLED, load_workload, versions_named
+    from mapping.scheduling.workload_file import load_with_versions
 
     config = system_of(system, settings)
-    file = BUNDLED if workload is None else workload
-    load = load_workload(file)
-    named = versions or versions_named(file)
-    known = load_versions(named) if named else as_imported(load)
+    load, known, source = load_with_versions(workload, versions)
     names = policy_names(policy)
     if rtl and not len(names) == seeds == 1:
         raise UnsupportedError("--rtl runs one policy with one seed; leave out --seeds and other policies")
     for name in names:
         load_policy(name)  # an unknown one is an error before the work
-    deployment = deploy_workload(config, load, known, str(named or file))
+    deployment = deploy_workload(config, load, known, source)
     figures: dict[str, list[Metrics]] = {name: [] for name in names}
     bounds = []
     run: Run | None = None

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common import user_code
 from mapping.scheduling import policies
 from mapping.scheduling.bounds import Task, batch_optimum, clairvoyant_optimum
 from mapping.scheduling.clocks import FAST
@@ -211,7 +212,7 @@ def lazy(now: float, waiting: Sequence[Waiting], units: Mapping[str, UnitState])
 def test_a_users_policy_is_named_by_its_function_or_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"{__name__}:lazy"
     monkeypatch.setattr(
-        policies, "entry_points", EntryPoints([EntryPoint("mine", name, policies.ENTRY_POINTS)]).select
+        user_code, "entry_points", EntryPoints([EntryPoint("mine", name, policies.ENTRY_POINTS)]).select
     )
     for spec in (name, "mine"):
         assert {u for u, *_ in starts(served(BIG_LITTLE, XYXXYX, spec).requests)} == {"little"}

@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from common import user_code as users_own
 from common.testing import data_dir, require
 from golden.quantize.export import export
 from golden.quantize.qat import quantize_input
 from golden.zoo import digits, train_digits
-from mapping.search import data as search_data
 from mapping.search.data import CIFAR10_BATCHES, CIFAR10_TEST_BATCH, DataError, DataSet, load_data
 
 
@@ -427,7 +427,7 @@ def test_a_package_registers_data_sets(
             ("twice", "user_data:bad"),
         )
     )
-    monkeypatch.setattr(search_data, "entry_points", points.select)
+    monkeypatch.setattr(users_own, "entry_points", points.select)
     assert load_data("theirs").name == "mine"
     with pytest.raises(DataError, match=r"gone \(user_data:missing\): .*missing"):
         load_data("gone")
