@@ -8,8 +8,9 @@
 ///                                   addition: through the requantiser, then accumulate
 ///
 /// A beat goes when its weight tile is in the shadow registers (first beat of a pass), its accumulator bank is free
-/// (first beat of a stripe) and no result is written to the bank of the scratchpad that it reads. The next command starts as soon as the pipeline up to the accumulators is empty; its stripes queue
-/// behind those still being drained. A command is done when its last word is in the scratchpad.
+/// (first beat of a stripe) and no result is written to the bank of the scratchpad that it reads. The next command
+/// starts as soon as the pipeline up to the accumulators is empty; its stripes queue behind those still being drained.
+/// A command is done when its last word is in the scratchpad.
 module npu_compute
   import npu_pkg::*;
   import npu_compute_pkg::*;
@@ -91,14 +92,12 @@ module npu_compute
   logic agu_busy, agu_valid, agu_start, tile_valid, beat_ready, beat_go;
   opcode_e opcode;
   beat_t beat, beat1_q, beat2_q;
-  logic fire3_q, stripe_last3_q, bank3_q;
   stripe_t stripe;
   logic [LocalAddrBits-1:0] tile_addr, first_tile_addr;
   logic [7:0] tile_words, first_tile_words;
   logic is_mac, is_add;
-  logic valid1_q, valid2_q, valid3_q;
-  logic loader_ready, loader_error;
-  logic drain_ready, drain_error, drain_done;
+  logic valid1_q, valid2_q, valid3_q, fire3_q, stripe_last3_q, bank3_q;
+  logic loader_ready, loader_error, drain_ready, drain_error, drain_done;
   logic [1:0] bank_full_q, bank_free;
   logic add_busy;  // operands of an addition are on their way to the accumulators
   logic pipe_empty;
@@ -169,25 +168,19 @@ module npu_compute
 
   // ---------------------------------------------------------------- cycles 1 and 2: operands, products
   // slices of 16 columns (depthwise: rows) that have channels in a beat; a vector operator's are in the first
-  function automatic logic [Slices-1:0] slices_of(opcode_e op, logic [SizeBits-1:0] rows, logic [SizeBits-1:0] cols);
-    logic [Slices-1:0] used;
-    used = Slices'(1);
-    for (int unsigned s = 1; s < Slices; s++) begin
-      used[s] = (op == OP_CONV && cols > SizeBits'(s * ChannelBlock))
-          || (op == OP_DEPTHWISE && rows > SizeBits'(s * ChannelBlock));
-    end
-    return used;
+  function automatic logic [Slices-1:0] slices_of(opcode_e op, beat_t beat);
+    logic [SizeBits-1:0] channels;
+    channels = op == OP_CONV ? beat.useful_cols : op == OP_DEPTHWISE ? beat.useful_rows : '0;
+    for (int unsigned s = 0; s < Slices; s++) slices_of[s] = s == 0 || channels > SizeBits'(s * ChannelBlock);
   endfunction
 
   logic [Slices-1:0] swap, slices, slices3_q;  // a depthwise pass's taps are in the first slice
-  assign swap   = opcode == OP_CONV ? slices_of(opcode, beat1_q.useful_rows, beat1_q.useful_cols) : Slices'(1);
-  assign slices = slices_of(opcode, beat2_q.useful_rows, beat2_q.useful_cols);
+  assign swap   = opcode == OP_CONV ? slices_of(opcode, beat1_q) : Slices'(1);
+  assign slices = slices_of(opcode, beat2_q);
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
-      valid1_q <= 1'b0;
-      valid2_q <= 1'b0;
-      valid3_q <= 1'b0;
+      {valid1_q, valid2_q, valid3_q} <= '0;
       beat1_q  <= '0;
       beat2_q  <= '0;
       fire3_q        <= 1'b0;
@@ -195,9 +188,7 @@ module npu_compute
       stripe_last3_q <= 1'b0;
       bank3_q        <= 1'b0;
     end else if (clear_i) begin
-      valid1_q <= 1'b0;
-      valid2_q <= 1'b0;
-      valid3_q <= 1'b0;
+      {valid1_q, valid2_q, valid3_q} <= '0;
     end else begin
       valid1_q <= beat_go;
       valid2_q <= valid1_q;
@@ -299,12 +290,6 @@ module npu_compute
   );
 
   // where a rescaled operand goes: its place in cycles 3 and 4, the end of its stripe in cycle 5
-  typedef struct packed {
-    logic stripe_last;
-    logic bank;
-    logic first;
-    logic [PixelBits-1:0] pixel;
-  } place_t;
   logic add4_q, add5_q, add_last5_q, add_bank5_q;
   place_t add_place3_q, add_place4_q;
 

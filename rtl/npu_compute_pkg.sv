@@ -29,6 +29,14 @@ package npu_compute_pkg;
     logic [SizeBits-1:0]      useful_cols;
   } beat_t;
 
+  /// Where an addition's operand goes in the accumulators.
+  typedef struct packed {
+    logic                 stripe_last;
+    logic                 bank;
+    logic                 first;
+    logic [PixelBits-1:0] pixel;
+  } place_t;
+
   /// One stripe to requantise and write out.
   typedef struct packed {
     logic [LocalAddrBits-1:0] out_addr;    // first pixel, first group, in words of ROWS bytes

@@ -65,15 +65,13 @@ module npu_core
   localparam int unsigned ActBits = $clog2(ActWords);
   localparam int unsigned Parts = Config.rows / ChannelBlock;
   localparam int unsigned PartBits = Parts > 1 ? $clog2(Parts) : 1;
-  localparam int unsigned PartShift = $clog2(Parts);
   localparam int unsigned WeightWords = Config.weight_kib * 1024 * 8 / WeightWordBits;
   localparam int unsigned WeightBits = $clog2(WeightWords);
   localparam int unsigned ParamWords = Config.param_kib * 1024 / WordBytes;
   localparam int unsigned ParamBits = $clog2(ParamWords);
 
   core_state_e state;
-  logic start, run, stop, clear, done, irq_done, irq_error, quiet, finished;
-  logic host_start, host_soft_reset;
+  logic start, run, stop, clear, done, irq_done, irq_error, quiet, finished, error, host_start, host_soft_reset;
   logic [31:0] list_address, list_count;
 
   assign busy_o       = state != CORE_READY;
@@ -188,8 +186,7 @@ module npu_core
     .cmd_index_o  (cmd_index)
   );
 
-  logic [NumTargets-1:0] load_write;
-  logic [NumTargets-1:0] load_ready;
+  logic [NumTargets-1:0] load_write, load_ready;
   logic load_last;
   logic [LocalAddrBits-1:0] load_addr;
   logic [WordBits-1:0] load_data;
@@ -326,13 +323,13 @@ module npu_core
     .res_data_i   (res_data),
     .load_valid_i (load_write[TARGET_ACTIVATIONS]),
     .load_ready_o (load_ready[TARGET_ACTIVATIONS]),
-    .load_addr_i  (ActBits'(load_addr >> PartShift)),
-    .load_part_i  (PartBits'(load_addr & LocalAddrBits'(Parts - 1))),
+    .load_addr_i  (ActBits'(load_addr / LocalAddrBits'(Parts))),
+    .load_part_i  (PartBits'(load_addr % LocalAddrBits'(Parts))),
     .load_data_i  (load_data),
     .store_valid_i(store_read),
     .store_ready_o(store_read_ready),
-    .store_addr_i (ActBits'(store_addr >> PartShift)),
-    .store_part_i (PartBits'(store_addr & LocalAddrBits'(Parts - 1))),
+    .store_addr_i (ActBits'(store_addr / LocalAddrBits'(Parts))),
+    .store_part_i (PartBits'(store_addr % LocalAddrBits'(Parts))),
     .store_data_o (store_data)
   );
 
@@ -373,7 +370,6 @@ module npu_core
   );
 
   // ---------------------------------------------------------------- control, errors, counters, registers
-  logic error;
   logic [NumEngines-1:0][NumStates-1:0][31:0] state_cycles;
   logic [31:0] read_beats, write_beats, array_first, array_last;
   logic [63:0] macs_useful, macs_offered;
@@ -500,9 +496,5 @@ module npu_core
   if (Config.rows == 0 || Config.cols == 0 || (Parts & (Parts - 1)) != 0
       || (Config.axi_bits != AxiMaxDataBits / 2 && Config.axi_bits != AxiMaxDataBits)) begin : gen_ArrayIsSupported
     $fatal(1, "npu_core: Config must give rows (16 times a power of two), cols, and axi_bits 64 or 128");
-  end
-  if (Config.act_kib < 1 || Config.act_kib > 4095 || Config.weight_kib < 1 || Config.weight_kib > 4095
-      || Config.param_kib < 1 || Config.param_kib > 255) begin : gen_ScratchpadsFitTheRegisters
-    $fatal(1, "npu_core: act_kib and weight_kib must be 1 to 4095, param_kib 1 to 255");
   end
 endmodule

@@ -159,4 +159,9 @@ module npu_core_regs
   assign list_count_o   = hwif_out.cmd_count.count.value;
   assign irq_o          = (hwif_out.irq_status.done.value && hwif_out.irq_enable.done.value)
       || (hwif_out.irq_status.error.value && hwif_out.irq_enable.error.value);
+
+  if (Config.act_kib < 1 || Config.act_kib > 4095 || Config.weight_kib < 1 || Config.weight_kib > 4095
+      || Config.param_kib < 1 || Config.param_kib > 255) begin : gen_ScratchpadsFitTheRegisters
+    $fatal(1, "npu_core_regs: act_kib and weight_kib must be 1 to 4095, param_kib 1 to 255");
+  end
 endmodule

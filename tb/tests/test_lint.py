@@ -38,7 +38,7 @@ def test_wrong_parameters_stop_elaboration_and_are_named() -> None:
         "npu_compute: StripeDepth must be 1 to 255",
         "npu_drain: Lanes must divide 16, and 16 divide Cols",
         "npu_agu: DwTaps must be 1 to min(16, Cols)",
-        "npu_core: act_kib and weight_kib must be 1 to 4095, param_kib 1 to 255",
+        "npu_core_regs: act_kib and weight_kib must be 1 to 4095, param_kib 1 to 255",
         "npu_soc: axi_bits of every core must equal AxiDataBits",
     ):
         assert f"USERFATAL: rtl/{message.partition(':')[0]}.sv" in done.stderr
