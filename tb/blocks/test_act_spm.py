@@ -118,10 +118,9 @@ class TB(Bench):
             self.op_data = b"".join(self.memory[accesses["op"].address])
         if "store" in served:
             self.store_data = self.memory[accesses["store"].address][accesses["store"].part]
-        writes = (written, accesses["load"] if "load" in served else None)
-        for access in writes:
-            if access is not None:
-                self.memory[access.address][access.part] = access.data
+        for write in (written, accesses["load"] if "load" in served else None):
+            if write is not None:
+                self.memory[write.address][write.part] = write.data
         for port in served:
             self.held[port] = None
         await self.drive()
