@@ -11,7 +11,6 @@ import pytest
 from common.errors import GatesError
 from gates import tools
 
-
 METADATA = "Metadata-Version: 2.1\nName: sky130\nVersion: 0.15.3\n"
 
 
