@@ -82,7 +82,13 @@ from mapping.energy.features import (
 )
 from mapping.energy.tables import COEFFICIENTS, Energy, EnergyTable, LayerStatistics, Method
 
-EVERY = System((NPU8, NPU_LB, replace(NPU_LB, name=f"{NPU_LB.name}_w4", w_bits=4, rows=0, cols=None)))
+EVERY = System(
+    (
+        NPU8,
+        NPU_LB,
+        *(replace(NPU_LB, name=f"{NPU_LB.name}_w{bits}", w_bits=bits, rows=0, cols=None) for bits in (4, 5)),
+    )
+)
 """Units whose energy tables are kept."""
 REPLAYED = {"npu_column", "npu_acc_columns", "npu_requant_lane", *ENGINES.values()}
 """Modules whose energy by event comes from replays, their gated clocks with it; all others are control."""

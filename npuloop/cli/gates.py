@@ -96,7 +96,9 @@ def _hardware(name: str | None, settings: Sequence[str], default: System) -> Sys
 def characterize_energy(
     system: Annotated[
         str | None,
-        typer.Option("--system", help="the hardware, as elsewhere; default: npu8, npu_lb, npu_lb_w4"),
+        typer.Option(
+            "--system", help="the hardware, as elsewhere; default: npu8, npu_lb, npu_lb_w4, npu_lb_w5"
+        ),
     ] = None,
     units: Units = None,
     settings: Setting = [],  # noqa: B006  # as above
