@@ -127,7 +127,9 @@ class Chain:
 
 def chain_layers(core: CoreConfig) -> list[Layer]:
     """Convolution, maximum, sum of both, depthwise convolution, average."""
-    conv = conv_layer(core, 8, 8, 16, 16, 3)
+    conv = conv_layer(
+        core, 4, 4, 16, 16, 3
+    )  # one stripe: without a fence the next operator runs ahead of its drain
     convolved = run_layer(conv, core.a_bits)
     ends: dict[str, Any] = {"act_min": -128, "act_max": 127}
     pool = Layer(
@@ -152,7 +154,7 @@ def chain_layers(core: CoreConfig) -> list[Layer]:
     )  # fmt: skip
     last = run_layer(depthwise, core.a_bits)
     average = Layer(
-        name="average", op="average_pool", input=last, kernel=(2, 2), stride=(2, 2), padding=(0,) * 4, **ends
+        name="average", op="average_pool", input=last, kernel=(2, 2), stride=(1, 1), padding=(0,) * 4, **ends
     )
     return [conv, pool, total, depthwise, average]
 
@@ -175,7 +177,7 @@ def chain(core: CoreConfig) -> Chain:
         list_ = commands_of(program)
         (operator,) = [command for command in list_ if command["engine"] == "compute"]
         operator = {key: value for key, value in operator.items() if not key.startswith(("wait_", "post_"))}
-        source_words = 64  # of every operator's input plane
+        source_words = 16  # of every operator's input plane
         if i > 0:
             own = operator.get("in_base", 0)  # padding puts it before 0
             operator["in_base"] = own + regions[sources[i][0]]
