@@ -5,7 +5,7 @@ Channels are re-ordered so that each unit's part of a layer is contiguous. Tenso
 one to one (the inputs and the output of an addition, a pool, a depthwise layer) share one order: their
 channels are grouped into segments, such that every layer of the group has a segment wholly on one unit. A
 segment begins at a multiple of 16 channels (of the widest unit's ROWS); the channels that fill it up have
-zero weights in every consumer.
+zero weights in every consumer. A block of 16 channels that is all filling is made and moved by nobody.
 """
 
 from __future__ import annotations
@@ -41,6 +41,13 @@ class ChannelOrder:
     def physical_channels(self) -> int:
         """Channels in memory."""
         return len(self.channels)
+
+    @property
+    def made(self) -> Bools:
+        """(P,) whether a channel's block of 16 has a logical one: nobody makes the others."""
+        starts = np.arange(0, len(self.channels), CHANNEL_BLOCK)
+        real = np.logical_or.reduceat(self.channels >= 0, starts)
+        return np.repeat(real, CHANNEL_BLOCK)[: len(self.channels)]
 
     @property
     def physical_index(self) -> Int64:
@@ -112,27 +119,34 @@ def _order(assignments: Sequence[ChannelAssignment], channels: int, granule: int
     _, segment = (
         np.unique(table, axis=0, return_inverse=True) if table.size else (None, np.zeros(channels, int))
     )
+    # what needs no filling comes first, as nothing follows the last one
+    groups = [np.flatnonzero(segment.reshape(-1) == i) for i in range(int(segment.max()) + 1)]
+    groups.sort(key=lambda members: len(members) % granule != 0)
     segments = []
-    last = int(segment.max())
-    for i in range(last + 1):
-        members = np.flatnonzero(segment.reshape(-1) == i)
-        filling = 0 if i == last else -len(members) % granule
+    for members in groups:
+        filling = 0 if members is groups[-1] else -len(members) % granule
         segments += [members, np.full(filling, -1)]
     return ChannelOrder(np.concatenate(segments).astype(np.int64))
 
 
 def ranges_of(units: ChannelAssignment, order: ChannelOrder, unit: int) -> list[ChannelRange]:
-    """Return the ranges of physical channels that a unit makes, filling included."""
+    """Return the ranges of physical channels that a unit makes, with what fills their last blocks up."""
     real = order.channels >= 0
-    # what fills a segment up belongs to the unit of the last channel before it
+    # what fills a block up belongs to the unit of the last channel before it
     before = np.maximum.accumulate(np.where(real, np.arange(len(real)), 0))
-    return ranges_where(units[order.channels[before]] == unit)
+    return ranges_where((units[order.channels[before]] == unit) & order.made)
 
 
 def ranges_where(mask: Bools) -> list[ChannelRange]:
     """Return the ranges of physical channels for which the mask, (P,), is true."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
     return [ChannelRange(int(a), int(b - a)) for a, b in edges.reshape(-1, 2)]
+
+
+def within(ranges: Sequence[ChannelRange], window: ChannelRange) -> list[ChannelRange]:
+    """Return what of the ranges lies in a window."""
+    cut = ((max(item.first, window.first), min(item.end, window.end)) for item in ranges)
+    return [ChannelRange(first, end - first) for first, end in cut if first < end]
 
 
 def mask_of(ranges: Sequence[ChannelRange], channels: int) -> Bools:

@@ -38,6 +38,7 @@ class Part:
         ranges: physical output channels that the unit makes.
         channels: how many channels of the network these are.
         in_channels: physical channels of the input.
+        in_ranges: those of them that somebody makes.
         slides: whether a depthwise kernel slides through the array.
         loads: of each source the channels that units other than this one, or the host, make and that this
             unit reads, in this part or in another one; only sources that have such channels.
@@ -51,6 +52,7 @@ class Part:
     ranges: Ranges
     channels: int
     in_channels: int
+    in_ranges: Ranges
     slides: bool
     loads: Mapping[str, Ranges]
     remote: bool
@@ -63,7 +65,7 @@ class Part:
     @property
     def needed(self) -> Ranges:
         """The physical input channels that the part reads."""
-        return self.ranges if self.op.channelwise else (ChannelRange(0, self.in_channels),)
+        return self.ranges if self.op.channelwise else self.in_ranges
 
 
 def divide(
@@ -74,8 +76,8 @@ def divide(
 ) -> tuple[Part, ...]:
     """Return the parts: unit by unit, as they first have work, each unit's in the order of the graph.
 
-    Afterwards every physical channel of every operator is made by exactly one part, and what a part reads is
-    made by its own unit or is in its `loads`.
+    Afterwards every physical channel that is made at all (`ChannelOrder.made`) is made by exactly one part,
+    and what of these a part reads is made by its own unit or is in its `loads`.
     """
     by_unit: dict[int, dict[str, Ranges]] = {}
     for op in graph.ops:
@@ -115,6 +117,7 @@ def _of_unit(
                 ranges=ranges[op.name],
                 channels=int((units[op.name] == unit).sum()),
                 in_channels=orders[op.sources[0]].physical_channels,
+                in_ranges=tuple(ranges_where(orders[op.sources[0]].made)),
                 slides=slides(op, cores[unit]),
                 loads=loads,
                 remote=any(name in computed for name in loads),
@@ -137,7 +140,7 @@ def _arriving(
         for op in graph.ops:
             if name in op.sources and op.name in ranges:
                 needed |= mask_of(ranges[op.name], channels) if op.channelwise else True
-        needed &= ~mask_of(ranges.get(name, ()), channels)
+        needed &= orders[name].made & ~mask_of(ranges.get(name, ()), channels)
         if needed.any():
             arriving[name] = tuple(ranges_where(needed))
     return arriving

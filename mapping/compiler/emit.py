@@ -13,7 +13,7 @@ from itertools import groupby
 
 from hw.interface import PARAM_GROUP_WORDS, TRANSFER_WORD_BYTES, WEIGHT_WORD_BYTES
 from hw.layout import CHANNEL_BLOCK
-from mapping.compiler.channels import ChannelRange
+from mapping.compiler.channels import ChannelRange, within
 from mapping.compiler.chunks import Chunk, LoadedChunk, ParameterScratchpads, chunks_of
 from mapping.compiler.cycle_law import cycle_law, stripe_lengths, stripe_of
 from mapping.compiler.graph import Rect
@@ -215,8 +215,10 @@ class _Emitter:
         needed: Sequence[ChannelRange] = part.needed
         if part.op.channelwise:
             needed = [item.chunk.channels for item in loaded]
-        elif part.tiling.planes:
-            needed = [_summed_channels(part, loaded[0].chunk)]
+        first = min(item.first for item in needed)
+        if part.tiling.planes and not part.op.channelwise:
+            summed = _summed_channels(part, loaded[0].chunk)
+            first, needed = summed.first, within(needed, summed)
         pixels = _source_rows(part, rect)
         sources: list[Region] = []
         for name, buffers in zip(part.op.sources, part.tiling.sources, strict=True):
@@ -224,13 +226,14 @@ class _Emitter:
                 region = part.kept[name].region(*part.op.source_shape[:2], self.core)
                 yield from self._complete(part, name, region, pixels)
             else:
-                region = self._buffer(buffers, number, needed, pixels)
+                region = self._buffer(buffers, number, first, pixels)
                 for channels in needed if fresh else ():
                     yield from self._load(part, name, region, channels, pixels)
             sources.append(region)
         if part.tiling.target:
             outputs = [item.chunk.channels for item in loaded] if part.op.channelwise else part.ranges
-            target = self._buffer(part.tiling.target, number, outputs, rect)
+            first = min(item.first for item in outputs)
+            target = self._buffer(part.tiling.target, number, first, rect)
         else:
             target = part.kept[part.op.name].region(*part.op.shape[:2], self.core)
         for item in loaded:
@@ -240,12 +243,10 @@ class _Emitter:
             for fields in target.transfers(part.stored[part.op.name], channels, rect):
                 yield self._transfer(part, STORE, "store", fields, words)
 
-    def _buffer(
-        self, buffers: Sequence[int], number: int, ranges: Sequence[ChannelRange], rect: Rect
-    ) -> Region:
-        """Return the buffer whose turn it is, as a region that holds a rectangle of some channels."""
-        first = min(item.first for item in ranges) // self.core.rows * self.core.rows
-        return Region(buffers[number % len(buffers)], rect, first, self.core.rows)
+    def _buffer(self, buffers: Sequence[int], number: int, first: int, rect: Rect) -> Region:
+        """Return the buffer whose turn it is, as a region: a rectangle of the channels from one on."""
+        plane = first // self.core.rows * self.core.rows
+        return Region(buffers[number % len(buffers)], rect, plane, self.core.rows)
 
     # --------------------------------------------------------------------------------------------- parameters
     def _load_chunk(self, part: PlacedPart, chunk: Chunk) -> tuple[LoadedChunk, list[Command]]:
@@ -332,12 +333,13 @@ class _Emitter:
             weight_base=loaded.weights, param_bases=loaded.params, slides=part.slides,
             in_channels=part.in_channels, reduction=chunk.reduction,
         )  # fmt: skip
-        read_channels = channels if part.op.channelwise else _summed_channels(part, chunk)
+        read = [channels] if part.op.channelwise else within(part.in_ranges, _summed_channels(part, chunk))
         read_pixels = part.op.source_rect(rect)
         reads: list[Access] = [
             ("act", self.unit, first, end)
             for region in sources
-            for first, end in region.spans(read_channels, read_pixels)
+            for item in read
+            for first, end in region.spans(item, read_pixels)
         ]
         if chunk.weight_words:
             first = loaded.weights * WORDS_PER_WEIGHT_WORD

@@ -30,9 +30,11 @@ def check_divided(compilation: Compilation) -> None:
     for part in compilation.parts:
         parts_of[part.op.name].append(part)
     for op in program.graph.ops:
-        channels = program.orders[op.name].channels
+        order = program.orders[op.name]
+        channels = order.channels
         makers = np.sum([mask_of(part.ranges, len(channels)) for part in parts_of[op.name]], axis=0)
-        require((makers == 1).all(), f"layer {op.name!r}: a channel is not made by exactly one part")
+        once = np.array_equal(makers, order.made.astype(int))
+        require(once, f"layer {op.name!r}: a channel is not made by exactly one part")
         for part in parts_of[op.name]:
             logical = channels[mask_of(part.ranges, len(channels))]
             logical = logical[logical >= 0]
