@@ -118,8 +118,9 @@ def measurement_key(shape: Shape, unit: str, setup: str, commands: str) -> str:
 
 
 def _layer(shape: Shape, unit: str | None, config: System) -> Layer:
-    """Return the shape's layer, with weights that all units that have work can hold."""
-    return layer_of(shape, min(core.w_bits for core in cores_of(shape, unit, config)))
+    """Return the shape's layer, with weights that all units that have work can hold and sum."""
+    cores = cores_of(shape, unit, config)
+    return layer_of(shape, min(core.w_bits for core in cores), min(core.acc_bits for core in cores))
 
 
 def compile_shape(shape: Shape, unit: str | None, config: System) -> Program:

@@ -270,10 +270,11 @@ def shapes_text(shapes: Iterable[Shape]) -> str:
 
 
 # ----------------------------------------------------------------------------------------------------- layers
-def layer_of(shape: Shape, w_bits: int = 8) -> Layer:
+def layer_of(shape: Shape, w_bits: int = 8, acc_bits: int = 32) -> Layer:
     """Return a layer of the shape; equal shapes (the name apart) have equal values, whatever runs them.
 
-    Weights are random in the range of `w_bits`; requantisation spreads the outputs over int8.
+    Weights are random in the range of `w_bits`, and so small that no sum leaves `acc_bits` bits; requantisation
+    spreads the outputs over int8.
     """
     seed = hashlib.sha256(shape.key.encode()).digest()
     rng = np.random.default_rng(list(seed))
@@ -282,8 +283,10 @@ def layer_of(shape: Shape, w_bits: int = 8) -> Layer:
         if key in values:
             values[key] = rng.integers(-128, 128, values[key].shape, np.int8)
     if shape.op in WEIGHTED_OPS:
-        low, high = weight_range(w_bits)
         outputs = shape.out_channels
+        low, high = weight_range(w_bits)
+        most = (2 ** (acc_bits - 1) - 1) // (256 * shape.weights // outputs)
+        low, high = max(low, -most), min(high, most)
         zero_point = int(rng.integers(-128, 128))
         deviations = np.hypot(74, zero_point), max(0.8, high / np.sqrt(3))  # of inputs and of weights
         spread = np.prod(deviations) * np.sqrt(shape.weights / outputs)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
+from golden.arithmetic import check_accumulator
 from golden.layer import macs, output_shape, run_layer
 from golden.network_file import load_network
 from golden.zoo.digits import network_file
@@ -212,3 +213,11 @@ def test_a_layer_that_no_shape_describes_is_named() -> None:
         object.__setattr__(changed, "nodes", tuple(nodes))
         with pytest.raises(ShapeError, match=rf"layer '{node.name}': {message}"):
             shapes_of_network(changed)
+
+
+def test_weights_of_a_long_kernel_keep_sums_in_the_accumulators() -> None:
+    shape = Shape("long", "conv2d", 511, 16, 4, 4, (3, 3), (1, 1), "same")
+    assert np.abs(layer_of(shape, 5).weights).max() == 15
+    narrow = np.abs(layer_of(shape, 5, acc_bits=24).weights)
+    assert 1 <= narrow.max() < 15
+    check_accumulator(narrow.reshape(16, -1).sum(axis=1), 8, 24)
