@@ -273,7 +273,7 @@ def shapes_text(shapes: Iterable[Shape]) -> str:
 def layer_of(shape: Shape, w_bits: int = 8, acc_bits: int = 32) -> Layer:
     """Return a layer of the shape; equal shapes (the name apart) have equal values, whatever runs them.
 
-    Weights are random in the range of `w_bits`, and so small that no sum leaves `acc_bits` bits; requantisation
+    Weights are random in the range of `w_bits`, and small enough for sums of `acc_bits` bits; requantisation
     spreads the outputs over int8.
     """
     seed = hashlib.sha256(shape.key.encode()).digest()
