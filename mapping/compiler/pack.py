@@ -91,7 +91,7 @@ def pack(
 
 
 def laid_for_part(part: PackedPart, rows: int) -> PackedPart:
-    """Return a convolution whose weights skip the first `rows` rows of the array: other channels lie there."""
+    """Return a convolution whose weights skip the first `rows` rows of the array: these see other tensors."""
     op, core = part.op, part.core
 
     def laid(item: PackedParameters) -> PackedParameters:

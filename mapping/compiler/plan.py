@@ -150,7 +150,8 @@ def _plan_unit(
     requests = tuple(item for item in requests_of(graph, parts) if item.words <= capacity)
     settled = _settle(parts, requests, capacity, banded)
     while settled.dropped:
-        attempts = (_settle(parts, shared, capacity, banded) for shared in sharings(requests, parts))
+        shared = sharings(requests, core.rows // CHANNEL_BLOCK)
+        attempts = (_settle(parts, item, capacity, banded) for item in shared)
         best = min(attempts, key=lambda item: item.dropped, default=settled)
         if best.dropped >= settled.dropped:
             break
@@ -205,9 +206,7 @@ def _addresses(requests: list[Request], capacity: int) -> tuple[dict[Request, in
     """
     addresses: dict[Request, int] = {}
     for request in sorted(requests, key=lambda item: (-item.words, item.start)):
-        taken = (
-            (start, start + item.words) for item, start in addresses.items() if item.meets(request)
-        )
+        taken = ((start, start + item.words) for item, start in addresses.items() if item.meets(request))
         address = lowest_gap(taken, request.words)
         if address + request.words > capacity:
             return addresses, request

@@ -74,19 +74,18 @@ def requests_of(graph: Graph, parts: Sequence[PackedPart]) -> Iterator[Request]:
         )
 
 
-def sharings(requests: Sequence[Request], parts: Sequence[PackedPart]) -> Iterator[tuple[Request, ...]]:
-    """Yield the requests with two of them as one: the words are shared that both need at the same time."""
-    planes_per_word = parts[0].core.rows // CHANNEL_BLOCK
-    narrow = [item for item in requests if item.narrow and len(item.names) < planes_per_word]
+def sharings(requests: Sequence[Request], parts: int) -> Iterator[tuple[Request, ...]]:
+    """Yield the requests with two of them as one: those that need equally many words at the same time.
+
+    `parts`: of 16 channels, in a word.
+    """
+    narrow = [item for item in requests if item.narrow and len(item.names) < parts]
     for a, b in combinations(narrow, 2):
-        fits = len(a.names) + len(b.names) <= planes_per_word and not (a.fixed and b.fixed)
+        fits = len(a.names) + len(b.names) <= parts and not (a.fixed and b.fixed)
         if a.words != b.words or not a.meets(b) or not fits:
             continue
         front, back = (b, a) if b.fixed else (a, b)
         both = replace(
-            front,
-            names=front.names + back.names,
-            start=min(a.start, b.start),
-            end=max(a.end, b.end),
+            front, names=front.names + back.names, start=min(a.start, b.start), end=max(a.end, b.end)
         )
         yield (*(item for item in requests if item not in (a, b)), both)

@@ -278,7 +278,7 @@ class _NarrowBuilder(_Builder):
     channels = (16, 16, 16, 13, 5)
 
     def _window(self, shape: tuple[int, ...]) -> dict[str, Any]:
-        kernel = int(self.rng.choice((1, 3, 3, 3, 5)))
+        kernel = int(self.rng.choice([size for size in (1, 3, 3, 3, 5) if size <= min(shape[:2])]))
         return {"kernel": (kernel, kernel), "padding": (kernel // 2,) * 4}
 
     _pool_window = _window
