@@ -86,7 +86,7 @@ def plan(
 ) -> tuple[PlannedPart, ...]:
     """Return the parts with their places in the activation scratchpads.
 
-    Afterwards no two tensors or buffers that are alive at the same time share words of a scratchpad, every
+    Afterwards no two tensors or buffers that are alive at the same time share bytes of a scratchpad, every
     part's output tiles cover its output, and what another unit, the host or a later tile reads is stored.
 
     Args:
