@@ -81,6 +81,11 @@ module npu_agu
   assign dilation_w   = is_add ? 8'd1 : c.dilation_w;
   assign second_input = a.in2_base - c.in_base;
 
+  // where the channels begin in a word: only commands of one block have a part other than the first
+  logic [MaxPartBits-1:0] in_part, out_part;
+  assign in_part  = !is_add ? (is_vector ? c.in_part : '0) : phase_q ? a.in2_part : a.in_part;
+  assign out_part = is_add ? a.out_part : c.out_part;
+
   // ---------------------------------------------------------------- loops
   logic busy_q;
   logic [SizeBits-1:0] out_left_q;   // output channels from this block on
@@ -223,7 +228,7 @@ module npu_agu
     beat_o.stripe_first = pass_first_q && first_pass;
     beat_o.stripe_last  = end_of_pass && last_pass;
     beat_o.bank         = bank_q;
-    beat_o.part         = part_q;
+    beat_o.part         = part_q | in_part;
     beat_o.phase        = phase_q;
     beat_o.useful_rows  = is_conv ? valid_in : is_depthwise ? valid_out : SizeBits'(0);
     beat_o.useful_cols  = is_conv ? valid_out : SizeBits'(taps);
@@ -239,7 +244,7 @@ module npu_agu
   always_comb begin
     stripe_o            = '0;
     stripe_o.out_addr   = out_block_q + out_pix_q;
-    stripe_o.out_part   = part_q;
+    stripe_o.out_part   = part_q | out_part;
     stripe_o.out_plane  = c.out_plane;
     stripe_o.groups     = 8'((valid_out + SizeBits'(ChannelBlock - 1)) >> $clog2(ChannelBlock));
     stripe_o.param_addr = param_q;

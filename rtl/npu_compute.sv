@@ -80,6 +80,7 @@ module npu_compute
   assign cmd_vector = cmd.opcode != OP_CONV && cmd.opcode != OP_DEPTHWISE;
 
   npu_operator_check #(
+    .Rows       (Rows),
     .Cols       (Cols),
     .StripeDepth(StripeDepth),
     .DwTaps     (DwTaps)

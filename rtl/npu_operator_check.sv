@@ -2,7 +2,9 @@
 /// Says whether the fields of an operator command are out of range. Combinational; the opcode has been checked.
 module npu_operator_check
   import npu_pkg::*;
+  import npu_compute_pkg::*;
 #(
+  parameter int unsigned Rows        = 16,
   parameter int unsigned Cols        = 16,
   parameter int unsigned StripeDepth = 64,
   parameter int unsigned DwTaps      = 5
@@ -22,8 +24,19 @@ module npu_operator_check
     return !negative && (shift[7] ? signed'(shift) >= -8'sd31 && left_shift <= 5'd23 : left <= 9'sd23);
   endfunction
 
+  // a part other than the first: of words that have it, for channels that fit it, and not of what the array reads
+  logic [MaxPartBits-1:0] in_part, in2_part, out_part;
+  logic illegal_part;
+  assign in_part  = cmd.opcode == OP_ADD ? add.in_part : cmd.in_part;
+  assign in2_part = cmd.opcode == OP_ADD ? add.in2_part : '0;
+  assign out_part = cmd.opcode == OP_ADD ? add.out_part : cmd.out_part;
+  assign illegal_part = 32'(in_part) >= Rows / ChannelBlock || 32'(in2_part) >= Rows / ChannelBlock
+      || 32'(out_part) >= Rows / ChannelBlock
+      || ((in_part != '0 || in2_part != '0 || out_part != '0) && 32'(cmd.out_channels) > ChannelBlock)
+      || (in_part != '0 && (cmd.opcode == OP_CONV || cmd.opcode == OP_DEPTHWISE));
+
   always_comb begin
-    illegal_o = cmd.out_channels == '0 || cmd.out_pixels == '0
+    illegal_o = illegal_part || cmd.out_channels == '0 || cmd.out_pixels == '0
         || cmd.stripe_pixels == '0 || 32'(cmd.stripe_pixels) > StripeDepth;
     if (cmd.opcode != OP_ADD) begin
       if (cmd.in_height == '0 || cmd.in_width == '0 || cmd.in_channels == '0 || cmd.kernel_h == '0

@@ -78,7 +78,7 @@ def commands(tile: OutputTile) -> Iterator[tuple[str, Fields]]:
     elif kind == "average_pool":
         yield from _average(tile)
     elif kind == "max_pool":
-        yield "max_pool", _window(tile, tile.rect) | {"pad_value": -128}
+        yield "max_pool", _window(tile, tile.rect) | _pooled(tile) | {"pad_value": -128}
     else:
         yield _weighted(tile)
 
@@ -91,6 +91,7 @@ def _output(tile: OutputTile, rect: Rect, channels: ChannelRange) -> Fields:
         "out_pixels": rect.pixels,
         "stripe_pixels": stripe_of(rect.pixels, tile.core.stripe_depth),
         "out_base": tile.target.word(channels.first, rect.row, rect.column),
+        "out_part": tile.target.part(channels.first),
         "act_min": tile.op.layer.act_min,
         "act_max": tile.op.layer.act_max,
         "param_base": tile.param_bases.get(0, 0),
@@ -126,6 +127,11 @@ def _window(tile: OutputTile, rect: Rect) -> Fields:
     }
 
 
+def _pooled(tile: OutputTile) -> Fields:
+    """Return where in a word a pooling's channels lie; a convolution's weights say it."""
+    return {"in_part": tile.sources[0].part(tile.channels.first)}
+
+
 def _weighted(tile: OutputTile) -> tuple[str, Fields]:
     op, layer = tile.op, tile.op.layer
     fields = _window(tile, tile.rect) | {
@@ -155,7 +161,8 @@ def _average(tile: OutputTile) -> Iterator[tuple[str, Fields]]:
             for column, width, valid_w in columns:
                 count = valid_h * valid_w
                 fields = _averaging(tile.op, count) | {"param_base": tile.param_bases[count]}
-                yield "average_pool", _window(tile, Rect(first, height, column, width)) | fields
+                window = _window(tile, Rect(first, height, column, width))
+                yield "average_pool", window | _pooled(tile) | fields
 
 
 def _averaging(op: Op, count: int) -> Fields:
@@ -187,6 +194,8 @@ def _add(tile: OutputTile) -> Iterator[tuple[str, Fields]]:
                 "in_plane": first.rect.pixels,
                 "in_base": first.word(channels.first, rect.row, rect.column),
                 "in2_base": second.word(channels.first, rect.row, rect.column),
+                "in_part": first.part(channels.first),
+                "in2_part": second.part(channels.first),
                 "left_shift": layer.left_shift,
                 "out_zero_point": layer.output_zero_point,
                 "zero_point1": layer.input1_zero_point,

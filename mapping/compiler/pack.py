@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -88,6 +88,22 @@ def pack(
     return tuple(
         PackedPart(**vars(part), parameters=_of_part(part, orders, requantisations)) for part in parts
     )
+
+
+def laid_for_part(part: PackedPart, rows: int) -> PackedPart:
+    """Return a convolution whose weights skip the first `rows` rows of the array: these see other tensors."""
+    op, core = part.op, part.core
+
+    def laid(item: PackedParameters) -> PackedParameters:
+        if not item.weights.strides[0]:  # sizes only
+            return item
+        shape = (item.channels.count, *op.kernel, part.in_channels)
+        weights = layout.unpack_conv_weights(item.weights, shape, core.rows, core.columns, core.w_bits)
+        lower = np.pad(weights, ((0, 0), (0, 0), (0, 0), (rows, 0)))
+        packed = layout.pack_conv_weights(lower, core.rows, core.columns, core.w_bits)
+        return replace(item, weights=packed)
+
+    return replace(part, parameters=tuple(laid(item) for item in part.parameters))
 
 
 def _of_part(

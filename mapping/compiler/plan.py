@@ -4,20 +4,22 @@
 A tensor that a unit makes or reads is *kept*, whole, from its first use on the unit to its last, if the
 scratchpad has room; what another unit makes of it is loaded into its place. Other tensors are *streamed*:
 they pass through buffers, output tile by output tile. Where there is no room, the largest tensor goes first
-that the layer itself does not need.
+that the layer itself does not need, unless tensors of at most 16 channels can share words (`share`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from common.errors import NpuloopError
 from hw.core import CoreConfig
+from hw.layout import CHANNEL_BLOCK
 from mapping.compiler.graph import Graph, Op, Rect
-from mapping.compiler.pack import PackedPart
+from mapping.compiler.pack import PackedPart, laid_for_part
 from mapping.compiler.regions import Region, ceil_div, lowest_gap
+from mapping.compiler.share import Request, requests_of, sharings, tensors_of
 
 MAX_WORDS = 65535
 """Words of a scratchpad that a command's fields can address."""
@@ -31,7 +33,10 @@ class CapacityError(NpuloopError):
 
 @dataclass(frozen=True)
 class Kept:
-    """A tensor that stays in a scratchpad: its first word, the first of its channels there."""
+    """A tensor that stays in a scratchpad: its first word, the channel that a plane's words begin with.
+
+    A tensor that is not in the first 16 bytes of its words begins with channels before its own.
+    """
 
     base: int
     first: int
@@ -76,23 +81,12 @@ class PlannedPart(PackedPart):
     stores: bool
 
 
-@dataclass(frozen=True)
-class _Request:
-    """A tensor that could be kept: words, and the operators between which it is alive."""
-
-    name: str
-    first: int
-    words: int
-    start: int
-    end: int
-
-
 def plan(
     graph: Graph, parts: Sequence[PackedPart], observed: Collection[str], overlap: bool
 ) -> tuple[PlannedPart, ...]:
     """Return the parts with their places in the activation scratchpads.
 
-    Afterwards no two tensors or buffers that are alive at the same time share words of a scratchpad, every
+    Afterwards no two tensors or buffers that are alive at the same time share bytes of a scratchpad, every
     part's output tiles cover its output, and what another unit, the host or a later tile reads is stored.
 
     Args:
@@ -111,16 +105,20 @@ def plan(
         of_unit = list(group)
         banded = _banded(of_unit, stored) if overlap else None
         plans += zip(of_unit, *_plan_unit(graph, of_unit, banded), strict=True)
-    streamed = {name for part, _, kept in plans for name in _tensors(part.op) if name not in kept}
+    streamed = {name for part, _, kept in plans for name in tensors_of(part.op) if name not in kept}
     stored |= streamed & computed
     return tuple(
-        PlannedPart(**vars(part), tiling=tiling, kept=kept, stores=part.op.name in stored)
+        PlannedPart(**vars(_laid(part, kept)), tiling=tiling, kept=kept, stores=part.op.name in stored)
         for part, tiling, kept in plans
     )
 
 
-def _tensors(op: Op) -> tuple[str, ...]:
-    return (*op.sources, op.name)
+def _laid(part: PackedPart, kept: Mapping[str, Kept]) -> PackedPart:
+    """Return a part whose weights are for where its input lies in the words."""
+    source = kept.get(part.op.sources[0])
+    if part.op.kind != "conv2d" or source is None or source.first >= 0:
+        return part
+    return laid_for_part(part, -source.first)
 
 
 def _banded(parts: Sequence[PackedPart], stored: Collection[str]) -> set[int]:
@@ -149,60 +147,76 @@ def _plan_unit(
     """
     core = parts[0].core
     capacity = min(core.act_kib * 1024 // core.rows, MAX_WORDS)
-    requests = {item.name: item for item in _requests(graph, parts) if item.words <= capacity}
+    requests = tuple(item for item in requests_of(graph, parts) if item.words <= capacity)
+    settled = _settle(parts, requests, capacity, banded)
+    while settled.dropped:
+        shared = sharings(requests, core.rows // CHANNEL_BLOCK)
+        attempts = (_settle(parts, item, capacity, banded) for item in shared)
+        best = min(attempts, key=lambda item: item.dropped, default=settled)
+        if best.dropped >= settled.dropped:
+            break
+        requests, settled = best.requests, best
+    kept = {
+        name: Kept(base, item.first - i * CHANNEL_BLOCK)
+        for item, base in settled.addresses.items()
+        for i, name in enumerate(item.names)
+    }
+    of_parts = [{name: kept[name] for name in tensors_of(part.op) if name in kept} for part in parts]
+    return settled.tilings, of_parts
+
+
+@dataclass(frozen=True)
+class _Settled:
+    """What a scratchpad has room for.
+
+    Attributes:
+        requests: what was asked for.
+        addresses: the first word of what is kept.
+        tilings: how each part is cut.
+        dropped: words of the tensors that are not kept.
+    """
+
+    requests: tuple[Request, ...]
+    addresses: Mapping[Request, int]
+    tilings: list[Tiling]
+    dropped: int
+
+
+def _settle(
+    parts: Sequence[PackedPart], requests: tuple[Request, ...], capacity: int, banded: Collection[int] | None
+) -> _Settled:
+    """Keep as many tensors as there is room for; arguments and errors as in `_plan_unit`."""
+    left, dropped = list(requests), 0
     while True:
-        addresses, too_large = _addresses(list(requests.values()), capacity)
+        addresses, too_large = _addresses(left, capacity)
         tilings: list[Tiling] = []
         if too_large is None:
-            tilings, too_large = _tilings(parts, addresses, requests, capacity, banded)
+            tilings, too_large = _tilings(parts, addresses, capacity, banded)
         if too_large is None:
-            break
-        del requests[too_large]
-    kept = {name: Kept(addresses[name], item.first) for name, item in requests.items()}
-    return tilings, [{name: kept[name] for name in _tensors(part.op) if name in kept} for part in parts]
+            return _Settled(requests, addresses, tilings, dropped)
+        dropped += too_large.words * len(too_large.names)
+        left.remove(too_large)
 
 
-def _requests(graph: Graph, parts: Sequence[PackedPart]) -> Iterator[_Request]:
-    for name, value in graph.values.items():
-        users = [part for part in parts if name in _tensors(part.op)]
-        if not users:
-            continue
-        rows = users[0].core.rows
-        ranges = [item for part in users for item in (part.ranges if part.op.name == name else part.needed)]
-        first = min(item.first for item in ranges) // rows * rows
-        words = ceil_div(max(item.end for item in ranges) - first, rows) * value.pixels
-        yield _Request(name, first, words, users[0].index, users[-1].index)
-
-
-def _overlap(a: _Request, b: _Request) -> bool:
-    return a.start <= b.end and b.start <= a.end
-
-
-def _addresses(requests: list[_Request], capacity: int) -> tuple[dict[str, int], str | None]:
+def _addresses(requests: list[Request], capacity: int) -> tuple[dict[Request, int], Request | None]:
     """Place tensors, the largest first, each as low as those allow that are alive with it.
 
     Returns:
-        The first word of each, and the tensor that found no room.
+        The first word of each, and what found no room.
     """
-    addresses: dict[str, int] = {}
-    done: list[_Request] = []
+    addresses: dict[Request, int] = {}
     for request in sorted(requests, key=lambda item: (-item.words, item.start)):
-        taken = (
-            (addresses[item.name], addresses[item.name] + item.words)
-            for item in done
-            if _overlap(item, request)
-        )
+        taken = ((start, start + item.words) for item, start in addresses.items() if item.meets(request))
         address = lowest_gap(taken, request.words)
         if address + request.words > capacity:
-            return addresses, request.name
-        addresses[request.name] = address
-        done.append(request)
+            return addresses, request
+        addresses[request] = address
     return addresses, None
 
 
-def _hole(addresses: Mapping[str, int], alive: Sequence[_Request], capacity: int) -> tuple[int, int]:
+def _hole(addresses: Mapping[Request, int], alive: Sequence[Request], capacity: int) -> tuple[int, int]:
     """Return (first word, words) of the largest gap between the tensors that are alive."""
-    edges = sorted((addresses[item.name], addresses[item.name] + item.words) for item in alive)
+    edges = sorted((addresses[item], addresses[item] + item.words) for item in alive)
     best, end = (0, 0), 0
     for start, stop in [*edges, (capacity, capacity)]:
         if start - end > best[1]:
@@ -213,26 +227,26 @@ def _hole(addresses: Mapping[str, int], alive: Sequence[_Request], capacity: int
 
 def _tilings(
     parts: Sequence[PackedPart],
-    addresses: Mapping[str, int],
-    requests: Mapping[str, _Request],
+    addresses: Mapping[Request, int],
     capacity: int,
     banded: Collection[int] | None,
-) -> tuple[list[Tiling], str | None]:
-    """Cut every part into tiles; return the tensor that has to go where a part finds no room."""
+) -> tuple[list[Tiling], Request | None]:
+    """Cut every part into tiles; return what has to go where a part finds no room."""
     tilings: list[Tiling] = []
+    kept = {name for item in addresses for name in item.names}
     for part in parts:
-        alive = [item for item in requests.values() if item.start <= part.index <= item.end]
+        alive = [item for item in addresses if item.start <= part.index <= item.end]
         start, words = _hole(addresses, alive, capacity)
-        streams = banded is not None and any(name not in requests for name in _tensors(part.op))
+        streams = banded is not None and any(name not in kept for name in tensors_of(part.op))
         in_bands = streams or (banded is not None and part.index in banded)
-        tiling = _tiling(part, requests, start, words, in_bands, tight=not alive)
+        tiling = _tiling(part, kept, start, words, in_bands, tight=not alive)
         if tiling is not None:
             tilings.append(tiling)
             continue
         if not alive:
             raise CapacityError(f"layer {part.op.name!r}: not even what one output reads fits")
-        own = _tensors(part.op)
-        return tilings, max(alive, key=lambda item: (item.name not in own, item.words)).name
+        own = set(tensors_of(part.op))
+        return tilings, max(alive, key=lambda item: (own.isdisjoint(item.names), item.words))
     return tilings, None
 
 

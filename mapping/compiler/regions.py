@@ -48,7 +48,8 @@ class Region:
     Attributes:
         base: first word.
         rect: the rectangle; its rows follow each other without a gap.
-        first: first channel that it holds, a multiple of ROWS.
+        first: the channel that a plane's words begin with, a multiple of ROWS; or of 16, and before the
+            tensor's own channels, where other tensors' channels share the words.
         rows: ROWS of the unit.
     """
 
@@ -62,6 +63,10 @@ class Region:
         plane = (channel - self.first) // self.rows
         inside = (row - self.rect.row) * self.rect.columns + column - self.rect.column
         return self.base + plane * self.rect.pixels + inside
+
+    def part(self, channel: int) -> int:
+        """Return which 16 channels of its word a channel belongs to."""
+        return (channel - self.first) % self.rows // CHANNEL_BLOCK
 
     def spans(self, channels: ChannelRange, rect: Rect) -> Iterator[tuple[int, int]]:
         """Yield the word ranges, (first, end), that hold the rows of a rectangle of some channels."""
@@ -83,7 +88,7 @@ class Region:
             word = self.word(block * CHANNEL_BLOCK, rect.row, rect.column)
             yield {
                 "mem_address": memory.address + block * memory.plane_bytes + offset,
-                "local_address": word * planes_per_word + block % planes_per_word,
+                "local_address": word * planes_per_word + self.part(block * CHANNEL_BLOCK),
                 "line_words": rect.pixels if whole else rect.columns,
                 "lines": 1 if whole else rect.rows,
                 "line_stride": 0 if whole else memory.width * TRANSFER_WORD_BYTES,

@@ -90,8 +90,37 @@ def random_network(
     return network, builder.units, rng.integers(-128, 128, source.shape).astype(np.int8)
 
 
+def narrow_network(
+    seed: int, cores: Sequence[CoreConfig], pixels: int, layers: int = 8
+) -> tuple[Network, dict[str, ChannelAssignment], Int8]:
+    """Return a random network of which most tensors have one size and at most 16 channels.
+
+    Several of them are alive at a time, so that they compete for a scratchpad, or share its words.
+
+    Args:
+        seed: of the draws; equal arguments give equal results.
+        cores: the units.
+        pixels: of a tensor, about.
+        layers: operators behind the first one.
+    """
+    rng = np.random.default_rng(seed)
+    builder = _NarrowBuilder(rng, cores)
+    width = int(rng.integers(max(1, round(pixels**0.5) - 3), round(pixels**0.5) + 4))
+    source = Tensor(shape=(pixels // width, width, 3), zero_point=int(rng.integers(-128, 128)))
+    builder.tensors["image"] = source
+    builder.weighted("image", "conv2d")
+    for _ in range(layers):
+        op = str(rng.choice(("conv2d", "depthwise_conv2d", "add", *POOL_OPS), p=(0.45, 0.1, 0.25, 0.1, 0.1)))
+        builder.append(op, builder.some_tensor())
+    network = Network(name=f"narrow_{seed}", input_name="image", input=source, nodes=tuple(builder.nodes))
+    return network, builder.units, rng.integers(-128, 128, source.shape).astype(np.int8)
+
+
 class _Builder:
     """A network under construction."""
+
+    channels = CHANNELS
+    """What a convolution's output channels are drawn from."""
 
     def __init__(self, rng: np.random.Generator, cores: Sequence[CoreConfig]) -> None:
         self.rng = rng
@@ -142,11 +171,18 @@ class _Builder:
             "padding": tuple(padding),
         }
 
+    def _pool_window(self, shape: tuple[int, ...]) -> dict[str, Any]:
+        rng = self.rng
+        kernel = [min(int(rng.choice((1, 2, 3, 5, 8))), size) for size in shape[:2]]
+        padding = tuple(int(rng.integers(0, (kernel[i // 2] + 1) // 2)) for i in range(4))
+        stride = (int(rng.choice((1, 2, 3))), int(rng.choice((1, 1, 2))))
+        return {"kernel": (kernel[0], kernel[1]), "stride": stride, "padding": padding}
+
     def weighted(self, source: str, op: str) -> str:
         """Append a convolution, depthwise convolution or fully connected layer."""
         rng, tensor = self.rng, self.tensors[source]
         inputs = tensor.shape[-1]
-        outputs = inputs if op == "depthwise_conv2d" else int(rng.choice(CHANNELS))
+        outputs = inputs if op == "depthwise_conv2d" else int(rng.choice(self.channels))
         if op == "multiplied":
             op, outputs = "depthwise_conv2d", 2 * inputs
         window = self._window(tensor.shape) if len(tensor.shape) == 3 else {}
@@ -189,17 +225,17 @@ class _Builder:
     def pool(self, source: str, op: str) -> str:
         """Append a pool."""
         rng, tensor = self.rng, self.tensors[source]
-        kernel = [min(int(rng.choice((1, 2, 3, 5, 8))), size) for size in tensor.shape[:2]]
-        top, bottom, left, right = (int(rng.integers(0, (kernel[i // 2] + 1) // 2)) for i in range(4))
         layer = Layer(
-            name=op, op=op, input=placeholder(tensor.shape), kernel=(kernel[0], kernel[1]),
-            stride=(int(rng.choice((1, 2, 3))), int(rng.choice((1, 1, 2)))),
-            padding=(top, bottom, left, right), output_zero_point=tensor.zero_point,
-        )  # fmt: skip
+            name=op,
+            op=op,
+            input=placeholder(tensor.shape),
+            output_zero_point=tensor.zero_point,
+            **self._pool_window(tensor.shape),
+        )
         name = self._push(
             op, (source,), layer, Tensor(shape=output_shape(layer), zero_point=tensor.zero_point)
         )
-        self.units[name] = random_units(self.rng, tensor.shape[2], len(self.cores))
+        self.units[name] = random_units(rng, tensor.shape[2], len(self.cores))
         return name
 
     def add(self, source: str) -> str:
@@ -234,3 +270,15 @@ class _Builder:
         tensor = self.tensors[source]
         shape = (int(np.prod(tensor.shape)),)
         return self._push("reshape", (source,), None, Tensor(shape=shape, zero_point=tensor.zero_point))
+
+
+class _NarrowBuilder(_Builder):
+    """Operators whose outputs are as large as their inputs, with at most 16 channels."""
+
+    channels = (16, 16, 16, 13, 5)
+
+    def _window(self, shape: tuple[int, ...]) -> dict[str, Any]:
+        kernel = int(self.rng.choice([size for size in (1, 3, 3, 3, 5) if size <= min(shape[:2])]))
+        return {"kernel": (kernel, kernel), "padding": (kernel // 2,) * 4}
+
+    _pool_window = _window

@@ -175,7 +175,10 @@ package npu_pkg;
 
   /// Layout of CONV, DEPTHWISE, AVERAGE_POOL, MAX_POOL.
   typedef struct packed {
-    logic [78:0] reserved_433;
+    logic [67:0] reserved_444;
+    logic [3:0] out_part;
+    logic [3:0] in_part;
+    logic [2:0] reserved_433;
     logic [0:0] single_rounding;
     logic [15:0] row_advance;
     logic [15:0] reserved_400;
@@ -243,7 +246,10 @@ package npu_pkg;
     logic [4:0] left_shift;
     logic [2:0] reserved_280;
     logic [7:0] stripe_pixels;
-    logic [47:0] reserved_224;
+    logic [35:0] reserved_236;
+    logic [3:0] out_part;
+    logic [3:0] in2_part;
+    logic [3:0] in_part;
     logic [15:0] out_channels;
     logic [15:0] reserved_192;
     logic [15:0] out_plane;

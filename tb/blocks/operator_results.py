@@ -59,7 +59,7 @@ def sums_of(op: Operator, memories: Memories, a_bits: int, before: Int64 | None 
                     operands(op, memories, start, replace(item, kx=item.kx + i), first, pixels)
                     for i in range(item.columns)
                 ]
-                value = contribution(op, taps, data, a_bits, part, item.phase)
+                value = contribution(op, taps, data, a_bits, part + op.in_part(item.phase), item.phase)
                 if total is None:
                     total = value
                 elif op.kind == "max":
@@ -124,7 +124,7 @@ def writes_of(op: Operator, stripes: list[Stripe], params: list[Int64]) -> list[
         first_channel, channels, number = blocks[stripe.block]
         base, block_part = (first_channel // op.unit.rows, 0) if macs else divmod(number, parts)
         for group in range(-(-channels // BLOCK)):
-            place, part = divmod(block_part + group, parts)
+            place, part = divmod(block_part + f.get("out_part", 0) + group, parts)
             bias, multiplier, shift = params[first_channel // BLOCK + group]
             values = requantize(
                 stripe.sums[:, group * BLOCK : (group + 1) * BLOCK],

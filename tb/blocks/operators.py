@@ -65,6 +65,10 @@ class Operator:
         total, most = self.fields["out_pixels"], self.fields["stripe_pixels"]
         return [(first, min(most, total - first)) for first in range(0, total, most)]
 
+    def in_part(self, phase: int) -> int:
+        """Return which 16 channels of an input word hold the first block's; `phase`: of an addition."""
+        return self.fields.get("in2_part" if phase else "in_part", 0)
+
     def blocks(self) -> Iterator[tuple[int, int, int]]:
         """Give each output block's first channel, channels, and number."""
         size = {"conv": self.unit.cols, "depthwise": self.unit.rows, "sliding": self.unit.rows}.get(
@@ -142,7 +146,7 @@ def reference(op: Operator, bank: int) -> tuple[list[Want], int]:
                     "stripe_first": 0,
                     "stripe_last": 0,
                     "bank": bank,
-                    "part": part,
+                    "part": part + op.in_part(item.phase),
                     "phase": item.phase,
                 }
                 if op.kind == "conv":
@@ -162,7 +166,7 @@ def reference(op: Operator, bank: int) -> tuple[list[Want], int]:
                     group = (first_channel // unit.rows if macs else vector_plane) * f["out_plane"]
                     beats[0].stripe = {
                         "out_addr": f["out_base"] + group + first_pixel & LOCAL_MASK,
-                        "out_part": part,
+                        "out_part": part + f.get("out_part", 0),
                         "out_plane": f["out_plane"],
                         "groups": -(-channels // 16),
                         "param_addr": f["param_base"] + first_channel // 16 * PARAM_GROUP_WORDS & LOCAL_MASK,
@@ -279,6 +283,8 @@ def _draw(kind: str, unit: Unit, rng: np.random.Generator) -> Operator | None:
         "out_channels": pick(1, 3 * max(unit.cols if kind == "conv" else unit.rows, 16)),
         "in_plane": pick(0, 65535) if pick(0, 3) == 0 else pick(0, 200),
     }
+    if unit.rows > 16 and pick(0, 2) == 0:
+        f |= _parts(kind, unit, rng) | {"out_channels": pick(1, 16)}
     if kind != "add":
         f["single_rounding"] = pick(0, 1)
     origin, second = pick(0, 4000), pick(-4000, 4000)
@@ -325,12 +331,19 @@ def _draw(kind: str, unit: Unit, rng: np.random.Generator) -> Operator | None:
     }
     f["in_base"] = origin + f["in_row"] * width + f["in_column"]
     if kind == "conv" and pick(0, 3) == 0:
-        f["out_channels"] = pick(1, unit.cols)
+        f["out_channels"] = pick(1, 16 if f.get("out_part", 0) else unit.cols)
         f["stripe_pixels"] = pick(f["out_pixels"], 255) if f["out_pixels"] <= 255 else 0
         if not f["stripe_pixels"]:
             return None
         f |= {"accumulate": pick(0, 1), "keep": pick(0, 1)}
     return Operator(kind, unit, f, origin)
+
+
+def _parts(kind: str, unit: Unit, rng: np.random.Generator) -> Fields:
+    """Return the part of the words in which each tensor of at most 16 channels lies."""
+    names = {"add": ("in_part", "in2_part", "out_part"), "average": ("in_part", "out_part")}
+    names["max"] = names["average"]
+    return {name: int(rng.integers(unit.rows // 16)) for name in names.get(kind, ("out_part",))}
 
 
 def moved(op: Operator, rng: np.random.Generator) -> Operator:
@@ -347,7 +360,7 @@ def moved(op: Operator, rng: np.random.Generator) -> Operator:
 
     names = (*FAR, "weight_base") if op.kind in MACS else FAR
     f = op.fields | {name: pick(1 << 15, (1 << 16) - 1) for name in names}
-    if not f.get("keep", 0) and not f.get("accumulate", 0):
+    if not any(f.get(name, 0) for name in ("keep", "accumulate", "in_part", "in2_part", "out_part")):
         f["out_channels"] += 8 * (op.unit.cols if op.kind == "conv" else op.unit.rows)
     origin, second = -pick(1, 1 << 31), pick(1 << 30, (1 << 31) - 1)
     if op.kind == "add":

@@ -454,6 +454,13 @@ async def illegal_fields(dut: Any) -> None:
     small = {"out_channels": 1, "out_pixels": 1, "stripe_pixels": 1}
     cases += [("add", {}, True), *(("add", {key: 0}, False) for key in small)]
     cases += [("add", {"stripe_pixels": depth + 1}, False), ("add", {"out_channels": cols + 1}, True)]
+    parts = tb.unit.rows // 16
+    for name in ("conv", "depthwise", "average_pool", "max_pool", "add"):
+        inputs = {"add": ("in_part", "in2_part"), "conv": (), "depthwise": ()}.get(name, ("in_part",))
+        for part in ("out_part", *inputs):
+            cases += [(name, {part: parts - 1, "out_channels": 16}, True), (name, {part: parts}, False)]
+            cases += [(name, {part: 15}, False), (name, {part: 1, "out_channels": 17}, False)]
+        cases += [("conv", {"in_part": 1}, False), ("depthwise", {"in_part": 1}, False)]
     for name, change, legal in cases:
         fields = (small if name == "add" else one) | change
         dut.start_cmd_i.value = join([int(word) for word in encode(name, **fields)], 32)

@@ -14,6 +14,9 @@ from tb.coverage.plan import sample_once
 from tb.job import Job, JobResult
 
 WINDOWED = ("conv", "depthwise", "average_pool", "max_pool")
+_POOL_PARTS = ("in_part", "out_part")
+_PARTS = {"add": ("in_part", "in2_part", "out_part"), "average_pool": _POOL_PARTS, "max_pool": _POOL_PARTS}
+"""Fields of operators that may work on a part of words other than the first; others have an output part."""
 
 
 def sample_job(config: System, job: Job, result: JobResult) -> bool:
@@ -168,6 +171,8 @@ def _compute(name: str, fields: dict[str, int], core: CoreConfig) -> dict[str, o
         "stripes": _amount(fields["out_pixels"], fields["stripe_pixels"]),
         "out_channels": _amount(fields["out_channels"], core.columns if name == "conv" else core.rows),
     }
+    for part in _PARTS.get(name, ("out_part",)):
+        values[part] = "other" if fields.get(part) else "first"
     if name not in WINDOWED:
         return values
     kernel = fields["kernel_h"], fields["kernel_w"]

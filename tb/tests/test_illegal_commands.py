@@ -13,6 +13,7 @@ from common.arrays import Words
 from hw.commands import encode
 from hw.core import CoreConfig
 from hw.interface import COMMANDS, ENGINES
+from hw.layout import CHANNEL_BLOCK
 from tb.session import Session
 from tb.testing import LIST, SOURCE, TARGET, UNITS, random_bytes
 from tb.tests.faults import CORES, FILL, MARK, WORD, Bench, Reference, nop, small, stalling
@@ -34,7 +35,11 @@ def with_engine(command: Words, engine: int) -> Words:
 
 
 def test_the_commands_that_the_illegal_ones_are_made_from_are_legal(bench: Bench) -> None:
+    last = bench.core.rows // CHANNEL_BLOCK - 1
     legal = [
+        *(small(name, out_part=last) for name in ("conv", "depthwise")),
+        *(small(name, in_part=last, out_part=last) for name in ("average_pool", "max_pool")),
+        small("add", in_part=last, in2_part=last, out_part=last),
         *(small(name) for name in OPERATIONS),
         small("load", target=1),
         small("load", target=2),
@@ -137,6 +142,17 @@ def illegal_operators(core: CoreConfig) -> Iterator[Illegal]:
     yield refused("depthwise", slide=1, row_advance=1, kernel_w=3, in_column=-3)
     yield refused("depthwise", slide=1, row_advance=1, kernel_w=9, in_column=-5)
     yield refused("depthwise", slide=1, row_advance=5, kernel_w=6, in_column=0)
+    parts = core.rows // CHANNEL_BLOCK
+    for name in ("conv", "depthwise", "average_pool", "max_pool", "add"):
+        fields = ("in_part", "in2_part", "out_part") if name == "add" else ("in_part", "out_part")
+        for field in fields:
+            yield refused(name, **{field: parts})
+            yield refused(name, **{field: 15})
+            if parts > 1:
+                yield refused(name, **{field: 1, "out_channels": CHANNEL_BLOCK + 1})
+    if parts > 1:
+        yield refused("conv", in_part=1)
+        yield refused("depthwise", in_part=1)
     for flag in ("keep", "accumulate"):
         yield refused("conv", **{flag: 1, "out_pixels": 5})
         yield refused("conv", **{flag: 1, "out_channels": core.columns + 1})

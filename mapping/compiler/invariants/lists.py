@@ -31,6 +31,7 @@ def check_emitted(compilation: Compilation) -> None:
     for part in compilation.parts:
         where = f"layer {part.op.name!r} on {part.core.name}"
         for command in part.commands:
+            _check_parts(part, command, where)
             for memory, unit, first, end in command.reads:
                 there = written[memory, unit][first:end]
                 complete = len(there) == end - first and there.all()
@@ -46,6 +47,19 @@ def check_emitted(compilation: Compilation) -> None:
         require(part.commands[-1].name == "mark", f"{where}: does not end with its time stamp")
     names = [part.op.name for part in compilation.parts]
     require(set(names) == {op.name for op in program.graph.ops}, "a layer has no commands")
+
+
+def _check_parts(part: EmittedPart, command: Command, where: str) -> None:
+    """Check that an operator works on the 16 channels of shared words that its tensors have."""
+    if command.engine != COMPUTE:
+        return
+    fields = {"out_part": part.op.name}
+    if part.op.kind != "conv2d":  # its weights say it, see `check_packed`
+        fields |= dict(zip(("in_part", "in2_part"), part.op.sources, strict=False))
+    for field_name, tensor in fields.items():
+        before = -part.kept[tensor].first if tensor in part.kept else 0
+        expected = max(0, before) // CHANNEL_BLOCK
+        require(command.fields.get(field_name, 0) == expected, f"{where}: {field_name} is not {tensor!r}'s")
 
 
 def _image_words(compilation: Compilation) -> Bools:

@@ -14,6 +14,7 @@ from common.arrays import Bytes, Int32, Int64
 from golden.layer import WEIGHTED_OPS
 from hw import layout
 from hw.interface import WEIGHT_WORD_BYTES
+from hw.layout import CHANNEL_BLOCK
 from mapping.compiler.channels import mask_of
 from mapping.compiler.emit import EmittedPart
 from mapping.compiler.graph import Graph
@@ -96,6 +97,10 @@ def _check_weights(
         rows = np.zeros((len(target), kernel_h, kernel_w, op.source_shape[2]), np.int8)
         rows[target >= 0] = op.layer.weights[target[target >= 0]]
         expected[..., source >= 0] = rows[..., source[source >= 0]]
+        place = part.kept.get(op.sources[0])
+        before = max(0, -place.first) if place else 0  # channels of other tensors in the input's words
+        expected = np.pad(expected, ((0, 0), (0, 0), (0, 0), (before, 0)))
+        shape = (*shape[:3], part.in_channels + before)
         unpacked = layout.unpack_conv_weights(packed, shape, core.rows, core.columns, core.w_bits)
     else:
         expected = np.zeros((1, kernel_h, kernel_w, len(target)), np.int8)
@@ -109,16 +114,22 @@ def _check_weights(
 
 @dataclass(frozen=True)
 class _Area:
-    """Addresses `first` to `end - 1`, used from operator `start` to operator `stop`."""
+    """Addresses `first` to `end - 1`, used from operator `start` to operator `stop`.
+
+    `parts`: of words that tensors share, those 16 channels that it uses; none: all.
+    """
 
     what: str
     first: int
     end: int
     start: int
     stop: int
+    parts: frozenset[int] = frozenset()
 
     def meets(self, other: _Area) -> bool:
         same_time = self.start <= other.stop and other.start <= self.stop
+        if self.parts and other.parts and self.parts.isdisjoint(other.parts):
+            return False
         return same_time and self.first < other.end and other.first < self.end
 
 
@@ -163,9 +174,14 @@ def _kept(graph: Graph, parts: list[EmittedPart]) -> Iterator[_Area]:
         (place,) = places
         ranges = [item for part in users for item in (part.ranges if part.op.name == name else part.needed)]
         require(min(item.first for item in ranges) >= place.first, f"{name!r}: channels before its place")
-        planes = ceil_div(max(item.end for item in ranges) - place.first, parts[0].core.rows)
-        indices = [part.index for part in users]
-        yield _Area(name, place.base, place.base + planes * value.pixels, min(indices), max(indices))
+        end = max(item.end for item in ranges) - place.first
+        planes = ceil_div(end, parts[0].core.rows)
+        # of one plane only the 16 channels count that it uses: other tensors may have the others
+        first = min(item.first for item in ranges) - place.first
+        blocks = range(first // CHANNEL_BLOCK, ceil_div(end, CHANNEL_BLOCK)) if planes == 1 else ()
+        start, stop = (choose(part.index for part in users) for choose in (min, max))
+        words = planes * value.pixels
+        yield _Area(name, place.base, place.base + words, start, stop, frozenset(blocks))
 
 
 def _buffers(part: EmittedPart) -> Iterator[_Area]:

@@ -130,7 +130,7 @@ def test_a_job_is_sampled_by_what_its_commands_say(
     conv = encode(
         "conv", in_height=8, in_width=8, in_row=-1, in_column=-1, out_width=8, out_pixels=64, kernel_h=3,
         kernel_w=3, stride_h=1, stride_w=1, dilation_h=1, dilation_w=1, stripe_pixels=24, in_channels=40,
-        out_channels=16, act_min=-128, act_max=127, single_rounding=1, fence=1, wait_load=1,
+        out_channels=16, act_min=-128, act_max=127, single_rounding=1, fence=1, wait_load=1, out_part=1,
     )  # fmt: skip
     load = encode(
         "load", mem_address=4096 - 16, line_words=2, lines=3, line_stride=32, planes=1, target=1, local_step=2
@@ -147,6 +147,7 @@ def test_a_job_is_sampled_by_what_its_commands_say(
     assert bins["command.operator x stripes"] == {"conv, several and a part": 1}
     assert bins["command.operator x in_channels"] == {"conv, several and a part": 1}
     assert bins["command.operator x out_channels"] == {"conv, part": 1}
+    assert bins["command.operator x out_part"] == {"conv, other": 1}
     assert bins["command.operator x rounding"] == {"conv, single": 1}
     assert bins["command.operator x fence"] == {"conv, yes": 1, "load, no": 1}
     assert bins["command.waits_load"] == {"yes": 1, "no": 1}
