@@ -28,7 +28,9 @@ module tb_host
 #(
   parameter int unsigned NumUnits    = 2,
   parameter int unsigned MaxOps      = 1024,
-  parameter int unsigned MaxRequests = 256    // of a unit, at a time
+  parameter int unsigned MaxRequests = 256,     // of a unit, at a time
+  parameter int unsigned AccessLimit = 10_000,  // cycles
+  parameter int unsigned ResetLimit  = 100_000
 ) (
   input  logic                clk_i,
   input  logic                rst_ni,
@@ -122,7 +124,9 @@ module tb_host
 
   for (genvar u = 0; u < NumUnits; u++) begin : gen_Queue
     tb_host_queue #(
-      .Unit(u)
+      .Unit       (u),
+      .AccessLimit(AccessLimit),
+      .ResetLimit (ResetLimit)
     ) u_queue (
       .clk_i,
       .rst_ni,

@@ -3,8 +3,6 @@
 package tb_host_pkg;
   localparam int unsigned UnitBytes = 'h400;  // distance between the register blocks of two units
   localparam int unsigned MaxUnits = 16;
-  localparam logic [31:0] AccessLimit = 32'd10_000;
-  localparam logic [31:0] ResetLimit = 32'd100_000;
 
   // Infos of operations and answers; below are AXI responses.
   localparam logic [31:0] InfoTimeout = 32'd8;

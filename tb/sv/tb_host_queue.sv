@@ -18,7 +18,9 @@
 module tb_host_queue
   import tb_host_pkg::*;
 #(
-  parameter int unsigned Unit = 0
+  parameter int unsigned Unit        = 0,
+  parameter int unsigned AccessLimit = 10_000,  // cycles
+  parameter int unsigned ResetLimit  = 100_000
 ) (
   input  logic                               clk_i,
   input  logic                               rst_ni,

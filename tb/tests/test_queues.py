@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.arrays import Words
+from common.arrays import Bytes
 from hw.commands import command_list, encode
 from hw.interface import TRANSFER_WORD_BYTES
 from hw.memory import ErrorRange, MemoryModel
@@ -121,7 +121,7 @@ def test_units_that_are_joined_start_together(pair: Session) -> None:
     assert done[4].start > done[3].answers[LITTLE].end
 
 
-def bad_list() -> tuple[int, Words]:
+def bad_list() -> tuple[int, Bytes]:
     return LIST + 0x4000, command_list(
         [encode("signal", engine="load", event_id=1), encode("load", target=3)]
     )
@@ -189,7 +189,7 @@ def test_thousands_of_requests_go_through_the_rings(pair: Session) -> None:
             made.append(number)
             yield QueuedRequest(number, {UNITS[number % 3 // 2]: (LIST, 0)})
 
-    done = []
+    done: list[int] = []
     for item in pair.serve(requests(), Job(segments=IMAGE)):
         assert not item.failure
         assert len(made) - len(done) <= 2 * MAX_REQUESTS + 1
