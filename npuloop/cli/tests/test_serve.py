@@ -15,7 +15,7 @@ import pytest
 
 import npuloop as door
 from golden.network import run_network
-from mapping.scheduling import rtl_clock
+from mapping.scheduling import images
 from mapping.scheduling.policy import Start, Waiting
 from mapping.scheduling.results import COLUMNS, POLICY_COLUMNS
 from npuloop.cli.testing import npuloop_here
@@ -100,7 +100,7 @@ def test_an_output_that_differs_in_rtl_is_exit_status_1(
     def wrong(*arguments: Any) -> dict[str, Any]:
         return {name: value ^ 1 for name, value in run_network(*arguments).items()}
 
-    monkeypatch.setattr(rtl_clock, "run_network", wrong)
+    monkeypatch.setattr(images, "run_network", wrong)
     done = npuloop_here("serve", "--workload", files(tmp_path), "--rtl", "--out", tmp_path / "out")
     assert done.returncode == 1
     assert "in RTL: 0 of 6 requests exact" in done.stdout
