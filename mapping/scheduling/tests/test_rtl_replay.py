@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.errors import UnsupportedError
 from golden.importers.models import load_model
 from hw.core import CoreConfig
 from hw.memory import ErrorRange, MemoryModel
 from hw.system import System
 from mapping.compiler.assignment import assignment_text
 from mapping.compiler.legalise import legalise_network
+from mapping.scheduling import images
 from mapping.scheduling.arrivals import Cascade, Loop, Poisson
 from mapping.scheduling.clocks import EXACT
-from mapping.scheduling.deployment import deploy
+from mapping.scheduling.deployment import Deployment, deploy
 from mapping.scheduling.images import Images
 from mapping.scheduling.metrics import metrics
 from mapping.scheduling.policies import SHIPPED
@@ -73,10 +75,10 @@ def test_loops_and_cascades_follow_the_hardware(pair: Session) -> None:
 def test_an_error_of_one_unit_leaves_the_others_exact(pair: Session) -> None:
     """The little unit's version lies where the memory answers with errors."""
     deployment = digits()
-    images = Images(deployment)
+    made = Images(deployment)
     big, little = deployment.options["digits"][0], deployment.options["digits"][2]
-    images.place(big)
-    place = images.place(little).program
+    made.place(big)
+    place = made.place(little).program
     first = min(address for address, _ in place.segments)
     memory = MemoryModel(errors=(ErrorRange(first, place.end - first),))
 
@@ -86,28 +88,50 @@ def test_an_error_of_one_unit_leaves_the_others_exact(pair: Session) -> None:
 
     load = workload(Stream("digits", "digits", Poisson(1500.0), requests=30))
     predicted = simulate(deployment, load, arrivals_of(load, 4), both, EXACT)
-    done = replay(predicted, pair, memory, images=images)
+    done = replay(predicted, pair, memory, images=made)
     assert done.exact == {number: number % 2 == 0 for number in range(30)}
     assert set(done.failed) == set(range(1, 30, 2))
     assert set(done.failed.values()) == {"npu_lb: fetch_slverr in fetch, command 0"}
-    assert all(replay(predicted, pair, images=images).exact.values())
+    assert all(replay(predicted, pair, images=made).exact.values())
 
 
-@pytest.mark.rtl
-def test_two_splits_run_at_the_same_time_on_four_units(tmp_path: Path) -> None:
-    """Each pair of units has event counters of its own."""
+def two_splits(folder: Path) -> Deployment:
+    """The digits on four equal units, split over the first two of them or the last two."""
     system = System(tuple(CoreConfig(f"u{i}") for i in range(4)))
-    network = load_model("digits_int8")
-    graph = legalise_network(network)
+    graph = legalise_network(load_model("digits_int8"))
     versions = []
     for pair in (0, 1):
         owners = {op.name: 2 * pair + np.arange(op.shape[2]) % 2 for op in graph.ops}
-        mapping = tmp_path / f"{pair}.yaml"
+        mapping = folder / f"{pair}.yaml"
         mapping.write_text(assignment_text(owners, system.cores))
         versions.append(Version(f"split{pair}", "digits", "digits_int8", mapping=mapping))
     deployment = deploy(system, versions)
+    assert [option.units for option in deployment.options["digits"]] == [("u0", "u1"), ("u2", "u3")]
+    return deployment
+
+
+def test_splits_that_may_run_at_once_have_event_counters_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = two_splits(tmp_path)
     options = deployment.options["digits"]
-    assert [option.units for option in options] == [("u0", "u1"), ("u2", "u3")]
+    made = Images(deployment)
+    first, second = (made.place(option) for option in options)
+    assert min(first.events) == 0
+    assert min(second.events) == len(first.events) == len(second.events)
+    assert first.program.end <= min(address for address, _ in second.program.segments)
+    monkeypatch.setattr(images, "EVENTS", 2 * len(first.events) - 1)
+    crowded = Images(deployment)
+    crowded.place(options[0])
+    with pytest.raises(UnsupportedError, match=r"split1 on u2\+u3: needs . event counters in a row"):
+        crowded.place(options[1])
+
+
+@pytest.mark.slow
+@pytest.mark.rtl
+def test_two_splits_run_at_the_same_time_on_four_units(tmp_path: Path) -> None:
+    deployment = two_splits(tmp_path)
+    options = deployment.options["digits"]
 
     def in_turn(now: float, waiting: Sequence[Waiting], units: Mapping[str, UnitState]) -> list[Start]:
         del now, units
@@ -115,12 +139,8 @@ def test_two_splits_run_at_the_same_time_on_four_units(tmp_path: Path) -> None:
 
     load = workload(Stream("digits", "digits", Poisson(1000.0), requests=24))
     predicted = simulate(deployment, load, arrivals_of(load, 2), in_turn, EXACT)
-    images = Images(deployment)
-    events = [images.place(option).events for option in options]
-    assert events[0]
-    assert not events[0] & events[1]
-    with Session(system) as session:
-        done = replay(predicted, session, images=images)
+    with Session(deployment.system) as session:
+        done = replay(predicted, session)
     assert done.exact == dict.fromkeys(range(24), True)
     at_once = [
         (one.number, other.number)
