@@ -11,7 +11,10 @@ from pathlib import Path
 from common.paths import ROOT
 
 TB = ROOT / "tb" / "sv"
-TESTBENCH = ("visible.vlt", "tb_memory.sv", "tb_axi_checker.sv", "tb_host.sv", "tb_top.sv")
+TESTBENCH = (
+    "visible.vlt", "tb_host_pkg.sv", "tb_memory.sv", "tb_axi_checker.sv", "tb_host_arbiter.sv",
+    "tb_host_queue.sv", "tb_host.sv", "tb_top.sv",
+)  # fmt: skip
 _COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
 """A comment, or a string (group 1), which may look like one inside."""
 

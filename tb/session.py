@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +54,7 @@ from tb.host import (
 )
 from tb.job import Job, JobResult
 from tb.leftovers import SESSIONS
+from tb.queues import AnsweredRequest, QueuedRequest, QueueFeed, enable_ops
 from tb.saved_job import SavedJob, save_job
 from tb.session_server import CHANNEL_VARIABLE, LIFELINE_VARIABLE
 
@@ -354,6 +355,38 @@ class Session:
         self._last = job
         results, answer = self._execute(ops, job)
         return results, answer["reads"]
+
+    def serve(self, requests: Iterable[QueuedRequest], job: Job) -> Iterator[AnsweredRequest]:
+        """Run a stream of requests through the units' queues, and yield each when it is complete.
+
+        A unit's requests run in the order of the stream. One that fails ends alone: its units are soft-reset,
+        and take the next.
+
+        Args:
+            requests: any number; taken when their queues have room.
+            job: memory image and memory settings; it starts nothing.
+
+        Raises:
+            JobError: a request or the job does not fit the system.
+            HostError: a unit's registers do not answer, or it is not ready after a soft reset.
+            SimulatorError: the simulator died.
+        """
+        job.check(self.config)
+        self._last = job
+        feed = QueueFeed(self.config, requests)
+        message: dict[str, Any] = {"requests": feed.take()}
+        self._execute(enable_ops(self.config), job)
+        serving = True
+        try:
+            while serving:
+                answer = self._request(message)
+                serving = not answer["over"]
+                yield from map(feed.answered, answer["answered"])
+                message = {"requests": feed.take()}
+        finally:
+            if serving and self._open:  # broken off: the units may be at work
+                self._request({"requests": None})
+                self.reset()
 
     def _result(self, job: Job, plan: JobOps, results: Results, answer: dict[str, Any]) -> JobResult:
         units = {

@@ -15,6 +15,7 @@ import select
 import signal
 import time
 import traceback
+from collections import deque
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
@@ -24,6 +25,7 @@ import numpy as np
 
 from common.arrays import Array
 from tb.host import RESULT_WORDS
+from tb.queues import ANSWER_WORDS, MAX_REQUESTS, REQUEST_WORDS
 
 CHANNEL_VARIABLE = "NPULOOP_SESSION_FD"
 LIFELINE_VARIABLE = "NPULOOP_LIFELINE_FD"
@@ -61,6 +63,11 @@ class Model:
         self.control = self.view("control", np.uint32)
         self.ops = self.view("ops", np.uint32)
         self.results = self.view("results", np.uint32).reshape(-1, RESULT_WORDS)
+        self.head = self.view("head", np.uint32)
+        self.tail = self.view("tail", np.uint32)
+        units = len(self.head)
+        self.requests = self.view("requests", np.uint32).reshape(units, MAX_REQUESTS, REQUEST_WORDS + units)
+        self.answers = self.view("answers", np.uint32).reshape(units, MAX_REQUESTS, ANSWER_WORDS)
 
     def view(self, name: str, dtype: type[np.generic]) -> Array:
         """Return an array of the model without copying it."""
@@ -97,9 +104,7 @@ class Server:
         model = self.model
         if not request["keep_memory"]:
             self.clear(request["fill"])
-        for address, data in request["segments"]:
-            model.memory[address : address + len(data)] = data
-            self.touch(address, address + len(data))
+        self.write(request["segments"])
         if request["settings"] is not None:
             model.settings[:] = request["settings"]
         ops = request["ops"]
@@ -113,17 +118,54 @@ class Server:
         if request["trace"]:
             model.end_trace()
         count = len(ops) // (len(model.ops) // len(model.results))
-        read_beats, write_beats, first, last, outstanding = (int(value) for value in model.statistics[:5])
-        if write_beats:
-            self.touch(first, min(last + 16, len(model.memory)))
+        read_beats, write_beats, _, _, outstanding = (int(value) for value in model.statistics[:5])
+        self.touch_written()
         return {
             "results": model.results[:count].copy(),
             "read_beats": read_beats,
             "write_beats": write_beats,
             "outstanding": outstanding,
             "seconds": seconds,
-            "reads": [model.memory[address : address + size].copy() for address, size in request["reads"]],
+            "reads": self.read(request["reads"]),
         }
+
+    async def serve(self, first: dict[str, Any], channel: Connection) -> dict[str, Any]:
+        """Run requests through the queues until all that have been sent are answered.
+
+        Answers go to the other side as they come; it sends more requests then, or None to break off.
+        """
+        model, queues, message = self.model, Queues(self), first
+        model.head[:] = 0
+        model.control[1] = 1
+        while message["requests"] is not None:
+            queues.add(message["requests"])
+            done: list[dict[str, Any]] = []
+            while queues.open and not done:
+                await self.dut.wake_o.value_change
+                done = queues.answered()
+            if not done:
+                break
+            channel.send({"answered": done, "over": False})
+            message = channel.recv()
+        model.control[1] = 0
+        self.touch_written()
+        return {"answered": [], "over": True}
+
+    def touch_written(self) -> None:
+        """Remember what the units have written since the last list of operations began."""
+        _, write_beats, first, last, _ = (int(value) for value in self.model.statistics[:5])
+        if write_beats:
+            self.touch(first, min(last + 16, len(self.model.memory)))
+
+    def write(self, segments: Sequence[tuple[int, Array]]) -> None:
+        """Write into the memory."""
+        for address, data in segments:
+            self.model.memory[address : address + len(data)] = data
+            self.touch(address, address + len(data))
+
+    def read(self, reads: Sequence[tuple[int, int]]) -> list[Array]:
+        """Return copies of parts of the memory."""
+        return [self.model.memory[address : address + size].copy() for address, size in reads]
 
     def clear(self, fill: int) -> None:
         """Give the memory the fill byte again where anything was written."""
@@ -136,6 +178,55 @@ class Server:
         """Remember that bytes from low up to high were written."""
         old_low, old_high = self.dirty
         self.dirty = (min(low, old_low), max(high, old_high)) if old_high > old_low else (low, high)
+
+
+class Queues:
+    """What has been sent to the host's queues and is not answered."""
+
+    def __init__(self, server: Server) -> None:
+        """Begin with empty queues."""
+        self.server = server
+        self.model = server.model
+        self.open: dict[int, dict[str, Any]] = {}
+        self.queues: list[deque[int]] = [deque() for _ in self.model.head]
+        self.taken = [0] * len(self.queues)  # answers
+
+    def add(self, requests: Sequence[dict[str, Any]]) -> None:
+        """Put requests into the rings."""
+        for request in requests:
+            request["answers"] = {}
+            self.open[request["number"]] = request
+            for unit, words in request["words"].items():
+                self.model.requests[unit, self.model.head[unit] % MAX_REQUESTS] = words
+                self.model.head[unit] += 1
+                self.queues[unit].append(request["number"])
+        self.write_inputs()
+
+    def answered(self) -> list[dict[str, Any]]:
+        """Return the requests that all their units have answered since the last call."""
+        done = []
+        for unit, queue in enumerate(self.queues):
+            while self.taken[unit] < self.model.tail[unit]:
+                request = self.open[queue.popleft()]
+                answer = self.model.answers[unit, self.taken[unit] % MAX_REQUESTS]
+                request["answers"][unit] = answer.copy()
+                self.taken[unit] += 1
+                if len(request["answers"]) == len(request["words"]):
+                    del self.open[request["number"]]
+                    reads = self.server.read(request["reads"])
+                    done.append({name: request[name] for name in ("number", "answers")} | {"reads": reads})
+        self.write_inputs()
+        return done
+
+    def write_inputs(self) -> None:
+        """Write what belongs to the requests that come next on all their units."""
+        for number in {queue[0] for queue in self.queues if queue}:
+            request = self.open[number]
+            if request["segments"] and all(
+                self.queues[unit] and self.queues[unit][0] == number for unit in request["words"]
+            ):
+                self.server.write(request["segments"])
+                request["segments"] = ()
 
 
 @cocotb.test()
@@ -153,7 +244,10 @@ async def serve(dut: Any) -> None:
         if request is None:
             return
         try:
-            answer = await server.run(request)
+            if "requests" in request:
+                answer = await server.serve(request, channel)
+            else:
+                answer = await server.run(request)
         except Exception:
             channel.send({"failure": traceback.format_exc()})
             raise

@@ -34,6 +34,7 @@ def compile_graph(
     addresses: Mapping[str, int] | None = None,
     port_bytes: int = 16,
     image_wanted: bool = True,
+    first_event: int = 0,
 ) -> Program:
     """Compile a graph.
 
@@ -49,6 +50,7 @@ def compile_graph(
         addresses: where inputs lie that another job or unit writes, by name.
         port_bytes: width of the memory port.
         image_wanted: make the memory image; without it there are lists but no bytes, for estimates.
+        first_event: the first event counter that the units use, if others run beside them.
 
     Raises:
         UnsupportedError: weights that a unit cannot hold, or a layer beyond a command's fields.
@@ -64,6 +66,7 @@ def compile_graph(
         addresses=addresses or {},
         word_cycles=TRANSFER_WORD_BYTES // port_bytes,
         image_wanted=image_wanted,
+        first_event=first_event,
     )
     return run_passes(graph, cores, units, options).program
 

@@ -40,6 +40,7 @@ class Options:
     addresses: Mapping[str, int] = field(default_factory=dict)
     word_cycles: int = 1
     image_wanted: bool = True
+    first_event: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,8 @@ def run_passes(
     except CapacityError as error:
         reasons = shortages(packed) or [str(error)]
         raise CapacityError(together(reasons, f"network {graph.name!r}")) from None
-    scheduled = schedule([command for part in emitted for command in part.commands], len(cores))
+    commands = [command for part in emitted for command in part.commands]
+    scheduled = schedule(commands, len(cores), options.first_event)
     part_reports = reports(folded, emitted, orders, options.word_cycles)
     starts = link(folded, cores, scheduled, image, options.mem_bytes)
     program = Program(

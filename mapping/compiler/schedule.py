@@ -115,7 +115,7 @@ class _History:
                 last[first:end] = number
 
 
-def schedule(commands: Sequence[Command], units: int) -> Schedule:
+def schedule(commands: Sequence[Command], units: int, first_event: int = 0) -> Schedule:
     """Return each unit's command list.
 
     Afterwards a command starts only when those are complete whose words it reads or overwrites, however fast
@@ -125,6 +125,7 @@ def schedule(commands: Sequence[Command], units: int) -> Schedule:
     Args:
         commands: the commands of all units, in an order in which they could run one by one.
         units: number of units in the system.
+        first_event: the first event counter that they use.
 
     Raises:
         UnsupportedError: more pairs of engines of different units than there are event counters.
@@ -133,7 +134,8 @@ def schedule(commands: Sequence[Command], units: int) -> Schedule:
     sequence, cycles = start_order(commands, dependencies)
     outstanding = most_outstanding(sequence, dependencies, commands)
     assert outstanding <= MAX_AHEAD + 1, "a counter could overflow: see merge_waits, start_order"
-    return Schedule(_entries(commands, dependencies, sequence, units), tuple(sequence), cycles)
+    entries = _entries(commands, dependencies, sequence, units, first_event)
+    return Schedule(entries, tuple(sequence), cycles)
 
 
 def dependencies_of(commands: Sequence[Command]) -> list[Dependencies]:
@@ -244,7 +246,11 @@ def start_order(commands: Sequence[Command], dependencies: Sequence[Dependencies
 
 
 def _entries(
-    commands: Sequence[Command], dependencies: Sequence[Dependencies], sequence: Sequence[int], units: int
+    commands: Sequence[Command],
+    dependencies: Sequence[Dependencies],
+    sequence: Sequence[int],
+    units: int,
+    first_event: int,
 ) -> tuple[tuple[Entry, ...], ...]:
     """Return each unit's list: commands with their tokens and fences, waits before them, signals behind."""
     events: dict[tuple[Engine, Engine], int] = {}
@@ -257,7 +263,7 @@ def _entries(
             if producer[0] == command.unit:
                 tokens[f"wait_{ENGINES[producer[1]]}"] = 1
             else:
-                event = events.setdefault((producer, engine), len(events))
+                event = events.setdefault((producer, engine), first_event + len(events))
                 fields = {"event_id": event, "amount": 1}
                 of_unit.append(Entry("wait", command.engine, fields, command.layer))
         signals = []
@@ -265,13 +271,14 @@ def _entries(
             if consumer[0] == command.unit:
                 tokens[f"post_{ENGINES[consumer[1]]}"] = 1
             else:
-                event = events.setdefault((engine, consumer), len(events))
+                event = events.setdefault((engine, consumer), first_event + len(events))
                 signals.append(Entry("signal", command.engine, {"event_id": event}, command.layer))
         of_unit.append(Entry(command.name, command.engine, tokens | command.fields, command.layer))
         of_unit += signals
-    if len(events) > EVENTS:
+    if first_event + len(events) > EVENTS:
+        rest = f", of which {first_event} are for others" if first_event else ""
         raise UnsupportedError(
             f"{len(events)} pairs of engines of {units} units wait for each other; "
-            f"there are {EVENTS} event counters"
+            f"there are {EVENTS} event counters{rest}"
         )
     return tuple(tuple(of_unit) for of_unit in entries)

@@ -8,43 +8,24 @@ hardware, and the simulation stands still meanwhile. The host takes the cycles o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from common.arrays import Array
-from golden.importers.inputs import random_input
-from golden.network import run_network, run_nodes
 from hw.interface import REGISTERS
 from hw.memory import MemoryModel
-from mapping.compiler.compile import compile_graph
-from mapping.compiler.legalise import legalise_network
-from mapping.compiler.program import Program
 from mapping.cost.requests import Completion
 from mapping.run.layers import RunError
 from mapping.scheduling.deployment import Deployment, Option
+from mapping.scheduling.images import Image, Images
 from tb.host import WAIT, OpList, pack, soft_reset_ops
 from tb.job import Job
 from tb.session import Session
 
-INPUTS = 4
-"""Random inputs of each network that its requests take in turn."""
 BETWEEN_LISTS = 2
 """Cycles from the end of a list of host operations to the start of the next."""
 PATIENCE = 20
 """A request is given up after so many times its predicted cycles."""
-PAGE = 0x1000
 ENDED = pack("irq_status", done=1, error=1)
-
-
-@dataclass(frozen=True, eq=False)
-class _Image:
-    """An option at its own place in memory, with inputs and what must come out."""
-
-    program: Program
-    inputs: tuple[Mapping[str, Array], ...]
-    outputs: tuple[Mapping[str, Array], ...]
 
 
 @dataclass
@@ -73,8 +54,7 @@ class RtlClock:
         self._session = session
         self._memory = memory or MemoryModel()
         self._now = 0.0  # cycle of the host
-        self._images: dict[int, _Image] = {}
-        self._end = 0  # first address that is free
+        self._images = Images(deployment)
         self._running: dict[str, _Work] = {}
         self._ended: list[Completion] = []
         self.exact: dict[int, bool] = {}
@@ -90,9 +70,9 @@ class RtlClock:
     def start(self, request: int, option: Option, now: float) -> float:
         """Start a request; see `mapping.scheduling.clocks.Clock`."""
         self._now = max(self._now, now)
-        segments = [] if id(option) in self._images else self._place(option)
-        image = self._images[id(option)]
-        segments += image.program.input_segments(image.inputs[request % INPUTS])
+        known = option in self._images
+        image = self._images.place(option)
+        segments = [*(() if known else image.program.segments), *image.input_segments(request)]
         ops = OpList()
         units = {unit: self._deployment.system.index(unit) for unit in option.units}
         for unit, index in units.items():
@@ -151,7 +131,8 @@ class RtlClock:
         ended = [unit for unit in units if unit in self._running and results[status[unit]][0]]
         if not ended:
             return
-        clear, reads, checks = OpList(), [], []
+        clear = OpList()
+        complete: list[tuple[int, Image]] = []
         found = []
         for unit in ended:
             clear.write(units[unit], "irq_status", ENDED)
@@ -159,15 +140,10 @@ class RtlClock:
             work.left.discard(unit)
             found.append(Completion(work.start + results[cycles[unit]][0], unit, work.request))
             if not work.left:
-                image = self._images[id(work.option)]
-                names = list(image.outputs[work.request % INPUTS])
-                reads += [image.program.read_of(name) for name in names]
-                checks += [(work.request, image, name) for name in names]
-        _, raw = self._run(clear, [], reads)
-        for (request, image, name), data in zip(checks, raw, strict=True):
-            value = image.program.decode(name, data)
-            golden = image.outputs[request % INPUTS][name].reshape(value.shape)
-            self.exact[request] = self.exact.get(request, True) and bool((value == golden).all())
+                complete.append((work.request, self._images.place(work.option)))
+        _, raw = self._run(clear, [], [read for _, image in complete for read in image.reads()])
+        for request, image in complete:
+            self.exact[request] = image.exact(request, [raw.pop(0) for _ in image.reads()])
         self._ended = sorted([*self._ended, *found], key=lambda item: item.end)
 
     def _fail(self, work: _Work, reason: str) -> None:
@@ -186,24 +162,3 @@ class RtlClock:
             self._ended.append(Completion(self._now, unit, work.request))
         self.exact[work.request] = False
         self.failed[work.request] = reason
-
-    def _place(self, option: Option) -> list[tuple[int, Array]]:
-        """Give an option its place in memory; return the image."""
-        system, network = self._deployment.system, option.network
-        graph = legalise_network(network)
-        program = compile_graph(
-            graph, system.cores, option.owners,
-            base=self._end, mem_bytes=system.mem_bytes, port_bytes=system.axi_bits // 8,
-        )  # fmt: skip
-        self._end = (program.end + PAGE - 1) // PAGE * PAGE
-        widths = np.array([core.a_bits for core in system.cores])
-        a_bits = {name: widths[owner] for name, owner in option.owners.items()}
-        inputs, outputs = [], []
-        for seed in range(INPUTS):
-            batch = random_input(network, seed + 1)
-            values = run_nodes(network, program.graph.host_before, batch)
-            golden = run_network(network, batch, a_bits)
-            inputs.append({value.name: values[value.name][0] for value in program.graph.inputs})
-            outputs.append({name: golden[name][0] for name in program.graph.outputs})
-        self._images[id(option)] = _Image(program, tuple(inputs), tuple(outputs))
-        return list(program.segments)

@@ -45,6 +45,9 @@ def serve(
     rtl: Annotated[
         bool, typer.Option("--rtl", help="run the same requests in RTL, outputs compared")
     ] = False,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="run in RTL what the policy has decided on the clock, compared")
+    ] = False,
     out: Annotated[
         Path | None,
         written_folder(what="folder for requests.csv, trace.json and report.html, or policies.csv"),
@@ -54,7 +57,8 @@ def serve(
 
     One policy and one seed: a row for each request in requests.csv, a trace for ui.perfetto.dev, report.html.
     Several: the policies side by side, and policies.csv. With --rtl the policy also decides from the state of
-    the RTL; exit status 1 if an output differs.
+    the RTL; with --replay each unit of the RTL gets a queue of what it has decided here. Exit status 1 if an
+    output differs.
     """
     from mapping.report.serving import policies_table, rtl_summary, streams_table, summary
     from mapping.report.serving_page import serving_page
@@ -70,8 +74,13 @@ def serve(
     config = system_of(system, settings)
     load, known, source = load_with_versions(workload, versions)
     names = policy_names(policy)
-    if rtl and not len(names) == seeds == 1:
-        raise UnsupportedError("--rtl runs one policy with one seed; leave out --seeds and other policies")
+    if rtl and replay:
+        raise UnsupportedError("--rtl and --replay are two ways to run the requests in RTL; give one of them")
+    if (rtl or replay) and not len(names) == seeds == 1:
+        raise UnsupportedError(
+            f"{'--rtl' if rtl else '--replay'} runs one policy with one seed; leave out --seeds and other "
+            "policies"
+        )
     for name in names:
         load_policy(name)  # an unknown one is an error before the work
     deployment = deploy_workload(config, load, known, source)
@@ -98,6 +107,9 @@ def serve(
         measured, exact = None, None
         if rtl:
             measured, exact = _in_rtl(deployment, load, arrivals_of(load, seed), load_policy(names[0]))
+        if replay:
+            measured, exact = _replayed(run)
+        if measured and exact is not None:
             console.print(rtl_summary(result, metrics(measured), exact), soft_wrap=True)
         files = {
             "requests.csv": requests_csv(run, measured, exact),
@@ -131,6 +143,19 @@ def _in_rtl(
     for number, reason in clock.failed.items():
         errors.print(f"request {number}: {reason}")
     return run, clock.exact
+
+
+def _replayed(predicted: Run) -> tuple[Run, dict[int, bool]]:
+    """Return the requests of a prediction in RTL, and whether each was exact."""
+    from mapping.scheduling.rtl_replay import replay
+    from tb.session import Session
+
+    with Session(predicted.deployment.system) as session, progress() as bar:
+        show = Tasks(bar)
+        done = replay(predicted, session, progress=lambda done, total: show("in RTL", done, total))
+    for number, reason in done.failed.items():
+        errors.print(f"request {number}: {reason}")
+    return done.run, dict(done.exact)
 
 
 def _write(out: Path, files: Mapping[str, str]) -> None:

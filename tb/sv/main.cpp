@@ -61,6 +61,10 @@ Buffer buffer(const std::string& name) {
     if (name == "control") return of(root.tb_top__DOT__u_host__DOT__control);
     if (name == "ops") return of(root.tb_top__DOT__u_host__DOT__ops);
     if (name == "results") return of(root.tb_top__DOT__u_host__DOT__results);
+    if (name == "requests") return of(root.tb_top__DOT__u_host__DOT__requests);
+    if (name == "answers") return of(root.tb_top__DOT__u_host__DOT__answers);
+    if (name == "head") return of(root.tb_top__DOT__u_host__DOT__head);
+    if (name == "tail") return of(root.tb_top__DOT__u_host__DOT__tail);
     return {nullptr, 0};
 }
 
@@ -80,6 +84,8 @@ inline void cycle() {
 }
 
 void reset() {
+    const Buffer control = buffer("control");
+    std::memset(control.data, 0, control.bytes);  // the host does nothing, whatever the model's initial values are
     top->rst_ni = 1;  // an edge for the asynchronous resets
     half(0);
     top->rst_ni = 0;

@@ -15,7 +15,7 @@ import pytest
 
 import npuloop as door
 from golden.network import run_network
-from mapping.scheduling import rtl_clock
+from mapping.scheduling import images
 from mapping.scheduling.policy import Start, Waiting
 from mapping.scheduling.results import COLUMNS, POLICY_COLUMNS
 from npuloop.cli.testing import npuloop_here
@@ -81,8 +81,9 @@ def test_a_row_for_each_request_and_a_trace_are_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.rtl
-def test_the_same_requests_run_in_rtl(tmp_path: Path) -> None:
-    done = npuloop_here("serve", "--workload", files(tmp_path), "--rtl", "--out", tmp_path / "out")
+@pytest.mark.parametrize("how", ["--rtl", "--replay"])
+def test_the_same_requests_run_in_rtl(how: str, tmp_path: Path) -> None:
+    done = npuloop_here("serve", "--workload", files(tmp_path), how, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert "in RTL: 6 of 6 requests exact; mean response" in done.stdout
     for row in rows(tmp_path / "out" / "requests.csv"):
@@ -94,23 +95,32 @@ def test_the_same_requests_run_in_rtl(tmp_path: Path) -> None:
 
 
 @pytest.mark.rtl
+@pytest.mark.parametrize("how", ["--rtl", "--replay"])
 def test_an_output_that_differs_in_rtl_is_exit_status_1(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def wrong(*arguments: Any) -> dict[str, Any]:
         return {name: value ^ 1 for name, value in run_network(*arguments).items()}
 
-    monkeypatch.setattr(rtl_clock, "run_network", wrong)
-    done = npuloop_here("serve", "--workload", files(tmp_path), "--rtl", "--out", tmp_path / "out")
+    monkeypatch.setattr(images, "run_network", wrong)
+    done = npuloop_here("serve", "--workload", files(tmp_path), how, "--out", tmp_path / "out")
     assert done.returncode == 1
     assert "in RTL: 0 of 6 requests exact" in done.stdout
     assert {row["exact"] for row in rows(tmp_path / "out" / "requests.csv")} == {"no"}
 
 
-def test_rtl_runs_one_policy(tmp_path: Path) -> None:
-    done = npuloop_here("serve", "--workload", files(tmp_path), "--rtl", "--seeds", "2")
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--rtl", "--seeds", "2"), "--rtl runs one policy with one seed"),
+        (("--replay", "--policy", "fifo,edf"), "--replay runs one policy with one seed"),
+        (("--rtl", "--replay"), "two ways to run the requests in RTL; give one of them"),
+    ],
+)
+def test_rtl_runs_one_policy_in_one_way(options: Sequence[str], says: str, tmp_path: Path) -> None:
+    done = npuloop_here("serve", "--workload", files(tmp_path), *options)
     assert done.returncode == 2
-    assert "--rtl runs one policy with one seed" in done.stderr
+    assert says in done.stderr
 
 
 def test_a_schedule_that_was_left_is_served_again(tmp_path: Path) -> None:
