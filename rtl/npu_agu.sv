@@ -81,11 +81,6 @@ module npu_agu
   assign dilation_w   = is_add ? 8'd1 : c.dilation_w;
   assign second_input = a.in2_base - c.in_base;
 
-  // where the channels begin in a word: only commands of one block have a part other than the first
-  logic [MaxPartBits-1:0] in_part, out_part;
-  assign in_part  = !is_add ? (is_vector ? c.in_part : '0) : phase_q ? a.in2_part : a.in_part;
-  assign out_part = is_add ? a.out_part : c.out_part;
-
   // ---------------------------------------------------------------- loops
   logic busy_q;
   logic [SizeBits-1:0] out_left_q;   // output channels from this block on
@@ -99,6 +94,11 @@ module npu_agu
   logic signed [31:0] block_addr_q;                 // first pixel, tap (0, 0), this output block
   logic [LocalAddrBits-1:0] out_block_q, out_pix_q, param_q;     // where this block's and stripe's results go
   logic [LocalAddrBits-1:0] tile_q, tile_block_q;                // tile of this pass, first tile of this block
+
+  // where the channels begin in a word: only commands of one block have a part other than the first
+  logic [MaxPartBits-1:0] in_part, out_part;
+  assign in_part  = !is_add ? (is_vector ? c.in_part : '0) : phase_q ? a.in2_part : a.in_part;
+  assign out_part = is_add ? a.out_part : c.out_part;
 
   // pixel position: output column; input column, row and address of the tap; address at the row's first output
   typedef struct packed {
