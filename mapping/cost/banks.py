@@ -209,8 +209,9 @@ def _operands(
 
 def _sliding(fields: Mapping[str, int], core: CoreConfig, first: int, pixels: int, count: int) -> Int64:
     """Return the word of each of the first beats of a stripe whose words slide through the array."""
-    width, stride_h, stride_w = fields["out_width"], fields["stride_h"], fields["stride_w"]
-    in_height, in_width = fields["in_height"], fields["in_width"]
+    width, stride_w, in_width = fields["out_width"], fields["stride_w"], fields.get("in_width", 1)
+    in_height, stride_h = fields.get("in_height", 0), fields.get("stride_h", 1)
+    base, row_step = fields.get("in_base", 0), fields.get("in_row_step", 0)
     row, column = first // width, first % width
     ends = (first + pixels - 1) // width - row
     words = 1 + (pixels - 1 - ends) * stride_w + ends * fields["row_advance"]
@@ -218,12 +219,11 @@ def _sliding(fields: Mapping[str, int], core: CoreConfig, first: int, pixels: in
     for kernel_row in range(fields["kernel_h"]):
         for start, taps in layout.tap_groups(fields["kernel_w"], core.dw_taps):
             x = fields["in_column"] + column * stride_w + start
-            y = fields["in_row"] + row * stride_h + kernel_row * fields["dilation_h"]
+            y = fields.get("in_row", 0) + row * stride_h + kernel_row * fields.get("dilation_h", 1)
             at = max(x, 0) + np.arange(words + taps - 1 + min(x, 0))
             rows = at // in_width
-            row_zero = fields["in_base"] - fields["in_column"] + row * fields["in_row_step"]
-            row_zero += kernel_row * fields["tap_row_step"]
-            word = row_zero + rows * fields["in_row_step"] + at % in_width
+            row_zero = base - fields["in_column"] + (row + rows) * row_step
+            word = row_zero + kernel_row * fields.get("tap_row_step", 0) + at % in_width
             inside = (y + rows * stride_h >= 0) & (y + rows * stride_h < in_height)
             parts.append(np.where(inside, word, NO_BANK))
             if sum(map(len, parts)) >= count:
