@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operands that wait for their bank of the activation scratchpad, cycle by cycle as `rtl/npu_act_spm.sv` does it.
+"""Operands that wait for their bank of the activation scratchpad, in cycles as `rtl/npu_act_spm.sv` does it.
 
-While the array sums a stripe, the results of the stripe before are written. A result that meets an operand in
-its bank is late by a cycle, as are those that follow without a gap; an operand that meets a late result waits.
-Streams that go through words in order meet once and are one bank apart from then on. Operands of a stride of 2
-meet a late result again after every wait: the array then works in every second cycle until all are written.
+While the array sums a stripe, the results of the stripe before are written. A result that meets an operand
+in its bank is late by a cycle, as are those that follow without a gap; an operand that meets a late result
+waits. Streams that go through words in order meet once and are one bank apart from then on. Operands of a
+stride of 2 meet a late result again after every wait: the array then works in every second cycle until all
+results are written.
 """
 
 from __future__ import annotations
@@ -163,7 +164,7 @@ def _lost(operands: tuple[int, ...], banks: int) -> float:
 def _results(
     name: str, fields: Mapping[str, int], core: CoreConfig, lengths: Sequence[tuple[int, int]]
 ) -> Iterator[tuple[int, Results]]:
-    """Yield for each stripe how far its operands' block is from the first one's, in words, and its results."""
+    """Yield for each stripe its results, and before them how many words its operands' block is from the first."""
     parts = core.rows // CHANNEL_BLOCK
     block = {"conv": core.columns, "depthwise": core.rows}.get(name, CHANNEL_BLOCK)
     channels, in_plane, out_plane = (fields.get(key, 0) for key in ("out_channels", "in_plane", "out_plane"))

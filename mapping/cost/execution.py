@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hw.core import CoreConfig
-from hw.interface import ENGINES, PARAM_GROUP_WORDS
+from hw.interface import ENGINES
 from mapping.compiler.emit import COMPUTE, LOAD, STORE
 from mapping.compiler.schedule import Entry
+from mapping.cost.banks import PARAMETER_CYCLES
 from mapping.cost.coefficients import TERM
 from mapping.cost.timeline import Term, Timeline
 from mapping.cost.work import Stripe, Transfer, stripes, transfer
@@ -32,8 +33,6 @@ COMMAND_WORDS = 4
 """16-byte words of a command."""
 COMMAND = 3
 """Stands for the engine, where a command is read."""
-PARAMETER_CYCLES = PARAM_GROUP_WORDS + 1
-"""Cycles in which the parameters of 16 channels are read, while the 16 before are requantised."""
 
 LAUNCH, STAGGER, FETCH = TERM["launch_cycles"], TERM["stagger_cycles"], TERM["fetch_cycles"]
 ENQUEUE, TOKEN, EVENT = TERM["queue_cycles"], TERM["token_cycles"], TERM["event_cycles"]
@@ -114,8 +113,8 @@ class ListRun:
     Attributes:
         start: when its commands are first asked for.
         ends: when each command is complete, in cycles, in the order of the list; None while it is not known.
-        operators: of each operator when the array began and ended, and the cycles that a transfer of a word in
-            every cycle would have lost to it meanwhile.
+        operators: of each operator when the array began and ended, and the cycles that a transfer of a word
+            in every cycle would have lost to it meanwhile.
     """
 
     def __init__(

@@ -79,7 +79,7 @@ class Stripe:
         drain: cycles in which the sums of a group are requantised.
         parameters: whether the first group's parameters are not those of the stripe before.
         addition: its operands are rescaled on their way to the accumulators.
-        waits: cycles in which an operand waits for a result of the stripe before; of several stripes the mean.
+        waits: cycles in which operands wait for results of the stripe before; of several stripes the mean.
         losses: cycles that a transfer of a word in every cycle loses meanwhile, as its banks are busy.
     """
 

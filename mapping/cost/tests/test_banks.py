@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operands, results and transfers that meet in a bank: counted by hand, and against the scratchpad's rules."""
+"""Operands, results and transfers that meet in a bank of the scratchpad, counted by hand."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_nothing_waits_where_nothing_is_read_or_nothing_is_late() -> None:
 
 
 def test_waits_of_a_pool_are_those_drawn_by_hand() -> None:
-    """Results from cycle 9 on, in banks 0, 1, ...: the first is late in cycle 15, operands wait in 21, 23, 25."""
+    """Results from cycle 9 on, in banks 0, 1, ...: one is late in cycle 15, operands wait in 21, 23, 25."""
     upper = [(0, 16), (16, 16)]
     assert operand_waits("max_pool", POOL, NPU_LB, upper) == [0, 3]
     # the second block's operands and results are the other half of the same words

@@ -18,13 +18,13 @@ from golden.importers.tflite import load_tflite
 from golden.network import Network
 from golden.quantize.weights import quantize_weights
 from golden.zoo.float_networks import resnet20_network
-from hw.core import CoreConfig
 from hw.memory import MemoryModel
 from hw.sources import rtl_sources
-from hw.system import NPU8, System
+from hw.system import System
 from mapping.calibration import calibrate as calibrating, design
 from mapping.calibration.calibrate import (
     EVERY,
+    FOUR_BITS,
     LIMITS,
     LIMITS_TOGETHER,
     Bench,
