@@ -164,7 +164,7 @@ def _lost(operands: tuple[int, ...], banks: int) -> float:
 def _results(
     name: str, fields: Mapping[str, int], core: CoreConfig, lengths: Sequence[tuple[int, int]]
 ) -> Iterator[tuple[int, Results]]:
-    """Yield for each stripe its results, and before them how many words its operands' block is from the first."""
+    """Yield for each stripe the words from the first block's operands to its block's, and its results."""
     parts = core.rows // CHANNEL_BLOCK
     block = {"conv": core.columns, "depthwise": core.rows}.get(name, CHANNEL_BLOCK)
     channels, in_plane, out_plane = (fields.get(key, 0) for key in ("out_channels", "in_plane", "out_plane"))

@@ -112,7 +112,7 @@ def test_time_is_measured_in_its_coefficients(unit: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_longer_phase_makes_a_unit_faster(name: str) -> None:
-    """Not so where it changes who asks the port first: units together, and a command asked for a cycle later."""
+    """Not so where it changes who asks the port first: units together, or a command asked for later."""
     slack = 1 if name == "queue_cycles" else 0
     slower = 0
     for unit in PLACES[:2]:
