@@ -168,11 +168,14 @@ def _results(
     parts = core.rows // CHANNEL_BLOCK
     block = {"conv": core.columns, "depthwise": core.rows}.get(name, CHANNEL_BLOCK)
     channels, in_plane, out_plane = (fields.get(key, 0) for key in ("out_channels", "in_plane", "out_plane"))
+    in_part, out_part = fields.get("in_part", 0), fields.get("out_part", 0)  # of the word, where it is shared
     for number, first in enumerate(range(0, channels, block)):
         groups = -(-min(block, channels - first) // CHANNEL_BLOCK)
-        planes = tuple(group // parts * out_plane for group in range(groups))
-        plane = number * max(1, block // core.rows) if block > CHANNEL_BLOCK else first // core.rows
-        offset = 0 if name == "conv" else first // core.rows * in_plane
+        planes = tuple((out_part + group) // parts * out_plane for group in range(groups))
+        if name in ("conv", "depthwise"):
+            plane, offset = number * (block // core.rows), 0 if name == "conv" else number * in_plane
+        else:
+            plane, offset = (out_part + number) // parts, (in_part + number) // parts * in_plane
         for pixel, pixels in lengths:
             base = fields.get("out_base", 0) + plane * out_plane + pixel
             yield offset, Results(base, pixels, planes)
