@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hw.core import CoreConfig
-from hw.interface import ENGINES, PARAM_GROUP_WORDS
+from hw.interface import ENGINES
 from mapping.compiler.emit import COMPUTE, LOAD, STORE
 from mapping.compiler.schedule import Entry
+from mapping.cost.banks import PARAMETER_CYCLES
 from mapping.cost.coefficients import TERM
 from mapping.cost.timeline import Term, Timeline
 from mapping.cost.work import Stripe, Transfer, stripes, transfer
@@ -32,8 +33,6 @@ COMMAND_WORDS = 4
 """16-byte words of a command."""
 COMMAND = 3
 """Stands for the engine, where a command is read."""
-PARAMETER_CYCLES = PARAM_GROUP_WORDS + 1
-"""Cycles in which the parameters of 16 channels are read, while the 16 before are requantised."""
 
 LAUNCH, STAGGER, FETCH = TERM["launch_cycles"], TERM["stagger_cycles"], TERM["fetch_cycles"]
 ENQUEUE, TOKEN, EVENT = TERM["queue_cycles"], TERM["token_cycles"], TERM["event_cycles"]
@@ -42,6 +41,7 @@ WORD = {LOAD: TERM["load_word_cycles"], STORE: TERM["store_word_cycles"]}
 BANK = {LOAD: TERM["load_bank_cycles"], STORE: TERM["store_bank_cycles"]}
 BURST, ANSWER, PORT = TERM["burst_cycles"], TERM["store_latency_cycles"], TERM["port_cycles"]
 OPERATOR, ARRAY, HANDOVER = TERM["operator_cycles"], TERM["array_cycles"], TERM["handover_cycles"]
+ARRAY_BANK = TERM["array_bank_cycles"]
 DRAIN, REQUANT, ADD = TERM["drain_cycles"], TERM["requant_cycles"], TERM["add_cycles"]
 
 
@@ -86,28 +86,25 @@ class Events:
 
 
 class Overlap:
-    """How busy a unit's compute engine kept the scratchpad, in an earlier run of the same list.
+    """How busy a unit's compute engine kept the scratchpad's banks, in an earlier run of the same list.
 
     Args:
-        operators: for each operator when the array began and ended, and the words drained; see `ListRun`.
+        operators: for each operator when the array began and ended, and what transfers lost; see `ListRun`.
         shift: how much later the list is started than in that run, cycles.
     """
 
-    def __init__(self, operators: Sequence[tuple[float, float, int]], shift: float = 0.0) -> None:
+    def __init__(self, operators: Sequence[tuple[float, float, float]], shift: float = 0.0) -> None:
         spans = np.array(operators, float).reshape(-1, 3)
-        lengths = spans[:, 1] - spans[:, 0]
         self._shift = shift
         self._edges = np.concatenate([[0.0], spans[:, :2].reshape(-1)])
-        self._worked = {}
-        for number, work in ((STORE, lengths), (LOAD, spans[:, 2])):
-            steps = np.stack([np.zeros(len(spans)), work], axis=1)
-            self._worked[number] = np.concatenate([[0.0], np.cumsum(steps.reshape(-1))])
+        steps = np.stack([np.zeros(len(spans)), spans[:, 2]], axis=1)
+        self._lost = np.concatenate([[0.0], np.cumsum(steps.reshape(-1))])
 
-    def share(self, number: int, begin: float, end: float) -> float:
-        """Return in what share of an interval it read operands (for stores) or wrote results (for loads)."""
+    def share(self, begin: float, end: float) -> float:
+        """Return in what share of an interval a transfer meets operands and results in its banks."""
         interval = [begin - self._shift, end - self._shift]
-        worked = np.interp(interval, self._edges, self._worked[number])
-        return float((worked[1] - worked[0]) / max(end - begin, 1.0))
+        lost = np.interp(interval, self._edges, self._lost)
+        return float((lost[1] - lost[0]) / max(end - begin, 1.0))
 
 
 class ListRun:
@@ -116,7 +113,8 @@ class ListRun:
     Attributes:
         start: when its commands are first asked for.
         ends: when each command is complete, in cycles, in the order of the list; None while it is not known.
-        operators: of each operator when the array began and ended, and the words that were drained.
+        operators: of each operator when the array began and ended, and the cycles that a transfer of a word
+            in every cycle would have lost to it meanwhile.
     """
 
     def __init__(
@@ -143,7 +141,7 @@ class ListRun:
         self.taken: dict[tuple[int, int], int] = {}
         self.ends: list[float | None] = [None] * len(entries)
         self.left = len(entries)
-        self.operators: list[tuple[float, float, int]] = []
+        self.operators: list[tuple[float, float, float]] = []
 
     @property
     def done(self) -> bool:
@@ -320,13 +318,14 @@ class Execution:
         full = array
         for piece in pieces:
             turn = [(ADD, 1.0)] if piece.addition else []
+            waits = [(ARRAY_BANK, piece.waits)] if piece.waits else []
             begin = [array, drain.older]
             group = max(piece.drain, PARAMETER_CYCLES)
             if piece.count > 1:  # in step: the array, the drain, or each bank in turn
                 sums = max(0, piece.groups - 1) * group + piece.drain
                 paced = piece.groups * group if piece.parameters else sums
                 turns: list[list[Term]] = [
-                    [(ARRAY, piece.array)],
+                    [(ARRAY, piece.array), *waits],
                     [(DRAIN, paced)],
                     [
                         (ARRAY, 0.5 * piece.array),
@@ -339,8 +338,8 @@ class Execution:
                 slowest = max(turns, key=lambda terms: sum(values[term] * n for term, n in terms))
                 begin = [after(name, begin, *((term, n * (piece.count - 1)) for term, n in slowest))]
             begun = max(begin)
-            array = after(name, [begun], (ARRAY, piece.array))
-            full = after(name, [begun], (ARRAY, piece.array - piece.tail), (HANDOVER, 1.0), *turn)
+            array = after(name, [begun], (ARRAY, piece.array), *waits)
+            full = after(name, [begun], (ARRAY, piece.array - piece.tail), *waits, (HANDOVER, 1.0), *turn)
             if not piece.groups:
                 continue
             points = [full, drain.newer]
@@ -351,8 +350,8 @@ class Execution:
             drain.older, drain.newer = drain.newer, after(name, [last], (DRAIN, piece.drain))
         engine = unit.engines[COMPUTE]
         engine.free = full
-        drained = sum(piece.count * piece.groups * piece.drain for piece in pieces)
-        unit.operators.append((float(start), float(array), drained))
+        lost = sum(piece.count * piece.losses for piece in pieces)
+        unit.operators.append((float(start), float(array), lost))
         kept = not pieces[-1].groups
         self._end(unit, COMPUTE, full if kept else after(name, [drain.newer], (REQUANT, 1.0)))
 
@@ -383,7 +382,7 @@ class Execution:
         bank = 0.0
         if move.work.activations and unit.overlap:
             begin = max(move.request, self.port[number][1])
-            bank = words * unit.overlap.share(number, begin, begin + words)
+            bank = words * unit.overlap.share(begin, begin + words)
         end = self._through(unit, number, move.request, LATENCY[number], words, bank)
         if number == STORE:
             end = self.timeline.after(unit.name, [end], (ANSWER, 1.0))

@@ -34,7 +34,9 @@ from mapping.cost.timing import Timing, time_lists
 
 SHARED = tuple(TERM[name] for name in ("stagger_cycles", "event_cycles", "port_cycles"))
 """Coefficients that matter where units run at the same time: fitted for them together."""
-WAITING = tuple(TERM[name] for name in ("load_bank_cycles", "store_bank_cycles", "port_cycles"))
+WAITING = tuple(
+    TERM[name] for name in ("array_bank_cycles", "load_bank_cycles", "store_bank_cycles", "port_cycles")
+)
 """Coefficients of waiting for a bank or for another unit."""
 
 

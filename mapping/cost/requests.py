@@ -28,11 +28,12 @@ class ArrayWork:
 
     Attributes:
         start: cycle of the unit's start.
-        operators: of each operator when the array began and ended, cycles, and the words that were drained.
+        operators: of each operator when the array began and ended, cycles, and what transfers lost to it: see
+            `ListRun`.
     """
 
     start: float
-    operators: tuple[tuple[float, float, int], ...]
+    operators: tuple[tuple[float, float, float], ...]
 
 
 @dataclass(frozen=True, eq=False)

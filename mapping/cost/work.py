@@ -14,6 +14,7 @@ from hw.layout import CHANNEL_BLOCK
 from mapping.compiler.cycle_law import depthwise_weight_tile_words, weight_tile_words
 from mapping.compiler.emit import TARGETS
 from mapping.compiler.regions import ceil_div
+from mapping.cost.banks import operand_waits, transfer_losses
 
 BURST_BEATS = 16
 """Beats of the longest burst."""
@@ -78,6 +79,8 @@ class Stripe:
         drain: cycles in which the sums of a group are requantised.
         parameters: whether the first group's parameters are not those of the stripe before.
         addition: its operands are rescaled on their way to the accumulators.
+        waits: cycles in which operands wait for results of the stripe before; of several stripes the mean.
+        losses: cycles that a transfer of a word in every cycle loses meanwhile, as its banks are busy.
     """
 
     count: int
@@ -87,6 +90,8 @@ class Stripe:
     drain: int
     parameters: bool
     addition: bool = False
+    waits: float = 0.0
+    losses: float = 0.0
 
 
 def stripes(name: str, fields: Mapping[str, int], core: CoreConfig) -> tuple[int, list[Stripe]]:
@@ -103,18 +108,25 @@ def stripes(name: str, fields: Mapping[str, int], core: CoreConfig) -> tuple[int
     pieces: list[Stripe] = []
     lengths = [(offset, min(stripe, pixels - offset)) for offset in range(0, pixels, stripe)]
     beats = [_beats(name, fields, core, length, offset) for offset, length in lengths]
+    waits = iter(operand_waits(name, fields, core, lengths))
+    middle = len(lengths) // 2
+    losses = transfer_losses(name, fields, core, *lengths[middle], beats[middle]) / beats[middle]
     for first in range(0, channels, block):
         groups = 0 if fields.get("keep") else ceil_div(min(block, channels - first), CHANNEL_BLOCK)
         for (offset, length), array in zip(lengths, beats, strict=True):
+            tail = max(0, weight_tile_words(core) - length) if name == "conv" else 0
+            wait = next(waits)
             pieces.append(
                 Stripe(
                     count=1,
                     array=array,
-                    tail=max(0, weight_tile_words(core) - length) if name == "conv" else 0,
+                    tail=tail,
                     groups=groups,
                     drain=length * (CHANNEL_BLOCK // core.lanes),
                     parameters=groups > 1 or (groups == 1 and offset == 0),
                     addition=name == "add",
+                    waits=0 if tail else wait,  # it hides behind the next tile
+                    losses=losses * array,
                 )
             )
     return lead, list(_merged(pieces))
@@ -122,12 +134,14 @@ def stripes(name: str, fields: Mapping[str, int], core: CoreConfig) -> tuple[int
 
 def _merged(pieces: Sequence[Stripe]) -> Iterator[Stripe]:
     """Yield the stripes, a long row of equal ones as one, but for its ends."""
-    for equal, items in groupby(pieces):
-        count = sum(1 for _ in items)
-        if count < LONG:
-            yield from (equal for _ in range(count))
+    for _, items in groupby(pieces, key=lambda piece: replace(piece, waits=0.0)):
+        row = list(items)
+        if len(row) < LONG:
+            yield from row
         else:
-            yield from (equal, equal, replace(equal, count=count - 3), equal)
+            middle = row[2:-1]
+            mean = sum(piece.waits for piece in middle) / len(middle)
+            yield from (*row[:2], replace(middle[0], count=len(middle), waits=mean), row[-1])
 
 
 def _beats(name: str, fields: Mapping[str, int], core: CoreConfig, pixels: int, first: int) -> int:

@@ -18,13 +18,13 @@ from golden.importers.tflite import load_tflite
 from golden.network import Network
 from golden.quantize.weights import quantize_weights
 from golden.zoo.float_networks import resnet20_network
-from hw.core import CoreConfig
 from hw.memory import MemoryModel
 from hw.sources import rtl_sources
-from hw.system import NPU8, System
+from hw.system import System
 from mapping.calibration import calibrate as calibrating, design
 from mapping.calibration.calibrate import (
     EVERY,
+    FOUR_BITS,
     LIMITS,
     LIMITS_TOGETHER,
     Bench,
@@ -148,7 +148,7 @@ def test_whole_networks_are_predicted_within_1_percent_on_either_unit(pair: Sess
 @pytest.mark.data
 @pytest.mark.rtl
 def test_whole_networks_at_4_bits_are_predicted_within_1_percent() -> None:
-    with Session(System((NPU8, CoreConfig("npu_lb", w_bits=4)))) as session:
+    with Session(FOUR_BITS) as session:
         errors = {"resnet20": _error(session, resnet20_network(w_bits=4), Assignment("npu_lb"))}
         for network in _models():
             narrow, _ = quantize_weights(network, 4)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -212,7 +213,7 @@ def test_a_busy_unit_cannot_be_started() -> None:
 
 def test_an_earlier_run_tells_when_the_array_works() -> None:
     """Given the same work a second time, nothing changes; without it, transfers do not wait for banks."""
-    waits = changed(load_bank_cycles=1, store_bank_cycles=1)
+    waits = changed(load_bank_cycles=100, store_bank_cycles=100)
     waited = TERM["load_bank_cycles"]
     lists = next(
         program.lists
@@ -233,7 +234,7 @@ def test_an_earlier_run_tells_when_the_array_works() -> None:
 
 
 def test_systems_without_a_table_of_all_units_take_what_is_the_ports_from_others() -> None:
-    twins = System((NPU8, CoreConfig("twin"), CoreConfig("third", w_bits=4)))
+    twins = System((NPU8, CoreConfig("twin"), replace(NPU_LB, name="third", w_bits=4, rows=0, cols=None)))
     values = CostModel(twins).serving_coefficients()
     alone = CostModel(twins).table("npu8").coefficients
     differs = {name for name in NAMES if values["twin"][TERM[name]] != alone[TERM[name]]}
@@ -253,7 +254,7 @@ def test_a_port_without_tables_of_several_units_is_an_error(tmp_path: Path) -> N
 
 
 def test_names_of_units_decide_nothing() -> None:
-    cores = (CoreConfig("a"), CoreConfig("b", w_bits=2))
+    cores = (CoreConfig("a"), replace(NPU_LB, name="b"))
     assert [core.key for core in cores] == [NPU8.key, NPU_LB.key]
     coefficients = {"a": measured()[BIG], "b": measured()[LITTLE]}
     requests = [Request({"a": lists_of(BIG)[BIG]}), Request({"b": lists_of(LITTLE)[LITTLE]})]

@@ -112,12 +112,13 @@ def test_time_is_measured_in_its_coefficients(unit: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_longer_phase_makes_a_unit_faster(name: str) -> None:
-    """By more than a cycle; but not both units together: who asks first may change for the better."""
+    """Not so where it changes who asks the port first: units together, or a command asked for later."""
+    slack = 1 if name == "queue_cycles" else 0
     slower = 0
     for unit in PLACES[:2]:
         for (shape, program), before in zip(programs(unit), start_cycles(unit), strict=True):
             after = timed(program.lists, changed(**{name: 3 * START[TERM[name]] + 1})).cycles
-            assert after >= before - max(1e-4 * before, 1), shape
+            assert after >= before * (1 - 1e-4) - slack, shape
             slower += after > before
     shared = ("stagger_cycles", "event_cycles", "port_cycles")
     assert slower == 0 if name in shared else slower > 0

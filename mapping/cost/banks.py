@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operands that wait for their bank of the activation scratchpad, in cycles as `rtl/npu_act_spm.sv` does it.
+
+While the array sums a stripe, the results of the stripe before are written. A result that meets an operand
+in its bank is late by a cycle, as are those that follow without a gap; an operand that meets a late result
+waits. Streams that go through words in order meet once and are one bank apart from then on. Operands of a
+stride of 2 meet a late result again after every wait: the array then works in every second cycle until all
+results are written.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.arrays import Int64
+from hw import layout
+from hw.core import CoreConfig
+from hw.interface import PARAM_GROUP_WORDS
+from hw.layout import CHANNEL_BLOCK
+
+RESULT_CYCLES = 9
+"""First beat of a stripe to the first result of the stripe before: accumulate, read the sum, requantise."""
+ADDITION_CYCLES = 2
+"""As many cycles more where operands are rescaled on their way to the accumulators."""
+PARAMETER_CYCLES = PARAM_GROUP_WORDS + 1
+"""Cycles in which the parameters of 16 channels are read, while the 16 before are requantised."""
+NO_BANK = -1
+FEW_BEATS = 64
+"""Beats of a stripe that are looked at for what a transfer loses to it."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results of a stripe, as they are written.
+
+    Attributes:
+        first: word of the first one.
+        pixels: of the stripe.
+        planes: for each 16 channels, words from the first one's to theirs.
+    """
+
+    first: int
+    pixels: int
+    planes: tuple[int, ...]
+
+    def cycles(self, core: CoreConfig) -> int:
+        """Return in how many cycles they are written."""
+        return (len(self.planes) - 1) * self._group(core) + self.pixels * (CHANNEL_BLOCK // core.lanes)
+
+    def banks(self, core: CoreConfig, banks: int) -> list[int]:
+        """Return the bank of the result of each cycle, `NO_BANK` where none is written."""
+        each = CHANNEL_BLOCK // core.lanes
+        written = [NO_BANK] * self.cycles(core)
+        for place, plane in enumerate(self.planes):
+            start = place * self._group(core) + each - 1
+            for pixel in range(self.pixels):
+                written[start + pixel * each] = (self.first + plane + pixel) % banks
+        return written
+
+    def _group(self, core: CoreConfig) -> int:
+        return max(self.pixels * (CHANNEL_BLOCK // core.lanes), PARAMETER_CYCLES)
+
+
+def operand_waits(
+    name: str, fields: Mapping[str, int], core: CoreConfig, lengths: Sequence[tuple[int, int]]
+) -> list[int]:
+    """Return for each stripe of an operator, block after block, the cycles in which an operand waits.
+
+    The first stripe's results before belong to another command: none is counted.
+
+    Args:
+        name, fields: the command.
+        core: the unit.
+        lengths: first pixel and pixels of each stripe of a block.
+    """
+    stripes = list(_results(name, fields, core, lengths))
+    if len(stripes) < 2 or fields.get("keep"):
+        return [0] * len(stripes)
+    banks = core.act_banks
+    delay = RESULT_CYCLES + (ADDITION_CYCLES if name == "add" else 0)
+    window = delay + max(results.cycles(core) for _, results in stripes) + 1
+    operands = [(_operands(name, fields, core, *length, window)).tolist() for length in lengths]
+    known: dict[tuple[int, int, int, int], int] = {}
+    waits = [0]
+    for place in range(1, len(stripes)):
+        offset, _ = stripes[place]
+        _, before = stripes[place - 1]
+        stripe = place % len(lengths)
+        shift = (before.first - offset) % banks
+        key = (stripe, shift, before.pixels, len(before.planes))
+        if key not in known:
+            written = [NO_BANK] * delay + Results(shift, before.pixels, before.planes).banks(core, banks)
+            written.append(NO_BANK)  # the last one may be late
+            read = [word if word == NO_BANK else word % banks for word in operands[stripe]]
+            known[key] = waits_of(read, written)
+        waits.append(known[key])
+    return waits
+
+
+def waits_of(operands: Sequence[int], results: Sequence[int]) -> int:
+    """Return the cycles in which an operand waits for a late result.
+
+    Args:
+        operands: bank of each beat, `NO_BANK` where it reads nothing.
+        results: bank of the result of each cycle from the first beat on, `NO_BANK` where none comes.
+    """
+    waits, beat, late = 0, 0, NO_BANK
+    for result in results:
+        if beat == len(operands):
+            break
+        bank = operands[beat]
+        if late == NO_BANK:
+            beat += 1
+            if result != NO_BANK and result == bank:
+                late = result
+            continue
+        if bank == late:
+            waits += 1
+        else:
+            beat += 1
+        late = result
+    return waits
+
+
+def transfer_losses(
+    name: str, fields: Mapping[str, int], core: CoreConfig, first: int, pixels: int, beats: int
+) -> float:
+    """Return the cycles that a transfer of a word in every cycle loses to a stripe's operands and results.
+
+    They are served first. In whose bank the transfer is when the stripe begins is as good as random: the
+    mean over all banks.
+
+    Args:
+        name, fields: the command.
+        core: the unit.
+        first, pixels: the stripe.
+        beats: cycles of the stripe in the array.
+    """
+    words = _operands(name, fields, core, first, pixels, min(beats, FEW_BEATS))
+    banks = core.act_banks
+    operands = np.where(words == NO_BANK, NO_BANK, words % banks)
+    lost = _lost(tuple(operands.tolist()), banks) * beats / max(1, len(operands))
+    channels = {"conv": core.columns, "depthwise": core.rows}.get(name, CHANNEL_BLOCK)
+    groups = 0 if fields.get("keep") else -(-min(channels, fields["out_channels"]) // CHANNEL_BLOCK)
+    return lost + groups / banks  # results go through their words as a transfer does: they meet once or never
+
+
+@functools.lru_cache(maxsize=4096)
+def _lost(operands: tuple[int, ...], banks: int) -> float:
+    """Return how often a stream of words waits for operands in their banks, whatever bank it begins in."""
+    at = np.arange(banks)
+    lost = 0
+    for operand in operands:
+        moves = at != operand
+        lost += banks - int(np.count_nonzero(moves))
+        at = (at + moves) % banks
+    return lost / banks
+
+
+def _results(
+    name: str, fields: Mapping[str, int], core: CoreConfig, lengths: Sequence[tuple[int, int]]
+) -> Iterator[tuple[int, Results]]:
+    """Yield for each stripe the words from the first block's operands to its block's, and its results."""
+    parts = core.rows // CHANNEL_BLOCK
+    block = {"conv": core.columns, "depthwise": core.rows}.get(name, CHANNEL_BLOCK)
+    channels, in_plane, out_plane = (fields.get(key, 0) for key in ("out_channels", "in_plane", "out_plane"))
+    in_part, out_part = fields.get("in_part", 0), fields.get("out_part", 0)  # of the word, where it is shared
+    for number, first in enumerate(range(0, channels, block)):
+        groups = -(-min(block, channels - first) // CHANNEL_BLOCK)
+        planes = tuple((out_part + group) // parts * out_plane for group in range(groups))
+        if name in ("conv", "depthwise"):
+            plane, offset = number * (block // core.rows), 0 if name == "conv" else number * in_plane
+        else:
+            plane, offset = (out_part + number) // parts, (in_part + number) // parts * in_plane
+        for pixel, pixels in lengths:
+            base = fields.get("out_base", 0) + plane * out_plane + pixel
+            yield offset, Results(base, pixels, planes)
+
+
+def _operands(
+    name: str, fields: Mapping[str, int], core: CoreConfig, first: int, pixels: int, count: int
+) -> Int64:
+    """Return the word of the first block that each of a stripe's first beats reads, `NO_BANK` for none."""
+    if name == "depthwise" and fields.get("slide"):
+        return _sliding(fields, core, first, pixels, count)
+    base = fields.get("in_base", 0)
+    beat = np.arange(count)
+    turn, pixel = beat // pixels, first + beat % pixels
+    if name == "add":
+        second = fields.get("in2_base", 0)
+        words = np.where(turn == 0, base, second) + pixel
+        return np.where(turn < 2, words, NO_BANK)
+    kernel_h, kernel_w = fields["kernel_h"], fields["kernel_w"]
+    column, rest = turn % kernel_w, turn // kernel_w
+    row, plane = rest % kernel_h, rest // kernel_h
+    planes = -(-fields["in_channels"] // core.rows) if name == "conv" else 1
+    width = fields.get("out_width", 1)
+    out_row, out_column = pixel // width, pixel % width
+    dilation_h, dilation_w = fields.get("dilation_h", 1), fields.get("dilation_w", 1)
+    stride_h, stride_w = fields.get("stride_h", 1), fields.get("stride_w", 1)
+    y = fields.get("in_row", 0) + out_row * stride_h + row * dilation_h
+    x = fields.get("in_column", 0) + out_column * stride_w + column * dilation_w
+    words = base + plane * fields.get("in_plane", 0)
+    words = words + out_row * fields.get("in_row_step", 0) + out_column * stride_w
+    words = words + row * fields.get("tap_row_step", 0) + column * dilation_w
+    inside = (y >= 0) & (y < fields.get("in_height", 0)) & (x >= 0) & (x < fields.get("in_width", 0))
+    return np.where(inside & (plane < planes), words, NO_BANK)
+
+
+def _sliding(fields: Mapping[str, int], core: CoreConfig, first: int, pixels: int, count: int) -> Int64:
+    """Return the word of each of the first beats of a stripe whose words slide through the array."""
+    width, stride_w, in_width = fields["out_width"], fields["stride_w"], fields.get("in_width", 1)
+    in_height, stride_h = fields.get("in_height", 0), fields.get("stride_h", 1)
+    base, row_step = fields.get("in_base", 0), fields.get("in_row_step", 0)
+    row, column = first // width, first % width
+    ends = (first + pixels - 1) // width - row
+    words = 1 + (pixels - 1 - ends) * stride_w + ends * fields["row_advance"]
+    parts: list[Int64] = []
+    for kernel_row in range(fields["kernel_h"]):
+        for start, taps in layout.tap_groups(fields["kernel_w"], core.dw_taps):
+            x = fields["in_column"] + column * stride_w + start
+            y = fields.get("in_row", 0) + row * stride_h + kernel_row * fields.get("dilation_h", 1)
+            at = max(x, 0) + np.arange(words + taps - 1 + min(x, 0))
+            rows = at // in_width
+            row_zero = base - fields["in_column"] + (row + rows) * row_step
+            word = row_zero + kernel_row * fields.get("tap_row_step", 0) + at % in_width
+            inside = (y + rows * stride_h >= 0) & (y + rows * stride_h < in_height)
+            parts.append(np.where(inside, word, NO_BANK))
+            if sum(map(len, parts)) >= count:
+                return np.concatenate(parts)[:count]
+    return np.concatenate(parts)
