@@ -119,7 +119,7 @@ def narrow_network(
 class _Builder:
     """A network under construction."""
 
-    channels = CHANNELS
+    channels: tuple[int, ...] = CHANNELS
     """What a convolution's output channels are drawn from."""
 
     def __init__(self, rng: np.random.Generator, cores: Sequence[CoreConfig]) -> None:
