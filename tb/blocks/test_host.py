@@ -317,6 +317,7 @@ async def a_list_beside_the_queues(dut: Any, stall: str) -> None:
     for number in range(RING):
         for unit in range(UNITS):
             host.put([unit], 0x1000 * unit + number)
+    await host.cycles(2)
     await host.until(lambda: int(dut.results[count * RESULT_WORDS + 2].value) > 0, 20_000, "the list's end")
     await host.all_answered()
     await host.cycles(2)
