@@ -7,7 +7,7 @@ whose memory answers with errors, where only that unit's requests fail.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,7 @@ from mapping.scheduling.workload import Stream, Workload, arrivals_of
 from tb.session import Session
 
 NETWORKS = ("ad01_int8", "kws_ref_model", "pretrainedResnet_quant", "vww_96_int8")
-LITTLE4 = replace(NPU_LB, name="npu_w4", w_bits=4)
+LITTLE4 = CoreConfig("npu_w4", w_bits=4, stripe_depth=16, weight_kib=16)
 SYSTEMS = {
     "one": System((NPU8,)),
     "two": System((NPU8, NPU_LB)),
