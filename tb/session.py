@@ -52,7 +52,7 @@ from tb.host import (
     unpack,
     write_raw_job,
 )
-from tb.job import Job, JobResult
+from tb.job import Job, JobError, JobResult
 from tb.leftovers import SESSIONS
 from tb.queues import AnsweredRequest, QueuedRequest, QueueFeed, enable_ops
 from tb.saved_job import SavedJob, save_job
@@ -359,19 +359,21 @@ class Session:
     def serve(self, requests: Iterable[QueuedRequest], job: Job) -> Iterator[AnsweredRequest]:
         """Run a stream of requests through the units' queues, and yield each when it is complete.
 
-        A unit's requests run in the order of the stream. One that fails ends alone: its units are soft-reset,
-        and take the next.
+        A unit's requests run in the order of the stream, so that none can wait for ever. One that fails ends
+        alone: its units are soft-reset, and take the next.
 
         Args:
             requests: any number; taken when their queues have room.
             job: memory image and memory settings; it starts nothing.
 
         Raises:
-            JobError: a request or the job does not fit the system.
+            JobError: a request or the job does not fit the system, or the job asks for waves.
             HostError: a unit's registers do not answer, or it is not ready after a soft reset.
             SimulatorError: the simulator died.
         """
         job.check(self.config)
+        if job.waves is not None:
+            raise JobError("a stream of requests is not traced; run its jobs one by one")
         self._last = job
         feed = QueueFeed(self.config, requests)
         message: dict[str, Any] = {"requests": feed.take()}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -230,3 +231,8 @@ def test_a_request_that_cannot_be_is_one_clear_error(
     with pytest.raises(JobError, match=says):
         list(pair.serve([copies(0, BIG), request_], Job(segments=IMAGE)))
     works(pair)
+
+
+def test_a_stream_is_not_traced(pair: Session, tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="is not traced"):
+        list(pair.serve([copies(0, BIG)], Job(segments=IMAGE, waves=tmp_path / "w.vcd")))
