@@ -47,8 +47,8 @@ SYSTEMS = {
 REQUESTS, DISTURBED = 50, 20
 """Of each network on each system."""
 SERVICE_LIMITS = dict.fromkeys(SYSTEMS, (0.5, 3.0)) | {"four, three kinds": (0.6, 12.0)}
-"""Percent by which the clock's services may be off, mean and largest. Of four units of three kinds on one port
-it ends a network of 68,000 cycles 3,000 too early, and a small one then meets others than in RTL."""
+"""Percent by which the clock's services may be off, mean and largest. Of four units of three kinds it ends a
+network of 68,000 cycles 3,000 too early, and a small one then meets others than in RTL."""
 LOAD = 0.6
 BACKPRESSURE = 30
 EIGHT_BITS = 8
