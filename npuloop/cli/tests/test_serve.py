@@ -90,7 +90,7 @@ def test_the_same_requests_run_in_rtl(how: str, tmp_path: Path) -> None:
         assert row["exact"] == "yes"
         service, response = (float(row[f"measured_{name}_cycles"]) for name in ("service", "response"))
         assert service == pytest.approx(float(row["end_cycle"]) - float(row["start_cycle"]), abs=0.11)
-        assert service == pytest.approx(float(row["predicted_service_cycles"]), rel=0.05)
+        assert service == pytest.approx(float(row["predicted_service_cycles"]), rel=0.07)
         assert service < response
 
 
