@@ -356,7 +356,7 @@ def test_the_local_search_lands_where_there_is_something(digits: NetworkCosts) -
             if window and cost >= 0.98 * target:
                 landed += 1
                 losses.append(max(agreement(state) for state in window) - agreement(fitted))
-    assert possible > 16
+    assert possible >= 16
     assert landed >= 0.9 * possible
     assert np.mean(losses) < 0.01
 
@@ -408,7 +408,7 @@ def test_a_target_that_cannot_be_met_is_one_clear_error(factor: float, digits: N
     agreement = Agreement(digits, drawn(digits, 0))
     message = (
         rf"^target of {int(np.ceil(target)):,} cycles cannot be met: mappings of 'digits_ternary' take "
-        r"1,378 to 2,027; give a target in this range$"
+        r"1,085 to 1,995; give a target in this range$"
     )
     with pytest.raises(MapError, match=message):
         check_target(digits, target)
