@@ -52,7 +52,7 @@ def test_storing_less_costs_less_where_tensors_stream(make: Callable[[], Network
 
 
 def test_storing_less_rarely_costs_more_in_random_networks() -> None:
-    """An order of commands is a guess: without some stores it can be a worse one, and units meet at the port."""
+    """An order of commands is a guess, and a worse one now and then; and units meet at the memory's port."""
     more = []
     for seed in range(24):
         network, units, _ = random_network(seed, (NPU8, NPU_LB))
