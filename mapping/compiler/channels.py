@@ -4,7 +4,7 @@
 Channels are re-ordered so that each unit's part of a layer is contiguous. Tensors whose channels correspond
 one to one (the inputs and the output of an addition, a pool, a depthwise layer) share one order: their
 channels are grouped into segments, such that every layer of the group has a segment wholly on one unit. A
-segment begins at a multiple of 16 channels (of the widest unit's ROWS); the channels that fill it up have
+segment begins at a multiple of 16 channels (of its makers' ROWS); the channels that fill it up have
 zero weights in every consumer. A block of 16 channels that is all filling is made and moved by nobody.
 """
 
@@ -82,9 +82,8 @@ def order_channels(
     """Return the order of every value's channels.
 
     Afterwards every logical channel of a value has one physical channel, values that correspond channel by
-    channel share one order, and each unit's ranges of every layer begin at a multiple of all units' ROWS.
+    channel share one order, and each unit's ranges of every layer begin at a multiple of its ROWS.
     """
-    granule = max(CHANNEL_BLOCK, *(core.rows for core in cores))
     groups = order_groups(graph)
     orders: dict[str, ChannelOrder] = {}
     for name, value in graph.values.items():
@@ -93,7 +92,7 @@ def order_channels(
             orders[name] = orders[group]
             continue
         makers = [op for op in graph.ops if groups[op.name] == group]
-        orders[group] = orders[name] = _order([units[op.name] for op in makers], value.shape[2], granule)
+        orders[group] = orders[name] = _order([units[op.name] for op in makers], value.shape[2], cores)
     return orders
 
 
@@ -113,20 +112,33 @@ def order_groups(graph: Graph) -> dict[str, str]:
     return {name: root(name) for name in graph.values}
 
 
-def _order(assignments: Sequence[ChannelAssignment], channels: int, granule: int) -> ChannelOrder:
-    """Return the order in which channels with the same units are together, natural order inside."""
+def _order(
+    assignments: Sequence[ChannelAssignment], channels: int, cores: Sequence[CoreConfig]
+) -> ChannelOrder:
+    """Return the order in which channels with the same units are together, natural order inside.
+
+    Segments of units with the longest words come first, and of these the ones that end with a word: what
+    follows them needs no filling, or little.
+    """
     table = np.stack(assignments, axis=1) if assignments else np.zeros((channels, 0), np.int64)
-    _, segment = (
-        np.unique(table, axis=0, return_inverse=True) if table.size else (None, np.zeros(channels, int))
+    makers, segment = (
+        np.unique(table, axis=0, return_inverse=True) if table.size else (table[:1], np.zeros(channels, int))
     )
-    # what needs no filling comes first, as nothing follows the last one
-    groups = [np.flatnonzero(segment.reshape(-1) == i) for i in range(int(segment.max()) + 1)]
-    groups.sort(key=lambda members: len(members) % granule != 0)
-    segments = []
-    for members in groups:
-        filling = 0 if members is groups[-1] else -len(members) % granule
-        segments += [members, np.full(filling, -1)]
-    return ChannelOrder(np.concatenate(segments).astype(np.int64))
+    groups = [
+        (
+            max((cores[unit].rows for unit in units), default=CHANNEL_BLOCK),
+            np.flatnonzero(segment.reshape(-1) == i),
+        )
+        for i, units in enumerate(makers)
+    ]
+    groups.sort(key=lambda group: (-group[0], len(group[1]) % group[0] != 0))
+    order: list[Int64] = []
+    size = 0
+    for rows, members in groups:
+        filling = -size % rows
+        order += [np.full(filling, -1), members]
+        size += filling + len(members)
+    return ChannelOrder(np.concatenate(order).astype(np.int64))
 
 
 def ranges_of(units: ChannelAssignment, order: ChannelOrder, unit: int) -> list[ChannelRange]:

@@ -10,7 +10,6 @@ import numpy as np
 from golden.arithmetic import INT32_MAX, integer_range
 from golden.layer import WEIGHTED_OPS, run_layer
 from golden.network import channel_weights
-from hw.layout import CHANNEL_BLOCK
 from mapping.compiler.channels import ranges_of
 from mapping.compiler.graph import Graph, operator
 from mapping.compiler.invariants.require import require
@@ -100,7 +99,6 @@ def check_folded(compilation: Compilation) -> None:
 def check_ordered(compilation: Compilation) -> None:
     """Channels have one place each, corresponding ones the same, and units' ranges begin at whole words."""
     program = compilation.program
-    granule = max(CHANNEL_BLOCK, *(core.rows for core in program.cores))
     for name, value in program.graph.values.items():
         channels = program.orders[name].channels
         complete = np.array_equal(np.sort(channels[channels >= 0]), np.arange(value.shape[2]))
@@ -110,6 +108,6 @@ def check_ordered(compilation: Compilation) -> None:
         for source in op.sources if op.channelwise else ():
             same = np.array_equal(program.orders[source].channels, order.channels)
             require(same, f"layer {op.name!r}: its channels do not lie as those of {source!r}")
-        for unit in range(len(program.cores)):
+        for unit, core in enumerate(program.cores):
             for item in ranges_of(compilation.units[op.name], order, unit):
-                require(item.first % granule == 0, f"layer {op.name!r}: {item} begins inside a word")
+                require(item.first % core.rows == 0, f"layer {op.name!r}: {item} begins inside a word")
