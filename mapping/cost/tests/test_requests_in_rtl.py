@@ -167,7 +167,7 @@ def test_networks_that_meet_at_any_time_take_what_is_predicted(pair: Session) ->
 @pytest.mark.parametrize(
     ("kind", "slowest"),
     [
-        ("ad01_int8+ad01_int8", 2.0),
+        ("ad01_int8+ad01_int8", 1.95),
         ("kws_ref_model+ad01_int8", 1.2),
         ("pretrainedResnet_quant+vww_96_int8", 1.1),
     ],
@@ -213,7 +213,8 @@ def test_a_unit_that_goes_on_and_on_takes_what_is_predicted_beside_another(pair:
     requests = [Request(item, float(at)) for item, at in zip(lists, begun, strict=True)]
     timings = predicted(requests)
     errors = [timing.service / value - 1 for timing, value in zip(timings, measured, strict=True)]
-    assert np.abs(errors).max() < 0.01
+    assert np.abs(errors).mean() < 0.005
+    assert np.abs(errors).max() < 0.02  # the little one, which meets all five at the port
     alone = predicted([Request(lists[0])])[0].service
     assert measured[0] > 1.1 * alone  # beside the little unit's request
     assert measured[3] == pytest.approx(alone, rel=0.01)  # which has ended long before

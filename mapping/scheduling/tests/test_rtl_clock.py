@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ from common.testing import data_dir, require
 from golden.importers.models import load_model
 from golden.network_file import save_network
 from golden.quantize.weights import quantize_weights
-from hw.core import CoreConfig
 from hw.memory import ErrorRange, MemoryModel
 from hw.system import NPU8, NPU_LB, System
 from mapping.compiler.assignment import assignment_text
@@ -54,7 +54,8 @@ def test_a_schedule_runs_in_rtl_bit_for_bit_and_as_predicted(policy: str, pair: 
 @pytest.mark.rtl
 def test_three_units_of_three_widths_serve_exactly_and_as_predicted() -> None:
     """No table knows these three together: what is the port's comes from the table of two."""
-    system = System((NPU8, NPU_LB, CoreConfig("npu_w4", w_bits=4)))
+    four_bits = replace(NPU_LB, name="npu_w4", w_bits=4, rows=0, cols=None)
+    system = System((NPU8, NPU_LB, four_bits))
     deployment = deploy(system, DIGITS)
     load = workload(Stream("digits", "digits", Poisson(1000.0), requests=COUNT))
     arrivals = arrivals_of(load, 3)
