@@ -105,7 +105,7 @@ def test_the_slower_part_of_a_split_layer_counts() -> None:
 def test_both_parts_of_a_split_layer_share_the_port_and_read_the_whole_input() -> None:
     total = 2 * 16_384 + 16 * 576 + 64 * 576 // 4 + 9 * 80
     assert roofline_cycles(SPLIT, NPU8, NPU_LB, port_bytes=1) == total
-    assert roofline_cycles(SPLIT, NPU8, NPU_LB) == 9_216 < 12_558  # measured
+    assert roofline_cycles(SPLIT, NPU8, NPU_LB) == 9_216 < 11_302  # measured
 
 
 def test_a_split_layer_of_independent_channels_reads_each_channel_once() -> None:
