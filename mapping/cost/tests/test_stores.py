@@ -60,4 +60,4 @@ def test_storing_less_rarely_costs_more_in_random_networks() -> None:
         more.append(output / every - 1)
     assert sum(more) < 0
     assert sum(item > 0.002 for item in more) <= 2
-    assert max(more) < 0.03
+    assert max(more) < 0.05

@@ -136,13 +136,17 @@ def test_a_setting_of_a_unit_leaves_the_other_as_it_was(tmp_path: Path) -> None:
 
 def test_units_together_without_a_table_say_what_to_run(tmp_path: Path) -> None:
     system = tmp_path / "three.yaml"
-    system.write_text("npuloop_system: 1\nunits: [{name: big, count: 2}, {name: little, w_bits: 2}]\n")
+    little = "{name: little, w_bits: 2, stripe_depth: 16, weight_kib: 16}"
+    system.write_text(f"npuloop_system: 1\nunits: [{{name: big, count: 2}}, {little}]\n")
     mapping = tmp_path / "map.yaml"
     mapping.write_text("npuloop_mapping: 1\nlayers: {conv2: {big_0: 8, big_1: 8, little: 16}}\n")
     network = network_file("ternary")
     done = npuloop("predict", network, "--system", system, "--mapping", mapping)
     line = refusal(done)
-    assert "w2a8_32x32+w8a8_16x16+w8a8_16x16.yaml: there is no cost table of these units together" in line
+    assert (
+        "w2a8_32x32_s16_weight16+w8a8_16x16+w8a8_16x16.yaml: there is no cost table of these units together"
+        in line
+    )
     assert "`npuloop calibrate --unit big_0 --unit big_1 --unit little`" in line
     alone = npuloop("predict", network, "--system", system, "--no-phases")
     assert alone.exit_code == 0, alone.output

@@ -62,7 +62,7 @@ def test_a_study_that_is_killed_in_its_workers_ends_as_an_undisturbed_one(tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--target-cycles", "10"], "target of 10 cycles cannot be met: mappings of 'digits' take 1,3"),
+        (["--target-cycles", "10"], "target of 10 cycles cannot be met: mappings of 'digits' take 1,0"),
         (["--strengths", "a"], "give numbers with commas between"),
         (["--objective", "speed"], "no objective 'speed'; there are latency, energy, both"),
         (["--target-cycles", "5", "--objective", "both"], "--target-cycles needs --objective latency, not"),
