@@ -206,7 +206,7 @@ def test_a_real_window_replayed_on_gates_does_what_the_rtl_does(
     gates = Gates(netlist, library(), folder)
     joined = segments([window], netlist)
     compared = sum(value is not None for values in joined.stimulus.expected.values() for value in values)
-    assert compared > CYCLES // 2
+    assert compared > CYCLES // 3  # a lane drains a stripe of 16 pixels, at least
     energy = gates.energies(joined.stimulus, "cells")
     assert energy.shape == (joined.stimulus.cycles,)
     ((begin, end),) = joined.spans
