@@ -138,7 +138,7 @@ def test_bad_input_is_one_error_and_no_file(
 
 @pytest.mark.rtl
 def test_a_shape_that_does_not_fit_is_named_and_the_others_are_kept(tmp_path: Path) -> None:
-    huge = Shape("huge", "conv2d", 4096, 16, 30, 30, (31, 7), (1, 1), "same")
+    huge = Shape("huge", "average_pool", 16, 16, 99, 99, (99, 99), (1, 1), "valid")
     path, out, store = tmp_path / "s.yaml", tmp_path / "m.csv", tmp_path / "s.jsonl"
     path.write_text(shapes_text([SHAPES[0], huge]))
     done = run("--shapes", path, "--out", out, "--store", store, "--workers", 0)
