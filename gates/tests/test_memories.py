@@ -108,7 +108,7 @@ def test_a_cores_memories_hold_what_its_parameters_say(core: CoreConfig, technol
     assert modelled["activations"][1].width_bits == core.rows * 8
     assert modelled["weights"][1].width_bits == 256
     assert {name: count for name, (count, _) in modelled.items()} == {
-        "activations": 256 // core.rows, "weights": 2, "parameters": 1,
+        "activations": 256 // core.rows, "weights": 2, "parameters": 2,
     }  # fmt: skip
     for _, item in modelled.values():
         assert item.label.startswith(f"modelled (CACTI 7, {'130' if technology == 'sky130' else '180'} nm")

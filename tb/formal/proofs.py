@@ -30,7 +30,7 @@ PROOFS = (
             "prove_requant",
             depth=6,
             parameters={"Structural": structural},
-            free=("*product_q", "*saturate_q"),
+            free=("*product_q",),
         )
         for structural, form in enumerate(("behavioural", "structural"))
     ),

@@ -2,8 +2,8 @@
 /// npu_requant, one lane of either form: rounding, zero point and clamp, whatever the product is.
 ///
 /// The product is cut free: it has any value in every cycle that two int32 can give. The specification is steps 3 to 5 of
-/// docs/reference/arithmetic.md, written with absolute values and shifts at full width. Assumed: the flag of the one
-/// overflow says that the product is 2^62, which only -2^31 times -2^31 gives; shifts are -31 to 30.
+/// docs/reference/arithmetic.md, written with absolute values and shifts at full width. Assumed: multipliers are 0 to
+/// 2^31 - 1, and shifts -31 to 30.
 module prove_requant #(
   parameter int unsigned Structural = 0
 ) (
@@ -21,12 +21,11 @@ module prove_requant #(
   input logic [7:0]  act_min_i,
   input logic [7:0]  act_max_i
 );
-  localparam logic signed [63:0] MostProduct = 64'sd1 <<< 62;                       // -2^31 times itself
-  localparam logic signed [63:0] NextProduct = MostProduct - (64'sd1 <<< 31);       // the largest of two other int32
+  localparam logic signed [63:0] MostProduct = (64'sd1 <<< 62) - (64'sd1 <<< 31);  // 2^31 times the largest multiplier
 
-  logic wide_valid_o, valid_o;
-  logic [3:0] wide_tag_o, tag_o;
-  logic [31:0] wide_o;
+  logic valid_o;
+  logic [3:0] tag_o;
+  logic signed [31:0] found;  // before the zero point
   logic [7:0] data_o;
   npu_requant #(
     .Structural(1'(Structural)),
@@ -37,20 +36,18 @@ module prove_requant #(
   );
 
   logic signed [63:0] product;
-  logic saturate;
   if (Structural != 0) begin : gen_structural
-    assign product  = dut.gen_structural.i_form.gen_lane[0].i_lane.product_q;
-    assign saturate = dut.gen_structural.i_form.gen_lane[0].i_lane.saturate_q;
+    assign product = 64'(signed'(dut.gen_structural.i_form.gen_lane[0].i_lane.product_q));
+    assign found   = dut.gen_structural.i_form.gen_lane[0].i_lane.wide_q;
   end else begin : gen_behavioural
-    assign product  = dut.gen_behavioural.i_form.product_q;
-    assign saturate = dut.gen_behavioural.i_form.saturate_q;
+    assign product = 64'(signed'(dut.gen_behavioural.i_form.product_q));
+    assign found   = dut.gen_behavioural.i_form.wide_q;
   end
 
-  /// (a + nudge) / 2^31, truncated towards zero; nudge = 2^30 where a >= 0, else 1 - 2^30; 2^62 gives 2^31 - 1.
+  /// (a + nudge) / 2^31, truncated towards zero; nudge = 2^30 where a >= 0, else 1 - 2^30.
   function automatic logic signed [63:0] rounded_high(logic signed [63:0] a);
     logic signed [63:0] nudged;
     nudged = a + (a >= 0 ? 64'sd1 <<< 30 : 64'sd1 - (64'sd1 <<< 30));
-    if (a == MostProduct) return (64'sd1 <<< 31) - 64'sd1;
     return nudged < 0 ? -(-nudged >>> 31) : nudged >>> 31;
   endfunction
 
@@ -98,14 +95,12 @@ module prove_requant #(
   always_comb begin
     if (!started_q) assume (!rst_ni);
     assume (signed'(shift_i) >= -31 && signed'(shift_i) <= 30);
-    assume (product >= -NextProduct && (product <= NextProduct || product == MostProduct));
-    assume (saturate == (product == MostProduct));
+    assume (product >= -MostProduct && product < MostProduct);
   end
 
   // the result before the zero point, and after it
-  logic signed [63:0] single_product, moved, clamped;
-  assign single_product = product4_q == MostProduct ? ((64'sd1 <<< 31) - 64'sd1) <<< 31 : product4_q;
-  assign wide = side4_q.single ? rounded(single_product, 6'd31 + 6'(side4_q.right))
+  logic signed [63:0] moved, clamped;
+  assign wide = side4_q.single ? rounded(product4_q, 6'd31 + 6'(side4_q.right))
       : rounded(rounded_high(product4_q), 6'(side4_q.right));
   assign moved = wide5_q + 64'(side5_q.zero_point);
   always_comb begin
@@ -115,12 +110,11 @@ module prove_requant #(
 
   always_comb begin
     if (started_q && rst_ni) begin
-      // Results come five cycles after their sums, wide ones four.
-      ResultsComeInTime : assert (valid_o == valid_q[5] && wide_valid_o == valid_q[4]);
+      // Results come five cycles after their sums.
+      ResultsComeInTime : assert (valid_o == valid_q[5]);
       if (valid_q[4]) begin
         // The wide result is the product, rounded as the specification says.
-        WideResultIsRounded : assert (signed'(wide_o) == wide && 64'(signed'(wide_o)) == wide);
-        WideTagIsItsOwn : assert (wide_tag_o == side4_q.tag);
+        WideResultIsRounded : assert (64'(found) == wide);
       end
       if (valid_q[5]) begin
         // The result is moved by the zero point without wrapping, and clamped.
@@ -130,7 +124,7 @@ module prove_requant #(
       TieOfANegative : cover (valid_q[4] && !side4_q.single && side4_q.right == 5'd3 && wide == -64'sd3
           && product4_q == -(64'sd20 <<< 31));
       RoundedOnce : cover (valid_q[4] && side4_q.single && side4_q.right == 5'd31 && wide == 64'sd1);
-      Overflow : cover (valid_q[4] && product4_q == MostProduct && side4_q.right == '0);
+      Least : cover (valid_q[4] && product4_q == -MostProduct && side4_q.right == '0);
       Clamped : cover (valid_q[5] && moved > 64'sd200 && data_o == 8'd77);
     end
   end
