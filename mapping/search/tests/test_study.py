@@ -82,7 +82,7 @@ def test_every_specification_becomes_a_point_that_is_exact_and_predicted(
         assert abs(point.predicted_cycles / point.measured_cycles - 1) < (0.02 if given else 0.06)
     named = {point.name: point for point in points}
     assert named["cheapest-s1"].measured_cycles == min(point.measured_cycles for point in points)
-    assert 0.98 * 1500 < named["searched-t1500-s1"].measured_cycles < 1.02 * 1500
+    assert 0.97 * 1500 < named["searched-t1500-s1"].measured_cycles < 1.02 * 1500
 
 
 def test_whole_layer_mappings_do_not_split_layers(study: tuple[Path, list[Point]]) -> None:
@@ -202,7 +202,7 @@ def test_a_folder_with_another_study_is_refused(study: tuple[Path, list[Point]])
 def test_a_target_out_of_reach_says_what_is_in_reach_before_anything_is_trained(
     target: float, tmp_path: Path
 ) -> None:
-    with pytest.raises(MapError, match=r"cannot be met: .*1,3\d\d to 2,0\d\d"):
+    with pytest.raises(MapError, match=r"cannot be met: .*1,0\d\d to 1,9\d\d"):
         run_study(replace(PLAN, targets=(target,)), tmp_path / "out", in_this_process)
     assert not (tmp_path / "out").exists()
 
@@ -255,7 +255,7 @@ def test_a_study_of_energy_meets_its_target_and_measures_it(
     assert searched.predicted_energy_pj is not None
     assert base.energy_pj is not None
     # the search prices lists without weights, the point is compiled with them: the same commands
-    assert 0.98 * target < searched.predicted_energy_pj / 1e6 <= target * 1.0001
+    assert 0.97 * target < searched.predicted_energy_pj / 1e6 <= target * 1.0001
     model = objectives.current_energy(System())
     for point in points:
         assert point.energy_pj is not None
