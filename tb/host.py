@@ -133,6 +133,16 @@ class JobOps:
     registers: Mapping[str, Mapping[str, int]]
 
 
+ENDED = pack("irq_status", done=1, error=1)
+"""Both interrupts of a unit; irq_enable has the same fields."""
+
+
+def interrupt_ops(ops: OpList, index: int) -> None:
+    """Append what clears and enables both interrupts of a unit."""
+    ops.write(index, "irq_status", ENDED)
+    ops.write(index, "irq_enable", ENDED)
+
+
 def soft_reset_ops(ops: OpList, config: System, units: list[str]) -> dict[str, int]:
     """Append a soft reset of units; return for each the operation that waits until it is ready."""
     for unit in units:
@@ -148,11 +158,9 @@ def job_ops(job: Job, config: System) -> JobOps:
     """Return a job's operations: set up, start all units back to back, wait, read every result register."""
     ops = OpList()
     units = {unit: config.index(unit) for unit in job.starts}
-    both = {"done": 1, "error": 1}
     for unit, index in units.items():
         address, count = job.starts[unit]
-        ops.write(index, "irq_status", pack("irq_status", **both))
-        ops.write(index, "irq_enable", pack("irq_enable", **both))
+        interrupt_ops(ops, index)
         ops.write(index, "cmd_address", address)
         ops.write(index, "cmd_count", count)
     starts = [ops.write(index, "ctrl", pack("ctrl", start=1)) for index in units.values()]
@@ -171,18 +179,18 @@ def job_ops(job: Job, config: System) -> JobOps:
     return JobOps(ops, starts[0] if starts else 0, waited, polls, registers)
 
 
+def unit_error(cause: int, command: int) -> UnitError:
+    """Return the error that a unit's registers error_cause and error_command tell of."""
+    fields = unpack("error_cause", cause)
+    code = fields["cause"]
+    name = ERRORS[code] if code < len(ERRORS) else f"cause {code}"
+    return UnitError(name, (*ENGINES, _FETCH)[fields["engine"]], command)
+
+
 def unit_result(name: str, registers: Mapping[str, int]) -> UnitResult:
     """Return a unit's result from the values of its registers."""
     status = unpack("status", registers["status"])
-    cause = unpack("error_cause", registers["error_cause"])
-    error = None
-    if status["error"]:
-        code, engine = cause["cause"], cause["engine"]
-        error = UnitError(
-            ERRORS[code] if code < len(ERRORS) else f"cause {code}",
-            (*ENGINES, _FETCH)[engine],
-            registers["error_command"],
-        )
+    error = unit_error(registers["error_cause"], registers["error_command"]) if status["error"] else None
     counters: dict[str, int] = {}
     for register in COUNTERS:
         if register.endswith("_high"):

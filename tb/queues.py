@@ -11,9 +11,16 @@ from typing import Any
 import numpy as np
 
 from common.arrays import Bytes, Words
-from hw.interface import ENGINES, ERRORS
 from hw.system import System
-from tb.host import INFO_NO_ANSWER, INFO_TIMEOUT, INFO_UNIT_ERROR, HostError, OpList, pack, unpack
+from tb.host import (
+    INFO_NO_ANSWER,
+    INFO_TIMEOUT,
+    INFO_UNIT_ERROR,
+    HostError,
+    OpList,
+    interrupt_ops,
+    unit_error,
+)
 from tb.job import Job, JobError, UnitError
 
 # tb_host_pkg.sv
@@ -116,12 +123,7 @@ def unpack_answer(unit: str, words: Words) -> Answer:
         raise HostError(f"an access to a register of unit {unit} {what}")
     if info == INFO_STUCK:
         raise HostError(f"{unit} is not ready after a soft reset")
-    error = None
-    if info == INFO_UNIT_ERROR:
-        fields = unpack("error_cause", cause)
-        code, engine = fields["cause"], fields["engine"]
-        name = ERRORS[code] if code < len(ERRORS) else f"cause {code}"
-        error = UnitError(name, (*ENGINES, "fetch")[engine], command)
+    error = unit_error(cause, command) if info == INFO_UNIT_ERROR else None
     failure = {
         0: "",
         INFO_TIMEOUT: f"has not ended after {end - start} cycles",
@@ -133,10 +135,9 @@ def unpack_answer(unit: str, words: Words) -> Answer:
 
 def enable_ops(config: System) -> OpList:
     """Return the operations that make the units ready for their queues."""
-    ops, both = OpList(), {"done": 1, "error": 1}
-    for unit in range(len(config.cores)):
-        ops.write(unit, "irq_status", pack("irq_status", **both))
-        ops.write(unit, "irq_enable", pack("irq_enable", **both))
+    ops = OpList()
+    for index in range(len(config.cores)):
+        interrupt_ops(ops, index)
     return ops
 
 

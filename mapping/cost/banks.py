@@ -21,6 +21,7 @@ from hw import layout
 from hw.core import CoreConfig
 from hw.interface import PARAM_GROUP_WORDS
 from hw.layout import CHANNEL_BLOCK
+from mapping.compiler.regions import ceil_div
 
 RESULT_CYCLES = 9
 """First beat of a stripe to the first result of the stripe before: accumulate, read the sum, requantise."""
@@ -144,8 +145,8 @@ def transfer_losses(
     banks = core.act_banks
     operands = np.where(words == NO_BANK, NO_BANK, words % banks)
     lost = _lost(tuple(operands.tolist()), banks) * beats / max(1, len(operands))
-    channels = {"conv": core.columns, "depthwise": core.rows}.get(name, CHANNEL_BLOCK)
-    groups = 0 if fields.get("keep") else -(-min(channels, fields["out_channels"]) // CHANNEL_BLOCK)
+    channels = min(_block(name, core), fields["out_channels"])
+    groups = 0 if fields.get("keep") else ceil_div(channels, CHANNEL_BLOCK)
     return lost + groups / banks  # results go through their words as a transfer does: they meet once or never
 
 
@@ -161,16 +162,21 @@ def _lost(operands: tuple[int, ...], banks: int) -> float:
     return lost / banks
 
 
+def _block(name: str, core: CoreConfig) -> int:
+    """Return the output channels that an operator makes at a time."""
+    return {"conv": core.columns, "depthwise": core.rows}.get(name, CHANNEL_BLOCK)
+
+
 def _results(
     name: str, fields: Mapping[str, int], core: CoreConfig, lengths: Sequence[tuple[int, int]]
 ) -> Iterator[tuple[int, Results]]:
     """Yield for each stripe the words from the first block's operands to its block's, and its results."""
     parts = core.rows // CHANNEL_BLOCK
-    block = {"conv": core.columns, "depthwise": core.rows}.get(name, CHANNEL_BLOCK)
+    block = _block(name, core)
     channels, in_plane, out_plane = (fields.get(key, 0) for key in ("out_channels", "in_plane", "out_plane"))
     in_part, out_part = fields.get("in_part", 0), fields.get("out_part", 0)  # of the word, where it is shared
     for number, first in enumerate(range(0, channels, block)):
-        groups = -(-min(block, channels - first) // CHANNEL_BLOCK)
+        groups = ceil_div(min(block, channels - first), CHANNEL_BLOCK)
         planes = tuple((out_part + group) // parts * out_plane for group in range(groups))
         if name in ("conv", "depthwise"):
             plane, offset = number * (block // core.rows), 0 if name == "conv" else number * in_plane
@@ -197,7 +203,7 @@ def _operands(
     kernel_h, kernel_w = fields["kernel_h"], fields["kernel_w"]
     column, rest = turn % kernel_w, turn // kernel_w
     row, plane = rest % kernel_h, rest // kernel_h
-    planes = -(-fields["in_channels"] // core.rows) if name == "conv" else 1
+    planes = ceil_div(fields["in_channels"], core.rows) if name == "conv" else 1
     width = fields.get("out_width", 1)
     out_row, out_column = pixel // width, pixel % width
     dilation_h, dilation_w = fields.get("dilation_h", 1), fields.get("dilation_w", 1)

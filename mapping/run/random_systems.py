@@ -7,6 +7,7 @@ import numpy as np
 
 from hw.core import ACT_BANKS_BYTES, CoreConfig
 from hw.system import System
+from mapping.compiler.regions import ceil_div
 
 MAX_UNITS = 4
 ROWS = (16, 32, 64, 128)
@@ -60,8 +61,8 @@ def _shape(rng: np.random.Generator, w_bits: int) -> tuple[int, int]:
 
 def _whole_banks(kib: int, rows: int) -> int:
     """Return the next size of an activation scratchpad whose banks have whole words."""
-    step = -(-max(ACT_BANKS_BYTES, 2 * rows) // 1024)
-    return -(-kib // step) * step
+    step = ceil_div(max(ACT_BANKS_BYTES, 2 * rows), 1024)
+    return ceil_div(kib, step) * step
 
 
 def _kib(rng: np.random.Generator, least: float, most: int) -> int:

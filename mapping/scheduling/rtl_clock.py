@@ -17,15 +17,15 @@ from mapping.cost.requests import Completion
 from mapping.run.layers import RunError
 from mapping.scheduling.deployment import Deployment, Option
 from mapping.scheduling.images import Image, Images
-from tb.host import WAIT, OpList, pack, soft_reset_ops
+from tb.host import ENDED, WAIT, OpList, interrupt_ops, pack, soft_reset_ops
 from tb.job import Job
+from tb.queues import enable_ops
 from tb.session import Session
 
 BETWEEN_LISTS = 2
 """Cycles from the end of a list of host operations to the start of the next."""
 PATIENCE = 20
 """A request is given up after so many times its predicted cycles."""
-ENDED = pack("irq_status", done=1, error=1)
 
 
 @dataclass
@@ -60,11 +60,7 @@ class RtlClock:
         self.exact: dict[int, bool] = {}
         self.failed: dict[int, str] = {}
         session.reset()
-        ops = OpList()
-        for unit in range(len(deployment.system.cores)):
-            ops.write(unit, "irq_status", ENDED)
-            ops.write(unit, "irq_enable", ENDED)
-        session.run_ops(ops, Job(memory=self._memory))
+        session.run_ops(enable_ops(deployment.system), Job(memory=self._memory))
 
     # ----------------------------------------------------------------------------------------------- clock
     def start(self, request: int, option: Option, now: float) -> float:
@@ -152,8 +148,7 @@ class RtlClock:
         ops = OpList()
         polls = soft_reset_ops(ops, self._deployment.system, units)
         for unit in units:
-            ops.write(self._deployment.system.index(unit), "irq_status", ENDED)
-            ops.write(self._deployment.system.index(unit), "irq_enable", ENDED)
+            interrupt_ops(ops, self._deployment.system.index(unit))
         results, _ = self._run(ops, [], [])
         for unit in units:
             if results[polls[unit]][0] & pack("status", busy=1, error=1, stopping=1):

@@ -140,8 +140,7 @@ def _in_rtl(
         clock = RtlClock(deployment, session)
         told = lambda done, total: show("in RTL", done, total)  # noqa: E731
         run = simulate(deployment, load, arrivals, policy, clock, told)
-    for number, reason in clock.failed.items():
-        errors.print(f"request {number}: {reason}")
+    _print_failures(clock.failed)
     return run, clock.exact
 
 
@@ -153,9 +152,13 @@ def _replayed(predicted: Run) -> tuple[Run, dict[int, bool]]:
     with Session(predicted.deployment.system) as session, progress() as bar:
         show = Tasks(bar)
         done = replay(predicted, session, progress=lambda done, total: show("in RTL", done, total))
-    for number, reason in done.failed.items():
-        errors.print(f"request {number}: {reason}")
+    _print_failures(done.failed)
     return done.run, dict(done.exact)
+
+
+def _print_failures(failed: Mapping[int, str]) -> None:
+    for number, reason in failed.items():
+        errors.print(f"request {number}: {reason}")
 
 
 def _write(out: Path, files: Mapping[str, str]) -> None:

@@ -174,14 +174,14 @@ def _kept(graph: Graph, parts: list[EmittedPart]) -> Iterator[_Area]:
         (place,) = places
         ranges = [item for part in users for item in (part.ranges if part.op.name == name else part.needed)]
         require(min(item.first for item in ranges) >= place.first, f"{name!r}: channels before its place")
-        end = max(item.end for item in ranges) - place.first
-        planes = ceil_div(end, parts[0].core.rows)
+        last = max(item.end for item in ranges) - place.first
+        planes = ceil_div(last, parts[0].core.rows)
         # of one plane only the 16 channels count that it uses: other tensors may have the others
         first = min(item.first for item in ranges) - place.first
-        blocks = range(first // CHANNEL_BLOCK, ceil_div(end, CHANNEL_BLOCK)) if planes == 1 else ()
-        start, stop = (choose(part.index for part in users) for choose in (min, max))
-        words = planes * value.pixels
-        yield _Area(name, place.base, place.base + words, start, stop, frozenset(blocks))
+        blocks = range(first // CHANNEL_BLOCK, ceil_div(last, CHANNEL_BLOCK)) if planes == 1 else ()
+        indices = [part.index for part in users]
+        end = place.base + planes * value.pixels
+        yield _Area(name, place.base, end, min(indices), max(indices), frozenset(blocks))
 
 
 def _buffers(part: EmittedPart) -> Iterator[_Area]:
