@@ -17,6 +17,7 @@ from common.errors import GatesError
 from common.files import read_yaml
 from common.stamp import check_stamp, stamped
 from gates.blocks import Block, blocks_of
+from gates.clock_gating import WIRE_FF
 from gates.liberty import Library, read_liberty
 from gates.memories import core_memories
 from gates.open_macros import core_open_areas
@@ -25,7 +26,6 @@ from gates.tools import osu018, sky130, tool_versions
 from hw.core import CoreConfig
 from hw.sources import rtl_hash
 from hw.system import NPU8, NPU_LB, System
-from mapping.characterization.replays import WIRE_FF
 from mapping.cost.tables import FOLDER
 
 FILE = FOLDER / "area.yaml"

@@ -23,7 +23,7 @@ from common.arrays import Floats, Int64
 from common.errors import GatesError
 from common.files import write_atomically
 from gates.blocks import Block, Pin
-from gates.clock_gating import gated
+from gates.clock_gating import WIRE_FF, gated
 from gates.liberty import Library
 from gates.netlist import Netlist
 from gates.replay import Stimulus, clock_pulses
@@ -31,7 +31,7 @@ from gates.timing import analyse
 from gates.tools import tool_versions
 from hw.layout import CHANNEL_BLOCK
 from mapping.characterization.recording import Signals
-from mapping.characterization.replays import WIRE_FF, method
+from mapping.characterization.replays import method
 
 CYCLES = 4000
 """Of an inference that are replayed."""

@@ -28,6 +28,7 @@ import numpy as np
 from common.arrays import Floats
 from common.paths import build_root
 from gates.blocks import Block, blocks_of, by_module
+from gates.clock_gating import WIRE_FF
 from gates.memories import core_memories
 from gates.synthesis import synthesize
 from gates.tools import tool_versions
@@ -61,7 +62,6 @@ from mapping.characterization.recording import (
 from mapping.characterization.replays import (
     BOUNDS,
     PERIOD_NS,
-    WIRE_FF,
     Gates,
     Observed,
     Totalling,

@@ -18,6 +18,7 @@ import gates
 from common.arrays import Floats
 from common.errors import GatesError
 from common.files import write_atomically
+from gates.clock_gating import WIRE_FF
 from gates.liberty import Library
 from gates.netlist import Netlist
 from gates.replay import Delays, Stimulus, replay
@@ -32,8 +33,6 @@ FREE = ("mac.negative_bits", "mac.crowded_bits")
 """Features that say where others take less than usual: their slopes may be negative."""
 PERIOD_NS = 30.0
 """Clock period of all units: longer than every block's slowest path, with the load of wires too."""
-WIRE_FF = 3.0
-"""Load of wires for each pin driven, fF, in the upper bound."""
 
 
 @functools.cache
