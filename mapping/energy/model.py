@@ -43,11 +43,9 @@ Statistics: TypeAlias = Mapping[tuple[str, str], LayerStatistics]
 """Statistics of layers on units, by both names."""
 LOWER, VALUE, UPPER = range(3)
 
-ROOT_GATES = True
-"""Whether the RTL stops the clock of a unit that has nothing to do (npu_core_clock)."""
 AWAKE_TAIL = 4
-"""Cycles for which the clock of a unit with a root gate runs on after its last part is complete: until it is
-ready, and two more."""
+"""Cycles for which a unit's clock runs on after its last part is complete until its root gate stops it: those
+until the unit is ready, and two more."""
 
 _MOVED = {"bus_beat": 1, "external_byte": TRANSFER_WORD_BYTES, "control_beat": 1}
 PRICED: Mapping[str, Mapping[str, int]] = {
@@ -156,11 +154,6 @@ class _Prices:
         self._usual_means = table.statistics.means
         self.usual = self.priced(table.statistics)
 
-    @property
-    def cycle(self) -> Floats:
-        """What a cycle takes in which the clock runs and nothing happens."""
-        return self._cycle["always"] + self._cycle["awake"]
-
     def waiting(self, cycles: UnitCycles) -> Floats:
         """Return what cycles take, whatever happens in them."""
         times = {"always": cycles.all, "awake": cycles.awake, "busy": cycles.busy}
@@ -201,19 +194,14 @@ class EnergyModel:
         config: the system.
         folder: where the energy tables are.
         costs: predicts the cycles of layers; by default with the tables of this repository.
-        root_gates: whether the clock of a unit without work stands still.
 
     Raises:
         EnergyTableError: a table that is missing, of other RTL or parameters, or of another library or clock
             than the others.
     """
 
-    def __init__(
-        self, config: System, folder: Path = FOLDER, costs: CostModel | None = None,
-        root_gates: bool = ROOT_GATES,
-    ) -> None:  # fmt: skip
+    def __init__(self, config: System, folder: Path = FOLDER, costs: CostModel | None = None) -> None:
         self.config = config
-        self.root_gates = root_gates
         self.costs = costs or CostModel(config)
         self.tables = {core.name: energy_table_of(core, config, folder) for core in config.cores}
         (first, *others) = self.tables.values()
@@ -259,8 +247,8 @@ class EnergyModel:
             ends: when each part of a layer is complete, by layer and unit, cycles; without them the idle
                 energy is shared out by the compiler's bounds on the layers' cycles.
             statistics: of layers on units; by default, and where they lack one, the table's.
-            awake: cycles in which the clock of a unit runs, by unit; without root gates all by default, with
-                them those until its last part is complete.
+            awake: cycles in which the clock of a unit runs, by unit; by default those until its last part is
+                complete.
         """
         moving: dict[str, dict[str, Floats]] = {}
         for (layer, unit), counts in events(program, self.config).items():
@@ -301,8 +289,7 @@ class EnergyModel:
         for unit in self._prices:
             last = max((end for (_, where), end in (ends or {}).items() if where == unit), default=cycles)
             busy = min(last, cycles) if program.lists.get(unit) else 0.0
-            usual = min(busy + AWAKE_TAIL, cycles) if busy and self.root_gates else 0.0
-            runs = awake.get(unit, usual if self.root_gates else cycles)
+            runs = awake.get(unit, min(busy + AWAKE_TAIL, cycles) if busy else 0.0)
             found[unit] = UnitCycles(cycles, runs, min(busy, runs))
         return found
 

@@ -115,8 +115,6 @@ FEATURE_GROUPS: Mapping[str, Group] = {
 }  # fmt: skip
 """Energies `<kind>.<feature>`: for each MAC, accumulation and result, and for each unit of the feature."""
 NAMES = tuple(item.name for item in COEFFICIENTS)
-LATER = tuple(item.name for item in COEFFICIENTS if item.group == "control")
-"""Energies that a table may lack: one from before clocks were gated has all clocks in its idle energies."""
 FITTED = ("column_beat", "tile_swap", "accumulate", "accumulator_read", "requantise")
 """Energies that were fitted together with features, for each bound: only their sums are in order."""
 
@@ -314,9 +312,6 @@ def _table(document: Mapping[str, Any]) -> EnergyTable:
         energies[str(name)] = Energy(
             lower, value, upper, entry["method"], str(entry["per"]), str(entry["source"])
         )
-    for item in COEFFICIENTS:
-        if item.name in LATER and item.name not in energies:
-            energies[item.name] = Energy(None, 0.0, None, "modelled", item.per, "no clock is gated")
     features = tuple(str(name) for name in document["features"])
     given = document["statistics"]
     means = {

@@ -168,7 +168,7 @@ def test_a_network_is_its_events_and_the_clocks_of_all_units(model: EnergyModel,
 
 @pytest.mark.data
 def test_layers_bear_the_idle_energy_until_they_are_complete(tmp_path: Path, program: Program) -> None:
-    model = EnergyModel(CONFIG, write_tables(tmp_path, {"control_idle": 1.0}), root_gates=False)
+    model = EnergyModel(CONFIG, write_tables(tmp_path, {"leakage": 1.0}))
     prediction = model.costs.program(program)
     energy_spent = model.program_energy(program, prediction.cycles, prediction.ends)
     last: dict[str, float] = {}
@@ -189,34 +189,30 @@ def test_units_without_work_idle_too(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------- units that sleep
-def waiting(folder: Path, unit: str, root_gates: bool, **given: dict[str, float]) -> dict[str, float]:
+def waiting(folder: Path, unit: str, **given: dict[str, float]) -> dict[str, float]:
     """Return what the cycles of a layer on one unit take in each group of a unit, over the layer's cycles."""
     values = {"leakage": 1.0, "control_idle": 10.0, "control_busy": 100.0}
-    model = EnergyModel(CONFIG, write_tables(folder, values), root_gates=root_gates)
+    model = EnergyModel(CONFIG, write_tables(folder, values))
     program = shape_program(CONV, "npu8", CONFIG)
     cycles = model.costs.program(program).cycles
     spent = model.program_energy(program, cycles, None, None, **given).units[unit]
     return {group: values[1] / cycles for group, values in spent.groups.items() if values[1]}
 
 
-@pytest.mark.parametrize("root_gates", [False, True])
-def test_a_unit_without_work_leaks_and_its_clock_runs_unless_a_root_gate_stops_it(
-    tmp_path: Path, root_gates: bool
-) -> None:
-    assert waiting(tmp_path, "npu8", root_gates) == pytest.approx({"idle": 11.0, "control": 100.0})
-    idle = 1.0 if root_gates else 11.0
-    assert waiting(tmp_path, "npu_lb", root_gates) == pytest.approx({"idle": idle})
+def test_a_unit_without_work_leaks_and_its_clock_stands_still(tmp_path: Path) -> None:
+    assert waiting(tmp_path, "npu8") == pytest.approx({"idle": 11.0, "control": 100.0})
+    assert waiting(tmp_path, "npu_lb") == pytest.approx({"idle": 1.0})
 
 
 def test_cycles_in_which_a_unit_is_awake_can_be_given(tmp_path: Path) -> None:
     cycles = EnergyModel(CONFIG, write_tables(tmp_path, {})).layer(CONV, "npu8").cycles
     awake = {"npu8": 0.5 * cycles, "npu_lb": 0.25 * cycles}
-    assert waiting(tmp_path, "npu8", True, awake=awake) == pytest.approx({"idle": 6.0, "control": 50.0})
-    assert waiting(tmp_path, "npu_lb", True, awake=awake) == pytest.approx({"idle": 3.5})
+    assert waiting(tmp_path, "npu8", awake=awake) == pytest.approx({"idle": 6.0, "control": 50.0})
+    assert waiting(tmp_path, "npu_lb", awake=awake) == pytest.approx({"idle": 3.5})
 
 
-def test_a_unit_with_a_root_gate_sleeps_when_its_last_part_is_complete(tmp_path: Path) -> None:
-    model = EnergyModel(CONFIG, write_tables(tmp_path, {"control_idle": 1.0}), root_gates=True)
+def test_a_unit_sleeps_when_its_last_part_is_complete(tmp_path: Path) -> None:
+    model = EnergyModel(CONFIG, write_tables(tmp_path, {"control_idle": 1.0}))
     program = shape_program(CONV, "npu8", CONFIG)
     (layer,) = {part.layer for part in program.parts}
     spent = model.program_energy(program, 1000.0, {(layer, "npu8"): 600.0})

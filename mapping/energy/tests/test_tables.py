@@ -11,12 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from common.stamp import stamped
 from hw.core import CoreConfig
 from hw.system import NPU8, NPU_LB, System
 from mapping.energy.tables import (
     COEFFICIENTS,
-    LATER,
     NAMES,
     SCHEMA,
     EnergyTableError,
@@ -44,17 +42,6 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert replace(loaded, energies=table.energies) == table
     assert [item.name for item in path.parent.iterdir()] == [path.name]
     assert energy_text(loaded) == path.read_text()
-
-
-def test_a_table_from_before_clocks_were_gated_has_no_gated_clocks(tmp_path: Path) -> None:
-    document = yaml.safe_load(energy_text(synthetic(NPU8, dict.fromkeys(NAMES, 1.0))))
-    for name in LATER:
-        del document["energies"][name]
-    path = tmp_path / "old.energy.yaml"
-    path.write_text(yaml.safe_dump(stamped(document)))
-    table = load_energy_table(path)
-    assert {name: table.energies[name].bounds for name in LATER} == dict.fromkeys(LATER, (0.0, 0.0, 0.0))
-    assert all(table.energies[name].value == 1 for name in NAMES if name not in LATER)
 
 
 def test_units_with_other_parameters_have_tables_of_their_own(tmp_path: Path) -> None:
