@@ -96,7 +96,12 @@ def compute(
         return functional.linear(x, weight, bias).clamp(node.low, node.high)
     x = functional.pad(x, (left, right, top, bottom)) if any(node.padding) else x
     groups = x.shape[1] if node.op == "depthwise_conv2d" else 1
-    result = functional.conv2d(x, weight, bias, node.stride, dilation=node.dilation, groups=groups)
+    stride = node.stride
+    if weight.shape[2:] == (1, 1):
+        # The pixels are chosen first: oneDNN's kernel for the gradient of strided 1x1 weights (jit_1x1:avx2)
+        # writes beyond its buffers where channels lie last and are no multiple of 8.
+        x, stride = x[:, :, :: stride[0], :: stride[1]], (1, 1)
+    result = functional.conv2d(x, weight, bias, stride, dilation=node.dilation, groups=groups)
     return result.clamp(node.low, node.high)
 
 

@@ -212,8 +212,24 @@ class _Trainer:
     def train(self, modules: Mapping[str, Any]) -> None:
         """Train all epochs that the checkpoint does not have."""
         parts = {**modules, "optimizer": self.optimizer}
-        for number in range(self.run.resume(parts), self.epochs):
-            self.run.save(parts, self.epoch(number))
+        with torch.backends.mkldnn.flags(enabled=not strided_pointwise(self.model)):  # type: ignore[no-untyped-call]
+            for number in range(self.run.resume(parts), self.epochs):
+                self.run.save(parts, self.epoch(number))
+
+
+def strided_pointwise(model: nn.Module) -> bool:
+    """Return whether a module has strided 1x1 convolutions whose channels are no multiple of 8.
+
+    The kernel that oneDNN takes for the gradient of their weights on processors without AVX-512
+    (jit_1x1:avx2) writes beyond its buffers where channels lie last.
+    """
+    return any(
+        isinstance(layer, nn.Conv2d)
+        and layer.kernel_size == (1, 1)
+        and layer.stride != (1, 1)
+        and layer.in_channels % 8 > 0
+        for layer in model.modules()
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- phases

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import itertools
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -192,3 +195,32 @@ def test_fine_tuned_weights_are_those_of_the_integer_network_to_the_last_bit(tmp
         assert np.allclose(scaled[ternary], real[ternary], rtol=1e-5, atol=1e-7)
         assert np.abs(scaled - real).max() < 0.01 * np.abs(real).max()
         assert set(np.unique(integers[ternary])) <= {-1, 0, 1}
+
+
+GRADIENTS = """
+import torch
+from torch import nn
+from golden.quantize.qat import prepare_qat
+from mapping.search.tests.test_training import RECIPE, random_data
+from mapping.search.training import TrainingRun, strided_pointwise, warm_up
+
+model = nn.Sequential(
+    nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 12, 1, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(300, 4)
+)
+data = random_data(4)
+assert strided_pointwise(model) and not strided_pointwise(nn.Conv2d(6, 12, 3, 2))
+warm_up(model, data, RECIPE, TrainingRun("warm-up", 1))
+network = prepare_qat(model, data.train_images[:8])
+for _ in range(20):
+    network(data.train_images[:8]).square().sum().backward()
+print("trained")
+"""
+
+
+def test_strided_1x1_convolutions_of_any_channels_leave_the_heap_whole() -> None:
+    """With oneDNN's own kernel the process ends by a signal on processors without AVX-512."""
+    environment = {**os.environ, "MALLOC_CHECK_": "3"}
+    done = subprocess.run(
+        [sys.executable, "-c", GRADIENTS], capture_output=True, text=True, check=False, env=environment
+    )
+    assert (done.returncode, done.stdout) == (0, "trained\n"), done.stderr
