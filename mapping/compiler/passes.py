@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from common.errors import together
 from hw.core import CoreConfig
 from mapping.compiler.channels import ChannelAssignment, order_channels
+from mapping.compiler.cuts import sections_of
 from mapping.compiler.divide import divide
-from mapping.compiler.emit import EmittedPart, emit
+from mapping.compiler.emit import EmittedPart, commands_of, emit
 from mapping.compiler.fold import fold
 from mapping.compiler.graph import Graph
 from mapping.compiler.limits import shortages
@@ -41,6 +42,7 @@ class Options:
     word_cycles: int = 1
     image_wanted: bool = True
     first_event: int = 0
+    cuts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +55,7 @@ class Compilation:
         options: how it was compiled.
         requantisations: how units requantise; None without a memory image.
         parts: the parts with all that the passes know of them, as they were emitted.
-        schedule: the order of their commands.
+        schedules: the order of their commands, section by section.
         program: the program.
     """
 
@@ -62,7 +64,7 @@ class Compilation:
     options: Options
     requantisations: Requantisations | None
     parts: tuple[EmittedPart, ...]
-    schedule: Schedule
+    schedules: tuple[Schedule, ...]
     program: Program
 
 
@@ -73,7 +75,8 @@ def run_passes(
     requantisations = requantise(graph, units, cores) if options.image_wanted else None
     folded, folds = fold(graph, units, cores) if options.folding else (graph, {})
     orders = order_channels(folded, units, cores)
-    parts = divide(folded, units, orders, cores)
+    sections = sections_of(folded, options.cuts)
+    parts = divide(folded, units, orders, cores, sections)
     packed = pack(parts, orders, requantisations)
     observed = tuple(op.name for op in graph.ops) if options.observe else graph.outputs
     image = Image(options.base, sizes_only=not options.image_wanted)
@@ -84,22 +87,22 @@ def run_passes(
     except CapacityError as error:
         reasons = shortages(packed) or [str(error)]
         raise CapacityError(together(reasons, f"network {graph.name!r}")) from None
-    commands = [command for part in emitted for command in part.commands]
-    scheduled = schedule(commands, len(cores), options.first_event)
+    schedules = tuple(
+        schedule(commands_of(emitted, section), len(cores), options.first_event)
+        for section in range(len(sections))
+    )
     part_reports = reports(folded, emitted, orders, options.word_cycles)
-    starts = link(folded, cores, scheduled, image, options.mem_bytes)
+    linked = link(folded, cores, schedules, image, options.mem_bytes)
     program = Program(
         graph=folded,
         cores=tuple(cores),
         segments=tuple(image.segments),
-        lists={core.name: entries for core, entries in zip(cores, scheduled.lists, strict=True) if entries},
-        starts=starts,
+        sections=linked,
         stored=stored,
         orders=orders,
         folds=folds,
         observed=observed,
         parts=part_reports,
-        estimate=scheduled.cycles,
         end=image.base,
     )
-    return Compilation(graph, units, options, requantisations, emitted, scheduled, program)
+    return Compilation(graph, units, options, requantisations, emitted, schedules, program)
