@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 from common.errors import together
 from hw.core import CoreConfig
-from mapping.compiler.channels import ChannelAssignment, order_channels
+from mapping.compiler.channels import ChannelAssignment, ChannelOrder, order_channels
 from mapping.compiler.cuts import sections_of
 from mapping.compiler.divide import divide
 from mapping.compiler.emit import EmittedPart, commands_of, emit
-from mapping.compiler.fold import fold
+from mapping.compiler.fold import Fold, fold
 from mapping.compiler.graph import Graph
 from mapping.compiler.limits import shortages
 from mapping.compiler.link import link, reports
@@ -68,16 +68,69 @@ class Compilation:
     program: Program
 
 
+@dataclass(frozen=True, eq=False)
+class Front:
+    """What the first passes make of a graph, wherever it is cut.
+
+    Attributes:
+        graph: the graph, folded.
+        folds: inputs that the host folds.
+        orders: the order of every value's channels.
+        requantisations: how units requantise; None without a memory image.
+    """
+
+    graph: Graph
+    folds: Mapping[str, Fold]
+    orders: Mapping[str, ChannelOrder]
+    requantisations: Requantisations | None
+
+
+def front(
+    graph: Graph, cores: Sequence[CoreConfig], units: Mapping[str, ChannelAssignment], options: Options
+) -> Front:
+    """Run the first passes; errors as in `compile_graph`."""
+    requantisations = requantise(graph, units, cores) if options.image_wanted else None
+    folded, folds = fold(graph, units, cores) if options.folding else (graph, {})
+    return Front(folded, folds, order_channels(folded, units, cores), requantisations)
+
+
+def section_schedule(
+    begun: Front,
+    cores: Sequence[CoreConfig],
+    units: Mapping[str, ChannelAssignment],
+    options: Options,
+    span: range,
+) -> Schedule:
+    """Return the lists of one section alone, for estimates: it takes as long as the network's layers in it.
+
+    Args:
+        begun: what the first passes have made.
+        cores, units, options: as in `run_passes`.
+        span: places in the graph of the section's operators.
+
+    Raises:
+        CapacityError: not even a tile of a layer fits.
+    """
+    graph = begun.graph
+    parts = divide(graph, units, begun.orders, cores, (span,))
+    later = {name for op in graph.ops[span.stop :] for name in op.sources}
+    observed = tuple(op.name for op in graph.ops if op.name in later or op.name in graph.outputs)
+    planned = plan(graph, pack(parts, begun.orders, None), observed, options.overlap)
+    image = Image(options.base, sizes_only=True)
+    placed, _ = place(graph, planned, begun.orders, observed, options.addresses, image)
+    emitted = emit(placed, options.overlap, options.word_cycles)
+    return schedule(commands_of(emitted, 0), len(cores), options.first_event)
+
+
 def run_passes(
     graph: Graph, cores: Sequence[CoreConfig], units: Mapping[str, ChannelAssignment], options: Options
 ) -> Compilation:
     """Compile a graph; errors as in `compile_graph`."""
-    requantisations = requantise(graph, units, cores) if options.image_wanted else None
-    folded, folds = fold(graph, units, cores) if options.folding else (graph, {})
-    orders = order_channels(folded, units, cores)
+    begun = front(graph, cores, units, options)
+    folded, orders = begun.graph, begun.orders
     sections = sections_of(folded, options.cuts)
     parts = divide(folded, units, orders, cores, sections)
-    packed = pack(parts, orders, requantisations)
+    packed = pack(parts, orders, begun.requantisations)
     observed = tuple(op.name for op in graph.ops) if options.observe else graph.outputs
     image = Image(options.base, sizes_only=not options.image_wanted)
     try:
@@ -100,9 +153,9 @@ def run_passes(
         sections=linked,
         stored=stored,
         orders=orders,
-        folds=folds,
+        folds=begun.folds,
         observed=observed,
         parts=part_reports,
         end=image.base,
     )
-    return Compilation(graph, units, options, requantisations, emitted, schedules, program)
+    return Compilation(graph, units, options, begun.requantisations, emitted, schedules, program)

@@ -95,6 +95,14 @@ class Program:
     end: int
 
     @property
+    def cuts(self) -> tuple[str, ...]:
+        """The layers after which it is cut."""
+        last = [
+            max(entry.layer for entries in item.lists.values() for entry in entries) for item in self.sections
+        ]
+        return tuple(self.graph.ops[layer].name for layer in last[:-1])
+
+    @property
     def whole(self) -> Section:
         """The one section of a program that is not cut.
 
