@@ -16,7 +16,7 @@ from mapping.scheduling.bounds import Task, batch_optimum, clairvoyant_optimum
 from mapping.scheduling.clocks import FAST
 from mapping.scheduling.deployment import Deployment
 from mapping.scheduling.metrics import metrics
-from mapping.scheduling.policies import NAMES, SHIPPED, load_policy
+from mapping.scheduling.policies import NAMES, load_policy
 from mapping.scheduling.policy import Policy, PolicyError, Start, UnitState, Waiting
 from mapping.scheduling.results import requests_csv
 from mapping.scheduling.simulate import Run, simulate
