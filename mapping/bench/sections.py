@@ -122,7 +122,17 @@ def _price(
 
 def prices_table(found: Sequence[Price]) -> Table:
     """Return the prices as a table."""
-    numbers = ("asked", "sections", "longest", "whole", "all sections", "predicted", "cycles %", "energy %", "host")
+    numbers = (
+        "asked",
+        "sections",
+        "longest",
+        "whole",
+        "all sections",
+        "predicted",
+        "cycles %",
+        "energy %",
+        "host",
+    )
     table = console_table(f"networks in sections, on {BIG}, cycles", ("network",), numbers)
     for item in found:
         table.add_row(

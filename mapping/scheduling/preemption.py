@@ -45,13 +45,13 @@ class Preempt:
     works on, or behind all of a request that is more urgent. Of its options there that meet its deadline,
     or of all if none does, it is started with the one of least expected waiting:
 
-        cycles x (1 + requests behind it) + arrivals x wait
+        cycles x (1 + requests behind it) + arrivals x (wait + interruption)
 
-    `arrivals` are the more urgent requests that are expected while it runs: of each stream, the requests that
-    have arrived by now divided by the cycles until now, times the cycles of the option in which one would be
-    more urgent, shared among the units that can run them. `wait` is how long one waits on average for the end
-    of the section in which it comes: half the sum of the squares of the sections' cycles, divided by their
-    sum.
+    `arrivals` are the more urgent requests of each stream that are expected while it runs: those that have
+    arrived by now, divided by the cycles until now, times the cycles of the option in which one would be more
+    urgent, shared among the units that can run them. `wait` is how long one waits on average for the end of
+    the section in which it comes: half the sum of the squares of the sections' cycles, divided by their sum.
+    `interruption` is by how much one delays the request: its own cycles, unless it comes in the last section.
     """
 
     def __init__(self) -> None:
@@ -107,11 +107,13 @@ class Preempt:
         """Return the cycles that are expected to be waited if a request is started with an option."""
         sections = [item.next_cycles for item in option.sections]
         wait = sum(cycles * cycles for cycles in sections) / (2 * option.cycles)
-        expected = 0.0
+        interrupting = 1.0 - sections[-1] / option.cycles
+        price = option.cycles * (1 + behind)
         for stream in self._streams.values():
             rate = stream.arrived / now if now > 0 else 0.0
-            expected += rate * _urgent_cycles(now, request, option, stream) / stream.units
-        return option.cycles * (1 + behind) + expected * wait
+            expected = rate * _urgent_cycles(now, request, option, stream) / stream.units
+            price += expected * (wait + interrupting * stream.cycles)
+        return price
 
 
 def urgency(request: Waiting) -> Rank:

@@ -81,7 +81,7 @@ def test_where_nothing_urgent_comes_the_whole_network_is_taken() -> None:
 def test_a_network_is_cut_where_more_urgent_ones_keep_coming() -> None:
     """At cycle 40 two small ones have come: 2 / 40 in a cycle, 5 of the whole's 100 cycles, 5.5 of the cut's.
 
-    The whole costs 100 + 5 x 50 = 350, the cut one 110 + 5.5 x 4100 / 220 = 212.5.
+    The whole costs 100 + 5 x 50 = 350, the cut one 110 + 5.5 x (4100 / 220 + 70 / 110 x 10) = 247.5.
     """
     load = workload(
         trace("small", 0.0, 20.0, 55.0, 95.0, deadline=30.0), trace("large", 40.0, deadline=400.0)
@@ -106,17 +106,29 @@ def test_a_network_is_cut_where_more_urgent_ones_keep_coming() -> None:
 
 
 def test_the_rule_counts_who_waits_behind_and_who_can_go_elsewhere() -> None:
-    """As above, but the price of the cuts is paid by others too, or the small ones have two units."""
+    """As above, but others pay for the cuts too, or the small ones have another unit, or are long."""
     small = trace("small", 0.0, 20.0, deadline=30.0)
     many = workload(small, trace("large", *([40.0] * 30), deadline=40000.0))
-    # 29 behind: the whole costs 30 x 100 + 250 = 3,250, the cut one 30 x 110 + 103 = 3,402
+    # 29 behind: the whole costs 30 x 100 + 250 = 3,250, the cut one 30 x 110 + 137.5 = 3,437.5
     assert spans(served(many))[2][0] == "whole"
     few = workload(small, trace("large", *([40.0] * 10), deadline=40000.0))
-    # 9 behind: 10 x 100 + 250 against 10 x 110 + 103
+    # 9 behind: 10 x 100 + 250 = 1,250 against 10 x 110 + 137.5 = 1,237.5
     assert spans(served(few))[2][0] == "cut"
     tight = workload(small, trace("large", 40.0, deadline=105.0))
     # the cut one would miss the deadline
     assert spans(served(tight))[2][0] == "whole"
+    long = made_up("u", *BOTH.options["large"], option("small", "u", 40))
+    load = workload(trace("small", 0.0, 20.0, deadline=80.0), trace("large", 80.0, deadline=400.0))
+    # at cycle 80: 100 + 2.5 x 50 = 225 against 110 + 2.75 x (4100 / 220 + 70 / 110 x 40) = 231.3
+    assert spans(served(load, deployment=long))[2][0] == "whole"
+    assert spans(served(load))[2][0] == "cut"
+    # of 16 units a sixteenth of the small ones comes here: 100 + 15.6 against 110 + 8.6; of four a quarter
+    for count, version in ((16, "whole"), (4, "cut")):
+        names = ["u", *(f"v{i}" for i in range(1, count))]
+        others = [option("small", unit, 10) for unit in names]
+        elsewhere = made_up(" ".join(names), *BOTH.options["large"], *others)
+        load = workload(small, trace("large", 40.0, deadline=400.0))
+        assert spans(served(load, deployment=elsewhere))[2][0] == version
 
 
 def test_priorities_interrupt_and_what_is_shorter_where_nobody_has_a_deadline() -> None:
