@@ -68,10 +68,10 @@ def test_no_other_cuts_are_cheaper(coefficients: Mapping[str, Floats]) -> None:
             assert cycles <= longest or end - first == 1
         for count in range(len(names)):
             for other in combinations(names[:-1], count):
-                cycles = section_cycles(graph, units, other, coefficients)
+                found = section_cycles(graph, units, other, coefficients)
                 sizes = np.diff([0, *(names.index(name) + 1 for name in other), len(names)])
-                if all(c <= longest or size == 1 for c, size in zip(cycles, sizes, strict=True)):
-                    price = sum(cycles) + START_CYCLES * len(other)
+                if all(c <= longest or size == 1 for c, size in zip(found, sizes, strict=True)):
+                    price = sum(found) + START_CYCLES * len(other)
                     assert price >= sum(chosen) + START_CYCLES * len(cuts) - 0.02 * sum(chosen)
 
 
