@@ -153,14 +153,18 @@ def test_other_policies_run_a_network_that_is_only_there_in_sections() -> None:
         ("small", [(40.0, 50.0)]),
         ("cut", [(120.0, 160.0), (160.0, 190.0), (190.0, 230.0)]),
     ]
-    for policy in ("greedy", "sjf", "cheapest", "split", "preempt"):
-        if policy == "cheapest":  # made-up options have no energy
-            continue
+    for policy in ("greedy", "sjf", "split", "preempt"):
         run = served(load, policy, deployment)
         assert all(request.end is not None for request in run.requests)
         first, second = (request for request in run.requests if len(request.spans) == 3)
         assert second.spans[0].start >= first.spans[-1].end  # they share a place in memory
         assert run.makespan == 230.0
+    same = workload(trace("large", 0.0, name="low"), trace("large", 5.0, name="high", priority=1))
+    for policy in ("edf", "preempt"):  # the more urgent one needs the place of the one that has begun
+        assert [sections[0] for _, sections in spans(served(same, policy, deployment))] == [
+            (0.0, 40.0),
+            (110.0, 150.0),
+        ]
 
 
 def test_a_policy_that_gives_one_place_in_memory_twice_waits_for_it() -> None:
