@@ -186,7 +186,8 @@ def repeat(program: LayerProgram, times: int) -> LayerProgram:
     at = ceil_div(program.end, 64) * 64
     long = np.tile(commands, times)
     starts = {program.unit.name: (at, count * times)}
-    again = replace(program.program, starts=starts, end=at + long.size)
+    whole = replace(program.program.whole, starts=starts)
+    again = replace(program.program, sections=(whole,), end=at + long.size)
     return replace(program, segments=(*others, (at, long)), program=again)
 
 

@@ -2,7 +2,7 @@
 """The compiler's entries: a graph, or one layer, becomes command lists and a memory image.
 
 The passes between are in `mapping.compiler.passes`. Every unit that has work gets one list: one start and one
-interrupt for the whole network.
+interrupt for the whole network, or for each section of one that is cut.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def compile_graph(
     port_bytes: int = 16,
     image_wanted: bool = True,
     first_event: int = 0,
+    cuts: Sequence[str] = (),
 ) -> Program:
     """Compile a graph.
 
@@ -51,8 +52,11 @@ def compile_graph(
         port_bytes: width of the memory port.
         image_wanted: make the memory image; without it there are lists but no bytes, for estimates.
         first_event: the first event counter that the units use, if others run beside them.
+        cuts: layers, in the order of the graph, after each of which it is cut: every section has lists of its
+            own, and between two of them other programs may use the units.
 
     Raises:
+        CutError: a cut that cannot be.
         UnsupportedError: weights that a unit cannot hold, or a layer beyond a command's fields.
         CapacityError: not even a tile of a layer fits, or the memory is too small.
         ArithmeticRangeError: an accumulator could leave 32 bits.
@@ -67,6 +71,7 @@ def compile_graph(
         word_cycles=TRANSFER_WORD_BYTES // port_bytes,
         image_wanted=image_wanted,
         first_event=first_event,
+        cuts=tuple(cuts),
     )
     return run_passes(graph, cores, units, options).program
 

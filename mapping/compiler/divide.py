@@ -33,6 +33,7 @@ class Part:
 
     Attributes:
         index: the operator's place in the graph.
+        section: which of the sections it belongs to, see `cuts`.
         op: the operator.
         unit, core: index and parameters of the unit.
         ranges: physical output channels that the unit makes.
@@ -40,12 +41,14 @@ class Part:
         in_channels: physical channels of the input.
         in_ranges: those of them that somebody makes.
         slides: whether a depthwise kernel slides through the array.
-        loads: of each source the channels that units other than this one, or the host, make and that this
-            unit reads, in this part or in another one; only sources that have such channels.
-        remote: whether another unit makes some of the input.
+        loads: of each source the channels that units other than this one, or the host, or sections before
+            make and that this unit reads, in this part or in another one of its section; only sources that
+            have such channels.
+        remote: whether another unit makes some of the input in the same section.
     """
 
     index: int
+    section: int
     op: Op
     unit: int
     core: CoreConfig
@@ -73,11 +76,19 @@ def divide(
     units: Mapping[str, ChannelAssignment],
     orders: Mapping[str, ChannelOrder],
     cores: Sequence[CoreConfig],
+    sections: Sequence[range],
 ) -> tuple[Part, ...]:
     """Return the parts: unit by unit, as they first have work, each unit's in the order of the graph.
 
     Afterwards every physical channel that is made at all (`ChannelOrder.made`) is made by exactly one part,
-    and what of these a part reads is made by its own unit or is in its `loads`.
+    and what of these a part reads is made by its own unit in the same section or is in its `loads`.
+
+    Args:
+        graph: the graph.
+        units: the unit of every output channel of each operator.
+        orders: the order of every value's channels.
+        cores: the units of the system.
+        sections: places in the graph of the operators of each section, see `cuts.sections_of`.
     """
     by_unit: dict[int, dict[str, Ranges]] = {}
     for op in graph.ops:
@@ -88,29 +99,35 @@ def divide(
     return tuple(
         part
         for unit, ranges in by_unit.items()
-        for part in _of_unit(graph, units, orders, unit, cores, ranges)
+        for section in range(len(sections))
+        for part in _of_section(graph, units, orders, unit, cores, ranges, sections, section)
     )
 
 
-def _of_unit(
+def _of_section(
     graph: Graph,
     units: Mapping[str, ChannelAssignment],
     orders: Mapping[str, ChannelOrder],
     unit: int,
     cores: Sequence[CoreConfig],
     ranges: Mapping[str, Ranges],
+    sections: Sequence[range],
+    section: int,
 ) -> list[Part]:
-    """Return the parts of a unit that makes these ranges of each operator."""
-    computed = {op.name for op in graph.ops}
+    """Return the parts in a section of a unit that makes these ranges of each operator."""
+    computed = {graph.ops[index].name for index in sections[section]}
+    ranges = {name: made for name, made in ranges.items() if name in computed}
     arriving = _arriving(graph, orders, ranges)
     parts = []
-    for index, op in enumerate(graph.ops):
+    for index in sections[section]:
+        op = graph.ops[index]
         if op.name not in ranges:
             continue
         loads = {name: arriving[name] for name in op.sources if name in arriving}
         parts.append(
             Part(
                 index=index,
+                section=section,
                 op=op,
                 unit=unit,
                 core=cores[unit],
@@ -129,9 +146,9 @@ def _of_unit(
 def _arriving(
     graph: Graph, orders: Mapping[str, ChannelOrder], ranges: Mapping[str, Ranges]
 ) -> dict[str, Ranges]:
-    """Return for every value that a unit reads the channels that it does not make itself.
+    """Return for every value that a unit reads in a section the channels that it does not make itself there.
 
-    `ranges`: what it makes of each operator.
+    `ranges`: what it makes of each operator of the section.
     """
     arriving: dict[str, Ranges] = {}
     for name in graph.values:

@@ -7,7 +7,7 @@ events from that (`schedule`). Weights and parameters pass through their scratch
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -51,7 +51,8 @@ class Command:
         reads, writes: words of the memories "act", "weights", "params" (of the unit) and "memory" (16 bytes).
         cycles: estimate of the time until the engine can start its next command.
         tail: estimate of the time from then to the command's completion.
-        after: commands that must be complete, by number, beside those that the accesses imply.
+        after: commands of the same section that must be complete, by number, beside those that the accesses
+            imply.
     """
 
     unit: int
@@ -68,7 +69,7 @@ class Command:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EmittedPart(PlacedPart):
-    """A part with its commands; those of all parts, in order, are numbered from 0."""
+    """A part with its commands; those of all parts of a section, in order, are numbered from 0."""
 
     commands: tuple[Command, ...]
 
@@ -83,7 +84,8 @@ def emit(parts: Sequence[PlacedPart], overlap: bool, word_cycles: int) -> tuple[
     """Return the parts with their commands, layer after layer; the last command of each is its time stamp.
 
     Afterwards, were the commands run one by one in this order, each would read only words that have been
-    written before it, and every part would have made and stored all its outputs.
+    written before it, of scratchpads since the section began, and every part would have made and stored all
+    its outputs.
 
     Args:
         parts: the parts, unit by unit.
@@ -93,27 +95,33 @@ def emit(parts: Sequence[PlacedPart], overlap: bool, word_cycles: int) -> tuple[
     Raises:
         CapacityError: a scratchpad or a command's field is too small for a part.
     """
-    emitters: dict[int, _Emitter] = {}
+    emitters: dict[tuple[int, int], _Emitter] = {}
     emitted: list[EmittedPart] = []
-    number = 0  # of the next command
+    numbers: dict[int, int] = {}  # of the next command of each section
     for part in sorted(parts, key=lambda part: part.index):
-        emitter = emitters.setdefault(part.unit, _Emitter(part, overlap, word_cycles))
+        emitter = emitters.setdefault((part.unit, part.section), _Emitter(part, overlap, word_cycles))
+        number = numbers.get(part.section, 0)
         of_part = list(emitter.emit(part))
         last = max((number + i for i, item in enumerate(of_part) if item.engine == COMPUTE), default=-1)
         fields = {"mem_address": part.mark, "id": part.index}
         of_part.append(
             Command(part.unit, STORE, part.index, "mark", fields, (), (), MARK_CYCLES, LATENCY, after=(last,))
         )
-        number += len(of_part)
+        numbers[part.section] = number + len(of_part)
         emitted.append(EmittedPart(**vars(part), commands=tuple(of_part)))
     return tuple(emitted)
 
 
+def commands_of(parts: Iterable[EmittedPart], section: int) -> list[Command]:
+    """Return the commands of a section, by their numbers."""
+    return [command for part in parts if part.section == section for command in part.commands]
+
+
 class _Emitter:
-    """Writes the commands of one unit; knows what is in the unit's scratchpads.
+    """Writes the commands of one unit in one section; knows what is in the unit's scratchpads.
 
     Args:
-        first: the unit's first part.
+        first: the unit's first part in the section.
         overlap: cut into chunks and tiles so that transfers hide behind the computation.
         word_cycles: cycles that the port takes for 16 bytes.
     """

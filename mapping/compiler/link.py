@@ -17,22 +17,22 @@ from mapping.compiler.emit import LOAD, STORE, EmittedPart
 from mapping.compiler.graph import Graph
 from mapping.compiler.place import Image
 from mapping.compiler.plan import CapacityError
-from mapping.compiler.program import PartReport
+from mapping.compiler.program import PartReport, Section
 from mapping.compiler.regions import ceil_div
 from mapping.compiler.schedule import Entry, Schedule
 
 
 def link(
-    graph: Graph, cores: Sequence[CoreConfig], schedule: Schedule, image: Image, mem_bytes: int
-) -> dict[str, tuple[int, int]]:
-    """Place the command lists; return (byte address, number of commands) for each unit that has work.
+    graph: Graph, cores: Sequence[CoreConfig], schedules: Sequence[Schedule], image: Image, mem_bytes: int
+) -> tuple[Section, ...]:
+    """Place the command lists; return the sections: for each unit that has work its list and where it lies.
 
     Afterwards the bytes at these addresses decode to the lists, and the whole image lies inside the memory.
 
     Args:
         graph: the graph, for messages.
         cores: the units of the system.
-        schedule: their lists.
+        schedules: their lists, section by section.
         image: the memory image that takes them.
         mem_bytes: size of the memory.
 
@@ -40,17 +40,20 @@ def link(
         UnsupportedError: a layer beyond a command's fields.
         CapacityError: the memory is too small.
     """
-    starts = {}
-    for core, entries in zip(cores, schedule.lists, strict=True):
-        if entries:
-            starts[core.name] = (image.place(_encode(graph, entries)), len(entries))
+    sections = []
+    for schedule in schedules:
+        lists = {core.name: items for core, items in zip(cores, schedule.lists, strict=True) if items}
+        starts = {
+            unit: (image.place(_encode(graph, entries)), len(entries)) for unit, entries in lists.items()
+        }
+        sections.append(Section(lists, starts, schedule.cycles))
     if image.base > mem_bytes:
         enough = max(1, (1 << (image.base - 1).bit_length()) >> 20)
         raise CapacityError(
             f"{graph.name!r}: its memory image ends at {image.base} bytes; the memory has {mem_bytes}; give "
             f"the system's file memory_mib: {enough}"
         )
-    return starts
+    return tuple(sections)
 
 
 def _encode(graph: Graph, entries: Sequence[Entry]) -> Bytes:

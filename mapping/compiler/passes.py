@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 
 from common.errors import together
 from hw.core import CoreConfig
-from mapping.compiler.channels import ChannelAssignment, order_channels
+from mapping.compiler.channels import ChannelAssignment, ChannelOrder, order_channels
+from mapping.compiler.cuts import sections_of
 from mapping.compiler.divide import divide
-from mapping.compiler.emit import EmittedPart, emit
-from mapping.compiler.fold import fold
+from mapping.compiler.emit import EmittedPart, commands_of, emit
+from mapping.compiler.fold import Fold, fold
 from mapping.compiler.graph import Graph
 from mapping.compiler.limits import shortages
 from mapping.compiler.link import link, reports
@@ -41,6 +42,7 @@ class Options:
     word_cycles: int = 1
     image_wanted: bool = True
     first_event: int = 0
+    cuts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +55,7 @@ class Compilation:
         options: how it was compiled.
         requantisations: how units requantise; None without a memory image.
         parts: the parts with all that the passes know of them, as they were emitted.
-        schedule: the order of their commands.
+        schedules: the order of their commands, section by section.
         program: the program.
     """
 
@@ -62,19 +64,73 @@ class Compilation:
     options: Options
     requantisations: Requantisations | None
     parts: tuple[EmittedPart, ...]
-    schedule: Schedule
+    schedules: tuple[Schedule, ...]
     program: Program
+
+
+@dataclass(frozen=True, eq=False)
+class Front:
+    """What the first passes make of a graph, wherever it is cut.
+
+    Attributes:
+        graph: the graph, folded.
+        folds: inputs that the host folds.
+        orders: the order of every value's channels.
+        requantisations: how units requantise; None without a memory image.
+    """
+
+    graph: Graph
+    folds: Mapping[str, Fold]
+    orders: Mapping[str, ChannelOrder]
+    requantisations: Requantisations | None
+
+
+def front(
+    graph: Graph, cores: Sequence[CoreConfig], units: Mapping[str, ChannelAssignment], options: Options
+) -> Front:
+    """Run the first passes; errors as in `compile_graph`."""
+    requantisations = requantise(graph, units, cores) if options.image_wanted else None
+    folded, folds = fold(graph, units, cores) if options.folding else (graph, {})
+    return Front(folded, folds, order_channels(folded, units, cores), requantisations)
+
+
+def section_schedule(
+    begun: Front,
+    cores: Sequence[CoreConfig],
+    units: Mapping[str, ChannelAssignment],
+    options: Options,
+    span: range,
+) -> Schedule:
+    """Return the lists of one section alone, for estimates: it takes as long as the network's layers in it.
+
+    Args:
+        begun: what the first passes have made.
+        cores, units, options: as in `run_passes`.
+        span: places in the graph of the section's operators.
+
+    Raises:
+        CapacityError: not even a tile of a layer fits.
+    """
+    graph = begun.graph
+    parts = divide(graph, units, begun.orders, cores, (span,))
+    later = {name for op in graph.ops[span.stop :] for name in op.sources}
+    observed = tuple(op.name for op in graph.ops if op.name in later or op.name in graph.outputs)
+    planned = plan(graph, pack(parts, begun.orders, None), observed, options.overlap)
+    image = Image(options.base, sizes_only=True)
+    placed, _ = place(graph, planned, begun.orders, observed, options.addresses, image)
+    emitted = emit(placed, options.overlap, options.word_cycles)
+    return schedule(commands_of(emitted, 0), len(cores), options.first_event)
 
 
 def run_passes(
     graph: Graph, cores: Sequence[CoreConfig], units: Mapping[str, ChannelAssignment], options: Options
 ) -> Compilation:
     """Compile a graph; errors as in `compile_graph`."""
-    requantisations = requantise(graph, units, cores) if options.image_wanted else None
-    folded, folds = fold(graph, units, cores) if options.folding else (graph, {})
-    orders = order_channels(folded, units, cores)
-    parts = divide(folded, units, orders, cores)
-    packed = pack(parts, orders, requantisations)
+    begun = front(graph, cores, units, options)
+    folded, orders = begun.graph, begun.orders
+    sections = sections_of(folded, options.cuts)
+    parts = divide(folded, units, orders, cores, sections)
+    packed = pack(parts, orders, begun.requantisations)
     observed = tuple(op.name for op in graph.ops) if options.observe else graph.outputs
     image = Image(options.base, sizes_only=not options.image_wanted)
     try:
@@ -84,22 +140,22 @@ def run_passes(
     except CapacityError as error:
         reasons = shortages(packed) or [str(error)]
         raise CapacityError(together(reasons, f"network {graph.name!r}")) from None
-    commands = [command for part in emitted for command in part.commands]
-    scheduled = schedule(commands, len(cores), options.first_event)
+    schedules = tuple(
+        schedule(commands_of(emitted, section), len(cores), options.first_event)
+        for section in range(len(sections))
+    )
     part_reports = reports(folded, emitted, orders, options.word_cycles)
-    starts = link(folded, cores, scheduled, image, options.mem_bytes)
+    linked = link(folded, cores, schedules, image, options.mem_bytes)
     program = Program(
         graph=folded,
         cores=tuple(cores),
         segments=tuple(image.segments),
-        lists={core.name: entries for core, entries in zip(cores, scheduled.lists, strict=True) if entries},
-        starts=starts,
+        sections=linked,
         stored=stored,
         orders=orders,
-        folds=folds,
+        folds=begun.folds,
         observed=observed,
         parts=part_reports,
-        estimate=scheduled.cycles,
         end=image.base,
     )
-    return Compilation(graph, units, options, requantisations, emitted, scheduled, program)
+    return Compilation(graph, units, options, begun.requantisations, emitted, schedules, program)

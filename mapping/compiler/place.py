@@ -97,6 +97,7 @@ def place(
     slots = [tuple(_slot(image, parameters) for parameters in part.parameters) for part in parts]
     marks = [image.reserve(MARK_BYTES) for _ in parts]
     in_memory = {item.name for item in graph.inputs} | {part.op.name for part in parts if part.stores}
+    in_memory |= {name for part in parts for name in part.loads}  # those of sections that are not given
     # with more units, who may overwrite whose tensors would take more events than there are
     reuse = len({part.unit for part in parts}) < 3
     stored = _values(image, graph, orders, in_memory, observed, addresses, reuse)

@@ -2,7 +2,8 @@
 """Planning pass: which tensors stay in a unit's activation scratchpad, and how the others are cut into tiles.
 
 A tensor that a unit makes or reads is *kept*, whole, from its first use on the unit to its last, if the
-scratchpad has room; what another unit makes of it is loaded into its place. Other tensors are *streamed*:
+scratchpad has room; what another unit makes of it is loaded into its place. A section begins with nothing
+kept: what those before have made is loaded as if another unit had made it. Other tensors are *streamed*:
 they pass through buffers, output tile by output tile. Where there is no room, the largest tensor goes first
 that the layer itself does not need, unless tensors of at most 16 channels can share words (`share`).
 """
@@ -87,7 +88,8 @@ def plan(
     """Return the parts with their places in the activation scratchpads.
 
     Afterwards no two tensors or buffers that are alive at the same time share bytes of a scratchpad, every
-    part's output tiles cover its output, and what another unit, the host or a later tile reads is stored.
+    part's output tiles cover its output, and what another unit, the host, a later section or a later tile
+    reads is stored.
 
     Args:
         graph: the graph.
@@ -101,7 +103,7 @@ def plan(
     computed = {op.name for op in graph.ops}
     stored = {name for part in parts for name in part.loads if name in computed} | set(observed)
     plans: list[tuple[PackedPart, Tiling, dict[str, Kept]]] = []
-    for _, group in groupby(parts, key=lambda part: part.unit):
+    for _, group in groupby(parts, key=lambda part: (part.unit, part.section)):
         of_unit = list(group)
         banded = _banded(of_unit, stored) if overlap else None
         plans += zip(of_unit, *_plan_unit(graph, of_unit, banded), strict=True)

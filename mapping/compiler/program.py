@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from common.arrays import Bytes, Int8
+from common.errors import UnsupportedError
 from golden.layer import Layer, output_shape
 from hw import layout
 from hw.core import CoreConfig
@@ -49,6 +50,23 @@ class PartReport:
 
 
 @dataclass(frozen=True, eq=False)
+class Section:
+    """What units run from one start to their interrupts: the whole graph, or what lies between two cuts.
+
+    A section of a graph that is cut finds its inputs in memory and leaves there what those behind it read.
+
+    Attributes:
+        lists: each unit's commands, for those that have work.
+        starts: for each of them (byte address, number of commands) of its list.
+        estimate: cycles that the schedule expects.
+    """
+
+    lists: Mapping[str, tuple[Entry, ...]]
+    starts: Mapping[str, tuple[int, int]]
+    estimate: int
+
+
+@dataclass(frozen=True, eq=False)
 class Program:
     """A compiled graph.
 
@@ -56,29 +74,62 @@ class Program:
         graph: the graph, folded.
         cores: the units of the system.
         segments: memory image without the inputs, (byte address, bytes); command lists included.
-        lists: each unit's commands, for those that have work.
-        starts: for each of them (byte address, number of commands) of its list.
+        sections: what is started one after the other: a graph that is not cut has one.
         stored: values that have a place in memory.
         orders: their channels.
         folds: inputs that the host folds.
         observed: values that can be read after the run: the outputs, or all.
         parts: what each unit does, in order.
-        estimate: cycles that the schedule expects.
         end: first byte address behind everything.
     """
 
     graph: Graph
     cores: tuple[CoreConfig, ...]
     segments: tuple[tuple[int, Bytes], ...]
-    lists: Mapping[str, tuple[Entry, ...]]
-    starts: Mapping[str, tuple[int, int]]
+    sections: tuple[Section, ...]
     stored: Mapping[str, Stored]
     orders: Mapping[str, ChannelOrder]
     folds: Mapping[str, Fold]
     observed: tuple[str, ...]
     parts: tuple[PartReport, ...]
-    estimate: int
     end: int
+
+    @property
+    def cuts(self) -> tuple[str, ...]:
+        """The layers after which it is cut."""
+        last = [
+            max(entry.layer for entries in item.lists.values() for entry in entries) for item in self.sections
+        ]
+        return tuple(self.graph.ops[layer].name for layer in last[:-1])
+
+    @property
+    def whole(self) -> Section:
+        """The one section of a program that is not cut.
+
+        Raises:
+            UnsupportedError: it has several.
+        """
+        if len(self.sections) > 1:
+            raise UnsupportedError(
+                f"{self.graph.name!r} is cut into {len(self.sections)} sections, which are started one after "
+                "the other; compile it without cuts"
+            )
+        return self.sections[0]
+
+    @property
+    def lists(self) -> Mapping[str, tuple[Entry, ...]]:
+        """Each unit's commands, see `whole`."""
+        return self.whole.lists
+
+    @property
+    def starts(self) -> Mapping[str, tuple[int, int]]:
+        """Where each unit's list lies, see `whole`."""
+        return self.whole.starts
+
+    @property
+    def estimate(self) -> int:
+        """Cycles that the schedule expects, of all sections one after the other."""
+        return sum(section.estimate for section in self.sections)
 
     def input_segments(self, inputs: Mapping[str, Int8]) -> list[tuple[int, Bytes]]:
         """Return the memory segments of the inputs: int8 by name, in any shape of the same values."""

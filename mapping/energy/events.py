@@ -110,10 +110,11 @@ def events(program: Program, config: System) -> dict[tuple[str, str], Events]:
     """
     counted: dict[tuple[str, str], list[tuple[int, ...]]] = defaultdict(list)
     ops = program.graph.ops
-    for unit, entries in program.lists.items():
-        core = config.cores[config.index(unit)]
-        for entry in entries:
-            counted[ops[entry.layer].name, unit].append(_counted(entry, core))
+    for section in program.sections:
+        for unit, entries in section.lists.items():
+            core = config.cores[config.index(unit)]
+            for entry in entries:
+                counted[ops[entry.layer].name, unit].append(_counted(entry, core))
     return {key: Events(*map(sum, zip(*counts, strict=True))) for key, counts in counted.items()}
 
 

@@ -288,7 +288,7 @@ class EnergyModel:
         found = {}
         for unit in self._prices:
             last = max((end for (_, where), end in (ends or {}).items() if where == unit), default=cycles)
-            busy = min(last, cycles) if program.lists.get(unit) else 0.0
+            busy = min(last, cycles) if any(unit in item.lists for item in program.sections) else 0.0
             runs = awake.get(unit, min(busy + AWAKE_TAIL, cycles) if busy else 0.0)
             found[unit] = UnitCycles(cycles, runs, min(busy, runs))
         return found

@@ -30,7 +30,7 @@ def stream_colours(run: Run) -> dict[str, str]:
 
 @styled
 def units_chart(run: Run, scale: float, unit: str) -> Figure:
-    """Draw what each unit ran: a bar for each request; those that missed their deadline have a red edge.
+    """Draw what each unit ran: a bar for each section of each request; a red edge for a missed deadline.
 
     Args:
         run: the run.
@@ -42,11 +42,10 @@ def units_chart(run: Run, scale: float, unit: str) -> Figure:
     axis = figure.subplots()
     colours = stream_colours(run)
     for request in shown(run):
-        assert request.start is not None
-        for name, end in request.ends.items():
-            late = request.in_time is False
+        late = request.in_time is False
+        for start, name, end in ((span.start, *item) for span in request.spans for item in span.ends.items()):
             axis.barh(
-                units.index(name), (end - request.start) / scale, left=request.start / scale, height=0.62,
+                units.index(name), (end - start) / scale, left=start / scale, height=0.62,
                 color=colours[request.arrival.stream.name], edgecolor=RED if late else "white",
                 linewidth=1.4 if late else 0.4, zorder=3 if late else 2,
             )  # fmt: skip

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -102,6 +102,7 @@ def compile_network(
     *,
     observe: bool = False,
     overlap: bool = True,
+    cuts: Sequence[str] = (),
 ) -> NetworkProgram:
     """Compile a network.
 
@@ -110,7 +111,7 @@ def compile_network(
         config: the system.
         assignment: which unit makes which channels.
         observe: store every value, so that all can be compared.
-        overlap: see `compile_graph`.
+        overlap, cuts: see `compile_graph`.
 
     Raises:
         MappingError: the assignment does not fit.
@@ -130,6 +131,7 @@ def compile_network(
         observe=observe,
         overlap=overlap,
         port_bytes=config.axi_bits // 8,
+        cuts=cuts,
     )
     return NetworkProgram(network, config, units, program)
 

@@ -37,8 +37,8 @@ class Task:
 def optimum(deployment: Deployment, workload: Workload, arrivals: Sequence[Arrival]) -> float | None:
     """Return the least mean response of a workload's requests, in cycles, where it can be computed.
 
-    That is a batch of any size, or up to MAX_REQUESTS requests; without versions on several units, requests
-    that follow others, or streams that drop any. Otherwise it is None.
+    That is a batch of any size, or up to MAX_REQUESTS requests that are not cut; without versions on several
+    units, requests that follow others, or streams that drop any. Otherwise it is None.
     """
     allowed = deployment.allowed(workload)
     options = [option for stream in allowed.values() for option in stream]
@@ -55,6 +55,8 @@ def optimum(deployment: Deployment, workload: Workload, arrivals: Sequence[Arriv
         tasks.append(Task(arrival.time, cycles))
     if len({task.arrival for task in tasks}) == 1:
         return batch_optimum(tasks)
+    if any(option.then for option in options):
+        return None
     return clairvoyant_optimum(tasks) if len(tasks) <= MAX_REQUESTS else None
 
 

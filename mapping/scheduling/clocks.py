@@ -18,10 +18,10 @@ class Clock(Protocol):
     """Units at work on requests that are started in the order of time."""
 
     def start(self, request: int, option: Option, now: float) -> float:
-        """Start a request on units that are free; return the cycle of its start."""
+        """Start a request's section on units that are free; return the cycle of its start."""
 
     def next_completion(self, until: float) -> Completion | None:
-        """Return the next time a unit has ended a request, if that is not later than a cycle."""
+        """Return the next time a unit has ended a request's section, if that is not later than a cycle."""
 
 
 class ExactClock:
@@ -38,7 +38,7 @@ class ExactClock:
 
     def start(self, request: int, option: Option, now: float) -> float:
         """Start a request; see `Clock`."""
-        return self._clock.start(request, option.program.lists, now, option.array)
+        return self._clock.start(request, option.lists, now, option.array)
 
     def next_completion(self, until: float) -> Completion | None:
         """Return the next completion; see `Clock`."""
@@ -72,7 +72,7 @@ class FastClock:
     def start(self, request: int, option: Option, now: float) -> float:
         """Start a request; see `Clock`."""
         self._advance(now)
-        self._jobs[request] = _Job(option, option.cycles, units=option.units)
+        self._jobs[request] = _Job(option, option.next_cycles, units=option.next_units)
         self._pair()
         return now
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from common.arrays import Floats
@@ -14,11 +14,14 @@ from golden.network import Network
 from hw.system import System
 from mapping.compiler.assignment import Assignment, load_assignment
 from mapping.compiler.channels import ChannelAssignment
+from mapping.compiler.legalise import legalise_network
 from mapping.compiler.plan import CapacityError
 from mapping.compiler.program import Program
+from mapping.compiler.schedule import Entry
 from mapping.cost.execution import Works
 from mapping.cost.model import CostModel
 from mapping.cost.requests import ArrayWork, Request, time_requests
+from mapping.cost.sections import choose_cuts
 from mapping.energy.events import Events
 from mapping.energy.model import VALUE, EnergyModel
 from mapping.energy.statistics import network_statistics
@@ -33,20 +36,30 @@ INPUT_SEED = 1
 """Of the random input whose values a version's energy is of."""
 
 
+_Key = tuple[str | int, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Option:
-    """A way to run a network: a version on the units that it needs.
+    """A way to run a network, or what is left of it: a version on the units that it needs.
+
+    A version that is cut runs section by section: `then` is the option for what is left behind its first one.
 
     Attributes:
         version: the version.
         units: the units, in the order of the system.
-        program: the compiled network.
-        cycles: start to last interrupt, alone.
-        array: when its arrays work then.
-        events_pj: what its events take, by part of the hardware; empty where a unit has no energy table.
-        energy_pj: what it takes alone: its events, and its units' clocks and leakage; None without tables.
+        program: the compiled network, all sections of it.
+        cycles: start to last interrupt, alone: of this section and those behind it, without the host's time
+            between them.
+        array: when its arrays work in this section.
+        events_pj: what the events of all sections take, by part of the hardware; empty where a unit has no
+            energy table.
+        energy_pj: what all sections take alone: events, and the units' clocks and leakage; None without
+            tables.
         network: the network that the version's file holds.
         owners: for each layer the index of the unit of every output channel.
+        section: the section with which it begins; those before it are complete.
+        then: what is left behind that section; None: nothing.
     """
 
     version: Version
@@ -58,6 +71,33 @@ class Option:
     energy_pj: float | None
     network: Network
     owners: Mapping[str, ChannelAssignment]
+    section: int = 0
+    then: Option | None = None
+
+    @property
+    def lists(self) -> Mapping[str, Sequence[Entry]]:
+        """Each unit's commands in its section, for those that have work in it."""
+        return self.program.sections[self.section].lists
+
+    @property
+    def next_units(self) -> tuple[str, ...]:
+        """The units that have work in its section."""
+        return tuple(unit for unit in self.units if unit in self.lists)
+
+    @property
+    def next_cycles(self) -> float:
+        """What its section takes alone."""
+        return self.cycles - (self.then.cycles if self.then else 0.0)
+
+    @property
+    def sections(self) -> tuple[Option, ...]:
+        """It and what is left behind each of its sections."""
+        return (self, *(self.then.sections if self.then else ()))
+
+    @property
+    def begun(self) -> bool:
+        """Whether it is what is left of a network that has begun."""
+        return self.section > 0
 
     @property
     def name(self) -> str:
@@ -83,7 +123,7 @@ class Deployment:
     options: Mapping[str, tuple[Option, ...]]
     idle_pj: Mapping[str, float]
     works: Works
-    _slowdowns: dict[tuple[tuple[str, ...], tuple[str, ...]], float] = field(default_factory=dict)
+    _slowdowns: dict[tuple[_Key, _Key], float] = field(default_factory=dict)
 
     @property
     def port_bytes(self) -> int:
@@ -93,22 +133,21 @@ class Deployment:
     def slowdown(self, option: Option, other: Option) -> float:
         """Return how many times as long an option takes while another runs beside it.
 
-        Both meet at OFFSETS places, evenly from where the other ends just as the option starts to where it
-        starts just as the option ends. In all the time that they are together, the option makes 1 / slow-down
-        of its progress.
+        Of networks that are cut it is their sections that meet. Both meet at OFFSETS places, evenly from
+        where the other ends just as the option starts to where it starts just as the option ends. In all the
+        time that they are together, the option makes 1 / slow-down of its progress.
 
         Args:
             option, other: options without a unit in common.
         """
         key = (self._cores(option), self._cores(other))
         if key not in self._slowdowns:
-            span = option.cycles + other.cycles
-            offsets = [(number + 0.5) / OFFSETS * span - other.cycles for number in range(OFFSETS)]
+            span = option.next_cycles + other.next_cycles
+            offsets = [(number + 0.5) / OFFSETS * span - other.next_cycles for number in range(OFFSETS)]
             starts = [3 * span * (number + 1) for number in range(OFFSETS)]
-            requests = [Request(option.program.lists, start) for start in starts]
+            requests = [Request(option.lists, start) for start in starts]
             requests += [
-                Request(other.program.lists, start + offset)
-                for start, offset in zip(starts, offsets, strict=True)
+                Request(other.lists, start + offset) for start, offset in zip(starts, offsets, strict=True)
             ]
             timings = time_requests(
                 requests, self.system.cores, self.coefficients, self.port_bytes,
@@ -118,13 +157,13 @@ class Deployment:
             together = sum(
                 max(0.0, min(a.end, b.end) - max(a.start, b.start)) for a, b in zip(ours, theirs, strict=True)
             )
-            extra = sum(max(0.0, timing.service - option.cycles) for timing in ours)
+            extra = sum(max(0.0, timing.service - option.next_cycles) for timing in ours)
             self._slowdowns[key] = together / (together - extra)
         return self._slowdowns[key]
 
-    def _cores(self, option: Option) -> tuple[str, ...]:
-        """Return what decides what an option takes: its version and the parameters of its units."""
-        return (option.version.name, *(self.system.core(unit).key for unit in option.units))
+    def _cores(self, option: Option) -> _Key:
+        """Return what decides what an option takes: its version, section and the parameters of its units."""
+        return (option.version.name, option.section, *(self.system.core(unit).key for unit in option.units))
 
     def allowed(self, workload: Workload) -> dict[str, tuple[Option, ...]]:
         """Return the options of each stream of a workload, by its name.
@@ -184,40 +223,73 @@ def deploy(system: System, versions: Iterable[Version], costs: CostModel | None 
         energies = None
     idle = {unit: energies.energy(unit, Events(), 1.0).value_pj for unit in system.units} if energies else {}
     models: dict[str, Network] = {}
+    chosen: dict[tuple[str, ...], tuple[str, ...]] = {}  # cuts of versions on units of equal parameters
     options: dict[str, list[Option]] = {}
     for version in versions:
         network = models.setdefault(version.file, load_model(version.file))
         made = options.setdefault(version.network, [])
         for assignment, single in _assignments(version, system):
             try:
-                compiled = compile_network(network, system, assignment)
+                cuts = _cuts(network, system, assignment, version, coefficients, chosen)
+                compiled = compile_network(network, system, assignment, cuts=cuts)
             except (UnsupportedError, CapacityError) as error:
                 if version.unit is None and single:
                     continue
                 raise WorkloadError(f"version {version.name!r}: {error}") from None
             except NpuloopError as error:
                 raise WorkloadError(f"version {version.name!r}: {error}") from None
-            lists = compiled.program.lists
-            (alone,) = time_requests(
-                [Request(lists)], system.cores, coefficients, costs.config.axi_bits // 8,
-                recording=False, works=works,
-            )  # fmt: skip
-            units = tuple(unit for unit in system.units if unit in lists)
+            alone = [
+                time_requests(
+                    [Request(section.lists)], system.cores, coefficients, costs.config.axi_bits // 8,
+                    recording=False, works=works,
+                )[0]
+                for section in compiled.program.sections
+            ]  # fmt: skip
+            used = {unit for section in compiled.program.sections for unit in section.lists}
+            units = tuple(unit for unit in system.units if unit in used)
             spent: dict[Group, float] = {}
             energy = None
             if energies:
                 statistics = network_statistics(compiled, first_input(random_input(network, INPUT_SEED)))
                 groups = energies.program_energy(compiled.program, 0.0, statistics=statistics).total.groups
                 spent = {group: groups[group][VALUE] for group in GROUPS if groups[group][VALUE]}
-                energy = sum(spent.values()) + alone.end * sum(idle[unit] for unit in units)
-            made.append(
-                Option(
-                    version, units, compiled.program, alone.end, alone.array, spent, energy, network,
-                    compiled.units,
+                energy = sum(spent.values()) + sum(
+                    timing.end * sum(idle[unit] for unit in section.lists)
+                    for timing, section in zip(alone, compiled.program.sections, strict=True)
                 )
-            )  # fmt: skip
+            option: Option | None = None
+            for section, timing in reversed(list(enumerate(alone))):
+                left = timing.end + (option.cycles if option else 0.0)
+                option = Option(
+                    version, units, compiled.program, left, timing.array, spent, energy, network,
+                    compiled.units, section, option,
+                )  # fmt: skip
+            assert option is not None  # a program has at least one section
+            made.append(option)
     kept = {network: tuple(made) for network, made in options.items()}
     return Deployment(system, coefficients, kept, idle, works)
+
+
+def _cuts(
+    network: Network,
+    system: System,
+    assignment: Assignment,
+    version: Version,
+    coefficients: Mapping[str, Floats],
+    chosen: dict[tuple[str, ...], tuple[str, ...]],
+) -> tuple[str, ...]:
+    """Return where a version is cut; `chosen` remembers it for units of equal parameters."""
+    if version.longest_section is None:
+        return ()
+    graph = legalise_network(network)
+    owners = assignment.units(network, graph, system.cores)
+    single = assignment.default
+    key = (version.name, system.core(single).key if single else "")
+    if key not in chosen:
+        chosen[key] = choose_cuts(
+            graph, system.cores, owners, coefficients, version.longest_section, system.axi_bits // 8
+        )
+    return chosen[key]
 
 
 def _assignments(version: Version, system: System) -> list[tuple[Assignment, bool]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -42,7 +43,10 @@ class Image:
     events: frozenset[int]
 
     def input_segments(self, request: int) -> list[tuple[int, Bytes]]:
-        """Return what is written for a request. Always: a network may have written over its last input."""
+        """Return what is written for a request before its first section.
+
+        Always: a network may have written over its last input.
+        """
         return self.inputs[request % INPUTS]
 
     def reads(self) -> list[tuple[int, int]]:
@@ -67,12 +71,12 @@ class Images:
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
-        self._images: dict[int, Image] = {}
+        self._images: dict[int, Image] = {}  # by their programs: what is left of an option has its image
         self._end = 0  # first address that is free
 
     def __contains__(self, option: Option) -> bool:
         """Return whether an option has its place."""
-        return id(option) in self._images
+        return id(option.program) in self._images
 
     def place(self, option: Option) -> Image:
         """Return an option's image.
@@ -82,8 +86,8 @@ class Images:
             UnsupportedError: there are too few event counters for the options that may run at once.
         """
         if option not in self:
-            self._images[id(option)] = self._make(option)
-        return self._images[id(option)]
+            self._images[id(option.program)] = self._make(option)
+        return self._images[id(option.program)]
 
     def _make(self, option: Option) -> Image:
         network = option.network
@@ -109,11 +113,12 @@ class Images:
         return compile_graph(
             legalise_network(option.network), system.cores, option.owners, base=self._end,
             mem_bytes=system.mem_bytes, port_bytes=system.axi_bits // 8, first_event=first_event,
+            cuts=option.program.cuts,
         )  # fmt: skip
 
     def _first_event(self, option: Option, count: int) -> int:
         """Return the first of some event counters that no option uses that may run at the same time."""
-        beside = [image for image in self._images.values() if not set(image.option.units) & set(option.units)]
+        beside = [image for image in self._images.values() if _at_once(image.option, option)]
         used = {event for image in beside for event in image.events}
         for first in range(EVENTS - count + 1):
             if not used & set(range(first, first + count)):
@@ -125,6 +130,13 @@ class Images:
         )
 
 
+def _at_once(option: Option, other: Option) -> bool:
+    """Return whether sections of two options may run at the same time: they have no unit in common."""
+    pairs = product(option.program.sections, other.program.sections)
+    return any(not set(one.lists) & set(two.lists) for one, two in pairs)
+
+
 def _events(program: Program) -> frozenset[int]:
-    entries = (entry for entries in program.lists.values() for entry in entries)
+    lists = (entries for section in program.sections for entries in section.lists.values())
+    entries = (entry for entries in lists for entry in entries)
     return frozenset(entry.fields["event_id"] for entry in entries if entry.name in ("signal", "wait"))

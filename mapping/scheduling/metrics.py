@@ -98,9 +98,12 @@ def metrics(run: Run) -> Metrics:
 
 
 def busy_cycles(request: Served) -> dict[str, float]:
-    """Return for each unit of a request the cycles from the request's start to the unit's interrupt."""
-    start = request.start
-    return {} if start is None else {unit: end - start for unit, end in request.ends.items()}
+    """Return for each unit of a request the cycles from start to interrupt, of all its sections."""
+    cycles: dict[str, float] = {}
+    for span in request.spans:
+        for unit, end in span.ends.items():
+            cycles[unit] = cycles.get(unit, 0.0) + end - span.start
+    return cycles
 
 
 def request_energy_uj(run: Run, request: Served) -> float | None:

@@ -13,6 +13,7 @@ from common.files import read_text
 from common.user_code import is_function, registered, user_function
 from mapping.scheduling.deployment import Option
 from mapping.scheduling.policy import Policy, PolicyError, Start, UnitState, Waiting, expected_end
+from mapping.scheduling.preemption import Preempt
 
 ENTRY_POINTS = "npuloop.policies"
 """The entry-point group in which packages register policies."""
@@ -116,10 +117,10 @@ def late(rank: Rank, choose: Choice = soonest) -> Policy:
         for request in sorted(waiting, key=rank):
             ends = [(option, expected_end(now, option, free_at)) for option in request.options]
             option, end = choose(request, ends)
-            if idle.issuperset(option.units):
+            if idle.issuperset(option.next_units):
                 starts.append(Start(request.number, option))
             free_at |= dict.fromkeys(option.units, end)
-            idle -= set(option.units)
+            idle -= set(option.next_units)
         return starts
 
     return policy
@@ -158,7 +159,10 @@ SHIPPED: Mapping[str, Policy] = {
     "cheapest": late(earliest_deadline, cheapest_in_time),
     "split": split_when_idle,
 }
-"""The policies that have a name."""
+"""The policies that have a name and remember nothing."""
+LEARNING: Mapping[str, Callable[[], Policy]] = {"preempt": Preempt}
+"""Policies that learn from what arrives: a new one for each run."""
+NAMES = (*SHIPPED, *LEARNING)
 
 
 # -------------------------------------------------------------------------------------------- fixed schedules
@@ -207,7 +211,7 @@ class FixedSchedule:
         del now
         here = {request.number: request for request in waiting}
         held: set[str] = set()  # units whose next request has not arrived
-        starts = []
+        starts = [Start(request.number, request.options[0]) for request in waiting if request.begun]
         for request in waiting:
             if request.number >= len(self.choices):
                 raise PolicyError(
@@ -244,7 +248,7 @@ def policy_names(text: str) -> list[str]:
     Raises:
         PolicyError: a name that is empty, or stands twice.
     """
-    names = list(SHIPPED) if text == EVERY else [name.strip() for name in text.split(",")]
+    names = list(NAMES) if text == EVERY else [name.strip() for name in text.split(",")]
     for name in names:
         if not name or names.count(name) > 1:
             raise PolicyError(f"policies {text!r}: {name!r} is empty or stands twice; name each policy once")
@@ -255,7 +259,7 @@ def load_policy(spec: str) -> Policy:
     """Return the policy that a specification names.
 
     Args:
-        spec: one of SHIPPED; `fixed:FILE`; `package.module:function`, where the current directory is
+        spec: one of NAMES; `fixed:FILE`; `package.module:function`, where the current directory is
             importable; or a name that an installed package registers in `ENTRY_POINTS`.
 
     Raises:
@@ -263,6 +267,8 @@ def load_policy(spec: str) -> Policy:
     """
     if spec in SHIPPED:
         return SHIPPED[spec]
+    if spec in LEARNING:
+        return LEARNING[spec]()
     if spec.startswith(FIXED):
         return FixedSchedule(Path(spec.removeprefix(FIXED)))
     if is_function(spec):
@@ -271,4 +277,4 @@ def load_policy(spec: str) -> Policy:
 
 
 def _remedy(names: Iterable[str]) -> str:
-    return f"one of {', '.join(dict.fromkeys((*SHIPPED, *names)))}, fixed:FILE, or package.module:function"
+    return f"one of {', '.join(dict.fromkeys((*NAMES, *names)))}, fixed:FILE, or package.module:function"

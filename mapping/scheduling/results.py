@@ -124,8 +124,9 @@ def trace_json(run: Run, clock_mhz: float | None = None) -> str:
             common | {"ph": "b", "ts": request.arrived * scale, "args": {"result": result}},
             common | {"ph": "e", "ts": end * scale},
         ]
-        for unit, unit_end in request.ends.items():
-            assert request.start is not None
+        for start, unit, unit_end in (
+            (span.start, *item) for span in request.spans for item in span.ends.items()
+        ):
             assert request.option is not None
             events.append(
                 {
@@ -134,8 +135,8 @@ def trace_json(run: Run, clock_mhz: float | None = None) -> str:
                     "ph": "X",
                     "pid": UNITS,
                     "tid": run.deployment.system.index(unit),
-                    "ts": request.start * scale,
-                    "dur": (unit_end - request.start) * scale,
+                    "ts": start * scale,
+                    "dur": (unit_end - start) * scale,
                     "args": {"version": request.option.version.name, "result": result},
                 }
             )

@@ -66,13 +66,17 @@ class RtlClock:
     def start(self, request: int, option: Option, now: float) -> float:
         """Start a request; see `mapping.scheduling.clocks.Clock`."""
         self._now = max(self._now, now)
+        if request in self.failed:  # what is left of it is given up too
+            self._ended += [Completion(self._now, unit, request) for unit in option.next_units]
+            return self._now
         known = option in self._images
         image = self._images.place(option)
-        segments = [*(() if known else image.program.segments), *image.input_segments(request)]
+        segments = [*(() if known else image.program.segments)]
+        segments += () if option.begun else image.input_segments(request)
         ops = OpList()
-        units = {unit: self._deployment.system.index(unit) for unit in option.units}
+        units = {unit: self._deployment.system.index(unit) for unit in option.next_units}
         for unit, index in units.items():
-            address, count = image.program.starts[unit]
+            address, count = image.program.sections[option.section].starts[unit]
             ops.write(index, "cmd_address", address)
             ops.write(index, "cmd_count", count)
         starts = [ops.write(index, "ctrl", pack("ctrl", start=1)) for index in units.values()]
@@ -112,7 +116,7 @@ class RtlClock:
     def _wait(self, until: float) -> None:
         """Go on until a unit interrupts, or to a cycle; note what has ended."""
         units = {unit: self._deployment.system.index(unit) for unit in self._running}
-        longest = PATIENCE * max(work.option.cycles for work in self._running.values()) + 100_000
+        longest = PATIENCE * max(work.option.next_cycles for work in self._running.values()) + 100_000
         limit = max(1, math.ceil(min(until - self._now, longest)))
         ops = OpList()
         ops.add(WAIT, sum(1 << i for i in units.values()), REGISTERS["irq_status"][0], ENDED, limit)
@@ -135,7 +139,7 @@ class RtlClock:
             work = self._running.pop(unit)
             work.left.discard(unit)
             found.append(Completion(work.start + results[cycles[unit]][0], unit, work.request))
-            if not work.left:
+            if not work.left and not work.option.then:
                 complete.append((work.request, self._images.place(work.option)))
         _, raw = self._run(clear, [], [read for _, image in complete for read in image.reads()])
         for request, image in complete:

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from hw.memory import MemoryModel
+from mapping.scheduling.deployment import Option
 from mapping.scheduling.images import Images
-from mapping.scheduling.simulate import Run, Served
+from mapping.scheduling.simulate import Run, Served, Span
 from tb.job import Job
 from tb.queues import QueuedRequest
 from tb.session import Session
@@ -69,41 +70,63 @@ def replay(
     used = dict.fromkeys(request.option for request in order if request.option)
     segments = [segment for option in used for segment in images.place(option).program.segments]
     measured: dict[int, Served] = {}
+    spans: dict[int, list[Span]] = {}
     exact: dict[int, bool] = {}
     failed: dict[int, str] = {}
     session.reset()
-    queued = _queued(run, order, images)
+    sections = _sections(run)
+    queued = _queued(run, sections, images)
     for done in session.serve(queued, Job(segments=segments, memory=memory or MemoryModel())):
-        request = run.requests[done.number]
-        assert request.option is not None  # only such requests are queued
+        number, option = sections[done.number]
         ends = {unit: float(answer.end - LEAD) for unit, answer in done.answers.items()}
-        measured[done.number] = replace(request, start=float(done.start - LEAD), ends=ends)
-        exact[done.number] = not done.failure and images.place(request.option).exact(done.number, done.reads)
+        spans.setdefault(number, []).append(Span(float(done.start - LEAD), ends))
         if done.failure:
-            failed[done.number] = done.failure
+            failed.setdefault(number, done.failure)
+        if option.then:
+            continue
+        measured[number] = replace(run.requests[number], spans=tuple(spans[number]))
+        exact[number] = number not in failed and images.place(option).exact(number, done.reads)
         progress(len(measured), len(order))
     requests = tuple(_arrived(measured.get(request.number, request), measured) for request in run.requests)
     return Replay(Run(run.deployment, requests), exact, failed)
 
 
-def _queued(run: Run, order: list[Served], images: Images) -> Iterator[QueuedRequest]:
-    """Yield the requests as the queues take them, in the order of their predicted starts."""
-    for request in order:
-        assert request.option is not None
+def _sections(run: Run) -> list[tuple[int, Option]]:
+    """Return the sections of all requests that were run, (request, option), in the order of their starts."""
+    sections = [
+        (span.start, request.number, option)
+        for request in run.requests
+        if request.option
+        for span, option in zip(request.spans, request.option.sections, strict=True)
+    ]
+    return [item[1:] for item in sorted(sections, key=lambda item: (item[0], item[1], item[2].section))]
+
+
+def _queued(run: Run, sections: list[tuple[int, Option]], images: Images) -> Iterator[QueuedRequest]:
+    """Yield the sections as the queues take them, by their places in the order of their predicted starts."""
+    last: dict[int, int] = {}  # of each request the section before
+    holder: dict[int, int] = {}  # of each program that is cut the last request
+    for place, (number, option) in enumerate(sections):
+        request = run.requests[number]
         assert request.arrived is not None
-        image = images.place(request.option)
-        after = tuple(number for number in request.arrival.after if run.requests[number].ends)
+        image = images.place(option)
+        after = tuple(other for other in request.arrival.after if run.requests[other].spans)
         # what comes after requests that were dropped has its predicted arrival
         arrival = request.arrival.time if len(after) == len(request.arrival.after) else request.arrived
+        before = [number] if option.begun else [*after]
+        if option.then and not option.begun:
+            before += [holder[id(option.program)]] if id(option.program) in holder else []
+            holder[id(option.program)] = number
         yield QueuedRequest(
-            number=request.number,
-            starts=image.program.starts,
+            number=place,
+            starts=image.program.sections[option.section].starts,
             arrival=LEAD + math.ceil(arrival),
-            after=after,
-            limit=LEAST_PATIENCE + math.ceil(PATIENCE * request.option.cycles),
-            segments=image.input_segments(request.number),
-            reads=image.reads(),
+            after=tuple(last[other] for other in before),
+            limit=LEAST_PATIENCE + math.ceil(PATIENCE * option.next_cycles),
+            segments=[] if option.begun else image.input_segments(number),
+            reads=[] if option.then else image.reads(),
         )
+        last[number] = place
 
 
 def _arrived(request: Served, measured: Mapping[int, Served]) -> Served:

@@ -6,13 +6,31 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mapping.cost.requests import Completion
 from mapping.scheduling.clocks import CLOCKS, EXACT, Clock
 from mapping.scheduling.deployment import Deployment, Option
 from mapping.scheduling.policy import Policy, PolicyError, Start, UnitState, Waiting
 from mapping.scheduling.workload import Arrival, Workload
+
+
+@dataclass(frozen=True)
+class Span:
+    """When a section of a request ran; a request that is not cut has one.
+
+    Attributes:
+        start: cycle at which the first of its units was started.
+        ends: for each of its units the cycle of its interrupt.
+    """
+
+    start: float
+    ends: Mapping[str, float]
+
+    @property
+    def end(self) -> float:
+        """Cycle of its last interrupt."""
+        return max(self.ends.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,21 +42,24 @@ class Served:
         arrival: the request.
         arrived: cycle at which it arrived; None: it never did, as what it comes after was dropped.
         option: how it was run; None: it was not.
-        start: cycle at which the first of its units was started; None: it was dropped.
-        ends: for each of its units the cycle of its interrupt.
+        spans: when its sections ran, in their order; none: it was dropped.
     """
 
     number: int
     arrival: Arrival
     arrived: float | None
     option: Option | None = None
-    start: float | None = None
-    ends: Mapping[str, float] = field(default_factory=dict)
+    spans: tuple[Span, ...] = ()
+
+    @property
+    def start(self) -> float | None:
+        """Cycle at which the first of its units was started; None: it did not run."""
+        return self.spans[0].start if self.spans else None
 
     @property
     def end(self) -> float | None:
         """Cycle of its last interrupt; None: it did not run."""
-        return max(self.ends.values()) if self.ends else None
+        return self.spans[-1].end if self.spans else None
 
     @property
     def response(self) -> float | None:
@@ -47,8 +68,11 @@ class Served:
 
     @property
     def service(self) -> float | None:
-        """Cycles from its start to its end; None: it did not run."""
-        return None if self.end is None or self.start is None else self.end - self.start
+        """Cycles in which it ran: from its start to its end, without those between its sections.
+
+        None: it did not run.
+        """
+        return sum(span.end - span.start for span in self.spans) if self.spans else None
 
     @property
     def in_time(self) -> bool | None:
@@ -91,7 +115,7 @@ def simulate(
         deployment: the system and what it can run.
         workload: the workload, for what its streams allow.
         arrivals: its requests.
-        policy: decides; called at every arrival and whenever a unit becomes free.
+        policy: decides; called at every arrival and whenever a unit becomes free, also between sections.
         clock: the name of one of CLOCKS, or a clock of that system, such as the RTL.
         progress: called with the requests that are done and all.
 
@@ -132,7 +156,9 @@ class _Server:
         self.now = 0.0
         self.units = {unit: _Unit() for unit in deployment.system.units}
         self.waiting: dict[int, Waiting] = {}
-        self.given: dict[int, Option] = {}  # how requests are run that a policy has started
+        self.given: dict[int, Option] = {}  # the section that is next or runs, with what is behind it
+        self.whole: dict[int, Option] = {}  # how requests are run that a policy has started
+        self.held: dict[int, int] = {}  # by the program of options that are cut, the request that runs it
         self.pending = [(item.time, number) for number, item in enumerate(arrivals) if not item.after]
         heapq.heapify(self.pending)
         self.left = {number: set(item.after) for number, item in enumerate(arrivals) if item.after}
@@ -141,8 +167,9 @@ class _Server:
             for other in before:
                 self.followers.setdefault(other, []).append(number)
         self.arrived: dict[int, float] = {}
-        self.starts: dict[int, float] = {}
+        self.starts: dict[int, float] = {}  # of the section that runs
         self.ends: dict[int, dict[str, float]] = {}
+        self.spans: dict[int, list[Span]] = {}
         self.done: set[int] = set()
 
     def run(self, progress: Callable[[int, int], None]) -> Run:
@@ -186,13 +213,28 @@ class _Server:
         options = self.allowed[stream.name]
         self.waiting[number] = Waiting(number, stream.name, self.now, deadline, stream.priority, options)
 
+    def _go_on(self, number: int, rest: Option) -> None:
+        """Let what is left of a request wait for the policy; where others queue for a unit, it goes on."""
+        if any(self.units[unit].queue for unit in rest.next_units):
+            self._queue(number, rest)
+            return
+        stream, arrived = self.arrivals[number].stream, self.arrived[number]
+        deadline = None if stream.deadline is None else arrived + stream.deadline
+        self.waiting[number] = Waiting(number, stream.name, arrived, deadline, stream.priority, (rest,))
+
     def _completed(self, completion: Completion) -> None:
         unit = self.units[completion.unit]
         number = completion.request
         unit.running = None
         self.ends.setdefault(number, {})[completion.unit] = completion.end
-        if len(self.ends[number]) == len(self.given[number].units):
+        option = self.given[number]
+        if len(self.ends[number]) == len(option.next_units):
+            self.spans.setdefault(number, []).append(Span(self.starts[number], self.ends.pop(number)))
+            if option.then:
+                self._go_on(number, option.then)
+                return
             self.done.add(number)
+            self.held = {program: other for program, other in self.held.items() if other != number}
             for follower in self.followers.get(number, ()):
                 self.left[follower].discard(number)
                 if not self.left[follower]:
@@ -205,17 +247,30 @@ class _Server:
         self._drop(self.waiting)
         if not self.waiting:
             return
-        waiting = sorted(self.waiting.values(), key=lambda item: (item.arrival, item.number))
+        offered = filter(None, map(self._offered, self.waiting.values()))
+        waiting = sorted(offered, key=lambda item: (item.arrival, item.number))
+        if not waiting:
+            return
         for start in self.policy(self.now, waiting, self._states()):
             self._give(start)
         self._start_heads()
 
+    def _offered(self, waiting: Waiting) -> Waiting | None:
+        """Return a request without the options that others hold; None: nothing is left of them."""
+        number = waiting.number
+        options = tuple(
+            option for option in waiting.options if self.held.get(id(option.program), number) == number
+        )
+        return replace(waiting, options=options) if options else None
+
     def _states(self) -> dict[str, UnitState]:
         states = {}
         for name, unit in self.units.items():
-            free_at = self.now if unit.running is None else max(self.now, unit.expected)
+            end = self.now if unit.running is None else max(self.now, unit.expected)
+            rest = None if unit.running is None else self.given[unit.running].then
+            free_at = end + (rest.cycles if rest else 0.0)
             free_at += sum(self.given[number].cycles for number in unit.queue)
-            states[name] = UnitState(name, unit.running, tuple(unit.queue), free_at)
+            states[name] = UnitState(name, unit.running, tuple(unit.queue), free_at, end)
         return states
 
     def _give(self, start: Start) -> None:
@@ -229,9 +284,16 @@ class _Server:
                 f"the policy starts request {start.request} with something that is not one of its options"
             )
         del self.waiting[start.request]
-        self.given[start.request] = start.option
-        for unit in start.option.units:
-            self.units[unit].queue.append(start.request)
+        self._queue(start.request, start.option)
+
+    def _queue(self, number: int, option: Option) -> None:
+        self.given[number] = option
+        self.whole.setdefault(number, option)
+        if option.then:
+            self.held.setdefault(id(option.program), number)
+        for unit in option.next_units:
+            queue = self.units[unit].queue
+            queue.insert(0 if option.begun else len(queue), number)
 
     def _start_heads(self) -> None:
         """Start every request that is the next of all its units, if these are free."""
@@ -243,9 +305,13 @@ class _Server:
                     continue
                 number = unit.queue[0]
                 option = self.given[number]
-                users = [self.units[name] for name in option.units]
+                users = [self.units[name] for name in option.next_units]
+                if self.held.get(id(option.program), number) != number:
+                    continue  # the policy has given the same place in memory twice
                 if any(user.running is not None or user.queue[0] != number for user in users):
                     continue
+                if option.then:
+                    self.held[id(option.program)] = number
                 for user in users:
                     del user.queue[0]
                 started = True
@@ -254,12 +320,12 @@ class _Server:
                     continue
                 self.starts[number] = self.clock.start(number, option, self.now)
                 for user in users:
-                    user.running, user.expected = number, self.starts[number] + option.cycles
+                    user.running, user.expected = number, self.starts[number] + option.next_cycles
 
     # ----------------------------------------------------------------------------------- late requests
     def _too_late(self, number: int) -> bool:
         stream = self.arrivals[number].stream
-        if not stream.drop_late or stream.deadline is None:
+        if not stream.drop_late or stream.deadline is None or number in self.spans:
             return False
         return self.now >= self.arrived[number] + stream.deadline
 
@@ -271,6 +337,7 @@ class _Server:
     def _lose(self, number: int) -> None:
         """Note that a request is not run: what comes after it in a cascade never arrives, a loop goes on."""
         self.done.add(number)
+        self.held = {program: other for program, other in self.held.items() if other != number}
         for follower in self.followers.get(number, ()):
             if self.arrivals[follower].stream.name == self.arrivals[number].stream.name:
                 self.left[follower].discard(number)
@@ -280,12 +347,11 @@ class _Server:
                 self._lose(follower)
 
     def _served(self, number: int) -> Served:
-        ends = self.ends.get(number, {})
+        spans = tuple(self.spans.get(number, ()))
         return Served(
             number=number,
             arrival=self.arrivals[number],
             arrived=self.arrived.get(number),
-            option=self.given[number] if ends else None,
-            start=self.starts.get(number),
-            ends=ends,
+            option=self.whole[number] if spans else None,
+            spans=spans,
         )

@@ -7,21 +7,18 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 from golden.network import Network
 from hw.core import CoreConfig
 from hw.system import System
-from mapping.compiler.program import Program
+from mapping.compiler.program import Program, Section
 from mapping.cost.execution import Works
 from mapping.scheduling.arrivals import Periodic, Trace
 from mapping.scheduling.deployment import Deployment, Option, deploy
 from mapping.scheduling.versions import Version
 from mapping.scheduling.workload import Stream, Workload
-
-NO_PROGRAM = cast("Program", None)
-"""Stands for the command lists of options whose times are made up."""
-
 
 NO_NETWORK = cast("Network", None)
 
@@ -37,11 +34,26 @@ class MadeUp(Deployment):
 
 
 def option(
-    network: str, units: str, cycles: float, energy: float | None = None, *, name: str = "", drop: float = 0.0
+    network: str,
+    units: str,
+    cycles: float | tuple[float, ...],
+    energy: float | None = None,
+    *,
+    name: str = "",
+    drop: float = 0.0,
 ) -> Option:
-    """An option of a network; units are joined with "+"."""
+    """An option of a network; units are joined with "+"; several cycles are those of its sections."""
+    sections = cycles if isinstance(cycles, tuple) else (cycles,)
     version = Version(name or network, network, "", drop=drop, interval=(drop - 0.5, drop + 0.5))
-    return Option(version, tuple(units.split("+")), NO_PROGRAM, cycles, {}, {}, energy, NO_NETWORK, {})
+    names = tuple(units.split("+"))
+    section = Section(dict.fromkeys(names, ()), {}, 0)
+    program = cast("Program", SimpleNamespace(sections=(section,) * len(sections)))
+    made: Option | None = None
+    for place, taken in reversed(list(enumerate(sections))):
+        left = taken + (made.cycles if made else 0.0)
+        made = Option(version, names, program, left, {}, {}, energy, NO_NETWORK, {}, place, made)
+    assert made is not None
+    return made
 
 
 def made_up(units: str, *options: Option, **slow: Any) -> MadeUp:

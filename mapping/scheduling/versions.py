@@ -9,6 +9,7 @@
         unit: npu8                        # a unit, all units of a name with count, or a core as in w8a8_16x16
         accuracy_drop: 0.0                # points below the reference; default 0
         interval: [0.0, 0.0]              # 95 % interval of the drop; default: the drop itself
+      - {name: kws_cut, network: kws, file: kws_ref_model.tflite, longest_section: 5000}
       - {name: kws_split, network: kws, file: kws_ref_model.tflite, mapping: kws_split.yaml}
 
 docs/reference/workload-file.md says more.
@@ -26,10 +27,11 @@ from typing import Any
 from common.files import read_yaml
 from golden.importers.models import BUNDLED
 from hw.system import System
+from mapping.scheduling.durations import cycles_of
 from mapping.scheduling.workload import STRICT, Stream, Workload, WorkloadError, file_name
 
 FORMAT_VERSION = 1
-KEYS = ("name", "network", "file", "unit", "mapping", "accuracy_drop", "interval")
+KEYS = ("name", "network", "file", "unit", "mapping", "accuracy_drop", "interval", "longest_section")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Version:
         mapping: file that says which unit makes which channels; None: all on one unit.
         drop: points of accuracy below the reference.
         interval: ends of the 95 % interval of the drop.
+        longest_section: cycles that a section of it takes at most, see `mapping.cost.sections`; None: it is
+            not cut.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Version:
     mapping: Path | None = None
     drop: float = 0.0
     interval: tuple[float, float] = (0.0, 0.0)
+    longest_section: float | None = None
 
     def allowed(self, stream: Stream, workload: Workload) -> bool:
         """Return whether its accuracy is enough for a stream."""
@@ -83,8 +88,12 @@ class Version:
         return units
 
 
-def load_versions(path: str | Path) -> tuple[Version, ...]:
+def load_versions(path: str | Path, clock_mhz: float | None = None) -> tuple[Version, ...]:
     """Read versions.
+
+    Args:
+        path: the file.
+        clock_mhz: cycles in a microsecond, for times in seconds; a workload's.
 
     Raises:
         WorkloadError: one message that names the file, the version, what is wrong and what to write.
@@ -99,7 +108,7 @@ def load_versions(path: str | Path) -> tuple[Version, ...]:
     entries = document.get("versions")
     if not isinstance(entries, list) or not entries:
         raise WorkloadError(f"{path}: versions is {entries!r}; write a list: versions: [{{name: ...}}]")
-    versions = tuple(_version(path, number, entry) for number, entry in enumerate(entries, 1))
+    versions = tuple(_version(path, number, entry, clock_mhz) for number, entry in enumerate(entries, 1))
     names = [version.name for version in versions]
     for name in names:
         if names.count(name) > 1:
@@ -107,7 +116,7 @@ def load_versions(path: str | Path) -> tuple[Version, ...]:
     return versions
 
 
-def _version(path: Path, number: int, entry: object) -> Version:
+def _version(path: Path, number: int, entry: object, clock_mhz: float | None) -> Version:
     where = f"{path}, version {number}"
     if not isinstance(entry, dict):
         raise WorkloadError(f"{where}: is {entry!r}; write {{name: ..., network: ..., file: ...}}")
@@ -139,6 +148,9 @@ def _version(path: Path, number: int, entry: object) -> Version:
         mapping=path.parent / file_name(entry, "mapping", where) if "mapping" in entry else None,
         drop=drop,
         interval=(low, high),
+        longest_section=(
+            cycles_of(entry, "longest_section", where, clock_mhz) if "longest_section" in entry else None
+        ),
     )
 
 

@@ -24,7 +24,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,6 +43,7 @@ from mapping.scheduling.arrivals import (
     Poisson,
     Trace,
 )
+from mapping.scheduling.durations import cycles_of, cycles_per_second, plain, some
 from mapping.scheduling.versions import Version, as_imported, load_versions
 from mapping.scheduling.workload import MAX_REQUESTS, MEAN, STRICT, Stream, Workload, WorkloadError, file_name
 
@@ -64,11 +64,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "cascade": ("after", "probability"),
 }
 """Kinds of arrivals, and the keys that each may have."""
-_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
-_DURATION = re.compile(r"([0-9.eE+-]+)\s*([a-zµ]+)")
 TRACE_COLUMN = "arrival_cycle"
-MAX_CYCLES = 1e15
-"""Most cycles of a time: beyond them, cycles are no longer told apart."""
 
 
 def load_workload(path: str | Path) -> Workload:
@@ -135,7 +131,7 @@ def load_with_versions(
     file = BUNDLED if workload is None else workload
     load = load_workload(file)
     named = versions or versions_named(file)
-    return load, load_versions(named) if named else as_imported(load), str(named or file)
+    return load, load_versions(named, load.clock_mhz) if named else as_imported(load), str(named or file)
 
 
 class _Reader:
@@ -258,7 +254,7 @@ class _Reader:
 
     def number(self, entry: Mapping[str, Any], key: str, where: str, above: float | None = None) -> float:
         """Return a number that is not negative; or above a bound."""
-        value = _plain(entry.get(key))
+        value = plain(entry.get(key))
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise WorkloadError(f"{where}: {key} is {value!r}; write a number")
         if value < 0 or (above is not None and value <= above):
@@ -274,50 +270,18 @@ class _Reader:
 
     def time(self, entry: Mapping[str, Any], key: str, where: str, *, zero: bool = False) -> float:
         """Return a duration in cycles: a number of cycles, or a number with s, ms or us."""
-        value = entry.get(key)
-        factor = 1.0
-        if isinstance(value, str):
-            match = _DURATION.fullmatch(value.strip())
-            if match and match[2] in (*_SECONDS, "cycles"):
-                if match[2] != "cycles":
-                    factor = self._cycles_per_second(where, key, value) * _SECONDS[match[2]]
-                value = match[1]
-            value = _plain(value)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise WorkloadError(f"{where}: {key} is {entry.get(key)!r}; write cycles, or a time as in 5 ms")
-        if value < 0 or (value == 0 and not zero):
-            raise WorkloadError(f"{where}: {key} is {entry.get(key)!r}; a time must be above 0")
-        return self._some(value * factor, key, where)
+        return cycles_of(entry, key, where, self.clock_mhz, zero=zero)
 
     def rate(self, entry: Mapping[str, Any], key: str, where: str) -> float:
         """Return the cycles between two events of a rate in hertz."""
         hertz = self.number(entry, key, where, above=0.0)
-        return self._some(self._cycles_per_second(where, key, entry.get(key)) / hertz, key, where)
-
-    def _some(self, cycles: float, key: str, where: str) -> float:
-        """Return a number of cycles that is not beyond all measure."""
-        if cycles > MAX_CYCLES:
-            raise WorkloadError(f"{where}: {key} is more than {MAX_CYCLES:g} cycles; write less")
-        return cycles
+        return some(cycles_per_second(self.clock_mhz, where, key, entry.get(key)) / hertz, key, where)
 
     def gap(self, entry: Mapping[str, Any], key: str, where: str) -> float:
         """Return the cycles between two requests, from a time or from a rate."""
         if (key in entry) == ("rate_hz" in entry):
             raise WorkloadError(f"{where}: give {key} or rate_hz, one of them")
         return self.time(entry, key, where) if key in entry else self.rate(entry, "rate_hz", where)
-
-    def _cycles_per_second(self, where: str, key: str, value: object) -> float:
-        if self.clock_mhz is None:
-            raise WorkloadError(f"{where}: {key} is {value!r}, and there is no clock; give clock_mhz")
-        return self.clock_mhz * 1e6
-
-
-def _plain(value: Any) -> Any:
-    """Return text that is a number as one: YAML takes 1e6 for text."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
 
 
 def _kind(entry: Mapping[str, Any]) -> object:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from common.paths import data_dir
-from hw.system import PRESETS
-from npuloop.cli.console import FAILED, console, errors
+from hw.system import PRESETS, System
+from npuloop.cli.console import FAILED, Tasks, console, errors, progress
 from npuloop.cli.options import SYSTEM, Setting, SystemName, system_of
 
 if TYPE_CHECKING:
@@ -23,12 +23,18 @@ def bench(
         bool, typer.Option(help="compare the simulation's speed with a plain C++ harness")
     ] = True,
     layers: Annotated[bool, typer.Option(help="print every layer of the networks")] = True,
+    sections: Annotated[
+        bool, typer.Option("--sections", help="only what it costs to cut networks into sections, in RTL")
+    ] = False,
 ) -> None:
     """Measure how busy the arrays are, beside the cycle law, and how fast the simulation is.
 
     Single layers on every unit, a wide layer on one unit and on both, and whole networks where the reference
     data are. With --system or --set only single layers are measured, and no speed.
     """
+    if sections:
+        _bench_sections(system_of(system, settings))
+        return
     from mapping.bench import (
         cost_model as bench_costs,
         export as bench_export,
@@ -67,6 +73,25 @@ def bench(
         missed += bench_export.missed_import_times(imports)
     for line in missed:
         errors.print(f"target missed: {line}", markup=False)
+    if missed:
+        raise typer.Exit(FAILED)
+
+
+def _bench_sections(config: System) -> None:
+    """Print what networks take in sections, beside the whole ones."""
+    from mapping.bench.sections import missed_prices, prices, prices_table
+    from tb.session import Session
+
+    with Session(config) as session, progress() as bar:
+        show = Tasks(bar)
+        found = prices(session, lambda done, total: show("networks", done, total))
+    if not found:
+        console.print(f"no networks in {data_dir() / 'models'}: see NPULOOP_DATA", soft_wrap=True)
+        return
+    console.print(prices_table(found))
+    missed = missed_prices(found)
+    for line in missed:
+        errors.print(line, markup=False)
     if missed:
         raise typer.Exit(FAILED)
 

@@ -33,7 +33,7 @@ def serve(
     policy: Annotated[
         str,
         typer.Option(
-            help="greedy, greedy-energy, fifo, sjf, edf, cheapest, split, fixed:FILE, or "
+            help="greedy, greedy-energy, fifo, sjf, edf, cheapest, split, preempt, fixed:FILE, or "
             "package.module:function; several with commas, or all"
         ),
     ] = "greedy",

@@ -14,21 +14,24 @@ from hw.commands import decode
 from hw.core import CoreConfig
 from hw.interface import ENGINES, TRANSFER_WORD_BYTES
 from hw.layout import CHANNEL_BLOCK
-from mapping.compiler.emit import COMPUTE, STORE, Access, Command, EmittedPart
+from mapping.compiler.emit import COMPUTE, STORE, Access, Command, EmittedPart, commands_of
 from mapping.compiler.invariants.require import require
 from mapping.compiler.passes import Compilation
 from mapping.compiler.regions import ceil_div
-from mapping.compiler.schedule import MAX_AHEAD, Engine, Entry
+from mapping.compiler.schedule import MAX_AHEAD, Engine, Entry, Schedule
 
 
 def check_emitted(compilation: Compilation) -> None:
     """Run one by one, commands read what has been written, and parts make and store all their outputs."""
     program = compilation.program
     written: dict[tuple[str, int], Bools] = {("memory", 0): _image_words(compilation)}
+    section = -1
     for part in compilation.parts:
+        require(part.section >= section, "sections are mixed")
+        if part.section > section:  # it finds nothing in the scratchpads
+            section, written = part.section, {("memory", 0): written["memory", 0]}
         for memory, size in _scratchpads(part.core).items():
             written.setdefault((memory, part.unit), np.zeros(size, bool))
-    for part in compilation.parts:
         where = f"layer {part.op.name!r} on {part.core.name}"
         for command in part.commands:
             _check_parts(part, command, where)
@@ -110,16 +113,21 @@ class _Knowledge:
 
 def check_scheduled(compilation: Compilation) -> None:
     """The lists run to their ends; a command starts when what it depends on is known to be complete."""
-    commands = [command for part in compilation.parts for command in part.commands]
+    for section, scheduled in enumerate(compilation.schedules):
+        _check_section(commands_of(compilation.parts, section), scheduled)
+
+
+def _check_section(commands: list[Command], scheduled: Schedule) -> None:
+    """Check a section by itself: nothing is outstanding before it, and nothing after it."""
     depends, results = _conflicts(commands)
     numbers: dict[int, deque[int]] = defaultdict(deque)
-    for number in compilation.schedule.sequence:
+    for number in scheduled.sequence:
         numbers[commands[number].unit].append(number)
     knowledge: dict[Engine, _Knowledge] = defaultdict(_Knowledge)
     fences: dict[Engine, int] = {}
     tokens: dict[tuple[Engine, Engine], deque[dict[Engine, int]]] = defaultdict(deque)
     events: dict[int, deque[dict[Engine, int]]] = defaultdict(deque)
-    for unit, entry in _played(compilation, tokens, events):
+    for unit, entry in _played(scheduled, tokens, events):
         engine = (unit, entry.engine)
         known = knowledge[engine]
         if entry.name == "wait":
@@ -193,12 +201,12 @@ def _conflicts(commands: list[Command]) -> tuple[list[dict[Engine, int]], list[i
 
 
 def _played(
-    compilation: Compilation,
+    scheduled: Schedule,
     tokens: Mapping[tuple[Engine, Engine], deque[dict[Engine, int]]],
     events: Mapping[int, deque[dict[Engine, int]]],
 ) -> Iterator[tuple[int, Entry]]:
     """Yield the entries of all lists, each as it can run: the caller takes and gives tokens and events."""
-    queues = {unit: deque(entries) for unit, entries in enumerate(compilation.schedule.lists)}
+    queues = {unit: deque(entries) for unit, entries in enumerate(scheduled.lists)}
 
     def blocked(unit: int, entry: Entry) -> bool:
         if entry.name == "wait":
@@ -222,8 +230,9 @@ def check_linked(compilation: Compilation) -> None:
     if compilation.requantisations is None:
         return
     segments = dict(program.segments)
-    for unit, entries in program.lists.items():
-        address, count = program.starts[unit]
+    lists = [item for section in program.sections for item in section.lists.items()]
+    starts = [item for section in program.sections for item in section.starts.values()]
+    for (unit, entries), (address, count) in zip(lists, starts, strict=True):
         blocks = segments[address].reshape(count, -1)
         require(len(blocks) == len(entries), f"{unit}: {count} commands, not {len(entries)}")
         for number, (block, entry) in enumerate(zip(blocks, entries, strict=True)):

@@ -46,7 +46,7 @@ def check_divided(compilation: Compilation) -> None:
             size = program.orders[source].physical_channels
             there = mask_of(part.loads.get(source, ()), size)
             for maker in parts_of.get(source, ()):
-                if maker.unit == part.unit:
+                if (maker.unit, maker.section) == (part.unit, part.section):
                     both = there & mask_of(maker.ranges, size)
                     require(not both.any(), f"layer {part.op.name!r}: loads what its unit makes")
                     there |= mask_of(maker.ranges, size)
@@ -153,8 +153,8 @@ def check_planned(compilation: Compilation) -> None:
             read |= {name} & computed if buffers else set()
     for part in compilation.parts:
         require(part.stores or part.op.name not in read, f"layer {part.op.name!r}: not stored, but read")
-    for unit in {part.unit for part in compilation.parts}:
-        parts = [part for part in compilation.parts if part.unit == unit]
+    for unit, section in {(part.unit, part.section) for part in compilation.parts}:
+        parts = [part for part in compilation.parts if (part.unit, part.section) == (unit, section)]
         areas = [*_kept(graph, parts), *(area for part in parts for area in _buffers(part))]
         capacity = min(parts[0].core.act_kib * 1024 // parts[0].core.rows, MAX_WORDS)
         for area in areas:
@@ -238,8 +238,9 @@ def check_placed(compilation: Compilation) -> None:
         start = 0 if name in inputs or not reuse else min(uses)
         stop = last if name in program.observed or not reuse else max(uses, default=0)
         areas.append(_Area(name, place.address, sum(program.read_of(name)), start, stop))
-    for unit, (address, count) in program.starts.items():
-        areas.append(_Area(f"commands of {unit}", address, address + 64 * count, 0, last))
+    for starts in (section.starts for section in program.sections):
+        for unit, (address, count) in starts.items():
+            areas.append(_Area(f"commands of {unit}", address, address + 64 * count, 0, last))
     areas = [area for area in areas if area.end > area.first]
     for area in areas:
         inside = compilation.options.base <= area.first and area.end <= program.end

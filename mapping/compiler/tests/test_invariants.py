@@ -98,7 +98,7 @@ def good() -> Compilation:
         network, units, _ = random_network(seed, cores, layers=10)
         compilation = compiled(network, system, units)
         parts = compilation.parts
-        entries = [entry for entries in compilation.schedule.lists for entry in entries]
+        entries = [entry for entries in compilation.schedules[0].lists for entry in entries]
         if (
             compilation.program.folds
             and any(part.remote for part in parts)
@@ -264,7 +264,7 @@ def with_entries(good: Compilation, change: Callable[[Entry], Entry | None]) -> 
     """Change the first entry that a function changes, or leave it out where it gives None."""
     lists = []
     changed = False
-    for entries in good.schedule.lists:
+    for entries in good.schedules[0].lists:
         kept: list[Entry] = []
         for entry in entries:
             new = entry if changed else change(entry)
@@ -273,7 +273,7 @@ def with_entries(good: Compilation, change: Callable[[Entry], Entry | None]) -> 
                 kept.append(new)
         lists.append(tuple(kept))
     assert changed
-    return replace(good, schedule=replace(good.schedule, lists=tuple(lists)))
+    return replace(good, schedules=(replace(good.schedules[0], lists=tuple(lists)),))
 
 
 def without(key: str) -> Callable[[Compilation], Compilation]:

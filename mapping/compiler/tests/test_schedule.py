@@ -266,6 +266,7 @@ def test_without_the_events_a_unit_reads_what_the_other_has_not_made(pair: Sessi
             ]
             segments[starts[unit][0]] = command_list(words)
             starts[unit] = (starts[unit][0], len(kept))
-        changed = replace(program.program, segments=tuple(segments.items()), starts=starts)
+        whole = replace(program.program.whole, starts=starts)
+        changed = replace(program.program, segments=tuple(segments.items()), sections=(whole,))
         wrong += outcome(pair, replace(program, program=changed), x) != "exact"
     assert wrong

@@ -16,7 +16,7 @@ from mapping.scheduling.bounds import Task, batch_optimum, clairvoyant_optimum
 from mapping.scheduling.clocks import FAST
 from mapping.scheduling.deployment import Deployment
 from mapping.scheduling.metrics import metrics
-from mapping.scheduling.policies import SHIPPED, load_policy
+from mapping.scheduling.policies import NAMES, load_policy
 from mapping.scheduling.policy import Policy, PolicyError, Start, UnitState, Waiting
 from mapping.scheduling.results import requests_csv
 from mapping.scheduling.simulate import Run, simulate
@@ -244,6 +244,6 @@ def test_policies_that_decide_what_cannot_be_are_errors(policy: Policy, says: st
 
 
 def test_every_shipped_policy_serves_every_request() -> None:
-    for name in SHIPPED:
-        run = served(BIG_LITTLE, XYXXYX, name)
+    for name in NAMES:
+        run = served(BIG_LITTLE, XYXXYX, load_policy(name))
         assert all(request.end is not None for request in run.requests), name

@@ -110,7 +110,7 @@ def test_split_versions_between_others_are_exact(pair: Session, tmp_path: Path) 
     clock = RtlClock(deployment, pair)
     run = simulate(deployment, load, arrivals_of(load, 2), in_turn, clock)
     assert clock.exact == dict.fromkeys(range(40), True)
-    split = [request for request in run.requests if len(request.ends) == 2]
+    split = [request for request in run.requests if len(request.spans[0].ends) == 2]
     assert len(split) == 10
     for request in split:
         assert request.service is not None

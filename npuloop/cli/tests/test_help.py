@@ -22,7 +22,7 @@ from mapping.characterization import area, energy
 from mapping.cost.tables import FOLDER
 from mapping.run import digits
 from mapping.run.networks import Check
-from mapping.scheduling.policies import SHIPPED
+from mapping.scheduling.policies import NAMES
 from mapping.search.data import DATA_SETS
 from mapping.search.models import MODELS
 from mapping.search.objectives import OBJECTIVES
@@ -94,7 +94,7 @@ def in_checkout(path: Path) -> str:
         ("map", "--data", f"{', '.join(DATA_SETS)}, cifar10:FOLDER, or"),
         ("map", "--objective", f"{', '.join([*OBJECTIVES][:-1])}, or {[*OBJECTIVES][-1]}:"),
         ("map", "--baselines", f"for each unit, {', '.join((*HEURISTICS, LAYERWISE, RANDOM))};"),
-        ("serve", "--policy", f"{', '.join(SHIPPED)}, fixed:FILE, or package.module:function;"),
+        ("serve", "--policy", f"{', '.join(NAMES)}, fixed:FILE, or package.module:function;"),
         ("calibrate", "--budget", f"default: {calibrating.BUDGET};"),
     ],
 )

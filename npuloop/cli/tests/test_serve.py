@@ -141,7 +141,7 @@ def test_policies_stand_side_by_side_over_seeds(tmp_path: Path) -> None:
     figures = rows(tmp_path / "o" / "policies.csv")
     assert tuple(figures[0]) == POLICY_COLUMNS
     assert [row["seed"] for row in figures[:2]] == ["1", "2"]
-    assert len(figures) == 14
+    assert len(figures) == 16
     assert {row["served"] for row in figures} == {"6"}
 
 
