@@ -212,7 +212,7 @@ class _Trainer:
     def train(self, modules: Mapping[str, Any]) -> None:
         """Train all epochs that the checkpoint does not have."""
         parts = {**modules, "optimizer": self.optimizer}
-        with torch.backends.mkldnn.flags(enabled=not strided_pointwise(self.model)):  # type: ignore[no-untyped-call]
+        with torch.backends.mkldnn.flags(enabled=not strided_pointwise(self.model)):
             for number in range(self.run.resume(parts), self.epochs):
                 self.run.save(parts, self.epoch(number))
 
