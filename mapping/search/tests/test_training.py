@@ -15,6 +15,7 @@ from golden.quantize.export import export
 from hw.system import System
 from mapping.cost.model import CostModel
 from mapping.search import training
+from mapping.search.baselines import cheapest
 from mapping.search.costs import NetworkCosts, State
 from mapping.search.data import DataSet
 from mapping.search.mixing import Mixture
@@ -132,7 +133,7 @@ def test_every_layers_logits_move_where_the_true_cost_falls(small_case: tuple[Da
 def test_a_strength_follows_its_target(small_case: tuple[DataSet, NetworkCosts]) -> None:
     data, costs = small_case
     halves = costs.cost(tuple((total // 2, total - total // 2) for total in costs.totals))
-    target = 0.65 * halves
+    target = 1.05 * costs.cost(cheapest(costs))
     cost_weight = CostWeight(1e-3, costs.cost(costs.uniform("npu8")), target)
     _, run = searched(data, costs, cost_weight, TrainingRun("search", 1), replace(RECIPE, search_epochs=8))
     strengths = [row["strength"] for row in run.rows]
