@@ -51,7 +51,9 @@ def test_a_row_for_each_request_and_a_trace_are_left(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     done = npuloop_here("serve", "--workload", files(tmp_path), "--policy", "fifo", "--out", out)
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in out.iterdir()) == ["report.html", "requests.csv", "trace.json"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "report.html", "requests.csv", "trace.json", "work",
+    ]  # fmt: skip
     requests = rows(out / "requests.csv")
     assert tuple(requests[0]) == COLUMNS
     assert len(requests) == 6
@@ -143,6 +145,9 @@ def test_policies_stand_side_by_side_over_seeds(tmp_path: Path) -> None:
     assert [row["seed"] for row in figures[:2]] == ["1", "2"]
     assert len(figures) == 14
     assert {row["served"] for row in figures} == {"6"}
+    page = (tmp_path / "o" / "report.html").read_text()
+    assert "Which policy serves these requests best?" in page
+    assert page.count('<th scope="row">cheapest</th>') == 1
 
 
 def test_the_fast_clock_and_another_system_are_served(tmp_path: Path) -> None:
