@@ -234,7 +234,7 @@ def agreement_chart(predicted: Run, measured: Measured) -> Figure:
             )
         axis.axhline(0, color=INK, linewidth=0.8)
         cycles = [point[1] for pair in pairs if (point := getattr(pair, kind)) is not None]
-        if cycles and max(cycles) > 10 * min(cycles):
+        if cycles and max(cycles) > 30 * min(cycles):
             axis.set_xscale("log")
         cycles_axis(axis)
         axis.set_xlabel(f"measured {kind}, cycles")

@@ -21,7 +21,7 @@ def serve(
     system: SystemName = SYSTEM,
     settings: Setting = [],  # noqa: B006  # typer reads it, nobody writes it
     workload: Annotated[
-        Path | None, typer.Option(help="workload.yaml; default: one of digits that npuloop brings")
+        Path | None, typer.Option(help="workload.yaml; default: one that npuloop brings, run in RTL too")
     ] = None,
     versions: Annotated[
         Path | None, typer.Option(help="versions.yaml; default: the workload's, else its models as they are")

@@ -7,6 +7,7 @@ import csv
 import fcntl
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,18 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.rtl
 def test_without_arguments_a_bundled_workload_is_served() -> None:
     done = npuloop_here("serve")
     assert done.returncode == 0, done.stderr
-    for word in ("responses, ms", "scanner", "camera", "touch", "units at work: npu8", "µJ"):
+    for word in ("responses, ms", "scanner", "camera", "touch", "cheques", "units at work: npu8", "µJ"):
         assert word in done.stdout
+    (exact, run) = re.findall(r"in RTL: (\d+) of (\d+) requests exact", done.stdout)[0]
+    assert int(exact) == int(run) > 100
+    predicted = npuloop_here("serve", "--no-replay")
+    assert predicted.returncode == 0, predicted.stderr
+    assert predicted.stdout == done.stdout.split("in RTL")[0]
+    assert "in RTL" not in npuloop_here("serve", "--policy", "fifo,edf").stdout
 
 
 def test_a_row_for_each_request_and_a_trace_are_left(tmp_path: Path) -> None:
