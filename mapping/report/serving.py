@@ -10,7 +10,15 @@ import numpy as np
 from rich.table import Table
 
 from mapping.report.console import console_table
-from mapping.report.serving_policies import late_percent, mean_response, p95_response, request_uj, spread
+from mapping.report.serving_policies import (
+    UNKNOWN,
+    late_percent,
+    mean_response,
+    p95_response,
+    request_uj,
+    spread,
+)
+from mapping.scheduling.bounds import Optimum
 from mapping.scheduling.measured import Measured, agreements, error_percent
 from mapping.scheduling.metrics import Metrics, Responses
 from mapping.scheduling.simulate import Run
@@ -87,14 +95,14 @@ def rtl_summary(predicted: Run, measured: Measured) -> str:
 
 
 def policies_table(
-    figures: Mapping[str, Sequence[Metrics]], workload: Workload, bound: float | None = None
+    figures: Mapping[str, Sequence[Metrics]], workload: Workload, best: Optimum = UNKNOWN
 ) -> Table:
     """Return policies side by side: means over seeds, and half of the mean response's 95 % interval.
 
     Args:
         figures: the figures of each policy, one for each seed.
         workload: the workload.
-        bound: mean response that no policy beats, cycles.
+        best: what no policy beats.
     """
     unit = "cycles" if workload.clock_mhz is None else "ms"
     numbers = ("mean response", "± (95 %)", "95 %", "late %", "energy of one, µJ", "accuracy drop")
@@ -112,7 +120,9 @@ def policies_table(
             "" if energy is None else f"{energy.mean:,.2f}",
             f"{np.mean([item.total.drop_points for item in runs]):.2f}",
         )
-    if bound is not None:
+    if best != UNKNOWN:
+        mean = "" if best.mean is None else _time(best.mean, workload)
+        fewest = "" if best.late_percent is None else f"{best.late_percent:.1f}"
         table.add_section()
-        table.add_row("optimum", _time(bound, workload), *[""] * 5)
+        table.add_row("optimum", mean, "", "", fewest, "", "")
     return table

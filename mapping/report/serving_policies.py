@@ -15,8 +15,12 @@ from matplotlib.lines import Line2D
 from mapping.report import html
 from mapping.report.search_comparison import student_interval
 from mapping.report.style import BLUE, GREY, INK, ORANGE, PURPLE, RED, TEAL, WIDE, legend, styled, svg
+from mapping.scheduling.bounds import Optimum
 from mapping.scheduling.metrics import Metrics
 from mapping.scheduling.workload import Workload
+
+UNKNOWN = Optimum(None, None)
+"""No optimum is known."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def at_work(unit: str) -> Callable[[Metrics], float]:
 
 @styled
 def policies_chart(
-    figures: Mapping[str, Sequence[Metrics]], scale: float, unit: str, bound: float | None
+    figures: Mapping[str, Sequence[Metrics]], scale: float, unit: str, best: Optimum
 ) -> Figure:
     """Draw responses, late requests, energy and utilisation of each policy, with 95 % intervals over seeds.
 
@@ -82,7 +86,7 @@ def policies_chart(
         figures: the figures of each policy, one for each seed.
         scale: cycles of a step of the axis of responses.
         unit: what that axis counts.
-        bound: mean response that no policy beats, cycles.
+        best: what no policy beats.
     """
     figure = Figure((WIDE[0], 1.6 + 0.36 * len(figures)), layout="constrained")
     axes = figure.subplots(1, 4, sharey=True, width_ratios=(1.6, 1, 1, 1))
@@ -97,8 +101,9 @@ def policies_chart(
         _dots(
             axes[3], runs, at_work(name), colours[i % len(colours)], offset=0.14 * (i - (len(units) - 1) / 2)
         )
-    if bound is not None:
-        axes[0].axvline(bound / scale, color=GREY, ls="--", linewidth=1)
+    for axis, value in ((axes[0], best.mean), (axes[1], best.late_percent)):
+        if value is not None:
+            axis.axvline(value / (scale if axis is axes[0] else 1.0), color=GREY, ls="--", linewidth=1)
     axes[0].set_yticks(range(len(figures)), list(figures))
     axes[0].set_ylim(len(figures) - 0.5, -0.5)
     for axis, label in zip(
@@ -107,8 +112,8 @@ def policies_chart(
         axis.set_xlabel(label)
         axis.set_xlim(left=0)
     handles = [_dot(BLUE, "mean"), _dot(ORANGE, "95th percentile")]
-    if bound is not None:
-        handles.append(Line2D([], [], color=GREY, ls="--", label="optimum of the mean"))
+    if best != UNKNOWN:
+        handles.append(Line2D([], [], color=GREY, ls="--", label="optimum of the mean, of late ones"))
     handles += [_dot(colours[i % len(colours)], f"{name} at work") for i, name in enumerate(units)]
     legend(figure, handles, len(handles))
     return figure
@@ -139,7 +144,7 @@ def _dots(
 
 def policies_page(
     figures: Mapping[str, Sequence[Metrics]], workload: Workload, clock: str, first_seed: int,
-    bound: float | None = None,
+    best: Optimum = UNKNOWN,
 ) -> str:  # fmt: skip
     """Return the page of several policies or seeds.
 
@@ -148,19 +153,19 @@ def policies_page(
         workload: the workload.
         clock: the clock's name.
         first_seed: the first seed.
-        bound: mean response that no policy beats, cycles; None: not known.
+        best: what no policy beats.
     """
     scale = 1.0 if workload.clock_mhz is None else 1000.0 * workload.clock_mhz
     unit = "cycles" if workload.clock_mhz is None else "ms"
     seeds = len(next(iter(figures.values())))
     parts = [
         html.figure(
-            "policies", "policies side by side", svg(policies_chart(figures, scale, unit, bound)),
+            "policies", "policies side by side", svg(policies_chart(figures, scale, unit, best)),
             "<b>Policies.</b> Means over seeds; bars are their 95 % intervals." if seeds > 1
             else "<b>Policies.</b> One seed: there are no intervals.",
         ),
         "<h2>Figures</h2>\n",
-        _table(figures, scale, unit, bound),
+        _table(figures, scale, unit, best),
         "<h2>About these runs</h2>\n",
         _about(workload, clock, first_seed, seeds),
     ]  # fmt: skip
@@ -168,14 +173,13 @@ def policies_page(
     known = {name: item.mean for name, item in means.items() if item is not None}
     lead = "No policy ran a request."
     if known:
-        best = min(known, key=lambda name: known[name])
-        lead = (
-            f"{best} responds soonest: {known[best] / scale:,.3f} {unit} on average. Predicted, not measured."
-        )
+        soonest = min(known, key=lambda name: known[name])
+        mean = f"{known[soonest] / scale:,.3f} {unit}"
+        lead = f"{soonest} responds soonest: {mean} on average. Predicted, not measured."
     return html.document("npuloop: policies", "Which policy serves these requests best?", escape(lead), parts)
 
 
-def _table(figures: Mapping[str, Sequence[Metrics]], scale: float, unit: str, bound: float | None) -> str:
+def _table(figures: Mapping[str, Sequence[Metrics]], scale: float, unit: str, best: Optimum) -> str:
     units = list(next(iter(figures.values()))[0].utilisation)
     digits = 0 if scale == 1 else 3
     columns: list[tuple[str, Callable[[Metrics], float | None], int]] = [
@@ -191,14 +195,16 @@ def _table(figures: Mapping[str, Sequence[Metrics]], scale: float, unit: str, bo
     for policy, runs in figures.items():
         found = [(spread(runs, value), places) for _, value, places in columns]
         rows.append([escape(policy), *("" if item is None else item.text(places) for item, places in found)])
-    if bound is not None:
-        rows.append(["optimum", f"{bound / scale:,.{digits}f}", *[""] * (len(columns) - 1)])
+    if best != UNKNOWN:
+        mean = "" if best.mean is None else f"{best.mean / scale:,.{digits}f}"
+        late = "" if best.late_percent is None else f"{best.late_percent:.1f}"
+        rows.append(["optimum", mean, "", late, *[""] * (len(columns) - 3)])
     note = (
         '<p class="note">± is half of the 95 % interval of the mean over seeds (Student\'s t). Energy is '
         "that of everything until the last interrupt, idle units included, over the requests that were run."
     )
-    if bound is not None:
-        note += " The optimum knows the future and no contention: no policy's mean response is below."
+    if best != UNKNOWN:
+        note += " The optimum knows the future and no contention: no policy is below."
     return html.table(["policy", *(name for name, _, _ in columns)], rows, len(columns)) + note + "</p>\n"
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -118,7 +118,7 @@ def serve_policies(plan: Plan, folder: ServingFolder | None) -> Results:
     """Serve with each policy and seed; print them side by side and return policies.csv and report.html."""
     from mapping.report.serving import policies_table
     from mapping.report.serving_policies import policies_page
-    from mapping.scheduling.bounds import optimum
+    from mapping.scheduling.bounds import Optimum, optimum
     from mapping.scheduling.metrics import Metrics, metrics
     from mapping.scheduling.results import policies_csv
     from mapping.scheduling.workload import arrivals_of
@@ -136,8 +136,15 @@ def serve_policies(plan: Plan, folder: ServingFolder | None) -> Results:
                     if folder is not None:
                         folder.keep(name, seed, known)
                 runs.append(known)
-    means = [bound for bound in bounds if bound is not None]
-    bound = sum(means) / len(means) if len(means) == len(bounds) else None
-    console.print(policies_table(figures, plan.workload, bound))
-    page = policies_page(figures, plan.workload, plan.clock, plan.first_seed, bound)
+    if any(bound.missing for bound in bounds):
+        errors.print("for the optimum of these requests install OR-tools: pip install 'npuloop[optimum]'")
+    best = Optimum(_mean([bound.mean for bound in bounds]), _mean([bound.late_percent for bound in bounds]))
+    console.print(policies_table(figures, plan.workload, best))
+    page = policies_page(figures, plan.workload, plan.clock, plan.first_seed, best)
     return {"policies.csv": policies_csv(figures, plan.first_seed), "report.html": page}, {}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Return a mean over seeds; None: one of them is not known."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None

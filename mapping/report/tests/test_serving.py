@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from mapping.report.serving import policies_table, rtl_summary, streams_table, summary
 from mapping.report.tests.test_console_tables import headings, rows
+from mapping.scheduling.bounds import Optimum
 from mapping.scheduling.measured import Measured
 from mapping.scheduling.metrics import Metrics, Responses
 from mapping.scheduling.testing import trace, workload
@@ -60,7 +61,7 @@ def test_rtl_stands_beside_its_prediction() -> None:
 
 def test_policies_are_means_over_seeds_with_an_interval() -> None:
     other = replace(FIGURES, total=replace(SOME, mean=1434.0, late_percent=None), events_uj=None)
-    table = policies_table({"fifo": [FIGURES, other], "edf": [FIGURES]}, LOAD, bound=900.0)
+    table = policies_table({"fifo": [FIGURES, other], "edf": [FIGURES]}, LOAD, Optimum(900.0, None))
     assert headings(table) == [
         "policy", "mean response", "± (95 %)", "95 %", "late %", "energy of one, µJ", "accuracy drop",
     ]  # fmt: skip
