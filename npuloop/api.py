@@ -231,7 +231,7 @@ def serve(
     """Serve requests that arrive on a system: predicted responses, energy and utilisation.
 
     Args:
-        workload: a `workload.yaml`; None: one of digits that npuloop brings.
+        workload: a `workload.yaml`; None: one that npuloop brings.
         system: see the module.
         versions: a `versions.yaml`; None: the one that the workload names, else its models as they are.
         policy: the name of a policy, or a function: see `mapping.scheduling.policy`.

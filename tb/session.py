@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -356,7 +356,7 @@ class Session:
         results, answer = self._execute(ops, job)
         return results, answer["reads"]
 
-    def serve(self, requests: Iterable[QueuedRequest], job: Job) -> Iterator[AnsweredRequest]:
+    def serve(self, requests: Iterable[QueuedRequest], job: Job) -> Generator[AnsweredRequest, None, None]:
         """Run a stream of requests through the units' queues, and yield each when it is complete.
 
         A unit's requests run in the order of the stream, so that none can wait for ever. One that fails ends

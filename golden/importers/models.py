@@ -8,9 +8,12 @@ from golden.importers.tflite import load_tflite
 from golden.network import Network
 from golden.network_file import load_network
 from golden.zoo.digits import VARIANTS, network_file
+from golden.zoo.upscaled import names, upscaled_file
 
 READERS = {".tflite": load_tflite, ".npz": load_network}
-BUNDLED = {f"digits_{variant}": network_file(variant) for variant in VARIANTS}
+BUNDLED = {f"digits_{variant}": network_file(variant) for variant in VARIANTS} | {
+    f"digits_{network}_{variant}": upscaled_file(network, variant) for network, variant in names()
+}
 """Network files that come with npuloop, by the names that stand for them."""
 
 

@@ -7,7 +7,7 @@ used; on one machine the result repeats exactly.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -74,27 +74,45 @@ def real_images(images: Bytes) -> Tensor:
     return (quantized.float() - INPUT_ZERO_POINT) * INPUT_SCALE
 
 
-def _batches(images: Bytes, labels: Int64, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(
+    images: Bytes, labels: Int64, rng: np.random.Generator, real: Callable[[Bytes], Tensor]
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield one epoch of shuffled batches, half of the images rotated by one pixel to the left or right."""
     order = rng.permutation(len(images))
     for start in range(0, len(order) - BATCH + 1, BATCH):
         chosen = order[start : start + BATCH]
         moves = rng.choice((-1, 0, 0, 1), BATCH)
         moved = [np.roll(image, move, axis=1) for image, move in zip(images[chosen], moves, strict=True)]
-        yield real_images(np.stack(moved)), torch.from_numpy(labels[chosen])
+        yield real(np.stack(moved)), torch.from_numpy(labels[chosen])
 
 
-def _fit(
-    model: nn.Module, optimizer: torch.optim.Optimizer, images: Bytes, labels: Int64, epochs: int
+def fit(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: Bytes,
+    labels: Int64,
+    epochs: int,
+    range_epochs: int = RANGE_EPOCHS,
+    real: Callable[[Bytes], Tensor] = real_images,
 ) -> None:
-    """Train with a cosine schedule; the ranges of a quantised network are frozen after `RANGE_EPOCHS`."""
+    """Train with a cosine schedule; the ranges of a quantised network are frozen after `range_epochs`.
+
+    Args:
+        model: what is trained; left in evaluation mode.
+        optimizer: of its parameters.
+        images: (n, 8, 8) grey values 0 to 16.
+        labels: (n,) digits.
+        epochs: passes over the images.
+        range_epochs: of these the first, in which activation ranges follow the batches.
+        real: makes what the model reads of images.
+    """
     rng = np.random.default_rng(SEED)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     model.train()
     for epoch in range(epochs):
-        if isinstance(model, QatNetwork) and epoch == RANGE_EPOCHS:
+        if isinstance(model, QatNetwork) and epoch == range_epochs:
             model.freeze_ranges()
-        for batch, target in _batches(images, labels, rng):
+        for batch, target in _batches(images, labels, rng, real):
             optimizer.zero_grad()
             functional.cross_entropy(model(batch), target).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -107,7 +125,7 @@ def train(images: Bytes, labels: Int64, epochs: int = FLOAT_EPOCHS) -> DigitsNet
     torch.manual_seed(SEED)
     model = DigitsNet()
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=1e-2)
-    _fit(model, optimizer, images, labels, epochs)
+    fit(model, optimizer, images, labels, epochs)
     return model
 
 
@@ -121,7 +139,7 @@ def train_ternary(start: DigitsNet, images: Bytes, labels: Int64, epochs: int = 
         input_scale=INPUT_SCALE,
         input_zero_point=INPUT_ZERO_POINT,
     )
-    _fit(network, torch.optim.Adam(network.parameters(), lr=3e-3), images, labels, epochs)
+    fit(network, torch.optim.Adam(network.parameters(), lr=3e-3), images, labels, epochs)
     return network
 
 

@@ -10,7 +10,18 @@ import numpy as np
 from rich.table import Table
 
 from mapping.report.console import console_table
+from mapping.report.serving_policies import (
+    UNKNOWN,
+    late_percent,
+    mean_response,
+    p95_response,
+    request_uj,
+    spread,
+)
+from mapping.scheduling.bounds import Optimum
+from mapping.scheduling.measured import Measured, agreements, error_percent
 from mapping.scheduling.metrics import Metrics, Responses
+from mapping.scheduling.simulate import Run
 from mapping.scheduling.workload import Workload
 
 NUMBERS = ("requests", "served", "deadline", "mean response", "95 %", "late %", "accuracy drop")
@@ -66,47 +77,52 @@ def summary(figures: Metrics) -> str:
     return f"{first}\n{figures.energy_uj:,.1f} µJ: {shares}"
 
 
-def rtl_summary(predicted: Metrics, measured: Metrics, exact: Mapping[int, bool]) -> str:
-    """Return how many requests were exact in RTL, and predicted beside measured responses."""
-    pairs = {
-        "mean response": (predicted.total.mean, measured.total.mean),
-        "95 %": (predicted.total.p95, measured.total.p95),
-    }
-    errors = ", ".join(
-        f"{name} {real:,.0f} cycles, predicted {value:,.0f} ({100 * (value / real - 1):+.1f} %)"
-        for name, (value, real) in pairs.items()
+def rtl_summary(predicted: Run, measured: Measured) -> str:
+    """Return how many requests were exact in RTL, and how far services and responses were predicted off."""
+    found = agreements(predicted, measured)[""]
+    text = f"in RTL: {found.exact:,} of {found.run:,} requests exact"
+    if not found.run or math.isnan(found.response_mean[1]):
+        return text
+    pairs = {"mean response": found.response_mean, "95 %": found.response_p95}
+    responses = ", ".join(
+        f"{name} {pair[1]:,.0f} cycles, predicted {pair[0]:,.0f} ({error_percent(pair):+.1f} %)"
+        for name, pair in pairs.items()
     )
-    return f"in RTL: {sum(exact.values())} of {len(exact)} requests exact; {errors}"
+    services = ""
+    if found.compared:
+        services = f"; services off by {found.service_mean:.2f} %, at most {found.service_largest:.1f} %"
+    return f"{text}; {responses}{services}"
 
 
 def policies_table(
-    figures: Mapping[str, Sequence[Metrics]], workload: Workload, bound: float | None = None
+    figures: Mapping[str, Sequence[Metrics]], workload: Workload, best: Optimum = UNKNOWN
 ) -> Table:
-    """Return policies side by side: means over seeds, and the standard error of the mean response.
+    """Return policies side by side: means over seeds, and half of the mean response's 95 % interval.
 
     Args:
         figures: the figures of each policy, one for each seed.
         workload: the workload.
-        bound: mean response that no policy beats, cycles.
+        best: what no policy beats.
     """
     unit = "cycles" if workload.clock_mhz is None else "ms"
-    numbers = ("mean response", "± se", "95 %", "late %", "energy, µJ", "accuracy drop")
+    numbers = ("mean response", "± (95 %)", "95 %", "late %", "energy of one, µJ", "accuracy drop")
     table = console_table(f"policies, {unit}", ("policy",), numbers)
     for name, runs in figures.items():
-        means = [item.total.mean for item in runs]
-        late = [item.total.late_percent for item in runs if item.total.late_percent is not None]
-        energies = [item.energy_uj for item in runs if item.energy_uj is not None]
-        error = float(np.std(means, ddof=1) / math.sqrt(len(means))) if len(means) > 1 else float("nan")
+        response, p95 = spread(runs, mean_response), spread(runs, p95_response)
+        late, energy = spread(runs, late_percent), spread(runs, request_uj)
+        half = None if response is None else response.half
         table.add_row(
             name,
-            _time(float(np.mean(means)), workload),
-            _time(error, workload),
-            _time(float(np.mean([item.total.p95 for item in runs])), workload),
-            f"{np.mean(late):.1f}" if late else "",
-            f"{np.mean(energies):,.1f}" if energies else "",
+            "-" if response is None else _time(response.mean, workload),
+            "-" if half is None else _time(half, workload),
+            "-" if p95 is None else _time(p95.mean, workload),
+            "" if late is None else f"{late.mean:.1f}",
+            "" if energy is None else f"{energy.mean:,.2f}",
             f"{np.mean([item.total.drop_points for item in runs]):.2f}",
         )
-    if bound is not None:
+    if best != UNKNOWN:
+        mean = "" if best.mean is None else _time(best.mean, workload)
+        fewest = "" if best.late_percent is None else f"{best.late_percent:.1f}"
         table.add_section()
-        table.add_row("optimum", _time(bound, workload), *[""] * 5)
+        table.add_row("optimum", mean, "", "", fewest, "", "")
     return table

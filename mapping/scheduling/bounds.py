@@ -15,10 +15,14 @@ from scipy.optimize import linear_sum_assignment
 
 from common.errors import NpuloopError
 from mapping.scheduling.deployment import Deployment
+from mapping.scheduling.solver import Choice, Job, fewest_late, is_installed, least_mean_response
 from mapping.scheduling.workload import Arrival, Workload
 
 MAX_REQUESTS = 10
-"""Most requests of an exact optimum with arrivals."""
+"""Most requests of an exact optimum with arrivals that is searched."""
+MAX_SOLVED = 24
+"""Most requests that are given to the solver: of more it proves little in time."""
+SOLVER_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -34,30 +38,71 @@ class Task:
     cycles: Mapping[str, float]
 
 
-def optimum(deployment: Deployment, workload: Workload, arrivals: Sequence[Arrival]) -> float | None:
-    """Return the least mean response of a workload's requests, in cycles, where it can be computed.
+@dataclass(frozen=True)
+class Optimum:
+    """What no policy can beat.
 
-    That is a batch of any size, or up to MAX_REQUESTS requests that are not cut; without versions on several
-    units, requests that follow others, or streams that drop any. Otherwise it is None.
+    Attributes:
+        mean: least mean response, cycles; None: not known.
+        late_percent: least share of the requests with a deadline that miss it, percent; None: not known.
+        missing: whether OR-tools, which is not installed, could say more.
     """
+
+    mean: float | None
+    late_percent: float | None
+    missing: bool = False
+
+
+def optimum(deployment: Deployment, workload: Workload, arrivals: Sequence[Arrival]) -> Optimum:
+    """Return the optimum of a workload's requests, as far as it can be computed.
+
+    The mean response is that of a batch of any size or up to MAX_REQUESTS requests, without versions on
+    several units. With these, or more requests, it takes OR-tools: up to MAX_SOLVED requests, where it proves
+    the optimum in SOLVER_SECONDS. So does the share of late requests. Requests that follow others have no
+    optimum here, and of those that may be dropped none is known for the mean. Where networks are cut, only
+    the mean of a batch is known.
+    """
+    if any(arrival.after for arrival in arrivals):
+        return Optimum(None, None)
     allowed = deployment.allowed(workload)
-    options = [option for stream in allowed.values() for option in stream]
-    if any(len(option.units) > 1 for option in options):
-        return None
-    if any(arrival.after or arrival.stream.drop_late for arrival in arrivals):
+    jobs = []
+    for arrival in arrivals:
+        stream = arrival.stream
+        deadline = None if stream.deadline is None else arrival.time + stream.deadline
+        choices = tuple(Choice(option.units, option.cycles) for option in allowed[stream.name])
+        jobs.append(Job(arrival.time, choices, deadline))
+    dropped = any(arrival.stream.drop_late for arrival in arrivals)
+    cut = any(option.then for options in allowed.values() for option in options)
+    mean = None if dropped else _searched(jobs, cut)
+    if cut:
+        return Optimum(mean, None)
+    asked = (mean is None and not dropped) or any(job.deadline is not None for job in jobs)
+    if not asked or len(jobs) > MAX_SOLVED:
+        return Optimum(mean, None)
+    if not is_installed():
+        return Optimum(mean, None, missing=True)
+    if mean is None and not dropped:
+        response = least_mean_response(jobs, SOLVER_SECONDS)
+        mean = response.value if response.proved else None
+    late = fewest_late(jobs, SOLVER_SECONDS)
+    due = sum(job.deadline is not None for job in jobs)
+    return Optimum(mean, 100.0 * late.value / due if due and late.proved else None)
+
+
+def _searched(jobs: Sequence[Job], cut: bool) -> float | None:
+    """Return the least mean response where no solver is needed for it, cycles; `cut`: networks are."""
+    if any(len(choice.units) > 1 for job in jobs for choice in job.choices):
         return None
     tasks = []
-    for arrival in arrivals:
+    for job in jobs:
         cycles: dict[str, float] = {}
-        for option in allowed[arrival.stream.name]:
-            (unit,) = option.units
-            cycles[unit] = min(option.cycles, cycles.get(unit, option.cycles))
-        tasks.append(Task(arrival.time, cycles))
+        for choice in job.choices:
+            (unit,) = choice.units
+            cycles[unit] = min(choice.cycles, cycles.get(unit, choice.cycles))
+        tasks.append(Task(job.arrival, cycles))
     if len({task.arrival for task in tasks}) == 1:
         return batch_optimum(tasks)
-    if any(option.then for option in options):
-        return None
-    return clairvoyant_optimum(tasks) if len(tasks) <= MAX_REQUESTS else None
+    return clairvoyant_optimum(tasks) if len(tasks) <= MAX_REQUESTS and not cut else None
 
 
 def batch_optimum(tasks: Sequence[Task]) -> float:

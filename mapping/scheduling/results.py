@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mapping.scheduling.measured import Measured
 from mapping.scheduling.metrics import Metrics, request_energy_uj
 from mapping.scheduling.simulate import Run, Served
 
@@ -26,13 +27,12 @@ UNITS, REQUESTS = 1, 2
 """Processes of the trace: units and what they run, streams and how long their requests respond."""
 
 
-def requests_csv(run: Run, measured: Run | None = None, exact: Mapping[int, bool] | None = None) -> str:
+def requests_csv(run: Run, measured: Measured | None = None) -> str:
     """Return the rows of the requests, by their numbers, as CSV with a head.
 
     Args:
         run: the prediction.
         measured: the same requests in RTL, of which version, units, start and end then are.
-        exact: whether the outputs of each request were equal to the golden model's.
     """
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
@@ -40,15 +40,15 @@ def requests_csv(run: Run, measured: Run | None = None, exact: Mapping[int, bool
     for request in run.requests:
         row = _row(run, request)
         if measured is not None:
-            real = _row(measured, measured.requests[request.number])
+            real = _row(measured.run, measured.run.requests[request.number])
             real["measured_service_cycles"] = real["predicted_service_cycles"]
             real["measured_response_cycles"] = real["predicted_response_cycles"]
             predicted = {
                 name: row[name] for name in ("predicted_service_cycles", "predicted_response_cycles")
             }
             row = real | predicted
-            if exact and request.number in exact:
-                row["exact"] = "yes" if exact[request.number] else "no"
+            if request.number in measured.exact:
+                row["exact"] = "yes" if measured.exact[request.number] else "no"
         writer.writerow(row)
     return file.getvalue()
 

@@ -48,7 +48,7 @@ from mapping.scheduling.versions import Version, as_imported, load_versions
 from mapping.scheduling.workload import MAX_REQUESTS, MEAN, STRICT, Stream, Workload, WorkloadError, file_name
 
 FORMAT_VERSION = 1
-BUNDLED = Path(__file__).parent / "workloads" / "digits.yaml"
+BUNDLED = Path(__file__).parent / "workloads" / "upscaled.yaml"
 """The workload that npuloop brings."""
 KEYS = ("npuloop_workload", "clock_mhz", "duration", "confidence", "versions", "streams")
 STREAM_KEYS = (

@@ -204,7 +204,7 @@ def test_thousands_of_requests_go_through_the_rings(pair: Session) -> None:
 def test_a_stream_that_is_broken_off_leaves_a_session_that_works(pair: Session) -> None:
     stream = pair.serve((copies(number, BIG) for number in range(1000)), Job(segments=IMAGE))
     assert next(iter(stream)).number == 0
-    stream.close()  # type: ignore[attr-defined]  # a generator
+    stream.close()  # a generator
     works(pair)
     served(pair, [copies(number, UNITS[number % 2]) for number in range(4)])
 

@@ -7,8 +7,11 @@ from dataclasses import replace
 
 from mapping.report.serving import policies_table, rtl_summary, streams_table, summary
 from mapping.report.tests.test_console_tables import headings, rows
+from mapping.scheduling.bounds import Optimum
+from mapping.scheduling.measured import Measured
 from mapping.scheduling.metrics import Metrics, Responses
 from mapping.scheduling.testing import trace, workload
+from mapping.scheduling.tests.test_measured import measured_load
 
 SOME = Responses(requests=4, served=3, mean=1234.0, p95=2000.0, late_percent=25.0, drop_points=0.4)
 NONE = Responses(
@@ -47,21 +50,23 @@ def test_a_summary_has_units_contention_and_the_parts_of_the_energy() -> None:
 
 
 def test_rtl_stands_beside_its_prediction() -> None:
-    real = replace(FIGURES, total=replace(SOME, mean=1222.0, p95=2500.0))
-    assert rtl_summary(FIGURES, real, {0: True, 1: False}) == (
-        "in RTL: 1 of 2 requests exact; mean response 1,222 cycles, predicted 1,234 (+1.0 %), "
-        "95 % 2,500 cycles, predicted 2,000 (-20.0 %)"
+    predicted, real = measured_load()
+    assert rtl_summary(predicted, real) == (
+        "in RTL: 3 of 4 requests exact; mean response 27 cycles, predicted 23 (-14.8 %), 95 % 43 cycles, "
+        "predicted 37 (-13.5 %); services off by 14.14 %, at most 16.7 %"
     )
+    nothing = Measured(predicted, {}, {})
+    assert rtl_summary(predicted, nothing) == "in RTL: 0 of 0 requests exact"
 
 
-def test_policies_are_means_over_seeds_with_an_error() -> None:
+def test_policies_are_means_over_seeds_with_an_interval() -> None:
     other = replace(FIGURES, total=replace(SOME, mean=1434.0, late_percent=None), events_uj=None)
-    table = policies_table({"fifo": [FIGURES, other], "edf": [FIGURES]}, LOAD, bound=900.0)
+    table = policies_table({"fifo": [FIGURES, other], "edf": [FIGURES]}, LOAD, Optimum(900.0, None))
     assert headings(table) == [
-        "policy", "mean response", "± se", "95 %", "late %", "energy, µJ", "accuracy drop",
+        "policy", "mean response", "± (95 %)", "95 %", "late %", "energy of one, µJ", "accuracy drop",
     ]  # fmt: skip
     assert rows(table) == [
-        ["fifo", "1,334", "100", "2,000", "25.0", "10.0", "0.40"],
-        ["edf", "1,234", "-", "2,000", "25.0", "10.0", "0.40"],
+        ["fifo", "1,334", "1,271", "2,000", "", "", "0.40"],
+        ["edf", "1,234", "-", "2,000", "25.0", "3.33", "0.40"],
         ["optimum", "900", "", "", "", "", ""],
     ]

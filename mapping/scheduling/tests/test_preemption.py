@@ -21,7 +21,7 @@ from mapping.compiler.assignment import assignment_text
 from mapping.compiler.legalise import legalise_network
 from mapping.compiler.program import Section
 from mapping.scheduling.arrivals import Cascade, Poisson, Trace
-from mapping.scheduling.bounds import optimum
+from mapping.scheduling.bounds import Optimum, optimum
 from mapping.scheduling.clocks import EXACT, FAST
 from mapping.scheduling.deployment import Deployment, deploy
 from mapping.scheduling.images import Images
@@ -216,9 +216,9 @@ def test_sections_may_have_other_units() -> None:
 
 def test_an_optimum_without_preemption_is_none_of_networks_that_are_cut() -> None:
     late = workload(trace("large", 0.0), trace("small", 5.0))
-    assert optimum(BOTH, late, arrivals_of(late)) is None
+    assert optimum(BOTH, late, arrivals_of(late)) == Optimum(None, None)
     together = workload(trace("large", 0.0), trace("small", 0.0))
-    assert optimum(BOTH, together, arrivals_of(together)) == (10.0 + 110.0) / 2
+    assert optimum(BOTH, together, arrivals_of(together)) == Optimum((10.0 + 110.0) / 2, None)
 
 
 def test_a_kept_schedule_runs_sections_without_a_break(tmp_path: Path) -> None:

@@ -26,9 +26,10 @@ from mapping.scheduling.arrivals import Poisson
 from mapping.scheduling.clocks import EXACT
 from mapping.scheduling.deployment import Deployment, deploy
 from mapping.scheduling.images import Images
+from mapping.scheduling.measured import Measured
 from mapping.scheduling.metrics import metrics
 from mapping.scheduling.policies import SHIPPED
-from mapping.scheduling.rtl_replay import Replay, replay
+from mapping.scheduling.rtl_replay import replay
 from mapping.scheduling.simulate import Run, simulate
 from mapping.scheduling.testing import workload
 from mapping.scheduling.versions import Version
@@ -113,7 +114,7 @@ def errors(predicted: Run, real: Run) -> Errors:
     )
 
 
-def disturbed(deployment: Deployment, session: Session) -> tuple[Run, Replay]:
+def disturbed(deployment: Deployment, session: Session) -> tuple[Run, Measured]:
     """Serve under back-pressure, with the versions of the last unit where the memory answers with errors."""
     last = deployment.system.units[-1]
     images = Images(deployment)

@@ -7,6 +7,7 @@ import csv
 import fcntl
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,18 +41,27 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.rtl
 def test_without_arguments_a_bundled_workload_is_served() -> None:
     done = npuloop_here("serve")
     assert done.returncode == 0, done.stderr
-    for word in ("responses, ms", "scanner", "camera", "touch", "units at work: npu8", "µJ"):
+    for word in ("responses, ms", "scanner", "camera", "touch", "cheques", "units at work: npu8", "µJ"):
         assert word in done.stdout
+    (exact, run) = re.findall(r"in RTL: (\d+) of (\d+) requests exact", done.stdout)[0]
+    assert int(exact) == int(run) > 100
+    predicted = npuloop_here("serve", "--no-replay")
+    assert predicted.returncode == 0, predicted.stderr
+    assert predicted.stdout == done.stdout.split("in RTL")[0]
+    assert "in RTL" not in npuloop_here("serve", "--policy", "fifo,edf").stdout
 
 
 def test_a_row_for_each_request_and_a_trace_are_left(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     done = npuloop_here("serve", "--workload", files(tmp_path), "--policy", "fifo", "--out", out)
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in out.iterdir()) == ["report.html", "requests.csv", "trace.json"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "report.html", "requests.csv", "trace.json", "work",
+    ]  # fmt: skip
     requests = rows(out / "requests.csv")
     assert tuple(requests[0]) == COLUMNS
     assert len(requests) == 6
@@ -143,6 +153,9 @@ def test_policies_stand_side_by_side_over_seeds(tmp_path: Path) -> None:
     assert [row["seed"] for row in figures[:2]] == ["1", "2"]
     assert len(figures) == 16
     assert {row["served"] for row in figures} == {"6"}
+    page = (tmp_path / "o" / "report.html").read_text()
+    assert "Which policy serves these requests best?" in page
+    assert page.count('<th scope="row">cheapest</th>') == 1
 
 
 def test_the_fast_clock_and_another_system_are_served(tmp_path: Path) -> None:
