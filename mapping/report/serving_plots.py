@@ -153,7 +153,7 @@ def energy_chart(figures: Metrics) -> Figure:
 def energy_parts(figures: Metrics) -> Mapping[str, float]:
     """Return what took energy, µJ, the units' clocks and leakage first."""
     events = {name.replace("_", " "): value for name, value in (figures.events_uj or {}).items()}
-    return {"clocks, at rest": figures.idle_uj, "clocks, at work": figures.busy_uj, **events}
+    return {"leakage, at rest": figures.idle_uj, "clocks, at work": figures.busy_uj, **events}
 
 
 @styled

@@ -23,7 +23,7 @@ from mapping.cost.model import CostModel
 from mapping.cost.requests import ArrayWork, Request, time_requests
 from mapping.cost.sections import choose_cuts
 from mapping.energy.events import Events
-from mapping.energy.model import VALUE, EnergyModel
+from mapping.energy.model import VALUE, EnergyModel, UnitCycles
 from mapping.energy.statistics import network_statistics
 from mapping.energy.tables import GROUPS, EnergyTableError, Group
 from mapping.run.networks import compile_network
@@ -113,15 +113,17 @@ class Deployment:
         system: the system.
         coefficients: of each unit, for the timing model.
         options: the options of each network, in the order of the versions and of the units.
-        idle_pj: for each unit what its clock and leakage take in a cycle; empty where a unit has no energy
-            table.
+        work_pj: for each unit what its clock and leakage take in a cycle in which it has work; empty where a
+            unit has no energy table.
+        rest_pj: the same of a cycle in which its root gate has stopped its clock.
         works: what commands ask of the engines, for all clocks.
     """
 
     system: System
     coefficients: Mapping[str, Floats]
     options: Mapping[str, tuple[Option, ...]]
-    idle_pj: Mapping[str, float]
+    work_pj: Mapping[str, float]
+    rest_pj: Mapping[str, float]
     works: Works
     _slowdowns: dict[tuple[_Key, _Key], float] = field(default_factory=dict)
 
@@ -221,7 +223,10 @@ def deploy(system: System, versions: Iterable[Version], costs: CostModel | None 
         energies = EnergyModel(system, costs.folder, costs)
     except EnergyTableError:
         energies = None
-    idle = {unit: energies.energy(unit, Events(), 1.0).value_pj for unit in system.units} if energies else {}
+    work, rest = (
+        {unit: energies.energy(unit, Events(), cycles).value_pj for unit in system.units} if energies else {}
+        for cycles in (UnitCycles(1, 1, 1), UnitCycles(1, 0, 0))
+    )
     models: dict[str, Network] = {}
     chosen: dict[tuple[str, ...], tuple[str, ...]] = {}  # cuts of versions on units of equal parameters
     options: dict[str, list[Option]] = {}
@@ -254,7 +259,7 @@ def deploy(system: System, versions: Iterable[Version], costs: CostModel | None 
                 groups = energies.program_energy(compiled.program, 0.0, statistics=statistics).total.groups
                 spent = {group: groups[group][VALUE] for group in GROUPS if groups[group][VALUE]}
                 energy = sum(spent.values()) + sum(
-                    timing.end * sum(idle[unit] for unit in section.lists)
+                    timing.end * sum(work[unit] for unit in section.lists)
                     for timing, section in zip(alone, compiled.program.sections, strict=True)
                 )
             option: Option | None = None
@@ -267,7 +272,7 @@ def deploy(system: System, versions: Iterable[Version], costs: CostModel | None 
             assert option is not None  # a program has at least one section
             made.append(option)
     kept = {network: tuple(made) for network, made in options.items()}
-    return Deployment(system, coefficients, kept, idle, works)
+    return Deployment(system, coefficients, kept, work, rest, works)
 
 
 def _cuts(

@@ -46,7 +46,7 @@ class Metrics:
         contention_percent: how much longer the requests took than alone, in all.
         events_uj: what the requests' events took, by part of the hardware; None without energy tables.
         busy_uj: what clocks and leakage of the units at work took.
-        idle_uj: what clocks and leakage of the units without work took, until the last interrupt.
+        idle_uj: what the units without work took, whose clocks stand still, until the last interrupt.
     """
 
     total: Responses
@@ -76,7 +76,7 @@ def metrics(run: Run) -> Metrics:
             busy[unit] += cycles
         for group, energy in request.option.events_pj.items():
             events[group] = events.get(group, 0.0) + energy / PJ_PER_UJ
-    idle = deployment.idle_pj
+    work, rest = deployment.work_pj, deployment.rest_pj
     services = [(r.service or 0.0, r.option.cycles) for r in requests if r.option]
     alone = sum(cycles for _, cycles in services)
     taken = sum(service for service, _ in services)
@@ -87,11 +87,11 @@ def metrics(run: Run) -> Metrics:
         makespan=run.makespan,
         utilisation={unit: cycles / run.makespan if run.makespan else 0.0 for unit, cycles in busy.items()},
         contention_percent=100.0 * (taken / alone - 1.0) if alone else 0.0,
-        events_uj=events if idle else None,
-        busy_uj=sum(idle[unit] * cycles for unit, cycles in busy.items()) / PJ_PER_UJ if idle else 0.0,
+        events_uj=events if work else None,
+        busy_uj=sum(work[unit] * cycles for unit, cycles in busy.items()) / PJ_PER_UJ if work else 0.0,
         idle_uj=(
-            sum(idle[unit] * (run.makespan - cycles) for unit, cycles in busy.items()) / PJ_PER_UJ
-            if idle
+            sum(rest[unit] * (run.makespan - cycles) for unit, cycles in busy.items()) / PJ_PER_UJ
+            if rest
             else 0.0
         ),
     )
@@ -111,10 +111,10 @@ def request_energy_uj(run: Run, request: Served) -> float | None:
 
     None without energy tables, or for a request that was not run.
     """
-    if request.option is None or not run.deployment.idle_pj:
+    work = run.deployment.work_pj
+    if request.option is None or not work:
         return None
-    idle = run.deployment.idle_pj
-    clocks = sum(idle[unit] * cycles for unit, cycles in busy_cycles(request).items())
+    clocks = sum(work[unit] * cycles for unit, cycles in busy_cycles(request).items())
     return (sum(request.option.events_pj.values()) + clocks) / PJ_PER_UJ
 
 

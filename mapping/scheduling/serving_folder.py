@@ -60,7 +60,9 @@ def fingerprint(
         ),
         "versions": versions.hexdigest(),
         "system": deployment.system.package(),
-        "cost tables": _hash(repr((costs, sorted(deployment.idle_pj.items())))),
+        "cost tables": _hash(
+            repr((costs, sorted(deployment.work_pj.items()), sorted(deployment.rest_pj.items())))
+        ),
         "policies": {name: _policy(name) for name in policies},
         "clock": clock,
         "seed": first_seed,

@@ -62,7 +62,7 @@ def made_up(units: str, *options: Option, **slow: Any) -> MadeUp:
     by_network: dict[str, tuple[Option, ...]] = {}
     for item in options:
         by_network[item.version.network] = (*by_network.get(item.version.network, ()), item)
-    return MadeUp(system, {}, by_network, {}, Works(16), **slow)
+    return MadeUp(system, {}, by_network, {}, {}, Works(16), **slow)
 
 
 def trace(network: str, *times: float, **settings: Any) -> Stream:

@@ -227,14 +227,19 @@ def test_a_split_version_takes_both_units(tmp_path: Path) -> None:
 def test_energy_is_events_and_clocks_of_units_at_work_and_at_rest() -> None:
     served = run(steady(5000, 4))
     figures = metrics(served)
-    idle = digits().idle_pj
+    deployment, units = digits(), digits().system.units
     assert figures.events_uj is not None
     assert figures.energy_uj is not None
     requests = [request_energy_uj(served, request) or 0.0 for request in served.requests]
     assert sum(requests) == pytest.approx(sum(figures.events_uj.values()) + figures.busy_uj)
     assert figures.energy_uj == pytest.approx(sum(requests) + figures.idle_uj)
-    every_cycle = sum(idle.values()) * served.makespan / 1e6
-    assert figures.busy_uj + figures.idle_uj == pytest.approx(every_cycle)
+    for pj, uj, busy in (
+        (deployment.work_pj, figures.busy_uj, lambda share: share),
+        (deployment.rest_pj, figures.idle_uj, lambda share: 1 - share),
+    ):
+        cycles = {unit: busy(figures.utilisation[unit]) * served.makespan for unit in units}
+        assert uj == pytest.approx(sum(pj[unit] * cycles[unit] for unit in units) / 1e6)
+    assert all(0 < 4 * deployment.rest_pj[unit] < deployment.work_pj[unit] for unit in units)
     alone = served.requests[0].option
     assert alone is not None
     assert alone.energy_pj == pytest.approx(1e6 * requests[0], rel=1e-6)
