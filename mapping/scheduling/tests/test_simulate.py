@@ -233,12 +233,10 @@ def test_energy_is_events_and_clocks_of_units_at_work_and_at_rest() -> None:
     requests = [request_energy_uj(served, request) or 0.0 for request in served.requests]
     assert sum(requests) == pytest.approx(sum(figures.events_uj.values()) + figures.busy_uj)
     assert figures.energy_uj == pytest.approx(sum(requests) + figures.idle_uj)
-    for pj, uj, busy in (
-        (deployment.work_pj, figures.busy_uj, lambda share: share),
-        (deployment.rest_pj, figures.idle_uj, lambda share: 1 - share),
-    ):
-        cycles = {unit: busy(figures.utilisation[unit]) * served.makespan for unit in units}
-        assert uj == pytest.approx(sum(pj[unit] * cycles[unit] for unit in units) / 1e6)
+    busy = {unit: share * served.makespan for unit, share in figures.utilisation.items()}
+    work = sum(deployment.work_pj[unit] * busy[unit] for unit in units)
+    rest = sum(deployment.rest_pj[unit] * (served.makespan - busy[unit]) for unit in units)
+    assert (figures.busy_uj, figures.idle_uj) == pytest.approx((work / 1e6, rest / 1e6))
     assert all(0 < 2 * deployment.rest_pj[unit] < deployment.work_pj[unit] for unit in units)
     alone = served.requests[0].option
     assert alone is not None
