@@ -20,6 +20,7 @@ from common.arrays import Floats
 from hw.system import System
 from mapping.compiler.schedule import Entry
 from mapping.cost.coefficients import NAMES, starting_point
+from mapping.cost.execution import Works
 from mapping.cost.model import SHARED, shape_program, waiting_cycles
 from mapping.cost.shapes import Shape
 from mapping.cost.tables import Errors, Spread
@@ -104,6 +105,7 @@ class Fitter:
         self.units = units
         every = list(range(len(NAMES)))
         self.free = list(SHARED) if units else [place for place in every if place not in SHARED]
+        self.works = Works(config.axi_bits // 8)
 
     def values_of(self, point: Point, coefficients: Floats) -> dict[str, Floats]:
         """Return the coefficients of each unit that a point needs."""
@@ -119,7 +121,7 @@ class Fitter:
         cycles, counts, waiting, fixed = [], [], [], []
         for point in points:
             values = self.values_of(point, coefficients)
-            timing = time_lists(point.lists, self.config.cores, values, self.config.axi_bits // 8)
+            timing = time_lists(point.lists, self.config.cores, values, self.config.axi_bits // 8, self.works)
             total = np.sum(list(timing.counts.values()), axis=0)
             fitted = np.zeros(len(NAMES))
             fitted[self.free] = total[self.free]

@@ -29,10 +29,15 @@ class Phase:
 
 
 PHASES = (
-    Phase("launch_cycles", 9, "cycles", "start to first request for a command, last completion to interrupt"),
-    Phase("stagger_cycles", 12, "cycles", "start of a unit to the start of the next one"),
+    Phase("launch_cycles", 5, "cycles", "start to first request for a command, last completion to interrupt"),
+    Phase("stagger_cycles", 5, "cycles", "start of a unit to the start of the next one"),
     Phase("fetch_cycles", 20, "load_idle", "request for a command to its first word"),
-    Phase("queue_cycles", 1, "load_idle", "dispatch of a command to its engine, to the next request"),
+    Phase(
+        "queue_cycles",
+        1,
+        "load_idle",
+        "command read to its dispatch; then to its engine, and the next request",
+    ),
     Phase("token_cycles", 2, "load_wait_token", "completion of a command to the start of one that waits"),
     Phase("event_cycles", 2, "load_wait_token", "SIGNAL or WAIT"),
     Phase("burst_cycles", 1, "load_wait_memory", "request of a burst to the next request"),
@@ -50,7 +55,6 @@ PHASES = (
     Phase("drain_cycles", 1, "compute_wait_drain", "16 channels of a pixel requantised, or parameters read"),
     Phase("requant_cycles", 5, "compute_wait_drain", "last sum to the operator's completion"),
     Phase("add_cycles", 2, "compute_wait_drain", "rescaling of an addition's last operands, per stripe"),
-    Phase("port_cycles", 0.1, "load_wait_memory", "burst that follows one of another unit on the port"),
 )
 NAMES = tuple(phase.name for phase in PHASES)
 TERM = {name: index for index, name in enumerate(NAMES)}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engines of all units at work on their command lists, which may start at any time: see `timing`.
 
-All units share the memory's port: bursts are served in the order in which they are asked for. A list that is
-started on a unit that has run others before finds the port as these have left it.
+All units share the memory's port: it takes their addresses in turn, and data follow in the order of these. A
+list that is started on a unit that has run others before finds the port as these have left it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 import numpy as np
 
@@ -29,6 +30,10 @@ LOADS_AHEAD = 3
 """Loads that may have started and are not complete."""
 BURSTS_AHEAD = 8
 """Bursts of an engine in flight."""
+WRITES_AHEAD = 16
+"""Write bursts of all units whose data are not through."""
+FETCH_GAP = 2
+"""Cycles from one address of a unit's commands to the next."""
 COMMAND_WORDS = 4
 """16-byte words of a command."""
 COMMAND = 3
@@ -39,7 +44,7 @@ ENQUEUE, TOKEN, EVENT = TERM["queue_cycles"], TERM["token_cycles"], TERM["event_
 LATENCY = {LOAD: TERM["load_latency_cycles"], STORE: TERM["store_start_cycles"]}
 WORD = {LOAD: TERM["load_word_cycles"], STORE: TERM["store_word_cycles"]}
 BANK = {LOAD: TERM["load_bank_cycles"], STORE: TERM["store_bank_cycles"]}
-BURST, ANSWER, PORT = TERM["burst_cycles"], TERM["store_latency_cycles"], TERM["port_cycles"]
+BURST, ANSWER = TERM["burst_cycles"], TERM["store_latency_cycles"]
 OPERATOR, ARRAY, HANDOVER = TERM["operator_cycles"], TERM["array_cycles"], TERM["handover_cycles"]
 ARRAY_BANK = TERM["array_bank_cycles"]
 DRAIN, REQUANT, ADD = TERM["drain_cycles"], TERM["requant_cycles"], TERM["add_cycles"]
@@ -64,8 +69,8 @@ class _Engine:
     ended: list[float] = field(default_factory=list)  # complete
     free: float = 0.0  # when the datapath can take the next command
     move: _Move | None = None
-    flying: deque[tuple[float, int]] = field(default_factory=deque)  # bursts in flight: their end, how many
-    in_flight: int = 0
+    flying: deque[float] = field(default_factory=deque)  # ends of the bursts in flight
+    through: float = 0.0  # when its last burst was through the port
 
 
 @dataclass
@@ -154,6 +159,26 @@ class ListRun:
         return tuple(end for end in self.ends if end is not None)
 
 
+@dataclass(frozen=True)
+class Ask:
+    """An address that the port takes.
+
+    Attributes:
+        time: when it takes it.
+        unit: whose it is.
+        number: the engine whose transfer it belongs to, or `COMMAND`.
+        until: before that no other engine asks, of those of which it is known when.
+    """
+
+    time: float
+    unit: ListRun
+    number: int
+    until: float
+
+
+_request_of = itemgetter(0)
+
+
 class Works:
     """What commands ask of their engines, worked out once for each command of lists that run often."""
 
@@ -190,7 +215,11 @@ class Execution:
         self.works = works
         self._order = {core.name: i for i, core in enumerate(cores)}
         self.units: list[ListRun] = []  # the last list of each unit, in the order of the system
-        self.port = {LOAD: ("", 0.0), STORE: ("", 0.0)}  # unit of the last burst, and when it was through
+        # of reads and of writes: the unit of the last address, when the next is taken; when the last word was
+        self.addresses: dict[int, tuple[str, float]] = {LOAD: ("", 0.0), STORE: ("", 0.0)}
+        self.port = {LOAD: 0.0, STORE: 0.0}
+        self._half = 0.5 * min(values[WORD[LOAD]] for values in timeline.values.values())  # of a cycle
+        self.writes: deque[float] = deque(maxlen=WRITES_AHEAD)  # when the last write bursts were through
 
     def start(self, run: ListRun) -> None:
         """Start a list on a unit that has none, or whose list before is done."""
@@ -202,12 +231,6 @@ class Execution:
         """Start and end all commands of which it is known when."""
         while sum(self._advance(unit) for unit in self.units):
             pass
-
-    def asked(self) -> float:
-        """Return when the port is asked next; infinity if nobody asks."""
-        times = [unit.requests[0] for unit in self.units if unit.requests]
-        times += [engine.move.request for unit in self.units for engine in unit.engines if engine.move]
-        return min(times, default=math.inf)
 
     # --------------------------------------------------------------------------------------- commands
     def _advance(self, unit: ListRun) -> int:
@@ -283,18 +306,12 @@ class Execution:
             self._compute(unit, entry, start)
         else:
             work = self.works.transfer(entry)
-            engine.move = _Move(work, self._request(engine, start, work.bursts[0][1]))
+            engine.move = _Move(work, self._request(engine, start))
         return True
 
-    def _request(self, engine: _Engine, point: float, bursts: int) -> float:
-        """Return when some bursts can be asked for: of those in flight some may have to end first."""
-        points = [point]
-        while engine.in_flight + bursts > BURSTS_AHEAD:
-            end, count = engine.flying.popleft()
-            engine.in_flight -= count
-            points.append(end)
-        engine.in_flight += bursts
-        return max(points)
+    def _request(self, engine: _Engine, point: float) -> float:
+        """Return when the next burst can be asked for: of those in flight one may have to end first."""
+        return max(point, engine.flying.popleft()) if len(engine.flying) == BURSTS_AHEAD else point
 
     def _end(self, unit: ListRun, number: int, end: float) -> None:
         """Note that an engine's oldest command is complete: it posts its tokens."""
@@ -356,58 +373,122 @@ class Execution:
         self._end(unit, COMPUTE, full if kept else after(name, [drain.newer], (REQUANT, 1.0)))
 
     # --------------------------------------------------------------------------------------- the port
-    def serve(self) -> bool:
-        """Serve what was asked for first; return whether a command has come or a transfer is through.
+    def next_ask(self) -> Ask | None:
+        """Return the address that the port takes next; None if nobody asks.
+
+        It takes one in a cycle for reads and one for writes, of several units in turn. A unit's commands go
+        before its loads, those that are asked for in the same cycle: within half a one of each other, as
+        coefficients are no whole cycles.
 
         Whatever is still unknown is asked for later: it depends on something that is known.
         """
-        best: tuple[float, ListRun, int] | None = None
-        for unit in self.units:
-            if unit.requests and (best is None or unit.requests[0] < best[0]):
-                best = (unit.requests[0], unit, COMMAND)
-            for number in (LOAD, STORE):
-                move = unit.engines[number].move
-                if move and (best is None or move.request < best[0]):
-                    best = (move.request, unit, number)
-        assert best is not None, "the lists wait for each other"
-        _, unit, number = best
+        chosen: tuple[float, ListRun, int] | None = None
+        best, until = math.inf, math.inf
+        for channel in (LOAD, STORE):
+            asks: list[tuple[float, ListRun, int]] = []
+            for unit in self.units:
+                move = unit.engines[channel].move
+                request = move.request if move else math.inf
+                if channel == LOAD and unit.requests:
+                    if unit.requests[0] <= request + self._half:
+                        until = min(until, request)
+                        asks.append((unit.requests[0], unit, COMMAND))
+                        continue
+                    until = min(until, unit.requests[0])
+                if move:
+                    asks.append((request, unit, channel))
+            if not asks:
+                continue
+            asks.sort(key=_request_of)
+            time = self._taken(channel, asks[0][0])
+            if len(asks) > 1:
+                turn = self._order.get(self.addresses[channel][0], -1) + 1
+                ready = [ask for ask in asks if ask[0] <= time + self._half]
+                first = min(ready, key=lambda ask: (self._order[ask[1].name] - turn) % len(self._order))
+                until = min(until, asks[asks[0] is first][0])
+            else:
+                first = asks[0]
+            if time < best:
+                until = min(until, best)
+                chosen, best = first, time
+            else:
+                until = min(until, time)
+        return Ask(best, chosen[1], chosen[2], until - self._half) if chosen else None
+
+    def _taken(self, channel: int, request: float) -> float:
+        """Return when the port takes an address that is asked for at some time."""
+        _, free = self.addresses[channel]
+        if channel == STORE and len(self.writes) == WRITES_AHEAD:
+            return max(request, free, self.writes[0])
+        return max(request, free)
+
+    def serve(self, ask: Ask, until: float = math.inf) -> bool:
+        """Serve what is asked for next, and what follows of its transfer before another engine asks.
+
+        Args:
+            ask: what is asked for next.
+            until: from then on nothing that follows is served.
+
+        Returns:
+            Whether a command has come or a transfer is through.
+        """
+        unit, number, after = ask.unit, ask.number, self.timeline.after
+        until = min(until, ask.until)
         if number == COMMAND:
-            request = unit.requests.popleft()
-            unit.fetched.append(self._through(unit, LOAD, request, FETCH, COMMAND_WORDS, 0.0))
+            taken = self._take(unit, LOAD, unit.requests.popleft())
+            if unit.requests:
+                gap = after(unit.name, [taken], (WORD[LOAD], FETCH_GAP))
+                unit.requests[0] = max(unit.requests[0], gap)
+            end = self._through(unit, LOAD, taken, FETCH, COMMAND_WORDS, 0.0)
+            unit.fetched.append(after(unit.name, [end], (ENQUEUE, 1.0)))
             return True
         engine = unit.engines[number]
         move = engine.move
         assert move is not None
-        words, bursts = move.work.bursts[move.next]
-        bank = 0.0
-        if move.work.activations and unit.overlap:
-            begin = max(move.request, self.port[number][1])
-            bank = words * unit.overlap.share(begin, begin + words)
-        end = self._through(unit, number, move.request, LATENCY[number], words, bank)
-        if number == STORE:
-            end = self.timeline.after(unit.name, [end], (ANSWER, 1.0))
-        engine.flying.append((end, bursts))
-        move.next += 1
-        free = self.timeline.after(unit.name, [move.request], (BURST, bursts))
-        if move.next < len(move.work.bursts):
-            move.request = self._request(engine, free, move.work.bursts[move.next][1])
-            return False
+        bursts = move.work.bursts
+        overlap = unit.overlap if move.work.activations else None
+        while True:
+            words, bank = bursts[move.next], 0.0
+            taken = self._take(unit, number, move.request)
+            if overlap:
+                begin = max(taken, self.port[number])
+                bank = words * overlap.share(begin, begin + words)
+            end = self._through(unit, number, taken, LATENCY[number], words, bank)
+            if number == STORE:
+                self.writes.append(end)
+                end = after(unit.name, [end], (ANSWER, 1.0))
+            engine.flying.append(end)
+            move.next += 1
+            free = after(unit.name, [taken], (BURST, 1.0))
+            if move.next == len(bursts):
+                break
+            move.request = self._request(engine, free)
+            if self._taken(number, move.request) >= until:
+                return False
         engine.free = end if number == STORE else free  # all are asked for: the next load can start
         engine.move = None
         self._end(unit, number, end)
         return True
 
+    def _take(self, unit: ListRun, channel: int, request: float) -> float:
+        """Take an address; return when."""
+        taken = self._taken(channel, request)
+        self.addresses[channel] = (unit.name, self.timeline.after(unit.name, [taken], (WORD[channel], 1.0)))
+        return taken
+
     def _through(
-        self, unit: ListRun, number: int, request: float, latency: int, words: int, bank: float
+        self, unit: ListRun, channel: int, taken: float, latency: int, words: int, bank: float
     ) -> float:
-        """Return when the last word of a burst is through the port."""
-        owner, free = self.port[number]
-        first = self.timeline.after(unit.name, [request], (latency, 1.0))
-        terms: list[Term] = [(WORD[number], words)]
+        """Return when the last word of a burst is through the port.
+
+        A loaded word that waits for its bank holds the port. Words to store wait before it, while those of
+        another unit are on it.
+        """
+        engine, after = unit.engines[channel], self.timeline.after
+        first = after(unit.name, [taken], (latency, 1.0))
+        end = after(unit.name, [first, self.port[channel]], (WORD[channel], words))
         if bank:
-            terms.append((BANK[number], bank))
-        if owner not in ("", unit.name):
-            terms.append((PORT, 1.0))
-        end = self.timeline.after(unit.name, [first, free], *terms)
-        self.port[number] = (unit.name, end)
+            before = engine.through if channel == STORE else self.port[channel]
+            end = max(end, after(unit.name, [first, before], (WORD[channel], words), (BANK[channel], bank)))
+        self.port[channel] = engine.through = end
         return end

@@ -32,12 +32,10 @@ from mapping.cost.tables import (
 )
 from mapping.cost.timing import Timing, time_lists
 
-SHARED = tuple(TERM[name] for name in ("stagger_cycles", "event_cycles", "port_cycles"))
+SHARED = tuple(TERM[name] for name in ("stagger_cycles", "event_cycles"))
 """Coefficients that matter where units run at the same time: fitted for them together."""
-WAITING = tuple(
-    TERM[name] for name in ("array_bank_cycles", "load_bank_cycles", "store_bank_cycles", "port_cycles")
-)
-"""Coefficients of waiting for a bank or for another unit."""
+WAITING = tuple(TERM[name] for name in ("array_bank_cycles", "load_bank_cycles", "store_bank_cycles"))
+"""Coefficients of waiting for a bank."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +192,7 @@ def _prediction(
 
 
 def waiting_cycles(counts: Mapping[str, Floats], coefficients: Mapping[str, Floats]) -> float:
-    """Return the cycles of waiting for a bank or for another unit on a critical path."""
+    """Return the cycles of waiting for a bank on a critical path."""
     places = list(WAITING)
     return float(sum((counts[unit][places] * coefficients[unit][places]).sum() for unit in counts))
 

@@ -176,14 +176,14 @@ class RequestClock:
         """
         while True:
             horizon = min(until, self._known[0][0] if self._known else math.inf)
-            asked = self._execution.asked()
-            if asked < horizon:
-                if self._execution.serve():
+            ask = self._execution.next_ask()
+            if ask and ask.time < horizon:
+                if self._execution.serve(ask, horizon):
                     self._settle()
                 continue
             if self._known and self._known[0][0] <= until:
                 return Completion(*heapq.heappop(self._known))
-            if asked == math.inf and self._running and until == math.inf:
+            if not ask and self._running and until == math.inf:
                 raise NpuloopError(f"{', '.join(self._running)}: the command lists wait for each other")
             return None
 

@@ -46,6 +46,7 @@ def time_lists(
     cores: Sequence[CoreConfig],
     coefficients: Mapping[str, Floats],
     port_bytes: int = 16,
+    works: Works | None = None,
 ) -> Timing:
     """Return what the units take for their command lists, started one after the other.
 
@@ -54,9 +55,10 @@ def time_lists(
         cores: the units of the system, in the order in which they are started.
         coefficients: for each unit that has a list, (len(NAMES),) cycles.
         port_bytes: width of the memory's port.
+        works: what commands ask of their engines, to be shared by calls for the same lists.
     """
     active = [core for core in cores if core.name in lists]
-    works = Works(port_bytes)
+    works = works or Works(port_bytes)
     first = _run(active, lists, Timeline(coefficients, recording=False), works, {})
     # transfers wait for banks that the array uses: when it works is known from the first run
     overlaps = {unit.name: Overlap(unit.operators) for unit in first}
@@ -86,7 +88,9 @@ def _run(
         execution.start(ListRun(core, lists[core.name], start, events, overlaps.get(core.name)))
     execution.settle()
     while not all(unit.done for unit in execution.units):
-        if execution.serve():
+        ask = execution.next_ask()
+        assert ask, "the lists wait for each other"
+        if execution.serve(ask):
             execution.settle()
     return execution.units
 

@@ -20,8 +20,6 @@ BURST_BEATS = 16
 """Beats of the longest burst."""
 PAGE_WORDS = 256
 """Words of a 4 KiB page, which a burst never leaves."""
-FEW, MANY = 4, 64
-"""Bursts that are asked for together, where a transfer has more than so many."""
 LONG = 32
 """Equal stripes in a row that are taken together."""
 
@@ -31,19 +29,18 @@ class Transfer:
     """What a load or store moves.
 
     Attributes:
-        bursts: 16-byte words and number of bursts that are asked for together, in order: single bursts, or a
-            few of a long transfer.
+        bursts: 16-byte words of each burst, in order.
         activations: whether it goes to or comes from the activation scratchpad.
     """
 
-    bursts: tuple[tuple[int, int], ...]
+    bursts: tuple[int, ...]
     activations: bool
 
 
 def transfer(name: str, fields: Mapping[str, int], port_bytes: int = 16) -> Transfer:
     """Return what a transfer command (LOAD, STORE, MARK) moves over a port of that width."""
     if name == "mark":
-        return Transfer(((1, 1),), activations=False)
+        return Transfer((1,), activations=False)
     address = fields["mem_address"] // TRANSFER_WORD_BYTES
     stride = fields.get("line_stride", 0) // TRANSFER_WORD_BYTES
     plane = fields.get("plane_stride", 0) // TRANSFER_WORD_BYTES
@@ -52,10 +49,7 @@ def transfer(name: str, fields: Mapping[str, int], port_bytes: int = 16) -> Tran
     for p in range(fields["planes"]):
         for i in range(fields["lines"]):
             bursts += _bursts(address + p * plane + i * stride, fields["line_words"], longest)
-    few = FEW if len(bursts) > MANY else 1
-    groups = (bursts[i : i + few] for i in range(0, len(bursts), few))
-    activations = fields.get("target", 0) == TARGETS["activations"]
-    return Transfer(tuple((sum(group), len(group)) for group in groups), activations)
+    return Transfer(tuple(bursts), fields.get("target", 0) == TARGETS["activations"])
 
 
 def _bursts(address: int, words: int, longest: int) -> Iterator[int]:

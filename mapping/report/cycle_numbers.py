@@ -42,7 +42,7 @@ GROUPS = {
     "drain": ("drain_cycles", "requant_cycles", "add_cycles"),
     "load": ("burst_cycles", "load_latency_cycles", "load_word_cycles"),
     "store": ("store_start_cycles", "store_word_cycles", "store_latency_cycles"),
-    "waiting": ("array_bank_cycles", "load_bank_cycles", "store_bank_cycles", "port_cycles"),
+    "waiting": ("array_bank_cycles", "load_bank_cycles", "store_bank_cycles"),
     "control": (
         "launch_cycles", "stagger_cycles", "fetch_cycles", "queue_cycles", "token_cycles", "event_cycles",
     ),

@@ -52,12 +52,12 @@ def test_storing_less_costs_less_where_tensors_stream(make: Callable[[], Network
 
 
 def test_storing_less_rarely_costs_more_in_random_networks() -> None:
-    """An order of commands is a guess, and a worse one now and then; and units meet at the memory's port."""
+    """An order of commands is a guess, and a worse one now and then: in RTL seed 4 takes 3.9 % more."""
     more = []
     for seed in range(24):
         network, units, _ = random_network(seed, (NPU8, NPU_LB))
         every, output = cycles(network, System(), dict(units))
         more.append(output / every - 1)
     assert sum(more) < 0
-    assert sum(item > 0.002 for item in more) <= 2
+    assert sum(item > 0.002 for item in more) <= 1
     assert max(more) < 0.05
