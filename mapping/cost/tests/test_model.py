@@ -39,9 +39,11 @@ from mapping.compiler.assignment import Assignment
 from mapping.compiler.channels import ChannelAssignment
 from mapping.compiler.legalise import legalise_network
 from mapping.cost.coefficients import TERM
-from mapping.cost.model import CostModel
+from mapping.cost.model import CostModel, shape_program
 from mapping.cost.real_networks import real_networks
+from mapping.cost.shapes import Shape
 from mapping.cost.tables import FOLDER, keys_of, table_of
+from mapping.cost.timing import time_lists
 from mapping.run.networks import compile_network, run_inputs
 from mapping.run.random_networks import random_units
 from tb.session import Session
@@ -96,7 +98,8 @@ def test_the_errors_in_a_table_are_within_the_limits(system: System, units: tupl
     assert table.errors["held_out_random"].points >= (100 if len(units) > 1 else 200)
     held_out = [table.errors[name] for name in ("held_out_random", "held_out_networks")]
     covered = sum(errors.points * errors.coverage_percent for errors in held_out)
-    assert 85 <= covered / sum(errors.points for errors in held_out) <= 95
+    least = 80 if len(units) > 1 else 85  # 80 errors set the intervals of units together: 4 % to either side
+    assert least <= covered / sum(errors.points for errors in held_out) <= 95
     count, error = table.learning_curve[-1]
     assert count == table.errors["fit"].points
     assert error == pytest.approx(table.errors["held_out_random"].mape_percent, abs=0.005)
@@ -221,4 +224,7 @@ def test_a_deeper_pipeline_turns_the_check_red_and_calibration_mends_it(farm: Fa
     bench = Bench(setup, farm, Store(tmp_path / "store.jsonl"), tmp_path)
     values = _recalibrated(bench)
     before = CostModel(System()).table("npu8").coefficients
-    assert values[TERM["requant_cycles"]] - before[TERM["requant_cycles"]] == pytest.approx(1, abs=0.7)
+    # which of the phases that each list has once is longer, so few layers do not tell
+    lists = shape_program(Shape("pool", "max_pool", 16, 16, 4, 4, (2, 2), (2, 2)), "npu8", System()).lists
+    old, new = (time_lists(lists, System().cores, {"npu8": item}).cycles for item in (before, values))
+    assert new - old == pytest.approx(1, abs=0.5)
