@@ -88,12 +88,8 @@ def metrics(run: Run) -> Metrics:
         utilisation={unit: cycles / run.makespan if run.makespan else 0.0 for unit, cycles in busy.items()},
         contention_percent=100.0 * (taken / alone - 1.0) if alone else 0.0,
         events_uj=events if work else None,
-        busy_uj=sum(work[unit] * cycles for unit, cycles in busy.items()) / PJ_PER_UJ if work else 0.0,
-        idle_uj=(
-            sum(rest[unit] * (run.makespan - cycles) for unit, cycles in busy.items()) / PJ_PER_UJ
-            if rest
-            else 0.0
-        ),
+        busy_uj=sum(energy * busy[unit] for unit, energy in work.items()) / PJ_PER_UJ,
+        idle_uj=sum(energy * (run.makespan - busy[unit]) for unit, energy in rest.items()) / PJ_PER_UJ,
     )
 
 

@@ -71,8 +71,8 @@ class RtlClock:
             return self._now
         known = option in self._images
         image = self._images.place(option)
-        segments = [*(() if known else image.program.segments)]
-        segments += () if option.begun else image.input_segments(request)
+        segments = [] if known else list(image.program.segments)
+        segments += [] if option.begun else image.input_segments(request)
         ops = OpList()
         units = {unit: self._deployment.system.index(unit) for unit in option.next_units}
         for unit, index in units.items():

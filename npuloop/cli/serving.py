@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from npuloop.cli.console import Tasks, console, errors, progress
 
 if TYPE_CHECKING:
+    from mapping.scheduling.clocks import Clock
     from mapping.scheduling.deployment import Deployment
     from mapping.scheduling.measured import Measured
     from mapping.scheduling.serving_folder import ServingFolder
@@ -44,14 +45,19 @@ class Plan:
     how: str
 
 
-def _simulate(plan: Plan, policy: str, seed: int, show: Tasks) -> Run:
+def _simulate(plan: Plan, policy: str, seed: int, clock: str | Clock, told: Progress) -> Run:
+    """Serve with a policy and a seed, on the clock of a name or one in RTL."""
     from mapping.scheduling.policies import load_policy
     from mapping.scheduling.simulate import simulate
     from mapping.scheduling.workload import arrivals_of
 
-    told: Progress = lambda done, total: show(f"{policy}, seed {seed}", done, total)  # noqa: E731
     arrivals = arrivals_of(plan.workload, seed)
-    return simulate(plan.deployment, plan.workload, arrivals, load_policy(policy), plan.clock, told)
+    return simulate(plan.deployment, plan.workload, arrivals, load_policy(policy), clock, told)
+
+
+def _predict(plan: Plan, policy: str, seed: int, show: Tasks) -> Run:
+    told: Progress = lambda done, total: show(f"{policy}, seed {seed}", done, total)  # noqa: E731
+    return _simulate(plan, policy, seed, plan.clock, told)
 
 
 def serve_once(plan: Plan, folder: ServingFolder | None) -> Results:
@@ -63,7 +69,7 @@ def serve_once(plan: Plan, folder: ServingFolder | None) -> Results:
 
     (policy,) = plan.policies
     with progress() as bar:
-        run = _simulate(plan, policy, plan.first_seed, Tasks(bar))
+        run = _predict(plan, policy, plan.first_seed, Tasks(bar))
     figures = metrics(run)
     console.print(streams_table(figures, plan.workload))
     console.print(summary(figures), soft_wrap=True)
@@ -87,17 +93,13 @@ def serve_once(plan: Plan, folder: ServingFolder | None) -> Results:
 def _live(plan: Plan, told: Progress) -> Measured:
     """Return the same requests in RTL, where the policy decides from its state."""
     from mapping.scheduling.measured import Measured
-    from mapping.scheduling.policies import load_policy
     from mapping.scheduling.rtl_clock import RtlClock
-    from mapping.scheduling.simulate import simulate
-    from mapping.scheduling.workload import arrivals_of
     from tb.session import Session
 
     (policy,) = plan.policies
-    arrivals = arrivals_of(plan.workload, plan.first_seed)
     with Session(plan.deployment.system) as session:
         clock = RtlClock(plan.deployment, session)
-        run = simulate(plan.deployment, plan.workload, arrivals, load_policy(policy), clock, told)
+        run = _simulate(plan, policy, plan.first_seed, clock, told)
     return Measured(run, clock.exact, clock.failed)
 
 
@@ -132,7 +134,7 @@ def serve_policies(plan: Plan, folder: ServingFolder | None) -> Results:
             for name, runs in figures.items():
                 known = folder.figures(name, seed) if folder is not None else None
                 if known is None:
-                    known = metrics(_simulate(plan, name, seed, show))
+                    known = metrics(_predict(plan, name, seed, show))
                     if folder is not None:
                         folder.keep(name, seed, known)
                 runs.append(known)
