@@ -27,9 +27,18 @@ from cocotb_tools import config as cocotb_config
 from common.errors import TestbenchError
 from common.paths import ROOT, build_root
 from tb.blocks.support import FIRST_FAILURE
-from tb.build import BuildError, find_verilator, runtime_objects, simulators_root, write_two_files
+from tb.build import (
+    HEADERS,
+    ONE_FILE,
+    OPTIMISE,
+    BuildError,
+    find_verilator,
+    make_runtime,
+    simulators_root,
+    write_one_file,
+)
 from tb.coverage import collect
-from tb.leftovers import locked
+from tb.leftovers import PARTIAL, locked
 
 BLOCKS = Path(__file__).resolve().parent
 DEFAULT_SEED = 1
@@ -115,44 +124,22 @@ def _main() -> str:
     return text.replace(CREATE, f"{CREATE} {IN_RESET}")
 
 
-def _make(folder: Path, makefile: str) -> list[str]:
-    optimise = ["OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1"]
-    return ["make", "-C", str(folder), "-f", makefile, *find_verilator().make_variables(), *optimise]
-
-
 def _cached(name: str, key: Sequence[str | bytes]) -> Path:
     """Return the folder of a build that depends on `key`."""
     digest = hashlib.sha256()
-    for item in (find_verilator().version, metadata.version("cocotb"), sys.version, *key):
+    for item in (
+        find_verilator().version,
+        metadata.version("cocotb"),
+        sys.version,
+        OPTIMISE,
+        ONE_FILE,
+        HEADERS,
+        *key,
+    ):
         digest.update((item.encode() if isinstance(item, str) else item) + b"\0")
     root = simulators_root() / "blocks"
     root.mkdir(parents=True, exist_ok=True)
     return root / f"{name}-{digest.hexdigest()[:16]}"
-
-
-def _runtime(waves: bool) -> Path:
-    """Return the folder of Verilator's own objects, compiled once for all blocks."""
-    command = _verilate("empty", {}, [], waves)
-    folder = _cached("runtime-waves" if waves else "runtime", command)
-    if folder.exists():
-        return folder
-    with locked(folder.with_suffix(".lock")):
-        if folder.exists():
-            return folder
-        work = folder.with_suffix(".partial")
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
-        source, log = work / "empty.sv", work / "build.log"
-        source.write_text(
-            "module empty (input logic clk_i, output logic clk_o); assign clk_o = clk_i; endmodule\n"
-        )
-        _run([*_verilate("empty", {}, [source], waves), "--Mdir", str(work)], log)
-        _run([*_make(work, "Vtop.mk"), *runtime_objects(work)], log)
-        for path in work.iterdir():
-            if path.suffix != ".o":
-                path.unlink()
-        work.rename(folder)
-    return folder
 
 
 def build(block: Block, waves: bool = False) -> Path:
@@ -171,18 +158,17 @@ def build(block: Block, waves: bool = False) -> Path:
     with locked(folder.with_suffix(".lock")):
         if executable.exists():
             return executable
-        runtime = _runtime(waves)
-        work = folder.with_suffix(".partial")
+        work = folder.with_suffix(PARTIAL)
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         log, objects = work / "build.log", work / "obj"
         objects.mkdir()
         (objects / "main.cpp").write_text(_main())
         _run([*command, "--Mdir", str(objects)], log)
-        makefile = write_two_files(objects, objects / "main.cpp")
-        for path in runtime.glob("*.o"):
-            shutil.copy(path, objects)
-        _run([*_make(objects, makefile.name), "simulator"], log)
+        make = ["make", *find_verilator().make_variables(), *write_one_file(objects, objects / "main.cpp")]
+        runtime = _cached("runtime-waves" if waves else "runtime", _verilate("any", {}, [], waves))
+        make_runtime(objects, lambda names: _run([*make, *names], log), runtime)
+        _run([*make, f"RUNTIME={runtime}", "simulator"], log)
         shutil.copy2(objects / "simulator", work / "sim")
         shutil.rmtree(objects)
         shutil.rmtree(folder, ignore_errors=True)

@@ -39,7 +39,6 @@ def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     monkeypatch.setenv("NPULOOP_BUILD", str(tmp_path))
     monkeypatch.setattr(building, "locked", refuse)
     monkeypatch.setattr(building, "_has_fst", lambda: False)
-    monkeypatch.setattr(building, "_cpu", lambda: "a processor")
     monkeypatch.setattr(building, "_compiler", lambda: "g++ 12")
     monkeypatch.setattr(building, "find_verilator", lambda: Verilator(Path("verilator"), None, "5.48"))
     return key_of
@@ -66,9 +65,10 @@ def test_every_parameter_form_and_flavour_has_a_key_of_its_own(key: Callable[...
     ("name", "other"),
     [
         ("_compiler", lambda: "g++ 13"),
-        ("_cpu", lambda: "another processor"),
         ("find_verilator", lambda: Verilator(Path("verilator"), None, "5.50")),
-        ("TWO_FILES", "# another makefile"),
+        ("ONE_FILE", "# another makefile"),
+        ("OPTIMISE", "-O3"),
+        ("HEADERS", "#include <vector>"),
         ("SPLIT_FUNCTIONS", 1),
     ],
 )
