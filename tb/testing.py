@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from common.arrays import Bytes, Words
 from hw.commands import command_list, encode
+from hw.core import CoreConfig
 from hw.interface import TRANSFER_WORD_BYTES
+from hw.system import NPU8, NPU_LB, System
 from tb.job import Job
 
 LIST = 0x10_0000
@@ -21,6 +24,13 @@ TARGET = 0x30_0000
 """Byte address of what is stored."""
 UNITS = ("npu8", "npu_lb")
 """Names of the units of the default pair."""
+THREE_UNITS = System((NPU8, NPU_LB, replace(NPU_LB, name="npu_w4", w_bits=4, rows=0, cols=None)))
+"""A system of three widths. Tests of several rooms use it, so that it is built once."""
+
+
+def low_bit_system(w_bits: int) -> System:
+    """Return a system of one low-bit unit, whose scratchpad takes the weights of every reference vector."""
+    return System((CoreConfig("npu_lb", w_bits=w_bits, weight_kib=64),))
 
 
 def random_bytes(seed: int, size: int) -> Bytes:

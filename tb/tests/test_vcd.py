@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from common.errors import TestbenchError
-from hw.core import CoreConfig
-from hw.system import System
+from hw.system import NPU_LB, System
 from tb.session import Session
 from tb.testing import copy_job
 from tb.vcd import Recording, TraceError, read_trace
@@ -161,7 +160,7 @@ def test_the_clocks_name_can_be_told(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------------------------------- record sessions
-CONFIG = System((CoreConfig("npu_lb", w_bits=2),))
+CONFIG = System((NPU_LB,))
 SOC = "tb_top.u_soc"
 CORE = f"{SOC}.gen_core[0].i_core"
 

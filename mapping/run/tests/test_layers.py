@@ -16,7 +16,6 @@ from common.testing import data_dir, require, vector_files
 from golden.arithmetic import integer_range
 from golden.layer import Layer, load_layer, run_layer
 from hw.commands import command_list, encode
-from hw.core import CoreConfig
 from hw.memory import MemoryModel
 from hw.system import NPU_LB, System
 from hw.system_file import with_settings
@@ -26,6 +25,7 @@ from mapping.run.random_layers import OPERATORS, random_layer
 from mapping.run.soak import soak
 from tb.job import Job
 from tb.session import Session
+from tb.testing import THREE_UNITS, low_bit_system
 
 pytestmark = pytest.mark.rtl
 
@@ -65,7 +65,7 @@ def test_every_reference_vector_is_exact_on_npu8(pair: Session, vectors: list[Pa
 @pytest.mark.data
 def test_every_clipped_convolution_vector_is_exact_on_npu_lb(w_bits: int, vectors: list[Path]) -> None:
     layers = [layer for layer in map(load_layer, vectors) if layer.op in ("conv2d", "fully_connected")]
-    system = System((CoreConfig("npu_lb", w_bits=w_bits, weight_kib=64),))  # for kernels of 48 columns
+    system = low_bit_system(w_bits)
     runs = list(run_layers(layers, "npu_lb", system=system, clip=True))
     assert len(runs) == len(layers) >= 30
     for run in runs:
@@ -102,15 +102,14 @@ def extreme_layers(w_bits: int) -> list[Layer]:
 
 @pytest.mark.rtl
 @pytest.mark.parametrize("w_bits", WEIGHT_BITS)
-def test_all_of_twos_complement_is_multiplied_right(w_bits: int, pair: Session) -> None:
+def test_all_of_twos_complement_is_multiplied_right(w_bits: int) -> None:
     """-2 in 2 bits, -8 in 4, -16 in 5, -128 in 8: weights as other quantisers make them."""
-    system = System((CoreConfig("npu_lb", w_bits=w_bits),))
-    session = pair if w_bits == 2 else None
-    runs = list(run_layers(extreme_layers(w_bits), "npu_lb", system=system, session=session))
+    system = low_bit_system(w_bits)
+    runs = list(run_layers(extreme_layers(w_bits), "npu_lb", system=system))
     assert len(runs) == 18
     for run in runs:
         assert run.layer.weights.min() == -(2 ** (w_bits - 1))
-        assert run.match, failure_report(pair.config if session else system, run)
+        assert run.match, failure_report(system, run)
     assert any(len(np.unique(run.output)) > 20 for run in runs)
 
 
@@ -136,8 +135,7 @@ def test_every_parameter_builds_and_is_exact(settings: tuple[str, ...]) -> None:
 
 
 def test_three_cores_share_a_port() -> None:
-    cores = (CoreConfig("npu8"), CoreConfig("npu_lb", w_bits=2), CoreConfig("npu_w4", w_bits=4))
-    config = System(cores)
+    config, cores = THREE_UNITS, THREE_UNITS.cores
     layers = [random_layer(40 + i, core, "conv2d") for i, core in enumerate(cores)]
     with Session(config) as session:
         base, programs = 0, []

@@ -32,6 +32,7 @@ from mapping.run.networks import NetworkRun, compile_network, run_inputs
 from mapping.run.random_networks import random_network, random_units
 from mapping.run.soak import soak_networks
 from tb.session import Session
+from tb.testing import THREE_UNITS, low_bit_system
 
 pytestmark = pytest.mark.rtl
 
@@ -104,17 +105,12 @@ def test_what_is_not_observed_is_not_stored_and_the_output_stays_the_same(name: 
 
 @pytest.mark.parametrize("w_bits", [5, 4, 2])
 @pytest.mark.data
-def test_every_model_with_narrow_weights_is_exact_on_npu_lb(w_bits: int, pair: Session) -> None:
-    config = System((CoreConfig("npu_lb", w_bits=w_bits),))
-    session = pair if w_bits == 2 else Session(config)
-    try:
+def test_every_model_with_narrow_weights_is_exact_on_npu_lb(w_bits: int) -> None:
+    with Session(low_bit_system(w_bits)) as session:
         for name in MODELS:
             network, errors = quantize_weights(load_tflite(model_file(name)), w_bits)
             assert all(error.relative_rms > 0 for error in errors)
             check_all(session, network, Assignment("npu_lb"), inputs_of(name, 2))
-    finally:
-        if session is not pair:
-            session.close()
 
 
 # ------------------------------------------------------------------------------------------- both units
@@ -198,8 +194,7 @@ def test_random_networks_with_random_mappings_are_exact() -> None:
 
 
 def test_three_units_share_random_networks() -> None:
-    cores = (CoreConfig("npu8"), CoreConfig("npu_lb", w_bits=2), CoreConfig("npu_w4", w_bits=4, act_kib=16))
-    result = soak_networks(range(16), System(cores))
+    result = soak_networks(range(16), THREE_UNITS)
     assert result.failures == []
 
 
