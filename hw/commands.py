@@ -13,6 +13,13 @@ from hw.interface import COMMAND_BYTES, COMMANDS, ENGINES, LAYOUTS
 
 COMMAND_WORDS = COMMAND_BYTES // 4
 _BY_OPCODE = {opcode: name for name, (opcode, _, _) in COMMANDS.items()}
+_ENDS = {  # the least and the largest value of every field of each layout
+    layout: {
+        field: (-(1 << width - 1), (1 << width - 1) - 1) if signed else (0, (1 << width) - 1)
+        for field, (_, _, width, signed) in fields.items()
+    }
+    for layout, fields in LAYOUTS.items()
+}
 
 
 class CommandError(TestbenchError):
@@ -30,21 +37,32 @@ def encode(name: str, *, engine: int | str | None = None, **fields: int) -> Word
     Raises:
         CommandError: an unknown command, engine or field, or a value that its field cannot hold.
     """
-    if name not in COMMANDS:
-        raise CommandError(f"no command {name!r}; there are {', '.join(COMMANDS)}")
+    check(name, fields)
     opcode, layout_name, only = COMMANDS[name]
     layout = LAYOUTS[layout_name]
     number = _engine_number(name, engine, only)
     words = [opcode | number << 8] + [0] * (COMMAND_WORDS - 1)
     for field, value in fields.items():
-        if field not in layout:
-            raise CommandError(f"{name}: no field {field!r}; it has {', '.join(layout)}")
-        word, lsb, width, signed = layout[field]
-        low, high = (-(1 << width - 1), (1 << width - 1) - 1) if signed else (0, (1 << width) - 1)
-        if isinstance(value, float) or not low <= value <= high:
-            raise CommandError(f"{name}: {field} = {value!r} must be an integer in {low} to {high}")
+        word, lsb, width, _ = layout[field]
         words[word] |= (int(value) & ((1 << width) - 1)) << lsb
     return np.array(words, dtype=np.uint32)
+
+
+def check(name: str, fields: Mapping[str, int]) -> None:
+    """Check that a command can be encoded, engine apart.
+
+    Raises:
+        CommandError: an unknown command or field, or a value that its field cannot hold.
+    """
+    if name not in COMMANDS:
+        raise CommandError(f"no command {name!r}; there are {', '.join(COMMANDS)}")
+    ends = _ENDS[COMMANDS[name][1]]
+    for field, value in fields.items():
+        if field not in ends:
+            raise CommandError(f"{name}: no field {field!r}; it has {', '.join(ends)}")
+        low, high = ends[field]
+        if isinstance(value, float) or not low <= value <= high:
+            raise CommandError(f"{name}: {field} = {value!r} must be an integer in {low} to {high}")
 
 
 def _engine_number(name: str, engine: int | str | None, only: int | None) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -42,7 +43,7 @@ class ChannelOrder:
         """Channels in memory."""
         return len(self.channels)
 
-    @property
+    @cached_property
     def made(self) -> Bools:
         """(P,) whether a channel's block of 16 has a logical one: nobody makes the others."""
         starts = np.arange(0, len(self.channels), CHANNEL_BLOCK)

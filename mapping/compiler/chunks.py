@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hw.core import CoreConfig
 from hw.interface import PARAM_GROUP_WORDS, TRANSFER_WORD_BYTES, WEIGHT_WORD_BYTES
@@ -107,8 +108,7 @@ class Chunk:
         return len(self.parameters.params) * self.set_words
 
 
-@dataclass(frozen=True)
-class LoadedChunk:
+class LoadedChunk(NamedTuple):
     """A chunk whose parameters are in the scratchpads: their first words."""
 
     chunk: Chunk

@@ -17,8 +17,8 @@ from hw.interface import TRANSFER_WORD_BYTES
 from mapping.compiler.channels import ChannelAssignment
 from mapping.compiler.graph import Graph
 from mapping.compiler.legalise import legalise
-from mapping.compiler.passes import Options, run_passes
-from mapping.compiler.program import LayerProgram, Program
+from mapping.compiler.passes import Options, Price, run_passes
+from mapping.compiler.program import PLAIN, Choice, LayerProgram, Program
 
 
 def compile_graph(
@@ -36,6 +36,8 @@ def compile_graph(
     image_wanted: bool = True,
     first_event: int = 0,
     cuts: Sequence[str] = (),
+    choice: Choice = PLAIN,
+    price: Price | None = None,
 ) -> Program:
     """Compile a graph.
 
@@ -54,6 +56,8 @@ def compile_graph(
         first_event: the first event counter that the units use, if others run beside them.
         cuts: layers, in the order of the graph, after each of which it is cut: every section has lists of its
             own, and between two of them other programs may use the units.
+        choice: how it is planned, as in `Program.choice`.
+        price: what the lists of a program take; with it other plans are tried too, and the cheapest is taken.
 
     Raises:
         CutError: a cut that cannot be.
@@ -72,8 +76,9 @@ def compile_graph(
         image_wanted=image_wanted,
         first_event=first_event,
         cuts=tuple(cuts),
+        choice=choice,
     )
-    return run_passes(graph, cores, units, options).program
+    return run_passes(graph, cores, units, options, price).program
 
 
 def compile_layer(

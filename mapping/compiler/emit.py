@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import NamedTuple
 
 from hw.interface import PARAM_GROUP_WORDS, TRANSFER_WORD_BYTES, WEIGHT_WORD_BYTES
 from hw.layout import CHANNEL_BLOCK
@@ -40,8 +41,7 @@ Access = tuple[str, int, int, int]
 """Words that are read or written: memory, its unit (0 for the external memory), first word, end."""
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """One command with its accesses to memories.
 
     Attributes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from golden.layer import Layer, kernel_size, macs, output_shape
 from golden.network import Node
@@ -23,8 +24,7 @@ class Value:
         return self.shape[0] * self.shape[1]
 
 
-@dataclass(frozen=True)
-class Rect:
+class Rect(NamedTuple):
     """Rows `row` to `row + rows - 1` and columns `column` to `column + columns - 1` of a tensor."""
 
     row: int

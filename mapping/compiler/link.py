@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from common.arrays import Bytes
 from common.errors import UnsupportedError
-from hw.commands import CommandError, command_list, encode
+from hw.commands import CommandError, check, command_list, encode
 from hw.core import CoreConfig
-from hw.interface import COMMANDS, TRANSFER_WORD_BYTES
+from hw.interface import COMMAND_BYTES, COMMANDS, TRANSFER_WORD_BYTES
 from hw.layout import CHANNEL_BLOCK
 from mapping.compiler.channels import ChannelOrder
 from mapping.compiler.cycle_law import cycle_law
@@ -43,9 +42,7 @@ def link(
     sections = []
     for schedule in schedules:
         lists = {core.name: items for core, items in zip(cores, schedule.lists, strict=True) if items}
-        starts = {
-            unit: (image.place(_encode(graph, entries)), len(entries)) for unit, entries in lists.items()
-        }
+        starts = {unit: (_placed(graph, entries, image), len(entries)) for unit, entries in lists.items()}
         sections.append(Section(lists, starts, schedule.cycles))
     if image.base > mem_bytes:
         enough = max(1, (1 << (image.base - 1).bit_length()) >> 20)
@@ -56,17 +53,23 @@ def link(
     return tuple(sections)
 
 
-def _encode(graph: Graph, entries: Sequence[Entry]) -> Bytes:
+def _placed(graph: Graph, entries: Sequence[Entry], image: Image) -> int:
+    """Return the address of a list, which the image takes if it has bytes."""
     words = []
     for entry in entries:
         engine = entry.engine if COMMANDS[entry.name][2] is None else None
         try:
-            words.append(encode(entry.name, engine=engine, **entry.fields))
+            if image.sizes_only:
+                check(entry.name, entry.fields)
+            else:
+                words.append(encode(entry.name, engine=engine, **entry.fields))
         except CommandError as error:
             raise UnsupportedError(
                 f"layer {graph.ops[entry.layer].name!r} is beyond a command: {error}"
             ) from None
-    return command_list(words)
+    return (
+        image.reserve(len(entries) * COMMAND_BYTES) if image.sizes_only else image.place(command_list(words))
+    )
 
 
 def reports(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hw.core import CoreConfig
 from hw.interface import PARAM_GROUP_WORDS
@@ -37,8 +38,7 @@ class ReductionSlice:
     last: bool = True
 
 
-@dataclass(frozen=True)
-class OutputTile:
+class OutputTile(NamedTuple):
     """What one command, or for average pooling a few, makes.
 
     Attributes:

@@ -8,25 +8,34 @@ change one, put another function of the same type in its line.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 from common.errors import together
 from hw.core import CoreConfig
 from mapping.compiler.channels import ChannelAssignment, ChannelOrder, order_channels
 from mapping.compiler.cuts import sections_of
-from mapping.compiler.divide import divide
+from mapping.compiler.divide import Part, divide
 from mapping.compiler.emit import EmittedPart, commands_of, emit
 from mapping.compiler.fold import Fold, fold
 from mapping.compiler.graph import Graph
 from mapping.compiler.limits import shortages
 from mapping.compiler.link import link, reports
-from mapping.compiler.pack import pack
+from mapping.compiler.pack import PackedPart, pack
 from mapping.compiler.place import Image, place
-from mapping.compiler.plan import CapacityError, plan
-from mapping.compiler.program import Program
+from mapping.compiler.plan import CapacityError, PlannedPart, plan
+from mapping.compiler.program import PLAIN, Choice, Program
 from mapping.compiler.requantise import Requantisations, requantise
 from mapping.compiler.schedule import Schedule, schedule
+
+Price: TypeAlias = Callable[[Program], float]
+"""What the command lists of a program take, such as their predicted cycles."""
+CHANGES: tuple[dict[str, Any], ...] = ({"bands": "all"}, {"bands": "streamed"}, {"shares": False})
+"""What is tried in turn, each in the cheapest plan so far."""
+HOPELESS = 1.02
+"""Times the first plan's estimate that another plan's may be, to be priced."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,7 @@ class Options:
     image_wanted: bool = True
     first_event: int = 0
     cuts: tuple[str, ...] = ()
+    choice: Choice = PLAIN
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,31 +133,54 @@ def section_schedule(
 
 
 def run_passes(
-    graph: Graph, cores: Sequence[CoreConfig], units: Mapping[str, ChannelAssignment], options: Options
+    graph: Graph,
+    cores: Sequence[CoreConfig],
+    units: Mapping[str, ChannelAssignment],
+    options: Options,
+    price: Price | None = None,
 ) -> Compilation:
-    """Compile a graph; errors as in `compile_graph`."""
+    """Compile a graph; errors as in `compile_graph`.
+
+    Args:
+        graph, cores, units, options: see `compile_graph`.
+        price: what the lists of a plan take, if plans other than the options' are to be looked at.
+    """
     begun = front(graph, cores, units, options)
-    folded, orders = begun.graph, begun.orders
-    sections = sections_of(folded, options.cuts)
-    parts = divide(folded, units, orders, cores, sections)
-    packed = pack(parts, orders, begun.requantisations)
-    observed = tuple(op.name for op in graph.ops) if options.observe else graph.outputs
+    parts = divide(begun.graph, units, begun.orders, cores, sections_of(begun.graph, options.cuts))
+    if price:
+        options = replace(options, choice=_cheapest(begun, parts, cores, options, price))
+    planned = _planned(begun.graph, pack(parts, begun.orders, begun.requantisations), options)
+    emitted, schedules, program = _linked(begun, planned, cores, options)
+    return Compilation(graph, units, options, begun.requantisations, emitted, schedules, program)
+
+
+def _planned(graph: Graph, packed: Sequence[PackedPart], options: Options) -> tuple[PlannedPart, ...]:
+    try:
+        return plan(graph, packed, _observed(graph, options), options.overlap, options.choice.bands)
+    except CapacityError as error:
+        raise _capacity_error(graph, packed, error) from None
+
+
+def _linked(
+    begun: Front, planned: Sequence[PlannedPart], cores: Sequence[CoreConfig], options: Options
+) -> tuple[tuple[EmittedPart, ...], tuple[Schedule, ...], Program]:
+    """Run the passes behind `plan`."""
+    graph, orders, choice = begun.graph, begun.orders, options.choice
+    observed = _observed(graph, options)
     image = Image(options.base, sizes_only=not options.image_wanted)
     try:
-        planned = plan(folded, packed, observed, options.overlap)
-        placed, stored = place(folded, planned, orders, observed, options.addresses, image)
+        placed, stored = place(graph, planned, orders, observed, options.addresses, image, choice.shares)
         emitted = emit(placed, options.overlap, options.word_cycles)
     except CapacityError as error:
-        reasons = shortages(packed) or [str(error)]
-        raise CapacityError(together(reasons, f"network {graph.name!r}")) from None
+        raise _capacity_error(graph, planned, error) from None
     schedules = tuple(
         schedule(commands_of(emitted, section), len(cores), options.first_event)
-        for section in range(len(sections))
+        for section in range(len(options.cuts) + 1)
     )
-    part_reports = reports(folded, emitted, orders, options.word_cycles)
-    linked = link(folded, cores, schedules, image, options.mem_bytes)
+    part_reports = reports(graph, emitted, orders, options.word_cycles)
+    linked = link(graph, cores, schedules, image, options.mem_bytes)
     program = Program(
-        graph=folded,
+        graph=graph,
         cores=tuple(cores),
         segments=tuple(image.segments),
         sections=linked,
@@ -157,5 +190,62 @@ def run_passes(
         observed=observed,
         parts=part_reports,
         end=image.base,
+        choice=choice,
     )
-    return Compilation(graph, units, options, begun.requantisations, emitted, schedules, program)
+    return emitted, schedules, program
+
+
+def _observed(graph: Graph, options: Options) -> tuple[str, ...]:
+    """Return the values that the host reads."""
+    return tuple(op.name for op in graph.ops) if options.observe else graph.outputs
+
+
+def _capacity_error(graph: Graph, parts: Sequence[PackedPart], error: CapacityError) -> CapacityError:
+    """Return the error that names everything that is too small."""
+    return CapacityError(together(shortages(parts) or [str(error)], f"network {graph.name!r}"))
+
+
+def _cheapest(
+    begun: Front, parts: Sequence[Part], cores: Sequence[CoreConfig], options: Options, price: Price
+) -> Choice:
+    """Return the plan with the least price; the options' own, if none costs less.
+
+    A plan that is the same as one before, or that is expected to take far longer, has no price. What one unit
+    stores for itself alone it seldom has to wait for: there, values share memory as they do.
+    """
+    options = replace(options, image_wanted=False)
+    packed = pack(parts, begun.orders, None)
+    best, least, expected = options.choice, math.inf, 0
+    layouts: list[list[object]] = []
+    known: list[object] = []
+    alone = len({part.unit for part in parts}) == 1
+    for change in ({}, *(item for item in CHANGES if "bands" in item or not alone)):
+        tried = replace(options, choice=replace(best, **change))
+        try:
+            planned = _planned(begun.graph, packed, tried)
+            layout = [tried.choice.shares, *((part.tiling, part.kept) for part in planned)]
+            if layout in layouts:
+                continue
+            layouts.append(layout)
+            _, _, program = _linked(begun, planned, cores, tried)
+        except CapacityError:
+            if not known:
+                raise
+            continue
+        commands = _commands(program)
+        expected = expected or program.estimate
+        if commands in known or program.estimate > HOPELESS * expected:
+            continue
+        known.append(commands)
+        cost = price(program)
+        if cost < least:
+            best, least = tried.choice, cost
+    return best
+
+
+def _commands(program: Program) -> list[tuple[str, str, dict[str, int]]]:
+    """Return a program's commands with what they wait for, wherever in memory their data lie."""
+    lists = [(unit, entries) for section in program.sections for unit, entries in section.lists.items()]
+    return [
+        (unit, entry.name, entry.fields | {"mem_address": 0}) for unit, entries in lists for entry in entries
+    ]

@@ -80,6 +80,7 @@ def place(
     observed: Collection[str],
     addresses: Mapping[str, int],
     image: Image,
+    shares: bool = True,
 ) -> tuple[tuple[PlacedPart, ...], dict[str, Stored]]:
     """Return the parts with their places in memory, and the place of every value that is in memory.
 
@@ -93,13 +94,14 @@ def place(
         observed: values that the host reads: their memory is theirs to the end.
         addresses: where inputs lie that another job or unit writes, by name.
         image: the memory image that takes the parameters.
+        shares: values that are alive at different times share memory, where that is possible.
     """
     slots = [tuple(_slot(image, parameters) for parameters in part.parameters) for part in parts]
     marks = [image.reserve(MARK_BYTES) for _ in parts]
     in_memory = {item.name for item in graph.inputs} | {part.op.name for part in parts if part.stores}
     in_memory |= {name for part in parts for name in part.loads}  # those of sections that are not given
     # with more units, who may overwrite whose tensors would take more events than there are
-    reuse = len({part.unit for part in parts}) < 3
+    reuse = shares and len({part.unit for part in parts}) < 3
     stored = _values(image, graph, orders, in_memory, observed, addresses, reuse)
     placed = tuple(
         PlacedPart(**vars(part), slots=of_part, mark=mark, stored=_seen(part, stored))

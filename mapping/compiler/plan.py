@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Literal, TypeAlias
 
 from common.errors import NpuloopError
 from hw.core import CoreConfig
@@ -24,6 +25,9 @@ from mapping.compiler.share import Request, requests_of, sharings, tensors_of
 
 MAX_WORDS = 65535
 """Words of a scratchpad that a command's fields can address."""
+Bands: TypeAlias = Literal["exchanged", "all", "streamed"]
+"""Layers that are cut into bands: those that exchange data with memory that no other part has; all; only
+those that stream, which always are."""
 BANDS = 8
 """Output tiles into which a layer is cut, at most, so that transfers hide behind the computation."""
 
@@ -83,7 +87,11 @@ class PlannedPart(PackedPart):
 
 
 def plan(
-    graph: Graph, parts: Sequence[PackedPart], observed: Collection[str], overlap: bool
+    graph: Graph,
+    parts: Sequence[PackedPart],
+    observed: Collection[str],
+    overlap: bool,
+    bands: Bands = "exchanged",
 ) -> tuple[PlannedPart, ...]:
     """Return the parts with their places in the activation scratchpads.
 
@@ -96,6 +104,7 @@ def plan(
         parts: the parts, unit by unit.
         observed: values that the host reads.
         overlap: cut layers into bands, so that transfers hide behind the computation.
+        bands: which layers are.
 
     Raises:
         CapacityError: not even one tile of a layer fits.
@@ -105,7 +114,7 @@ def plan(
     plans: list[tuple[PackedPart, Tiling, dict[str, Kept]]] = []
     for _, group in groupby(parts, key=lambda part: (part.unit, part.section)):
         of_unit = list(group)
-        banded = _banded(of_unit, stored) if overlap else None
+        banded = _banded(of_unit, stored, bands) if overlap else None
         plans += zip(of_unit, *_plan_unit(graph, of_unit, banded), strict=True)
     streamed = {name for part, _, kept in plans for name in tensors_of(part.op) if name not in kept}
     stored |= streamed & computed
@@ -123,8 +132,12 @@ def _laid(part: PackedPart, kept: Mapping[str, Kept]) -> PackedPart:
     return laid_for_part(part, -source.first)
 
 
-def _banded(parts: Sequence[PackedPart], stored: Collection[str]) -> set[int]:
-    """Return the operators that are cut into bands: they exchange data with memory that no other part has."""
+def _banded(parts: Sequence[PackedPart], stored: Collection[str], bands: Bands) -> set[int]:
+    """Return the operators that are cut into bands, beside those that stream: see `Bands`."""
+    if bands == "all":
+        return {part.index for part in parts}
+    if bands == "streamed":
+        return set()
     banded: set[int] = set()
     seen: set[str] = set()
     for part in parts:

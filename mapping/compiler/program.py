@@ -16,8 +16,27 @@ from hw.core import CoreConfig
 from mapping.compiler.channels import ChannelOrder
 from mapping.compiler.fold import Fold
 from mapping.compiler.graph import Graph
+from mapping.compiler.plan import Bands
 from mapping.compiler.regions import Stored, ceil_div
 from mapping.compiler.schedule import Entry
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a plan may do in one way or another, and either may be faster.
+
+    Attributes:
+        bands: the layers that are cut into bands.
+        shares: whether values that are alive at different times share memory: what overwrites one waits for
+            its last reader.
+    """
+
+    bands: Bands = "exchanged"
+    shares: bool = True
+
+
+PLAIN = Choice()
+"""The plan that is looked at first."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +100,7 @@ class Program:
         observed: values that can be read after the run: the outputs, or all.
         parts: what each unit does, in order.
         end: first byte address behind everything.
+        choice: how it was planned.
     """
 
     graph: Graph
@@ -93,6 +113,7 @@ class Program:
     observed: tuple[str, ...]
     parts: tuple[PartReport, ...]
     end: int
+    choice: Choice
 
     @property
     def cuts(self) -> tuple[str, ...]:

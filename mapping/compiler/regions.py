@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hw.interface import TRANSFER_WORD_BYTES
 from hw.layout import CHANNEL_BLOCK
@@ -41,8 +42,7 @@ class Stored:
         return self.height * self.width * TRANSFER_WORD_BYTES
 
 
-@dataclass(frozen=True)
-class Region:
+class Region(NamedTuple):
     """A rectangle of a tensor in the activation scratchpad: planes of ROWS channels, words of ROWS bytes.
 
     Attributes:

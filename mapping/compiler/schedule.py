@@ -16,10 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-import numpy as np
-
-from common.arrays import Int32
 from common.errors import UnsupportedError
 from hw.interface import ENGINES
 from mapping.compiler.emit import COMPUTE, Command
@@ -36,8 +34,7 @@ Engine = tuple[int, int]
 """Unit and engine."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry of a command list: name, engine, fields with tokens."""
 
     name: str
@@ -77,29 +74,44 @@ class Dependencies:
 
 
 class _History:
-    """For every word of every memory, the last command of each engine that read it, and that wrote it."""
+    """For every word of every memory, the last command of each engine that read it, and that wrote it.
 
-    def __init__(self) -> None:
-        self._last: dict[tuple[str, int], dict[tuple[Engine, bool], Int32]] = {}
+    Words between two edges of all accesses are one cell.
+
+    Args:
+        commands: all commands.
+    """
+
+    def __init__(self, commands: Sequence[Command]) -> None:
+        edges: dict[tuple[str, int], set[int]] = {}
+        for command in commands:
+            for memory, unit, first, end in (*command.reads, *command.writes):
+                edges.setdefault((memory, unit), set()).update((first, end))
+        self._cells = {key: {edge: i for i, edge in enumerate(sorted(found))} for key, found in edges.items()}
+        self._last: dict[tuple[str, int], dict[tuple[Engine, bool], list[int]]] = {key: {} for key in edges}
 
     def before(self, command: Command) -> dict[Engine, int]:
         """Return the last command of each engine that the command depends on."""
         latest: dict[Engine, int] = {}
         for accesses, readers_too in ((command.reads, False), (command.writes, True)):
             for memory, unit, first, end in accesses:
-                for (engine, write), last in self._last.get((memory, unit), {}).items():
+                cells = self._cells[memory, unit]
+                start, stop = cells[first], cells[end]
+                for (engine, write), last in self._last[memory, unit].items():
                     if write or readers_too:
-                        number = int(last[first:end].max(initial=-1))
-                        latest[engine] = max(latest.get(engine, -1), number)
+                        number = max(last[start:stop], default=-1)
+                        if number > latest.get(engine, -1):
+                            latest[engine] = number
         return latest
 
     def results(self, command: Command, engine: Engine) -> int:
         """Return the last command of an engine that wrote what the command reads, or -1."""
         latest = -1
         for memory, unit, first, end in command.reads:
-            last = self._last.get((memory, unit), {}).get((engine, True))
+            last = self._last[memory, unit].get((engine, True))
             if last is not None:
-                latest = max(latest, int(last[first:end].max(initial=-1)))
+                cells = self._cells[memory, unit]
+                latest = max(latest, max(last[cells[first] : cells[end]], default=-1))
         return latest
 
     def record(self, number: int, command: Command) -> None:
@@ -107,12 +119,11 @@ class _History:
         engine = (command.unit, command.engine)
         for accesses, write in ((command.reads, False), (command.writes, True)):
             for memory, unit, first, end in accesses:
-                arrays = self._last.setdefault((memory, unit), {})
-                last = arrays.get((engine, write), np.empty(0, np.int32))
-                if len(last) < end:
-                    last = np.concatenate([last, np.full(max(end, 2 * len(last)) - len(last), -1, np.int32)])
-                    arrays[engine, write] = last
-                last[first:end] = number
+                cells, arrays = self._cells[memory, unit], self._last[memory, unit]
+                if (engine, write) not in arrays:
+                    arrays[engine, write] = [-1] * len(cells)
+                start, stop = cells[first], cells[end]
+                arrays[engine, write][start:stop] = [number] * (stop - start)
 
 
 def schedule(commands: Sequence[Command], units: int, first_event: int = 0) -> Schedule:
@@ -140,7 +151,7 @@ def schedule(commands: Sequence[Command], units: int, first_event: int = 0) -> S
 
 def dependencies_of(commands: Sequence[Command]) -> list[Dependencies]:
     """Return what each command waits for and posts."""
-    history = _History()
+    history = _History(commands)
     dependencies = [Dependencies() for _ in commands]
     complete: list[dict[Engine, int]] = []  # by command: of each engine, the last one complete when it starts
     last: dict[Engine, int] = {}

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: FURB136  # max() takes twice as long, in loops in which searches spend most of their time
 """The engines of all units at work on their command lists, which may start at any time: see `timing`.
 
 All units share the memory's port: it takes their addresses in turn, and data follow in the order of these. A
@@ -10,22 +11,18 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from operator import itemgetter
-
-import numpy as np
+from typing import NamedTuple
 
 from hw.core import CoreConfig
-from hw.interface import ENGINES
 from mapping.compiler.emit import COMPUTE, LOAD, STORE
 from mapping.compiler.schedule import Entry
 from mapping.cost.banks import PARAMETER_CYCLES
 from mapping.cost.coefficients import TERM
+from mapping.cost.list_run import QUEUE, Engine, ListRun, Move, Step, step_of
 from mapping.cost.timeline import Term, Timeline
 from mapping.cost.work import Stripe, Transfer, stripes, transfer
 
-QUEUE = 4
-"""Commands that an engine's queue holds, that are fetched ahead, that are in an engine's datapath."""
 LOADS_AHEAD = 3
 """Loads that may have started and are not complete."""
 BURSTS_AHEAD = 8
@@ -36,6 +33,7 @@ FETCH_GAP = 2
 """Cycles from one address of a unit's commands to the next."""
 COMMAND_WORDS = 4
 """16-byte words of a command."""
+_COMMAND: tuple[int, ...] = (COMMAND_WORDS,)
 COMMAND = 3
 """Stands for the engine, where a command is read."""
 
@@ -50,117 +48,7 @@ ARRAY_BANK = TERM["array_bank_cycles"]
 DRAIN, REQUANT, ADD = TERM["drain_cycles"], TERM["requant_cycles"], TERM["add_cycles"]
 
 
-@dataclass
-class _Move:
-    """A transfer whose bursts are being asked for."""
-
-    work: Transfer
-    request: float  # when the next burst is asked for
-    next: int = 0
-
-
-@dataclass
-class _Engine:
-    """An engine: what it has to do, and when it did what it has done: points of its commands, in order."""
-
-    queue: list[int] = field(default_factory=list)
-    dispatched: list[float] = field(default_factory=list)
-    started: list[float] = field(default_factory=list)
-    ended: list[float] = field(default_factory=list)  # complete
-    free: float = 0.0  # when the datapath can take the next command
-    move: _Move | None = None
-    flying: deque[float] = field(default_factory=deque)  # ends of the bursts in flight
-    through: float = 0.0  # when its last burst was through the port
-
-
-@dataclass
-class _Drain:
-    """The drain: when the last two stripes left their banks, and when parameters can be read."""
-
-    older: float = 0.0
-    newer: float = 0.0
-    taken: float = 0.0
-
-
-@dataclass
-class Events:
-    """Events of lists that were started together: when each was signalled, and how many were waited for."""
-
-    signals: dict[int, list[float]] = field(default_factory=dict)
-    waits: dict[int, int] = field(default_factory=dict)
-
-
-class Overlap:
-    """How busy a unit's compute engine kept the scratchpad's banks, in an earlier run of the same list.
-
-    Args:
-        operators: for each operator when the array began and ended, and what transfers lost; see `ListRun`.
-        shift: how much later the list is started than in that run, cycles.
-    """
-
-    def __init__(self, operators: Sequence[tuple[float, float, float]], shift: float = 0.0) -> None:
-        spans = np.array(operators, float).reshape(-1, 3)
-        self._shift = shift
-        self._edges = np.concatenate([[0.0], spans[:, :2].reshape(-1)])
-        steps = np.stack([np.zeros(len(spans)), spans[:, 2]], axis=1)
-        self._lost = np.concatenate([[0.0], np.cumsum(steps.reshape(-1))])
-
-    def share(self, begin: float, end: float) -> float:
-        """Return in what share of an interval a transfer meets operands and results in its banks."""
-        interval = [begin - self._shift, end - self._shift]
-        lost = np.interp(interval, self._edges, self._lost)
-        return float((lost[1] - lost[0]) / max(end - begin, 1.0))
-
-
-class ListRun:
-    """A unit at work on a list.
-
-    Attributes:
-        start: when its commands are first asked for.
-        ends: when each command is complete, in cycles, in the order of the list; None while it is not known.
-        operators: of each operator when the array began and ended, and the cycles that a transfer of a word
-            in every cycle would have lost to it meanwhile.
-    """
-
-    def __init__(
-        self,
-        core: CoreConfig,
-        entries: Sequence[Entry],
-        start: float,
-        events: Events,
-        overlap: Overlap | None = None,
-    ) -> None:
-        self.name = core.name
-        self.core = core
-        self.entries = entries
-        self.start = start
-        self.events = events
-        self.overlap = overlap
-        self.engines = [_Engine() for _ in range(3)]
-        self.drain = _Drain()
-        self.requests = deque([start] * min(QUEUE, len(entries)))  # when the next commands are asked for
-        self.fetched: list[float] = []
-        self.before = start  # dispatch of the command before
-        self.next = 0
-        self.posts: dict[tuple[int, int], list[float]] = {}
-        self.taken: dict[tuple[int, int], int] = {}
-        self.ends: list[float | None] = [None] * len(entries)
-        self.left = len(entries)
-        self.operators: list[tuple[float, float, float]] = []
-
-    @property
-    def done(self) -> bool:
-        """Whether it is known when every command is complete."""
-        return not self.left
-
-    @property
-    def complete(self) -> tuple[float, ...]:
-        """When each command is complete, of a list that is done."""
-        return tuple(end for end in self.ends if end is not None)
-
-
-@dataclass(frozen=True)
-class Ask:
+class Ask(NamedTuple):
     """An address that the port takes.
 
     Attributes:
@@ -185,17 +73,24 @@ class Works:
     def __init__(self, port_bytes: int) -> None:
         self.port_bytes = port_bytes
         self._transfers: dict[int, tuple[Entry, Transfer]] = {}
-        self._stripes: dict[tuple[int, CoreConfig], tuple[Entry, tuple[int, list[Stripe]]]] = {}
+        self._stripes: dict[tuple[int, str], tuple[Entry, tuple[int, tuple[Stripe, ...]]]] = {}
+        self._steps: dict[int, tuple[Entry, Step]] = {}
+
+    def step(self, entry: Entry) -> Step:
+        """Return what a command waits for and posts."""
+        if id(entry) not in self._steps:  # the entry is kept, so that the number stays its own
+            self._steps[id(entry)] = (entry, step_of(entry))
+        return self._steps[id(entry)][1]
 
     def transfer(self, entry: Entry) -> Transfer:
         """Return what a transfer command moves."""
-        if id(entry) not in self._transfers:  # the entry is kept, so that the number stays its own
+        if id(entry) not in self._transfers:
             self._transfers[id(entry)] = (entry, transfer(entry.name, entry.fields, self.port_bytes))
         return self._transfers[id(entry)][1]
 
-    def stripes(self, entry: Entry, core: CoreConfig) -> tuple[int, list[Stripe]]:
+    def stripes(self, entry: Entry, core: CoreConfig) -> tuple[int, tuple[Stripe, ...]]:
         """Return the words of an operator's first weight tile, and its stripes."""
-        key = (id(entry), core)
+        key = (id(entry), core.name)
         if key not in self._stripes:
             self._stripes[key] = (entry, stripes(entry.name, entry.fields, core))
         return self._stripes[key][1]
@@ -215,8 +110,10 @@ class Execution:
         self.works = works
         self._order = {core.name: i for i, core in enumerate(cores)}
         self.units: list[ListRun] = []  # the last list of each unit, in the order of the system
+        self._stirred: list[ListRun] = []  # those of which more is known since `settle`
         # of reads and of writes: the unit of the last address, when the next is taken; when the last word was
-        self.addresses: dict[int, tuple[str, float]] = {LOAD: ("", 0.0), STORE: ("", 0.0)}
+        self.turn = {LOAD: "", STORE: ""}
+        self.free = {LOAD: 0.0, STORE: 0.0}
         self.port = {LOAD: 0.0, STORE: 0.0}
         self._half = 0.5 * min(values[WORD[LOAD]] for values in timeline.values.values())  # of a cycle
         self.writes: deque[float] = deque(maxlen=WRITES_AHEAD)  # when the last write bursts were through
@@ -226,90 +123,90 @@ class Execution:
         others = [unit for unit in self.units if unit.name != run.name]
         assert len(others) == len(self.units) or all(u.done for u in self.units if u.name == run.name)
         self.units = sorted([*others, run], key=lambda unit: self._order[unit.name])
+        run.steps = [self.works.step(entry) for entry in run.entries]
+        self._stirred.append(run)
 
     def settle(self) -> None:
         """Start and end all commands of which it is known when."""
-        while sum(self._advance(unit) for unit in self.units):
-            pass
+        while self._stirred:
+            self._advance(self._stirred.pop())
 
     # --------------------------------------------------------------------------------------- commands
-    def _advance(self, unit: ListRun) -> int:
-        """Start what can start; return how many commands did."""
-        started = 0
-        while True:
+    def _advance(self, unit: ListRun) -> None:
+        """Start what can start."""
+        more = True
+        while more:
             self._dispatch(unit)
-            more = sum(self._start(unit, engine) for engine in (LOAD, COMPUTE, STORE))
-            if not more:
-                return started
-            started += more
+            more = False
+            for number, engine in enumerate(unit.engines):
+                while not engine.move and len(engine.started) < len(engine.queue):
+                    if not self._start(unit, number, engine):
+                        break
+                    more = True
 
     def _dispatch(self, unit: ListRun) -> None:
         """Hand commands to their engines, as far as it is known when."""
         while unit.next < len(unit.fetched):
-            engine = unit.engines[unit.entries[unit.next].engine]
+            engine = unit.engines[unit.steps[unit.next].engine]
             room = len(engine.dispatched) - QUEUE
             if room >= len(engine.started):
                 break
-            points = [unit.fetched[unit.next], unit.before]
+            before = max(unit.fetched[unit.next], unit.before)
             if room >= 0:
-                points.append(engine.started[room])
-            unit.before = max(points)
-            at = self.timeline.after(unit.name, [unit.before], (ENQUEUE, 1.0))
+                before = max(before, engine.started[room])
+            unit.before = before
+            at = before + self.timeline.values[unit.name][ENQUEUE]
+            if self.timeline.recording:
+                at = self.timeline.point(at, unit.name, before, ((ENQUEUE, 1.0),))
             if len(unit.fetched) + len(unit.requests) < len(unit.entries):
                 unit.requests.append(at)
             engine.queue.append(unit.next)
             engine.dispatched.append(at)
             unit.next += 1
 
-    def _start(self, unit: ListRun, number: int) -> bool:
+    def _start(self, unit: ListRun, number: int, engine: Engine) -> bool:
         """Start an engine's next command, if it is known when; return whether it did."""
-        engine = unit.engines[number]
         index = len(engine.started)
-        if index >= len(engine.queue) or engine.move:
-            return False
-        entry = unit.entries[engine.queue[index]]
-        points = [engine.dispatched[index], engine.free]
-        control = entry.name in ("wait", "signal")
-        if control or entry.fields.get("fence"):
-            if len(engine.ended) < index:
-                return False
-            points += engine.ended[-1:]
+        place = engine.queue[index]
+        step, ended = unit.steps[place], engine.ended
         ahead = LOADS_AHEAD if number == LOAD else QUEUE
+        if len(ended) < index and (step.ordered or len(ended) <= index - ahead):
+            return False
+        points = [engine.dispatched[index], engine.free]
+        if step.ordered:
+            points += ended[-1:]
         if index >= ahead:
-            if len(engine.ended) <= index - ahead:
+            points.append(ended[index - ahead])
+        for pair in step.waits:
+            posts, taken = unit.posts.get(pair, ()), unit.taken.get(pair, 0)
+            if taken >= len(posts):
                 return False
-            points.append(engine.ended[index - ahead])
-        pairs = [(p, number) for p, name in enumerate(ENGINES) if entry.fields.get(f"wait_{name}")]
-        for pair in pairs:
-            posts = unit.posts.get(pair, [])
-            place = unit.taken.get(pair, 0)
-            if place >= len(posts):
+            points.append(posts[taken])
+        name, events = step.name, unit.events
+        if name == "wait":
+            signals, taken = events.signals.get(step.event, ()), events.waits.get(step.event, 0)
+            if taken >= len(signals):
                 return False
-            points.append(posts[place])
-        if entry.name == "wait":
-            event = entry.fields["event_id"]
-            place = unit.events.waits.get(event, 0)
-            if place >= len(unit.events.signals.get(event, [])):
-                return False
-            points.append(unit.events.signals[event][place])
-            unit.events.waits[event] = place + 1
-        for pair in pairs:
+            points.append(signals[taken])
+            events.waits[step.event] = taken + 1
+        for pair in step.waits:
             unit.taken[pair] = unit.taken.get(pair, 0) + 1
         start = max(points)
         engine.started.append(start)
-        if control:
+        if name in ("wait", "signal"):
             end = engine.free = self.timeline.after(unit.name, [start], (EVENT, 1.0))
-            if entry.name == "signal":
-                unit.events.signals.setdefault(entry.fields["event_id"], []).append(end)
+            if name == "signal":
+                events.signals.setdefault(step.event, []).append(end)
+                self._stirred += [other for other in self.units if other is not unit]
             self._end(unit, number, end)
         elif number == COMPUTE:
-            self._compute(unit, entry, start)
+            self._compute(unit, unit.entries[place], start)
         else:
-            work = self.works.transfer(entry)
-            engine.move = _Move(work, self._request(engine, start))
+            work = self.works.transfer(unit.entries[place])
+            engine.move = Move(work, self._request(engine, start))
         return True
 
-    def _request(self, engine: _Engine, point: float) -> float:
+    def _request(self, engine: Engine, point: float) -> float:
         """Return when the next burst can be asked for: of those in flight one may have to end first."""
         return max(point, engine.flying.popleft()) if len(engine.flying) == BURSTS_AHEAD else point
 
@@ -317,60 +214,78 @@ class Execution:
         """Note that an engine's oldest command is complete: it posts its tokens."""
         engine = unit.engines[number]
         place = engine.queue[len(engine.ended)]
-        end = max(end, *engine.ended[-1:]) if engine.ended else end
+        end = max(end, engine.ended[-1]) if engine.ended else end
         engine.ended.append(end)
         unit.ends[place] = end
         unit.left -= 1
-        fields = unit.entries[place].fields
-        for consumer, name in enumerate(ENGINES):
-            if fields.get(f"post_{name}"):
-                point = self.timeline.after(unit.name, [end], (TOKEN, 1.0))
-                unit.posts.setdefault((number, consumer), []).append(point)
+        for pair in unit.steps[place].posts:
+            point = self.timeline.after(unit.name, [end], (TOKEN, 1.0))
+            unit.posts.setdefault(pair, []).append(point)
 
     # --------------------------------------------------------------------------------------- operators
     def _compute(self, unit: ListRun, entry: Entry, start: float) -> None:
         after, name, drain = self.timeline.after, unit.name, unit.drain
+        point, recording, values = self.timeline.point, self.timeline.recording, self.timeline.values[name]
         lead, pieces = self.works.stripes(entry, unit.core)
         array = after(name, [start], (ARRAY, lead) if lead else (OPERATOR, 1.0))
-        full = array
-        for piece in pieces:
-            turn = [(ADD, 1.0)] if piece.addition else []
-            waits = [(ARRAY_BANK, piece.waits)] if piece.waits else []
-            begin = [array, drain.older]
-            group = max(piece.drain, PARAMETER_CYCLES)
-            if piece.count > 1:  # in step: the array, the drain, or each bank in turn
-                sums = max(0, piece.groups - 1) * group + piece.drain
-                paced = piece.groups * group if piece.parameters else sums
-                turns: list[list[Term]] = [
-                    [(ARRAY, piece.array), *waits],
-                    [(DRAIN, paced)],
-                    [
-                        (ARRAY, 0.5 * piece.array),
-                        (HANDOVER, 0.5),
-                        (DRAIN, 0.5 * sums),
-                        *((t, 0.5) for t, _ in turn),
-                    ],
-                ]
-                values = self.timeline.values[name]
-                slowest = max(turns, key=lambda terms: sum(values[term] * n for term, n in terms))
-                begin = [after(name, begin, *((term, n * (piece.count - 1)) for term, n in slowest))]
-            begun = max(begin)
-            array = after(name, [begun], (ARRAY, piece.array), *waits)
-            full = after(name, [begun], (ARRAY, piece.array - piece.tail), *waits, (HANDOVER, 1.0), *turn)
-            if not piece.groups:
+        full, lost = array, 0.0
+        for piece in pieces:  # a long way round is too slow here: the phases are added in place
+            times, cycles, tail, groups, drained, parameters, addition, waits, losses = piece
+            lost += times * losses
+            begun = array if array >= drain.older else drain.older
+            group = PARAMETER_CYCLES if drained <= PARAMETER_CYCLES else drained
+            if times > 1:
+                begun = self._instep_of(name, begun, piece, group)
+            array = begun + values[ARRAY] * cycles
+            full = begun + values[ARRAY] * (cycles - tail)
+            if waits:
+                array += values[ARRAY_BANK] * waits
+                full += values[ARRAY_BANK] * waits
+            full += values[HANDOVER]
+            if addition:
+                full += values[ADD]
+            if recording:
+                waiting = ((ARRAY_BANK, waits),) if waits else ()
+                array = point(array, name, begun, ((ARRAY, cycles), *waiting))
+                turn: tuple[Term, ...] = (HANDOVER, 1.0), *(((ADD, 1.0),) if addition else ())
+                full = point(full, name, begun, ((ARRAY, cycles - tail), *waiting, *turn))
+            if not groups:
                 continue
-            points = [full, drain.newer]
-            if piece.parameters:
-                points.append(after(name, [begun, drain.taken], (DRAIN, PARAMETER_CYCLES)))
-            last = after(name, points, (DRAIN, (piece.groups - 1) * group))
-            drain.taken = last
-            drain.older, drain.newer = drain.newer, after(name, [last], (DRAIN, piece.drain))
+            latest = full if full >= drain.newer else drain.newer
+            if parameters:
+                begin = begun if begun >= drain.taken else drain.taken
+                read = begin + values[DRAIN] * PARAMETER_CYCLES
+                if read > latest:
+                    latest = point(read, name, begin, ((DRAIN, PARAMETER_CYCLES),)) if recording else read
+            last = latest + values[DRAIN] * ((groups - 1) * group)
+            ready = last + values[DRAIN] * drained
+            if recording:
+                last = point(last, name, latest, ((DRAIN, (groups - 1) * group),))
+                ready = point(ready, name, last, ((DRAIN, drained),))
+            drain.taken, drain.older, drain.newer = last, drain.newer, ready
         engine = unit.engines[COMPUTE]
         engine.free = full
-        lost = sum(piece.count * piece.losses for piece in pieces)
         unit.operators.append((float(start), float(array), lost))
         kept = not pieces[-1].groups
         self._end(unit, COMPUTE, full if kept else after(name, [drain.newer], (REQUANT, 1.0)))
+
+    def _instep_of(self, name: str, begun: float, piece: Stripe, group: int) -> float:
+        """Return when the last of some equal stripes begins: the array, the drain, or each bank in turn."""
+        sums = max(0, piece.groups - 1) * group + piece.drain
+        paced = piece.groups * group if piece.parameters else sums
+        turns: list[list[Term]] = [
+            [(ARRAY, piece.array), *([(ARRAY_BANK, piece.waits)] if piece.waits else ())],
+            [(DRAIN, paced)],
+            [
+                (ARRAY, 0.5 * piece.array),
+                (HANDOVER, 0.5),
+                (DRAIN, 0.5 * sums),
+                *([(ADD, 0.5)] if piece.addition else ()),
+            ],
+        ]
+        values = self.timeline.values[name]
+        slowest = max(turns, key=lambda terms: sum(values[term] * n for term, n in terms))
+        return self.timeline.after(name, [begun], *((term, n * (piece.times - 1)) for term, n in slowest))
 
     # --------------------------------------------------------------------------------------- the port
     def next_ask(self) -> Ask | None:
@@ -383,44 +298,54 @@ class Execution:
         Whatever is still unknown is asked for later: it depends on something that is known.
         """
         chosen: tuple[float, ListRun, int] | None = None
-        best, until = math.inf, math.inf
+        best, until, half = math.inf, math.inf, self._half
         for channel in (LOAD, STORE):
             asks: list[tuple[float, ListRun, int]] = []
             for unit in self.units:
                 move = unit.engines[channel].move
-                request = move.request if move else math.inf
                 if channel == LOAD and unit.requests:
-                    if unit.requests[0] <= request + self._half:
-                        until = min(until, request)
-                        asks.append((unit.requests[0], unit, COMMAND))
+                    request = unit.requests[0]
+                    if not move or request <= move.request + half:
+                        asks.append((request, unit, COMMAND))
+                        if move and move.request < until:
+                            until = move.request
                         continue
-                    until = min(until, unit.requests[0])
+                    if request < until:
+                        until = request
                 if move:
-                    asks.append((request, unit, channel))
+                    asks.append((move.request, unit, channel))
             if not asks:
                 continue
-            asks.sort(key=_request_of)
-            time = self._taken(channel, asks[0][0])
             if len(asks) > 1:
-                turn = self._order.get(self.addresses[channel][0], -1) + 1
-                ready = [ask for ask in asks if ask[0] <= time + self._half]
-                first = min(ready, key=lambda ask: (self._order[ask[1].name] - turn) % len(self._order))
-                until = min(until, asks[asks[0] is first][0])
-            else:
-                first = asks[0]
+                asks.sort(key=_request_of)
+            first = asks[0]
+            time = self._taken(channel, first[0], self.free[channel])
+            if len(asks) > 1:
+                if asks[1][0] <= time + half:
+                    first = self._next_in_turn(channel, [ask for ask in asks if ask[0] <= time + half])
+                other = asks[1] if first is asks[0] else asks[0]
+                if other[0] < until:
+                    until = other[0]
             if time < best:
                 until = min(until, best)
                 chosen, best = first, time
             else:
                 until = min(until, time)
-        return Ask(best, chosen[1], chosen[2], until - self._half) if chosen else None
+        return Ask(best, chosen[1], chosen[2], until - half) if chosen else None
 
-    def _taken(self, channel: int, request: float) -> float:
-        """Return when the port takes an address that is asked for at some time."""
-        _, free = self.addresses[channel]
+    def _next_in_turn(
+        self, channel: int, ready: Sequence[tuple[float, ListRun, int]]
+    ) -> tuple[float, ListRun, int]:
+        """Return whose turn it is of those that ask at once."""
+        turn, count = self._order.get(self.turn[channel], -1) + 1, len(self._order)
+        return min(ready, key=lambda ask: (self._order[ask[1].name] - turn) % count)
+
+    def _taken(self, channel: int, request: float, free: float) -> float:
+        """Return when the port, which is free from then on, takes an address that is asked for."""
+        taken = request if request >= free else free
         if channel == STORE and len(self.writes) == WRITES_AHEAD:
-            return max(request, free, self.writes[0])
-        return max(request, free)
+            return max(taken, self.writes[0])
+        return taken
 
     def serve(self, ask: Ask, until: float = math.inf) -> bool:
         """Serve what is asked for next, and what follows of its transfer before another engine asks.
@@ -432,63 +357,76 @@ class Execution:
         Returns:
             Whether a command has come or a transfer is through.
         """
-        unit, number, after = ask.unit, ask.number, self.timeline.after
+        unit, number, name = ask.unit, ask.number, ask.unit.name
+        point, recording, values = self.timeline.point, self.timeline.recording, self.timeline.values[name]
         until = min(until, ask.until)
+        channel, move, overlap = LOAD, None, None
         if number == COMMAND:
-            taken = self._take(unit, LOAD, unit.requests.popleft())
-            if unit.requests:
-                gap = after(unit.name, [taken], (WORD[LOAD], FETCH_GAP))
-                unit.requests[0] = max(unit.requests[0], gap)
-            end = self._through(unit, LOAD, taken, FETCH, COMMAND_WORDS, 0.0)
-            unit.fetched.append(after(unit.name, [end], (ENQUEUE, 1.0)))
-            return True
-        engine = unit.engines[number]
-        move = engine.move
-        assert move is not None
-        bursts = move.work.bursts
-        overlap = unit.overlap if move.work.activations else None
+            bursts, place, latency = _COMMAND, 0, FETCH
+            request = unit.requests.popleft()
+        else:
+            channel, move, latency = number, unit.engines[number].move, LATENCY[number]
+            assert move is not None
+            bursts, place, request = move.work.bursts, move.next, move.request
+            overlap = unit.overlap if move.work.activations else None
+        engine, term, bank_term = unit.engines[channel], WORD[channel], BANK[channel]
+        word, start, gap, answer = values[term], values[latency], values[BURST], values[ANSWER]
+        flying = engine.flying
+        writes: Sequence[float] = self.writes if channel == STORE else ()
+        free, busy, through = self.free[channel], self.port[channel], engine.through
         while True:
-            words, bank = bursts[move.next], 0.0
-            taken = self._take(unit, number, move.request)
+            words = bursts[place]
+            taken = request if request >= free else free
+            if len(writes) == WRITES_AHEAD and writes[0] > taken:
+                taken = writes[0]
+            free, first = taken + word, taken + start
+            if recording:
+                free = point(free, name, taken, ((term, 1.0),))
+                first = point(first, name, taken, ((latency, 1.0),))
+            begin = first if first >= busy else busy
+            end = begin + word * words
+            if recording:
+                end = point(end, name, begin, ((term, words),))
             if overlap:
-                begin = max(taken, self.port[number])
-                bank = words * overlap.share(begin, begin + words)
-            end = self._through(unit, number, taken, LATENCY[number], words, bank)
-            if number == STORE:
-                self.writes.append(end)
-                end = after(unit.name, [end], (ANSWER, 1.0))
-            engine.flying.append(end)
-            move.next += 1
-            free = after(unit.name, [taken], (BURST, 1.0))
-            if move.next == len(bursts):
+                at = taken if taken >= busy else busy
+                bank = words * overlap.share(at, at + words)
+                if bank:  # a loaded word that waits holds the port; those to store wait before it
+                    before = through if channel == STORE else busy
+                    begin = first if first >= before else before
+                    late = begin + word * words + values[bank_term] * bank
+                    if late > end:
+                        terms = ((term, words), (bank_term, bank))
+                        end = point(late, name, begin, terms) if recording else late
+            busy = through = end
+            if move is None:
                 break
-            move.request = self._request(engine, free)
-            if self._taken(number, move.request) >= until:
-                return False
-        engine.free = end if number == STORE else free  # all are asked for: the next load can start
-        engine.move = None
-        self._end(unit, number, end)
+            if channel == STORE:
+                self.writes.append(end)
+                end = point(end + answer, name, end, ((ANSWER, 1.0),)) if recording else end + answer
+            flying.append(end)
+            place += 1
+            request = point(taken + gap, name, taken, ((BURST, 1.0),)) if recording else taken + gap
+            if place == len(bursts):
+                break
+            if len(flying) == BURSTS_AHEAD:
+                oldest = flying.popleft()
+                request = request if request >= oldest else oldest
+            if request >= until or self._taken(channel, request, free) >= until:
+                break
+        self.turn[channel], self.free[channel], self.port[channel] = name, free, busy
+        engine.through = through
+        if move is None:
+            after = self.timeline.after
+            if unit.requests:
+                second = after(name, [taken], (term, FETCH_GAP))
+                unit.requests[0] = max(unit.requests[0], second)
+            unit.fetched.append(after(name, [end], (ENQUEUE, 1.0)))
+        elif place < len(bursts):
+            move.next, move.request = place, request
+            return False
+        else:
+            engine.free = end if channel == STORE else request  # all are asked for: the next can start
+            engine.move = None
+            self._end(unit, channel, end)
+        self._stirred.append(unit)
         return True
-
-    def _take(self, unit: ListRun, channel: int, request: float) -> float:
-        """Take an address; return when."""
-        taken = self._taken(channel, request)
-        self.addresses[channel] = (unit.name, self.timeline.after(unit.name, [taken], (WORD[channel], 1.0)))
-        return taken
-
-    def _through(
-        self, unit: ListRun, channel: int, taken: float, latency: int, words: int, bank: float
-    ) -> float:
-        """Return when the last word of a burst is through the port.
-
-        A loaded word that waits for its bank holds the port. Words to store wait before it, while those of
-        another unit are on it.
-        """
-        engine, after = unit.engines[channel], self.timeline.after
-        first = after(unit.name, [taken], (latency, 1.0))
-        end = after(unit.name, [first, self.port[channel]], (WORD[channel], words))
-        if bank:
-            before = engine.through if channel == STORE else self.port[channel]
-            end = max(end, after(unit.name, [first, before], (WORD[channel], words), (BANK[channel], bank)))
-        self.port[channel] = engine.through = end
-        return end

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from mapping.cost.tables import (
     table_of,
     table_path,
 )
-from mapping.cost.timing import Timing, time_lists
+from mapping.cost.timing import Timing, cycles_of, time_lists
 
 SHARED = tuple(TERM[name] for name in ("stagger_cycles", "event_cycles"))
 """Coefficients that matter where units run at the same time: fitted for them together."""
@@ -165,6 +165,27 @@ class CostModel:
         coefficients = self.coefficients(units)
         timing = time_lists(program.lists, self.config.cores, coefficients, self.config.axi_bits // 8)
         return _prediction(program, timing, coefficients, self.table(*units), inside)
+
+    def cycles(self, program: Program) -> float:
+        """Return the cycles that `program` predicts, of several sections their sum, in half of its time."""
+        cycles = 0.0
+        for section in program.sections:
+            coefficients = self.coefficients(list(section.lists))
+            cycles += cycles_of(section.lists, self.config.cores, coefficients, self.config.axi_bits // 8)
+        return cycles
+
+
+def planning_price(config: System) -> Callable[[Program], float]:
+    """Return what plans are chosen by: predicted cycles, or without cost tables the compiler's estimate."""
+    model = CostModel(config)
+
+    def price(program: Program) -> float:
+        try:
+            return model.cycles(program)
+        except TableError:
+            return float(program.estimate)
+
+    return price
 
 
 def _prediction(

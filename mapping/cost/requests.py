@@ -17,7 +17,8 @@ from common.arrays import Floats
 from common.errors import NpuloopError
 from hw.core import CoreConfig
 from mapping.compiler.schedule import Entry
-from mapping.cost.execution import STAGGER, Events, Execution, ListRun, Overlap, Works
+from mapping.cost.execution import STAGGER, Execution, Works
+from mapping.cost.list_run import Events, ListRun, Overlap
 from mapping.cost.timeline import PathSegment, Timeline
 from mapping.cost.timing import launch, path_counts
 

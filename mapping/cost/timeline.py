@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import NamedTuple
 
 from common.arrays import Floats
@@ -47,6 +48,12 @@ class Timeline:
         self.values: dict[str, list[float]] = {unit: list(v.tolist()) for unit, v in coefficients.items()}
         self.recording = recording
 
+    def unrecorded(self) -> Timeline:
+        """Return a timeline of the same coefficients whose points do not know their path."""
+        other = copy(self)
+        other.recording = False
+        return other
+
     def after(self, unit: str, points: Sequence[float], *terms: Term) -> float:
         """Return the point some phases after the latest of some points."""
         latest = points[0] if len(points) == 1 else max(points)
@@ -54,10 +61,12 @@ class Timeline:
         time = float(latest)
         for term, count in terms:
             time += values[term] * count
-        if not self.recording:
-            return time
+        return self.point(time, unit, latest, terms) if self.recording else time
+
+    def point(self, time: float, unit: str, before: float, terms: tuple[Term, ...]) -> Point:
+        """Return a point that is some phases of a unit after another one."""
         point = Point(time)
-        point.before, point.unit, point.terms = latest, unit, terms
+        point.before, point.unit, point.terms = before, unit, terms
         return point
 
     def path(self, point: float) -> tuple[PathSegment, ...]:

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 
 from hw import layout
 from hw.core import CoreConfig
-from hw.interface import TRANSFER_WORD_BYTES
+from hw.interface import ENGINES, TRANSFER_WORD_BYTES
 from hw.layout import CHANNEL_BLOCK
 from mapping.compiler.cycle_law import depthwise_weight_tile_words, weight_tile_words
 from mapping.compiler.emit import TARGETS
@@ -20,6 +22,15 @@ BURST_BEATS = 16
 """Beats of the longest burst."""
 PAGE_WORDS = 256
 """Words of a 4 KiB page, which a burst never leaves."""
+KNOWN = 1 << 14
+"""Commands of which is kept what they ask for."""
+BESIDE = frozenset(
+    f"{what}_{name}" for what in ("wait", "post") for name in ENGINES
+) | {
+    "fence", "weight_base", "param_base", "act_min", "act_max", "pad_value", "out_zero_point", "left_shift",
+    "single_rounding", "zero_point1", "zero_point2", "multiplier1", "multiplier2", "shift1", "shift2",
+}  # fmt: skip
+"""Fields of operators that change nothing in what they ask for."""
 LONG = 32
 """Equal stripes in a row that are taken together."""
 
@@ -41,15 +52,22 @@ def transfer(name: str, fields: Mapping[str, int], port_bytes: int = 16) -> Tran
     """Return what a transfer command (LOAD, STORE, MARK) moves over a port of that width."""
     if name == "mark":
         return Transfer((1,), activations=False)
-    address = fields["mem_address"] // TRANSFER_WORD_BYTES
-    stride = fields.get("line_stride", 0) // TRANSFER_WORD_BYTES
-    plane = fields.get("plane_stride", 0) // TRANSFER_WORD_BYTES
-    longest = BURST_BEATS * port_bytes // TRANSFER_WORD_BYTES
-    bursts: list[int] = []
-    for p in range(fields["planes"]):
-        for i in range(fields["lines"]):
-            bursts += _bursts(address + p * plane + i * stride, fields["line_words"], longest)
-    return Transfer(tuple(bursts), fields.get("target", 0) == TARGETS["activations"])
+    bursts = _bursts_of(
+        fields["mem_address"] // TRANSFER_WORD_BYTES % PAGE_WORDS,
+        fields["line_words"], fields["lines"], fields.get("line_stride", 0) // TRANSFER_WORD_BYTES,
+        fields["planes"], fields.get("plane_stride", 0) // TRANSFER_WORD_BYTES,
+        BURST_BEATS * port_bytes // TRANSFER_WORD_BYTES,
+    )  # fmt: skip
+    return Transfer(bursts, fields.get("target", 0) == TARGETS["activations"])
+
+
+@functools.lru_cache(maxsize=KNOWN)
+def _bursts_of(
+    address: int, words: int, lines: int, stride: int, planes: int, plane: int, longest: int
+) -> tuple[int, ...]:
+    """Return the words of each burst of some planes of lines; sizes and distances in words."""
+    starts = (address + p * plane + i * stride for p in range(planes) for i in range(lines))
+    return tuple(burst for start in starts for burst in _bursts(start, words, longest))
 
 
 def _bursts(address: int, words: int, longest: int) -> Iterator[int]:
@@ -61,12 +79,11 @@ def _bursts(address: int, words: int, longest: int) -> Iterator[int]:
         words -= burst
 
 
-@dataclass(frozen=True)
-class Stripe:
+class Stripe(NamedTuple):
     """Some equal stripes of an operator.
 
     Attributes:
-        count: how many.
+        times: how many.
         array: cycles of each in the array, by the cycle law.
         tail: of these, the cycles after its last beat, in which the next weight tile is read.
         groups: 16 channels that are requantised one after the other; 0 if the sums stay.
@@ -77,7 +94,7 @@ class Stripe:
         losses: cycles that a transfer of a word in every cycle loses meanwhile, as its banks are busy.
     """
 
-    count: int
+    times: int
     array: int
     tail: int
     groups: int
@@ -88,8 +105,19 @@ class Stripe:
     losses: float = 0.0
 
 
-def stripes(name: str, fields: Mapping[str, int], core: CoreConfig) -> tuple[int, list[Stripe]]:
-    """Return the words of an operator's first weight tile, and its stripes in order."""
+def stripes(name: str, fields: Mapping[str, int], core: CoreConfig) -> tuple[int, tuple[Stripe, ...]]:
+    """Return the words of an operator's first weight tile, and its stripes in order.
+
+    What is known of an operator is kept: programs of one network have most of their operators in common.
+    """
+    return _stripes(name, frozenset(item for item in fields.items() if item[0] not in BESIDE), core, LONG)
+
+
+@functools.lru_cache(maxsize=KNOWN)
+def _stripes(
+    name: str, items: frozenset[tuple[str, int]], core: CoreConfig, long: int
+) -> tuple[int, tuple[Stripe, ...]]:
+    fields = dict(items)
     pixels, stripe, channels = fields["out_pixels"], fields["stripe_pixels"], fields["out_channels"]
     block = {"conv": core.columns, "depthwise": core.rows}.get(name, CHANNEL_BLOCK)
     lead = 0
@@ -112,7 +140,7 @@ def stripes(name: str, fields: Mapping[str, int], core: CoreConfig) -> tuple[int
             wait = next(waits)
             pieces.append(
                 Stripe(
-                    count=1,
+                    times=1,
                     array=array,
                     tail=tail,
                     groups=groups,
@@ -123,19 +151,19 @@ def stripes(name: str, fields: Mapping[str, int], core: CoreConfig) -> tuple[int
                     losses=losses * array,
                 )
             )
-    return lead, list(_merged(pieces))
+    return lead, tuple(_merged(pieces, long))
 
 
-def _merged(pieces: Sequence[Stripe]) -> Iterator[Stripe]:
+def _merged(pieces: Sequence[Stripe], long: int) -> Iterator[Stripe]:
     """Yield the stripes, a long row of equal ones as one, but for its ends."""
-    for _, items in groupby(pieces, key=lambda piece: replace(piece, waits=0.0)):
+    for _, items in groupby(pieces, key=lambda piece: piece._replace(waits=0.0)):
         row = list(items)
-        if len(row) < LONG:
+        if len(row) < long:
             yield from row
         else:
             middle = row[2:-1]
             mean = sum(piece.waits for piece in middle) / len(middle)
-            yield from (*row[:2], replace(middle[0], count=len(middle), waits=mean), row[-1])
+            yield from (*row[:2], middle[0]._replace(times=len(middle), waits=mean), row[-1])
 
 
 def _beats(name: str, fields: Mapping[str, int], core: CoreConfig, pixels: int, first: int) -> int:

@@ -18,6 +18,7 @@ from mapping.compiler.channels import ChannelAssignment
 from mapping.compiler.compile import compile_graph
 from mapping.compiler.legalise import legalise_network
 from mapping.compiler.program import Program
+from mapping.cost.model import planning_price
 from mapping.run.layers import BACKPRESSURE_PERCENT, RunError
 from tb.job import Job, JobResult
 from tb.session import Session, reproduction
@@ -104,7 +105,10 @@ def compile_network(
     overlap: bool = True,
     cuts: Sequence[str] = (),
 ) -> NetworkProgram:
-    """Compile a network.
+    """Compile a network, with the plan that is predicted to take the fewest cycles.
+
+    Where the units have no cost table, it is the plan that the compiler expects to take the fewest. A network
+    that stores every value, or that is cut, has the plan that is looked at first.
 
     Args:
         network: the network.
@@ -132,6 +136,7 @@ def compile_network(
         overlap=overlap,
         port_bytes=config.axi_bits // 8,
         cuts=cuts,
+        price=None if observe or cuts else planning_price(config),
     )
     return NetworkProgram(network, config, units, program)
 

@@ -113,7 +113,7 @@ class Images:
         return compile_graph(
             legalise_network(option.network), system.cores, option.owners, base=self._end,
             mem_bytes=system.mem_bytes, port_bytes=system.axi_bits // 8, first_event=first_event,
-            cuts=option.program.cuts,
+            cuts=option.program.cuts, choice=option.program.choice,
         )  # fmt: skip
 
     def _first_event(self, option: Option, count: int) -> int:

@@ -81,8 +81,7 @@ def _units_with_tables(config: System) -> list[list[CoreConfig]]:
 
 def latency(config: System) -> Price:
     """Return the price in predicted cycles, first start to last interrupt."""
-    model = current_model(config)
-    return lambda program: model.program(program).cycles
+    return current_model(config).cycles
 
 
 def energy(config: System) -> Price:

@@ -26,6 +26,9 @@ def bench(
     sections: Annotated[
         bool, typer.Option("--sections", help="only what it costs to cut networks into sections, in RTL")
     ] = False,
+    plans: Annotated[
+        bool, typer.Option("--plans", help="only what choosing plans by their price gains, predicted")
+    ] = False,
 ) -> None:
     """Measure how busy the arrays are, beside the cycle law, and how fast the simulation is.
 
@@ -34,6 +37,9 @@ def bench(
     """
     if sections:
         _bench_sections(system_of(system, settings))
+        return
+    if plans:
+        _bench_plans()
         return
     from mapping.bench import (
         cost_model as bench_costs,
@@ -90,6 +96,38 @@ def _bench_sections(config: System) -> None:
         return
     console.print(prices_table(found))
     missed = missed_prices(found)
+    for line in missed:
+        errors.print(line, markup=False)
+    if missed:
+        raise typer.Exit(FAILED)
+
+
+def _bench_plans() -> None:
+    """Print what public and random networks gain by their plans; all on the default pair."""
+    from mapping.bench.plans import (
+        SEEDS,
+        mapping_times,
+        missed_plans,
+        plans_summary,
+        plans_table,
+        public_plans,
+        random_plans,
+    )
+
+    public = list(public_plans())
+    if public:
+        console.print(plans_table(public))
+        console.print(f"public: {plans_summary(public)}", soft_wrap=True)
+    with progress() as bar:
+        found = list(bar.track(random_plans(), total=SEEDS, description="random networks"))
+    console.print(f"random: {plans_summary(found)}", soft_wrap=True)
+    for item in mapping_times():
+        console.print(
+            f"a mapping of {item.network} in the search: {item.compile_ms:.1f} ms to compile, "
+            f"{item.price_ms:.1f} ms to price",
+            soft_wrap=True,
+        )
+    missed = missed_plans([*public, *found])
     for line in missed:
         errors.print(line, markup=False)
     if missed:

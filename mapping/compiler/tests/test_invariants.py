@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -26,6 +26,8 @@ from mapping.compiler.invariants.parts import check_divided, check_packed, check
 from mapping.compiler.invariants.require import InvariantError
 from mapping.compiler.legalise import legalise, legalise_network
 from mapping.compiler.passes import Compilation, Options, run_passes
+from mapping.compiler.plan import Bands
+from mapping.compiler.program import Choice
 from mapping.compiler.schedule import Entry
 from mapping.run.random_layers import OPERATORS, random_layer
 from mapping.run.random_networks import random_network, random_units
@@ -43,6 +45,7 @@ SYSTEMS = (
     System((CoreConfig("x"), CoreConfig("y", w_bits=4), CoreConfig("z", w_bits=2))),
     System((CoreConfig("small", act_kib=8, weight_kib=8, param_kib=2, lanes=4, stripe_depth=16),)),
 )
+BANDINGS = get_args(Bands)
 
 
 def compiled(
@@ -68,8 +71,10 @@ def test_every_promise_holds_on_random_networks(system: System) -> None:
         network, units, _ = random_network(seed, system.cores)
         try:
             compilation = compiled(
-                network, system, units, observe=seed % 3 == 0, overlap=seed % 5 > 0, image_wanted=seed % 7 > 0
-            )
+                network, system, units,
+                observe=seed % 3 == 0, overlap=seed % 5 > 0, image_wanted=seed % 7 > 0,
+                choice=Choice(BANDINGS[seed % len(BANDINGS)], shares=seed % 2 > 0),
+            )  # fmt: skip
         except NpuloopError:  # what does not fit
             continue
         check(compilation)
@@ -280,7 +285,7 @@ def without(key: str) -> Callable[[Compilation], Compilation]:
     def change(entry: Entry) -> Entry:
         if key not in entry.fields:
             return entry
-        return replace(entry, fields={name: value for name, value in entry.fields.items() if name != key})
+        return entry._replace(fields={name: value for name, value in entry.fields.items() if name != key})
 
     return lambda good: with_entries(good, change)
 

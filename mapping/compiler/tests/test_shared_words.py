@@ -177,7 +177,7 @@ def with_field(good: Compilation, name: str, value: int) -> Compilation:
 
     def change(part: EmittedPart) -> EmittedPart:
         commands = tuple(
-            replace(item, fields=item.fields | {name: value})
+            item._replace(fields=item.fields | {name: value})
             if item.engine == COMPUTE and item.fields.get(name)
             else item
             for item in part.commands

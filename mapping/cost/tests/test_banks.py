@@ -70,7 +70,7 @@ def test_many_stripes_taken_together_wait_as_often(name: str) -> None:
     lengths = [(first, 16) for first in range(0, 1600, 16)]
     every = operand_waits(name, fields, NPU_LB, lengths)
     assert len(pieces) < len(every)
-    assert sum(piece.count * piece.waits for piece in pieces) == pytest.approx(sum(every))
+    assert sum(piece.times * piece.waits for piece in pieces) == pytest.approx(sum(every))
 
 
 def test_an_addition_whose_operands_follow_in_order_never_waits_twice_a_stripe() -> None:

@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import pytest
 
+from common.arrays import Floats
 from hw.core import CoreConfig
 from mapping.compiler.emit import LOAD, STORE
 from mapping.compiler.schedule import Entry
 from mapping.cost.coefficients import TERM, starting_point
-from mapping.cost.execution import COMMAND, COMMAND_WORDS, FETCH, Events, Execution, ListRun, Overlap, Works
-from mapping.cost.timeline import Timeline
+from mapping.cost.execution import COMMAND, COMMAND_WORDS, FETCH, LATENCY, WORD, Execution, Works
+from mapping.cost.list_run import Events, ListRun, Overlap
+from mapping.cost.timeline import Point, Term, Timeline
 
 BURST = 16
 
@@ -38,19 +41,27 @@ class Burst:
         return LOAD if self.number == COMMAND else self.number
 
 
-class Recorded(Execution):
-    """Keeps the bursts, in the order in which their addresses were taken."""
+class Recorded(Timeline):
+    """Keeps the bursts, in the order in which their addresses were taken.
 
-    def __init__(self, cores: Sequence[CoreConfig], timeline: Timeline) -> None:
-        super().__init__(cores, timeline, Works(16))
+    A burst's points are made in a row: the next address, its first word, its last one, and that again where
+    it waits for its bank.
+    """
+
+    def __init__(self, coefficients: Mapping[str, Floats]) -> None:
+        super().__init__(coefficients)
         self.bursts: list[Burst] = []
+        self.open = False
 
-    def _through(
-        self, unit: ListRun, channel: int, taken: float, latency: int, words: int, bank: float
-    ) -> float:
-        end = super()._through(unit, channel, taken, latency, words, bank)
-        self.bursts.append(Burst(unit.name, COMMAND if latency == FETCH else channel, taken, end))
-        return end
+    def point(self, time: float, unit: str, before: float, terms: tuple[Term, ...]) -> Point:
+        term, numbers = terms[0][0], {FETCH: COMMAND, LATENCY[LOAD]: LOAD, LATENCY[STORE]: STORE}
+        if term in numbers:
+            self.bursts.append(Burst(unit, numbers[term], float(before), math.inf))
+            self.open = True
+        elif (self.open or len(terms) == 2) and term == WORD[self.bursts[-1].channel]:
+            self.bursts[-1] = replace(self.bursts[-1], end=float(time))
+            self.open = False
+        return super().point(time, unit, before, terms)
 
 
 def served(*lists: Sequence[Entry], share: float = 0.0) -> list[Burst]:
@@ -59,14 +70,15 @@ def served(*lists: Sequence[Entry], share: float = 0.0) -> list[Burst]:
     values = starting_point()
     for name in ("fetch_cycles", "queue_cycles"):  # commands are there at once
         values[TERM[name]] = 0
-    made, events = Recorded(cores, Timeline({core.name: values for core in cores})), Events()
+    timeline, events = Recorded({core.name: values for core in cores}), Events()
+    made = Execution(cores, timeline, Works(16))
     for core, entries in zip(cores, lists, strict=True):
         made.start(ListRun(core, entries, 0.0, events, Overlap([(0.0, 1e6, share * 1e6)])))
     made.settle()
     while ask := made.next_ask():
         if made.serve(ask):
             made.settle()
-    return made.bursts
+    return timeline.bursts
 
 
 def test_units_that_ask_at_once_are_served_in_turn() -> None:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network that stores only what it must is seldom slower than one that stores every tensor."""
+"""A network that stores only what it must is not slower than one that stores every tensor."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +15,11 @@ from golden.quantize.export import export
 from hw.system import NPU8, NPU_LB, System
 from mapping.compiler.assignment import Assignment
 from mapping.compiler.channels import ChannelAssignment
+from mapping.compiler.compile import compile_graph
+from mapping.compiler.legalise import legalise_network
+from mapping.compiler.program import Choice
 from mapping.cost.model import CostModel
+from mapping.cost.tables import TableError
 from mapping.run.networks import compile_network
 from mapping.run.random_networks import random_network
 
@@ -51,13 +56,29 @@ def test_storing_less_costs_less_where_tensors_stream(make: Callable[[], Network
     assert output < every
 
 
-def test_storing_less_rarely_costs_more_in_random_networks() -> None:
-    """An order of commands is a guess, and a worse one now and then: in RTL seed 4 takes 3.9 % more."""
-    more = []
-    for seed in range(24):
+DEARER = (4, 62, 66, 76, 82, 91, 96, 117)
+"""Of random networks those where the plan that is looked at first takes more when it stores less."""
+
+
+def test_storing_less_never_costs_more_in_random_networks() -> None:
+    """The price chooses among plans; `npuloop bench --plans` has more networks, and how many gain by it."""
+    for seed in (*range(8), *DEARER):
         network, units, _ = random_network(seed, (NPU8, NPU_LB))
         every, output = cycles(network, System(), dict(units))
-        more.append(output / every - 1)
-    assert sum(more) < 0
-    assert sum(item > 0.002 for item in more) <= 1
-    assert max(more) < 0.05
+        assert output <= every, seed
+
+
+def test_a_plan_that_is_chosen_costs_what_is_predicted_for_it() -> None:
+    network, units, _ = random_network(4, (NPU8, NPU_LB))
+    system = System()
+    costs = CostModel(system)
+    graph = legalise_network(network)
+    plain = compile_graph(graph, system.cores, units, image_wanted=False)
+    chosen = compile_network(network, system, units).program
+    assert chosen.choice == Choice("all")  # and values share memory
+    assert costs.cycles(chosen) < 0.96 * costs.cycles(plain)
+    without = System((replace(NPU8, act_kib=200), NPU_LB))  # units without a cost table
+    with pytest.raises(TableError):
+        CostModel(without).cycles(compile_graph(graph, without.cores, units, image_wanted=False))
+    expected = compile_graph(graph, without.cores, units, price=lambda program: program.estimate)
+    assert compile_network(network, without, units).program.choice == expected.choice

@@ -14,13 +14,17 @@ from common.arrays import Floats
 from hw.system import System
 from mapping.calibration.design import random_shapes
 from mapping.calibration.measurement import compile_shape
+from mapping.compiler.compile import compile_graph
+from mapping.compiler.emit import COMPUTE
+from mapping.compiler.legalise import legalise_network
 from mapping.compiler.program import Program
 from mapping.compiler.schedule import Entry
 from mapping.cost import work
 from mapping.cost.coefficients import NAMES, PHASES, TERM, named, starting_point
-from mapping.cost.model import shape_program
+from mapping.cost.model import CostModel, shape_program
 from mapping.cost.shapes import Shape
 from mapping.cost.timing import Timing, time_lists
+from mapping.run.random_networks import random_network
 
 CONFIG = System()
 SHARED = "+".join(CONFIG.units)
@@ -242,3 +246,35 @@ def test_a_list_may_end_in_any_command() -> None:
     ]
     timing = timed({"npu8": entries}, START)
     assert timing.cycles == timing.ends["npu8"][1] == timing.ends["npu8"][0] + 2
+
+
+def test_cycles_alone_are_those_with_their_path_and_what_is_kept_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To the last digit: points without a path, and operators whose work was known before."""
+    model = CostModel(CONFIG)
+    for seed in range(6):
+        network, units, _ = random_network(seed, CONFIG.cores)
+        program = compile_graph(legalise_network(network), CONFIG.cores, units, image_wanted=False)
+        known = model.cycles(program)
+        assert known == model.program(program).cycles
+        with monkeypatch.context() as patch:
+            patch.setattr(work, "_stripes", work._stripes.__wrapped__)
+            patch.setattr(work, "_bursts_of", work._bursts_of.__wrapped__)
+            assert model.cycles(program) == known
+
+
+def test_fields_beside_the_work_change_nothing() -> None:
+    network, units, _ = random_network(4, CONFIG.cores)
+    program = compile_graph(legalise_network(network), CONFIG.cores, units, image_wanted=False)
+    for unit, entries in program.lists.items():
+        for entry in entries:
+            if entry.engine == COMPUTE and entry.name not in ("wait", "signal"):
+                core = CONFIG.core(unit)
+                beside = entry.fields | {name: 1 + entry.fields.get(name, 0) for name in work.BESIDE}
+                alone = {name: value for name, value in entry.fields.items() if name not in work.BESIDE}
+                found = [
+                    work._stripes.__wrapped__(entry.name, frozenset(fields.items()), core, work.LONG)
+                    for fields in (beside, alone)
+                ]
+                assert found[0] == found[1] == work.stripes(entry.name, entry.fields, core)

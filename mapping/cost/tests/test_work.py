@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -121,8 +121,8 @@ def law_of(program: Program, core: CoreConfig, lengths: list[int] | None = None)
     return cycle_law(op, core, op.shape[2], in_channels, slides(op, core), lengths)
 
 
-def beats(pieces: list[Stripe]) -> int:
-    return sum(piece.count * piece.array for piece in pieces)
+def beats(pieces: Sequence[Stripe]) -> int:
+    return sum(piece.times * piece.array for piece in pieces)
 
 
 def compiled(shape: Shape, unit: str) -> tuple[CoreConfig, int, list[Entry], list[Stripe]]:
@@ -218,14 +218,14 @@ def test_a_block_of_columns_drains_in_groups_of_16_and_reads_their_parameters() 
     assert [(piece.array, piece.tail) for piece in short] == [(8, 5)]
 
 
-def totals(pieces: list[Stripe]) -> dict[str, int]:
+def totals(pieces: Sequence[Stripe]) -> dict[str, int]:
     return {
-        "stripes": sum(piece.count for piece in pieces),
+        "stripes": sum(piece.times for piece in pieces),
         "array": beats(pieces),
-        "tail": sum(piece.count * piece.tail for piece in pieces),
-        "groups": sum(piece.count * piece.groups for piece in pieces),
-        "drain": sum(piece.count * piece.groups * piece.drain for piece in pieces),
-        "parameters": sum(piece.count * piece.parameters for piece in pieces),
+        "tail": sum(piece.times * piece.tail for piece in pieces),
+        "groups": sum(piece.times * piece.groups for piece in pieces),
+        "drain": sum(piece.times * piece.groups * piece.drain for piece in pieces),
+        "parameters": sum(piece.times * piece.parameters for piece in pieces),
     }
 
 
@@ -245,8 +245,8 @@ def test_rows_of_equal_stripes_taken_together_have_the_totals_of_single_ones(
     for (lead, pieces), (single_lead, single_pieces) in zip(merged, single, strict=True):
         assert lead == single_lead
         assert totals(pieces) == totals(single_pieces)
-        assert all(piece.count == 1 for piece in single_pieces)
-        assert pieces[0].count == pieces[-1].count == 1  # ends stay: what is before and after meets them
+        assert all(piece.times == 1 for piece in single_pieces)
+        assert pieces[0].times == pieces[-1].times == 1  # ends stay: what is before and after meets them
         together += len(single_pieces) - len(pieces)
     assert together > 100
 
