@@ -76,7 +76,7 @@ simulator: design.o
 for each of them, even precompiled, is most of a build."""
 
 OPTIMISE = "-O1"
-"""A simulator is within some percent as fast as with -O3, and compiled in two thirds of the time."""
+"""A simulator is 5 % slower than with -O3, and compiled in two thirds of the time."""
 
 NO_SPACE = os.strerror(errno.ENOSPC)
 LITTLE_BYTES = 1 << 20
