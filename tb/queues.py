@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -111,6 +111,23 @@ class AnsweredRequest:
         return "; ".join(f"{unit}: {a.failure}" for unit, a in self.answers.items() if a.failure)
 
 
+@dataclass(frozen=True, eq=False)
+class UnitAnswer:
+    """A unit has ended a request.
+
+    Attributes:
+        number: the request's number.
+        unit: the unit.
+        answer: how it has ended it.
+        request: the request, if all its units have ended it.
+    """
+
+    number: int
+    unit: str
+    answer: Answer
+    request: AnsweredRequest | None
+
+
 def unpack_answer(unit: str, words: Words) -> Answer:
     """Return a unit's answer from its words.
 
@@ -141,61 +158,44 @@ def enable_ops(config: System) -> OpList:
     return ops
 
 
-@dataclass
-class QueueFeed:
-    """Requests on their way to the queues, as far as these have room.
+class Ledger:
+    """What has been given to the queues and what they have answered.
 
     Args:
         config: the system.
-        requests: in the order in which they are queued; they are taken when there is room.
     """
 
-    config: System
-    requests: Iterable[QueuedRequest]
-    _splits: Iterator[int] = field(default_factory=lambda: itertools.cycle(range(1, SPLITS)))
-
-    def __post_init__(self) -> None:
-        """Begin with empty queues."""
-        units = self.config.units
-        self._source = iter(self.requests)
-        self._held: QueuedRequest | None = None  # finds no room yet
-        self._queued = dict.fromkeys(units, 0)  # in all
-        self._answered = dict.fromkeys(units, 0)
+    def __init__(self, config: System) -> None:
+        self._config = config
+        self._splits = itertools.cycle(range(1, SPLITS))
+        self._queued = dict.fromkeys(config.units, 0)  # in all
+        self._answered = dict.fromkeys(config.units, 0)
         self._places: dict[int, Mapping[str, int]] = {}  # of each request, which it is of its units
+        self._answers: dict[int, dict[str, Answer]] = {}  # of requests that are not complete
 
-    def take(self) -> list[dict[str, Any]]:
-        """Return the next requests that find room, packed.
+    def has_room(self, request: QueuedRequest) -> bool:
+        """Return whether a request finds room in the rings of its units."""
+        return all(self._queued[unit] - self._answered[unit] < MAX_REQUESTS for unit in request.starts)
 
-        Raises:
-            JobError: a request that cannot be.
-        """
-        packed: list[dict[str, Any]] = []
-        while True:
-            request, self._held = self._held or next(self._source, None), None
-            if request is None:
-                return packed
-            self._check(request)
-            full = [u for u in request.starts if self._queued[u] - self._answered[u] >= MAX_REQUESTS]
-            if full:
-                self._held = request
-                return packed
-            packed.append(self._pack(request))
-
-    def answered(self, item: Mapping[str, Any]) -> AnsweredRequest:
-        """Return a request that the simulator reports, and make room for others.
+    def answered(self, item: Mapping[str, Any]) -> UnitAnswer:
+        """Return an answer that the simulator reports, and make room for others.
 
         Raises:
             HostError: see `unpack_answer`.
         """
-        units = self.config.units
-        answers = {
-            units[index]: unpack_answer(units[index], words) for index, words in item["answers"].items()
-        }
-        for unit in answers:
-            self._answered[unit] += 1
-        return AnsweredRequest(item["number"], answers, item["reads"])
+        number, unit = item["number"], self._config.units[item["unit"]]
+        answers = self._answers.setdefault(number, {})
+        answers[unit] = unpack_answer(unit, item["answer"])
+        self._answered[unit] += 1
+        complete = None
+        if len(answers) == len(self._places[number]):
+            in_order = {name: answers[name] for name in self._config.units if name in answers}
+            complete = AnsweredRequest(number, in_order, item["reads"])
+            del self._answers[number]
+        return UnitAnswer(number, unit, answers[unit], complete)
 
-    def _check(self, request: QueuedRequest) -> None:
+    def check(self, request: QueuedRequest) -> None:
+        """Raise :class:`JobError` for a request that cannot be."""
         where = f"request {request.number}"
         if request.number in self._places:
             raise JobError(f"{where} is queued twice")
@@ -203,15 +203,16 @@ class QueueFeed:
             raise JobError(f"{where} starts no unit")
         if not 0 <= request.arrival < CYCLES or not 1 <= request.limit < CYCLES:
             raise JobError(f"{where}: arrival {request.arrival} and limit {request.limit} must fit 32 bits")
-        if len(request.starts) > 1 and max(map(self.config.index, request.starts)) >= MAX_JOIN_UNITS:
+        if len(request.starts) > 1 and max(map(self._config.index, request.starts)) >= MAX_JOIN_UNITS:
             raise JobError(f"{where}: only the first {MAX_JOIN_UNITS} units of a system can start together")
         for other in request.after:
             if other not in self._places:
                 raise JobError(f"{where} comes after {other}, which is not before it in the stream")
-        Job(request.segments, request.starts, request.reads).check(self.config)
+        Job(request.segments, request.starts, request.reads).check(self._config)
 
-    def _pack(self, request: QueuedRequest) -> dict[str, Any]:
-        units = self.config.units
+    def pack(self, request: QueuedRequest) -> dict[str, Any]:
+        """Return a request that finds room as the simulator takes it."""
+        units = self._config.units
         for unit in request.starts:
             self._queued[unit] += 1
         self._places[request.number] = {unit: self._queued[unit] for unit in request.starts}
@@ -221,11 +222,11 @@ class QueueFeed:
                 after[unit] = max(after[unit], place)
         join = 0
         if len(request.starts) > 1:
-            mask = sum(1 << self.config.index(unit) for unit in request.starts)
+            mask = sum(1 << self._config.index(unit) for unit in request.starts)
             join = next(self._splits) << MAX_JOIN_UNITS | mask
         tail = [request.limit, join, *after.values()]
         words = {
-            self.config.index(unit): np.array([request.arrival, *start, *tail], dtype=np.uint32)
+            self._config.index(unit): np.array([request.arrival, *start, *tail], dtype=np.uint32)
             for unit, start in request.starts.items()
         }
         return {

@@ -52,9 +52,10 @@ from tb.host import (
     unpack,
     write_raw_job,
 )
+from tb.host_queues import HostQueues
 from tb.job import Job, JobError, JobResult
 from tb.leftovers import SESSIONS
-from tb.queues import AnsweredRequest, QueuedRequest, QueueFeed, enable_ops
+from tb.queues import AnsweredRequest, QueuedRequest, enable_ops
 from tb.saved_job import SavedJob, save_job
 from tb.session_server import CHANNEL_VARIABLE, LIFELINE_VARIABLE
 
@@ -356,6 +357,22 @@ class Session:
         results, answer = self._execute(ops, job)
         return results, answer["reads"]
 
+    def queues(self, job: Job) -> HostQueues:
+        """Put the host's queues to work; until they are closed, the session does nothing else.
+
+        Args:
+            job: memory image and memory settings; it starts nothing.
+
+        Raises:
+            JobError: the job does not fit the system, or asks for waves.
+        """
+        job.check(self.config)
+        if job.waves is not None:
+            raise JobError("a stream of requests is not traced; run its jobs one by one")
+        self._last = job
+        self._execute(enable_ops(self.config), job)
+        return HostQueues(self)
+
     def serve(self, requests: Iterable[QueuedRequest], job: Job) -> Generator[AnsweredRequest, None, None]:
         """Run a stream of requests through the units' queues, and yield each when it is complete.
 
@@ -371,24 +388,16 @@ class Session:
             HostError: a unit's registers do not answer, or it is not ready after a soft reset.
             SimulatorError: the simulator died.
         """
-        job.check(self.config)
-        if job.waves is not None:
-            raise JobError("a stream of requests is not traced; run its jobs one by one")
-        self._last = job
-        feed = QueueFeed(self.config, requests)
-        message: dict[str, Any] = {"requests": feed.take()}
-        self._execute(enable_ops(self.config), job)
-        serving = True
-        try:
-            while serving:
-                answer = self._request(message)
-                serving = not answer["over"]
-                yield from map(feed.answered, answer["answered"])
-                message = {"requests": feed.take()}
-        finally:
-            if serving and self._open:  # broken off: the units may be at work
-                self._request({"requests": None})
-                self.reset()
+        source = iter(requests)
+        with self.queues(job) as queues:
+            request = next(source, None)
+            while True:
+                while request and queues.add(request):
+                    request = next(source, None)
+                answers = queues.run()
+                if not answers:
+                    return
+                yield from (item.request for item in answers if item.request)
 
     def _result(self, job: Job, plan: JobOps, results: Results, answer: dict[str, Any]) -> JobResult:
         units = {

@@ -22,11 +22,17 @@ from typing import Any
 
 import cocotb
 import numpy as np
+from cocotb.triggers import First, Timer, Trigger
+from cocotb.utils import get_sim_time
 
 from common.arrays import Array
 from tb.host import RESULT_WORDS
 from tb.queues import ANSWER_WORDS, MAX_REQUESTS, REQUEST_WORDS
 
+STEPS = 2
+"""Steps of simulated time in a clock cycle: main.cpp."""
+BEFORE_FIRST = 1
+"""Cycles from the time at which the queues are told to serve to their cycle 0: tb_host.sv."""
 CHANNEL_VARIABLE = "NPULOOP_SESSION_FD"
 LIFELINE_VARIABLE = "NPULOOP_LIFELINE_FD"
 
@@ -130,26 +136,34 @@ class Server:
         }
 
     async def serve(self, first: dict[str, Any], channel: Connection) -> dict[str, Any]:
-        """Run requests through the queues until all that have been sent are answered.
+        """Run requests through the queues until the other side ends it.
 
-        Answers go to the other side as they come; it sends more requests then, or None to break off.
+        It sends requests, and a cycle or None. Answers go to it as they come, or none when the cycle has
+        come, or when nothing is left to be answered; then it sends the next requests, or None at the end.
         """
         model, queues, message = self.model, Queues(self), first
         model.head[:] = 0
         model.control[1] = 1
+        begin = get_sim_time("step")
+
+        def now() -> int:
+            return max(0, (get_sim_time("step") - begin) // STEPS - BEFORE_FIRST)
+
         while message["requests"] is not None:
             queues.add(message["requests"])
+            until = message["until"]
             done: list[dict[str, Any]] = []
-            while queues.open and not done:
-                await self.dut.wake_o.value_change
+            while queues.open and not done and (until is None or now() < until):
+                triggers: list[Trigger] = [self.dut.wake_o.value_change]
+                if until is not None:
+                    triggers.append(Timer((until - now()) * STEPS, "step"))
+                await First(*triggers)
                 done = queues.answered()
-            if not done:
-                break
-            channel.send({"answered": done, "over": False})
+            channel.send({"answered": done, "now": now()})
             message = channel.recv()
         model.control[1] = 0
         self.touch_written()
-        return {"answered": [], "over": True}
+        return {}
 
     def touch_written(self) -> None:
         """Remember what the units have written since the last list of operations began."""
@@ -194,7 +208,7 @@ class Queues:
     def add(self, requests: Sequence[dict[str, Any]]) -> None:
         """Put requests into the rings."""
         for request in requests:
-            request["answers"] = {}
+            request["left"] = set(request["words"])
             self.open[request["number"]] = request
             for unit, words in request["words"].items():
                 self.model.requests[unit, self.model.head[unit] % MAX_REQUESTS] = words
@@ -203,18 +217,20 @@ class Queues:
         self.write_inputs()
 
     def answered(self) -> list[dict[str, Any]]:
-        """Return the requests that all their units have answered since the last call."""
+        """Return the answers since the last call; that of a request's last unit has what is read."""
         done = []
         for unit, queue in enumerate(self.queues):
             while self.taken[unit] < self.model.tail[unit]:
-                request = self.open[queue.popleft()]
-                answer = self.model.answers[unit, self.taken[unit] % MAX_REQUESTS]
-                request["answers"][unit] = answer.copy()
+                number = queue.popleft()
+                request = self.open[number]
+                answer = self.model.answers[unit, self.taken[unit] % MAX_REQUESTS].copy()
                 self.taken[unit] += 1
-                if len(request["answers"]) == len(request["words"]):
-                    del self.open[request["number"]]
+                request["left"].discard(unit)
+                reads: list[Array] = []
+                if not request["left"]:
+                    del self.open[number]
                     reads = self.server.read(request["reads"])
-                    done.append({name: request[name] for name in ("number", "answers")} | {"reads": reads})
+                done.append({"number": number, "unit": unit, "answer": answer, "reads": reads})
         self.write_inputs()
         return done
 

@@ -265,7 +265,7 @@ class Execution:
             drain.taken, drain.older, drain.newer = last, drain.newer, ready
         engine = unit.engines[COMPUTE]
         engine.free = full
-        unit.operators.append((float(start), float(array), lost))
+        unit.array.work(float(start), float(array), lost)
         kept = not pieces[-1].groups
         self._end(unit, COMPUTE, full if kept else after(name, [drain.newer], (REQUANT, 1.0)))
 
@@ -360,7 +360,7 @@ class Execution:
         unit, number, name = ask.unit, ask.number, ask.unit.name
         point, recording, values = self.timeline.point, self.timeline.recording, self.timeline.values[name]
         until = min(until, ask.until)
-        channel, move, overlap = LOAD, None, None
+        channel, move, met = LOAD, None, None
         if number == COMMAND:
             bursts, place, latency = _COMMAND, 0, FETCH
             request = unit.requests.popleft()
@@ -368,7 +368,7 @@ class Execution:
             channel, move, latency = number, unit.engines[number].move, LATENCY[number]
             assert move is not None
             bursts, place, request = move.work.bursts, move.next, move.request
-            overlap = unit.overlap if move.work.activations else None
+            met = unit.array if move.work.activations else None
         engine, term, bank_term = unit.engines[channel], WORD[channel], BANK[channel]
         word, start, gap, answer = values[term], values[latency], values[BURST], values[ANSWER]
         flying = engine.flying
@@ -387,9 +387,9 @@ class Execution:
             end = begin + word * words
             if recording:
                 end = point(end, name, begin, ((term, words),))
-            if overlap:
+            if met:
                 at = taken if taken >= busy else busy
-                bank = words * overlap.share(at, at + words)
+                bank = words * met.share(at, at + words)
                 if bank:  # a loaded word that waits holds the port; those to store wait before it
                     before = through if channel == STORE else busy
                     begin = first if first >= before else before

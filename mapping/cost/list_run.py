@@ -92,37 +92,41 @@ class Events:
     waits: dict[int, int] = field(default_factory=dict)
 
 
-class Overlap:
-    """How busy a unit's compute engine kept the scratchpad's banks, in an earlier run of the same list.
+class Array:
+    """How busy a unit's array keeps the scratchpad's banks, by its operators in order, as far as known.
 
-    Args:
-        operators: for each operator when the array began and ended, and what transfers lost; see `ListRun`.
-        shift: how much later the list is started than in that run, cycles.
+    When a burst is asked for, it is known when all words before it on the port are through, and so when the
+    operators work that the burst can meet.
     """
 
-    def __init__(self, operators: Sequence[tuple[float, float, float]], shift: float = 0.0) -> None:
-        self._shift = shift
-        self._edges = [0.0]
-        self._lost = [0.0]
-        for begin, end, lost in operators:
-            self._edges += (begin, end)
-            self._lost += (self._lost[-1], self._lost[-1] + lost)
+    def __init__(self) -> None:
+        self._edges = [0.0]  # where an operator begins and ends, in turn
+        self._lost = [0.0]  # until there, by a transfer of a word in every cycle
+
+    def work(self, begin: float, end: float, lost: float) -> None:
+        """Note an operator.
+
+        Args:
+            begin, end: of the array's work on it, cycles.
+            lost: cycles that a transfer of a word in every cycle loses meanwhile.
+        """
+        total = self._lost[-1]
+        self._edges += [max(begin, self._edges[-1]), max(end, self._edges[-1])]
+        self._lost += [total, total + lost]
 
     def share(self, begin: float, end: float) -> float:
-        """Return in what share of an interval a transfer meets operands and results in its banks."""
-        lost = self._until(end - self._shift) - self._until(begin - self._shift)
-        return lost / max(end - begin, 1.0)
+        """Return in what share of some cycles a transfer meets operands and results in its banks."""
+        return (self._until(end) - self._until(begin)) / max(end - begin, 1.0)
 
     def _until(self, time: float) -> float:
-        """Return what a transfer of a word in every cycle has lost until then."""
         edges, lost = self._edges, self._lost
-        place = bisect_right(edges, time) - 1
-        if place < 0:
-            return lost[0]
-        if place + 1 == len(edges):
+        place = bisect_right(edges, time)
+        if place == len(edges):
             return lost[-1]
-        slope = (lost[place + 1] - lost[place]) / (edges[place + 1] - edges[place])
-        return slope * (time - edges[place]) + lost[place]
+        if place % 2:  # between two operators
+            return lost[place - 1]
+        width = edges[place] - edges[place - 1]
+        return lost[place - 1] + (lost[place] - lost[place - 1]) * (time - edges[place - 1]) / width
 
 
 class ListRun:
@@ -131,24 +135,15 @@ class ListRun:
     Attributes:
         start: when its commands are first asked for.
         ends: when each command is complete, in cycles, in the order of the list; None while it is not known.
-        operators: of each operator when the array began and ended, and the cycles that a transfer of a word
-            in every cycle would have lost to it meanwhile.
+        array: how busy its array keeps the scratchpad's banks.
     """
 
-    def __init__(
-        self,
-        core: CoreConfig,
-        entries: Sequence[Entry],
-        start: float,
-        events: Events,
-        overlap: Overlap | None = None,
-    ) -> None:
+    def __init__(self, core: CoreConfig, entries: Sequence[Entry], start: float, events: Events) -> None:
         self.name = core.name
         self.core = core
         self.entries = entries
         self.start = start
         self.events = events
-        self.overlap = overlap
         self.engines = [Engine() for _ in range(3)]
         self.drain = Drain()
         self.requests = deque([start] * min(QUEUE, len(entries)))  # when the next commands are asked for
@@ -160,7 +155,7 @@ class ListRun:
         self.taken: dict[tuple[int, int], int] = {}
         self.ends: list[float | None] = [None] * len(entries)
         self.left = len(entries)
-        self.operators: list[tuple[float, float, float]] = []
+        self.array = Array()
 
     @property
     def done(self) -> bool:

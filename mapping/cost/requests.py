@@ -18,23 +18,9 @@ from common.errors import NpuloopError
 from hw.core import CoreConfig
 from mapping.compiler.schedule import Entry
 from mapping.cost.execution import STAGGER, Execution, Works
-from mapping.cost.list_run import Events, ListRun, Overlap
+from mapping.cost.list_run import Events, ListRun
 from mapping.cost.timeline import PathSegment, Timeline
 from mapping.cost.timing import launch, path_counts
-
-
-@dataclass(frozen=True, eq=False)
-class ArrayWork:
-    """When the array of a unit worked on a list.
-
-    Attributes:
-        start: cycle of the unit's start.
-        operators: of each operator when the array began and ended, cycles, and what transfers lost to it: see
-            `ListRun`.
-    """
-
-    start: float
-    operators: tuple[tuple[float, float, float], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +49,6 @@ class RequestTiming:
         ends: for each of its units the cycle of the interrupt.
         path: the critical path to its end, from an arrival on: the last time before which nobody waited.
             Empty if it was not recorded.
-        array: for each of its units, when its array worked.
     """
 
     released: float
@@ -71,7 +56,6 @@ class RequestTiming:
     end: float
     ends: Mapping[str, float]
     path: tuple[PathSegment, ...]
-    array: Mapping[str, ArrayWork]
 
     @property
     def service(self) -> float:
@@ -91,11 +75,13 @@ class Completion:
         end: cycle of its interrupt.
         unit: the unit.
         request: number of the request.
+        start: cycle of the request's start, if that was not known before.
     """
 
     end: float
     unit: str
     request: int
+    start: float | None = None
 
 
 class RequestClock:
@@ -125,22 +111,14 @@ class RequestClock:
         self._starts: dict[int, dict[str, float]] = {}
         self._known: list[tuple[float, str, int]] = []  # completions that are to come, the earliest first
         self._host = (-math.inf, -math.inf, 0)  # first of the last starts in a row; last one; how many
-        self.array: dict[tuple[int, str], ArrayWork] = {}
 
-    def start(
-        self,
-        request: int,
-        lists: Mapping[str, Sequence[Entry]],
-        released: float,
-        before: Mapping[str, ArrayWork] | None = None,
-    ) -> float:
+    def start(self, request: int, lists: Mapping[str, Sequence[Entry]], released: float) -> float:
         """Start a request on units that are free; return the cycle of its first unit's start.
 
         Args:
             request: its number.
             lists: commands of each unit that it needs.
             released: when the host may start it, not before the last completion that was returned.
-            before: when the array of each unit worked in an earlier run of the same lists.
         """
         events = Events()
         self._starts[request] = {}
@@ -148,9 +126,7 @@ class RequestClock:
             assert unit not in self._running, f"{unit} is busy"
             first, start, place = self._host_start(unit, released)
             begin = self.timeline.after(unit, [first], *launch(place))
-            earlier = before[unit] if before else None
-            overlap = Overlap(earlier.operators, start - earlier.start) if earlier else None
-            run = ListRun(self._cores[unit], lists[unit], begin, events, overlap)
+            run = ListRun(self._cores[unit], lists[unit], begin, events)
             self._execution.start(run)
             self._running[unit] = (request, run)
             self._starts[request][unit] = start
@@ -193,10 +169,7 @@ class RequestClock:
         for unit, (request, run) in list(self._running.items()):
             if run.done:
                 del self._running[unit]
-                end = max(run.complete)
-                heapq.heappush(self._known, (end, unit, request))
-                start = self._starts[request][unit]
-                self.array[request, unit] = ArrayWork(start, tuple(run.operators))
+                heapq.heappush(self._known, (max(run.complete), unit, request))
 
 
 def time_requests(
@@ -207,7 +180,6 @@ def time_requests(
     *,
     recording: bool = True,
     works: Works | None = None,
-    before: Sequence[Mapping[str, ArrayWork]] | None = None,
 ) -> tuple[RequestTiming, ...]:
     """Return when each of some requests runs: every unit serves those that need it in the order given.
 
@@ -221,8 +193,6 @@ def time_requests(
         port_bytes: width of the memory's port.
         recording: whether the timings have paths, which takes memory for every phase on them.
         works: see `RequestClock`.
-        before: when arrays worked in an earlier run of the same requests, for the banks that transfers wait
-            for; by default such a run is made.
 
     Returns:
         The timings, in the order of the requests.
@@ -230,26 +200,16 @@ def time_requests(
     Raises:
         NpuloopError: requests that wait for each other.
     """
-    works = works or Works(port_bytes)
-    if before is None:
-        first = _Replay(requests, RequestClock(cores, coefficients, port_bytes, works=works), None).run()
-        before = [timing.array for timing in first]
     clock = RequestClock(cores, coefficients, port_bytes, recording=recording, works=works)
-    return tuple(_Replay(requests, clock, before).run())
+    return tuple(_Replay(requests, clock).run())
 
 
 class _Replay:
     """Requests that are served in a given order."""
 
-    def __init__(
-        self,
-        requests: Sequence[Request],
-        clock: RequestClock,
-        before: Sequence[Mapping[str, ArrayWork]] | None,
-    ) -> None:
+    def __init__(self, requests: Sequence[Request], clock: RequestClock) -> None:
         self.requests = requests
         self.clock = clock
-        self.before = before
         self.queues: dict[str, list[int]] = {}
         for number in reversed(range(len(requests))):
             for unit in requests[number].lists:
@@ -305,8 +265,7 @@ class _Replay:
         for unit in lists:
             self.queues[unit].pop()
             self.busy.add(unit)
-        before = self.before[number] if self.before else None
-        self.starts[number] = self.clock.start(number, lists, release, before)
+        self.starts[number] = self.clock.start(number, lists, release)
 
     def _timing(self, number: int) -> RequestTiming:
         last = max(self.ends[number].values())
@@ -316,5 +275,4 @@ class _Replay:
             end=float(last),
             ends={unit: float(end) for unit, end in self.ends[number].items()},
             path=self.clock.timeline.path(last),
-            array={unit: self.clock.array[number, unit] for unit in self.ends[number]},
         )

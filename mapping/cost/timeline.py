@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import copy
 from typing import NamedTuple
 
 from common.arrays import Floats
@@ -47,12 +46,6 @@ class Timeline:
     def __init__(self, coefficients: Mapping[str, Floats], *, recording: bool = True) -> None:
         self.values: dict[str, list[float]] = {unit: list(v.tolist()) for unit, v in coefficients.items()}
         self.recording = recording
-
-    def unrecorded(self) -> Timeline:
-        """Return a timeline of the same coefficients whose points do not know their path."""
-        other = copy(self)
-        other.recording = False
-        return other
 
     def after(self, unit: str, points: Sequence[float], *terms: Term) -> float:
         """Return the point some phases after the latest of some points."""

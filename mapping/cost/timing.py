@@ -20,7 +20,7 @@ from hw.core import CoreConfig
 from mapping.compiler.schedule import Entry
 from mapping.cost.coefficients import NAMES
 from mapping.cost.execution import LAUNCH, STAGGER, Execution, Works
-from mapping.cost.list_run import Events, ListRun, Overlap
+from mapping.cost.list_run import Events, ListRun
 from mapping.cost.timeline import PathSegment, Term, Timeline
 
 
@@ -59,7 +59,7 @@ def time_lists(
         works: what commands ask of their engines, to be shared by calls for the same lists.
     """
     timeline = Timeline(coefficients)
-    units = _run_twice(lists, cores, timeline, works or Works(port_bytes))
+    units = _run(cores, lists, timeline, works or Works(port_bytes))
     last = max(end for unit in units for end in unit.complete)
     path = timeline.path(last)
     return Timing(
@@ -78,33 +78,19 @@ def cycles_of(
 ) -> float:
     """Return the cycles of `time_lists` alone, in half of its time."""
     timeline = Timeline(coefficients, recording=False)
-    units = _run_twice(lists, cores, timeline, Works(port_bytes))
+    units = _run(cores, lists, timeline, Works(port_bytes))
     return max(end for unit in units for end in unit.complete)
 
 
-def _run_twice(
-    lists: Mapping[str, Sequence[Entry]], cores: Sequence[CoreConfig], timeline: Timeline, works: Works
-) -> list[ListRun]:
-    """Return the units after their lists; points in time are those of the timeline."""
-    active = [core for core in cores if core.name in lists]
-    first = _run(active, lists, timeline.unrecorded(), works, {})
-    # transfers wait for banks that the array uses: when it works is known from the first run
-    overlaps = {unit.name: Overlap(unit.operators) for unit in first}
-    return _run(active, lists, timeline, works, overlaps)
-
-
 def _run(
-    cores: Sequence[CoreConfig],
-    lists: Mapping[str, Sequence[Entry]],
-    timeline: Timeline,
-    works: Works,
-    overlaps: Mapping[str, Overlap],
+    cores: Sequence[CoreConfig], lists: Mapping[str, Sequence[Entry]], timeline: Timeline, works: Works
 ) -> list[ListRun]:
     """Return the units after their lists, which were started one after the other."""
-    execution, events = Execution(cores, timeline, works), Events()
-    for i, core in enumerate(cores):
+    active = [core for core in cores if core.name in lists]
+    execution, events = Execution(active, timeline, works), Events()
+    for i, core in enumerate(active):
         start = timeline.after(core.name, [0.0], *launch(i))
-        execution.start(ListRun(core, lists[core.name], start, events, overlaps.get(core.name)))
+        execution.start(ListRun(core, lists[core.name], start, events))
     execution.settle()
     while ask := execution.next_ask():
         if execution.serve(ask):

@@ -18,7 +18,7 @@ class Clock(Protocol):
     """Units at work on requests that are started in the order of time."""
 
     def start(self, request: int, option: Option, now: float) -> float:
-        """Start a request's section on units that are free; return the cycle of its start."""
+        """Start a request's section on units that are free; return when it starts, as far as known."""
 
     def next_completion(self, until: float) -> Completion | None:
         """Return the next time a unit has ended a request's section, if that is not later than a cycle."""
@@ -38,7 +38,7 @@ class ExactClock:
 
     def start(self, request: int, option: Option, now: float) -> float:
         """Start a request; see `Clock`."""
-        return self._clock.start(request, option.lists, now, option.array)
+        return self._clock.start(request, option.lists, now)
 
     def next_completion(self, until: float) -> Completion | None:
         """Return the next completion; see `Clock`."""

@@ -20,7 +20,7 @@ from mapping.compiler.program import Program
 from mapping.compiler.schedule import Entry
 from mapping.cost.execution import Works
 from mapping.cost.model import CostModel
-from mapping.cost.requests import ArrayWork, Request, time_requests
+from mapping.cost.requests import Request, time_requests
 from mapping.cost.sections import choose_cuts
 from mapping.energy.events import Events
 from mapping.energy.model import VALUE, EnergyModel, UnitCycles
@@ -51,7 +51,6 @@ class Option:
         program: the compiled network, all sections of it.
         cycles: start to last interrupt, alone: of this section and those behind it, without the host's time
             between them.
-        array: when its arrays work in this section.
         events_pj: what the events of all sections take, by part of the hardware; empty where a unit has no
             energy table.
         energy_pj: what all sections take alone: events, and the units' clocks and leakage; None without
@@ -66,7 +65,6 @@ class Option:
     units: tuple[str, ...]
     program: Program
     cycles: float
-    array: Mapping[str, ArrayWork]
     events_pj: Mapping[Group, float]
     energy_pj: float | None
     network: Network
@@ -153,7 +151,7 @@ class Deployment:
             ]
             timings = time_requests(
                 requests, self.system.cores, self.coefficients, self.port_bytes,
-                recording=False, works=self.works, before=[option.array] * OFFSETS + [other.array] * OFFSETS,
+                recording=False, works=self.works,
             )  # fmt: skip
             ours, theirs = timings[:OFFSETS], timings[OFFSETS:]
             together = sum(
@@ -266,7 +264,7 @@ def deploy(system: System, versions: Iterable[Version], costs: CostModel | None 
             for section, timing in reversed(list(enumerate(alone))):
                 left = timing.end + (option.cycles if option else 0.0)
                 option = Option(
-                    version, units, compiled.program, left, timing.array, spent, energy, network,
+                    version, units, compiled.program, left, spent, energy, network,
                     compiled.units, section, option,
                 )  # fmt: skip
             assert option is not None  # a program has at least one section

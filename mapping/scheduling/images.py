@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -18,10 +19,13 @@ from mapping.compiler.legalise import legalise_network
 from mapping.compiler.program import Program
 from mapping.compiler.schedule import EVENTS
 from mapping.scheduling.deployment import Deployment, Option
+from tb.queues import QueuedRequest
 
 INPUTS = 4
 """Random inputs of each network that its requests take in turn."""
 PAGE = 0x1000
+PATIENCE, LEAST_PATIENCE = 20, 100_000
+"""A request is given up after so many times the cycles that it takes alone, and so many more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +52,28 @@ class Image:
         Always: a network may have written over its last input.
         """
         return self.inputs[request % INPUTS]
+
+    def queued(
+        self, number: int, request: int, option: Option, arrival: int = 0, after: Sequence[int] = ()
+    ) -> QueuedRequest:
+        """Return a section of a request as the host's queues take it.
+
+        Args:
+            number: in the queues.
+            request: the request.
+            option: what is left of it, from the section on.
+            arrival: cycle of the queues before which it does not start.
+            after: numbers, in the queues, of those that must be complete before.
+        """
+        return QueuedRequest(
+            number=number,
+            starts=self.program.sections[option.section].starts,
+            arrival=arrival,
+            after=tuple(after),
+            limit=LEAST_PATIENCE + math.ceil(PATIENCE * option.next_cycles),
+            segments=[] if option.begun else self.input_segments(request),
+            reads=[] if option.then else self.reads(),
+        )
 
     def reads(self) -> list[tuple[int, int]]:
         """Return where the outputs lie, (byte address, bytes)."""

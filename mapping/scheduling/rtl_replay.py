@@ -29,8 +29,6 @@ from tb.session import Session
 
 LEAD = 100
 """Cycle of the queues that is the cycle 0 of what is run: by then the first lists are written."""
-PATIENCE, LEAST_PATIENCE = 20, 100_000
-"""A request is given up after so many times the cycles that it takes alone, and so many more."""
 SETTLED = 500
 """Cycles after an interrupt in which the host has done with it, and the units are idle."""
 WARM_UP = 8
@@ -221,15 +219,8 @@ def _queued(
         if option.then and not option.begun:
             before += [holder[id(option.program)]] if id(option.program) in holder else []
             holder[id(option.program)] = number
-        yield QueuedRequest(
-            number=place,
-            starts=image.program.sections[option.section].starts,
-            arrival=max(0, LEAD + math.ceil(_time(run, request)) - shift),
-            after=tuple(last[other] for other in before),
-            limit=LEAST_PATIENCE + math.ceil(PATIENCE * option.next_cycles),
-            segments=[] if option.begun else image.input_segments(number),
-            reads=[] if option.then else image.reads(),
-        )
+        arrival = max(0, LEAD + math.ceil(_time(run, request)) - shift)
+        yield image.queued(place, number, option, arrival, [last[other] for other in before])
         last[number] = place
 
 

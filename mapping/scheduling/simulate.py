@@ -226,6 +226,8 @@ class _Server:
         unit = self.units[completion.unit]
         number = completion.request
         unit.running = None
+        if completion.start is not None:
+            self.starts[number] = completion.start
         self.ends.setdefault(number, {})[completion.unit] = completion.end
         option = self.given[number]
         if len(self.ends[number]) == len(option.next_units):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,6 +18,7 @@ from mapping.compiler.program import Program, Section
 from mapping.cost.execution import Works
 from mapping.scheduling.arrivals import Periodic, Trace
 from mapping.scheduling.deployment import Deployment, Option, deploy
+from mapping.scheduling.simulate import Run
 from mapping.scheduling.versions import Version
 from mapping.scheduling.workload import Stream, Workload
 
@@ -51,9 +53,27 @@ def option(
     made: Option | None = None
     for place, taken in reversed(list(enumerate(sections))):
         left = taken + (made.cycles if made else 0.0)
-        made = Option(version, names, program, left, {}, {}, energy, NO_NETWORK, {}, place, made)
+        made = Option(version, names, program, left, {}, energy, NO_NETWORK, {}, place, made)
     assert made is not None
     return made
+
+
+def turns(run: Run) -> list[float]:
+    """Return the cycles from a unit's interrupts to its next starts, where requests had arrived before."""
+    taken = []
+    for unit in run.deployment.system.units:
+        spans = [
+            (span.start, span.ends[unit], request.arrived)
+            for request in run.requests
+            for span in request.spans
+            if unit in span.ends
+        ]
+        taken += [
+            start - end
+            for (_, end, _), (start, _, arrived) in pairwise(sorted(spans))
+            if arrived is not None and arrived <= end
+        ]
+    return taken
 
 
 def made_up(units: str, *options: Option, **slow: Any) -> MadeUp:

@@ -97,8 +97,7 @@ def _live(plan: Plan, told: Progress) -> Measured:
     from tb.session import Session
 
     (policy,) = plan.policies
-    with Session(plan.deployment.system) as session:
-        clock = RtlClock(plan.deployment, session)
+    with Session(plan.deployment.system) as session, RtlClock(plan.deployment, session) as clock:
         run = _simulate(plan, policy, plan.first_seed, clock, told)
     return Measured(run, clock.exact, clock.failed)
 

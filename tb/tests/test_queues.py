@@ -209,6 +209,36 @@ def test_a_stream_that_is_broken_off_leaves_a_session_that_works(pair: Session) 
     served(pair, [copies(number, UNITS[number % 2]) for number in range(4)])
 
 
+def test_queues_stand_still_at_a_cycle_and_take_requests_there(pair: Session) -> None:
+    with pair.queues(Job(segments=IMAGE)) as queues:
+        assert queues.run(until=40) == []  # nothing runs: time does not go on
+        assert queues.now == 0
+        assert queues.add(copies(0, BIG))
+        for until in (100, 150, 151):
+            assert queues.run(until) == []
+            assert queues.now == until
+        assert queues.add(copies(1, LITTLE))
+        first, second = (queues.run()[0] for _ in range(2))
+        assert (first.number, first.unit, second.number, second.unit) == (0, BIG, 1, LITTLE)
+        assert 151 < second.answer.start < 151 + TURN
+        assert first.answer.end < queues.now
+        assert first.request is not None
+        assert queues.run() == []
+    works(pair)
+
+
+def test_the_units_of_a_split_are_answered_one_by_one(pair: Session) -> None:
+    """The big one's list is empty: it is free long before the little one."""
+    split = QueuedRequest(0, {BIG: (LIST, 0), LITTLE: (LIST + STEP, 2)})
+    with pair.queues(Job(segments=IMAGE)) as queues:
+        assert queues.add(split)
+        (first,), (second,) = queues.run(), queues.run()
+    assert (first.unit, first.request) == (BIG, None)
+    assert second.request is not None
+    assert set(second.request.answers) == {BIG, LITTLE}
+    assert second.answer.end > first.answer.end + 100
+
+
 def test_no_requests_are_no_work(pair: Session) -> None:
     assert list(pair.serve([], Job())) == []
     works(pair)

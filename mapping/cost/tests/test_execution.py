@@ -16,7 +16,7 @@ from mapping.compiler.emit import LOAD, STORE
 from mapping.compiler.schedule import Entry
 from mapping.cost.coefficients import TERM, starting_point
 from mapping.cost.execution import COMMAND, COMMAND_WORDS, FETCH, LATENCY, WORD, Execution, Works
-from mapping.cost.list_run import Events, ListRun, Overlap
+from mapping.cost.list_run import Events, ListRun
 from mapping.cost.timeline import Point, Term, Timeline
 
 BURST = 16
@@ -73,7 +73,9 @@ def served(*lists: Sequence[Entry], share: float = 0.0) -> list[Burst]:
     timeline, events = Recorded({core.name: values for core in cores}), Events()
     made = Execution(cores, timeline, Works(16))
     for core, entries in zip(cores, lists, strict=True):
-        made.start(ListRun(core, entries, 0.0, events, Overlap([(0.0, 1e6, share * 1e6)])))
+        run = ListRun(core, entries, 0.0, events)
+        run.array.work(0.0, 1e6, share * 1e6)
+        made.start(run)
     made.settle()
     while ask := made.next_ask():
         if made.serve(ask):

@@ -341,8 +341,8 @@ def interrupted(run: Run) -> int:
 @pytest.mark.rtl
 def test_the_policy_interrupts_in_the_live_hardware(pair: Session) -> None:
     deployment, arrivals = digits_in_sections(), arrivals_of(MIXED, 3)
-    clock = RtlClock(deployment, pair)
-    run = simulate(deployment, MIXED, arrivals, only("cut"), clock)
+    with RtlClock(deployment, pair) as clock:
+        run = simulate(deployment, MIXED, arrivals, only("cut"), clock)
     assert clock.exact == dict.fromkeys(range(len(arrivals)), True)
     assert interrupted(run) >= 5
 
@@ -361,8 +361,8 @@ def test_a_request_that_fails_in_a_section_is_given_up(pair: Session) -> None:
     done = replay(predicted, pair, memory, images=made)
     assert done.exact == expected
     assert set(done.failed) == {n for n, exact in expected.items() if not exact}
-    clock = RtlClock(deployment, pair, memory)  # the network that starts first lies in the same place
-    run = simulate(deployment, MIXED, arrivals, only("cut"), clock)
+    with RtlClock(deployment, pair, memory) as clock:  # the network that starts first lies in the same place
+        run = simulate(deployment, MIXED, arrivals, only("cut"), clock)
     assert clock.exact == expected
     assert set(clock.failed) == set(done.failed)
     for number in clock.failed:

@@ -29,9 +29,10 @@ from mapping.scheduling.images import Images
 from mapping.scheduling.measured import Measured
 from mapping.scheduling.metrics import metrics
 from mapping.scheduling.policies import SHIPPED
+from mapping.scheduling.rtl_clock import RtlClock
 from mapping.scheduling.rtl_replay import replay
 from mapping.scheduling.simulate import Run, simulate
-from mapping.scheduling.testing import workload
+from mapping.scheduling.testing import turns, workload
 from mapping.scheduling.versions import Version
 from mapping.scheduling.workload import Stream, Workload, arrivals_of
 from tb.session import Session
@@ -45,7 +46,7 @@ SYSTEMS = {
     "four, three kinds": System((*(CoreConfig(f"big{i}") for i in range(2)), NPU_LB, LITTLE4)),
     "four, one kind": System(tuple(CoreConfig(f"big{i}") for i in range(4))),
 }
-REQUESTS, DISTURBED = 50, 20
+REQUESTS, DISTURBED, LIVE = 50, 20, 60
 """Of each network on each system."""
 SERVICE_LIMITS = (0.5, 4.0)
 """Percent by which the clock's services may be off, mean and largest: waits for banks are means."""
@@ -100,7 +101,7 @@ def errors(predicted: Run, real: Run) -> Errors:
     timings = time_requests(
         [Request(o.program.lists, r.start or 0.0) for r, o in zip(order, options, strict=True)],
         deployment.system.cores, deployment.coefficients, deployment.port_bytes,
-        recording=False, works=deployment.works, before=[option.array for option in options],
+        recording=False, works=deployment.works,
     )  # fmt: skip
     services = [request.service or 0.0 for request in order]
     off = [abs(timing.service / service - 1) for timing, service in zip(timings, services, strict=True)]
@@ -130,6 +131,26 @@ def disturbed(deployment: Deployment, session: Session) -> tuple[Run, Measured]:
     load = poisson(deployment, DISTURBED)
     predicted = simulate(deployment, load, arrivals_of(load, 2), SHIPPED["fifo"], EXACT)
     return predicted, replay(predicted, session, memory, images=images)
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.rtl
+def test_the_live_hardware_serves_public_networks_exactly_and_as_predicted(tmp_path: Path) -> None:
+    system = SYSTEMS["two"]
+    deployment = deploy(system, versions(tmp_path, system))
+    load = poisson(deployment, LIVE)
+    predicted = simulate(deployment, load, arrivals_of(load), SHIPPED["fifo"], EXACT)
+    with Session(system) as session, RtlClock(deployment, session) as clock:
+        run = simulate(deployment, load, arrivals_of(load), SHIPPED["fifo"], clock)
+    assert clock.exact == dict.fromkeys(range(len(NETWORKS) * LIVE), True)
+    off, taken = errors(predicted, run), turns(run)
+    print(f"live: {off}, interrupt to start {np.mean(taken):.1f} cycles, at most {max(taken):.0f}")
+    assert off.service_mean < SERVICE_LIMITS[0]
+    assert off.service_max < SERVICE_LIMITS[1]
+    assert abs(off.response_mean) < 1.0
+    assert abs(off.response_p95) < 2.0
+    assert max(taken) < 60
 
 
 @pytest.mark.slow

@@ -27,12 +27,14 @@ from mapping.scheduling.policies import SHIPPED
 from mapping.scheduling.policy import Start, UnitState, Waiting
 from mapping.scheduling.rtl_clock import RtlClock
 from mapping.scheduling.simulate import simulate
-from mapping.scheduling.testing import DIGITS, digits, workload
+from mapping.scheduling.testing import DIGITS, digits, turns, workload
 from mapping.scheduling.versions import Version
 from mapping.scheduling.workload import Stream, arrivals_of
 from tb.session import Session
 
 COUNT = 60
+TURN = 35
+"""Cycles from a unit's interrupt to its next start, where no other unit asks for the host meanwhile."""
 
 
 @pytest.mark.rtl
@@ -40,8 +42,8 @@ COUNT = 60
 def test_a_schedule_runs_in_rtl_bit_for_bit_and_as_predicted(policy: str, pair: Session) -> None:
     load = workload(Stream("digits", "digits", Poisson(2000.0), deadline=6000.0, requests=COUNT))
     arrivals = arrivals_of(load, 5)
-    clock = RtlClock(digits(), pair)
-    measured = simulate(digits(), load, arrivals, SHIPPED[policy], clock)
+    with RtlClock(digits(), pair) as clock:
+        measured = simulate(digits(), load, arrivals, SHIPPED[policy], clock)
     assert clock.exact == dict.fromkeys(range(COUNT), True)
     predicted = metrics(simulate(digits(), load, arrivals, SHIPPED[policy], EXACT)).total
     figures = metrics(measured).total
@@ -52,6 +54,18 @@ def test_a_schedule_runs_in_rtl_bit_for_bit_and_as_predicted(policy: str, pair: 
 
 
 @pytest.mark.rtl
+def test_no_unit_waits_for_the_hosts_attention_to_another(pair: Session) -> None:
+    """There is always work for both units. What one waits for the other are single accesses on the bus."""
+    load = workload(Stream("digits", "digits", Loop(8), requests=COUNT))
+    with RtlClock(digits(), pair) as clock:
+        run = simulate(digits(), load, arrivals_of(load), SHIPPED["fifo"], clock)
+    taken = turns(run)
+    assert len(taken) > COUNT / 2
+    assert np.median(taken) == TURN
+    assert max(taken) < 2 * TURN
+
+
+@pytest.mark.rtl
 def test_three_units_of_three_widths_serve_exactly_and_as_predicted() -> None:
     """No table knows these three together: what is the port's comes from the table of two."""
     four_bits = replace(NPU_LB, name="npu_w4", w_bits=4, rows=0, cols=None)
@@ -59,8 +73,7 @@ def test_three_units_of_three_widths_serve_exactly_and_as_predicted() -> None:
     deployment = deploy(system, DIGITS)
     load = workload(Stream("digits", "digits", Poisson(1000.0), requests=COUNT))
     arrivals = arrivals_of(load, 3)
-    with Session(system) as session:
-        clock = RtlClock(deployment, session)
+    with Session(system) as session, RtlClock(deployment, session) as clock:
         measured = simulate(deployment, load, arrivals, SHIPPED["fifo"], clock)
     assert clock.exact == dict.fromkeys(range(COUNT), True)
     assert {request.option.units for request in measured.requests if request.option} == {
@@ -85,8 +98,8 @@ def test_public_networks_are_served_exactly_and_as_predicted(pair: Session, tmp_
     names = dict.fromkeys(version.network for version in versions)
     load = workload(*(Stream(name, name, Poisson(85_000.0), requests=8) for name in names))
     arrivals = arrivals_of(load)
-    clock = RtlClock(deployment, pair)
-    measured = metrics(simulate(deployment, load, arrivals, SHIPPED["fifo"], clock)).total
+    with RtlClock(deployment, pair) as clock:
+        measured = metrics(simulate(deployment, load, arrivals, SHIPPED["fifo"], clock)).total
     predicted = metrics(simulate(deployment, load, arrivals, SHIPPED["fifo"], EXACT)).total
     assert clock.exact == dict.fromkeys(range(32), True)
     assert predicted.mean == pytest.approx(measured.mean, rel=0.01)
@@ -107,8 +120,8 @@ def test_split_versions_between_others_are_exact(pair: Session, tmp_path: Path) 
         del now, units
         return [Start(request.number, options[request.number % len(options)]) for request in waiting]
 
-    clock = RtlClock(deployment, pair)
-    run = simulate(deployment, load, arrivals_of(load, 2), in_turn, clock)
+    with RtlClock(deployment, pair) as clock:
+        run = simulate(deployment, load, arrivals_of(load, 2), in_turn, clock)
     assert clock.exact == dict.fromkeys(range(40), True)
     split = [request for request in run.requests if len(request.spans[0].ends) == 2]
     assert len(split) == 10
@@ -123,8 +136,8 @@ def test_a_loop_under_back_pressure_is_exact_and_slower(pair: Session) -> None:
     load = workload(Stream("digits", "digits", Loop(3), requests=12))
     services = []
     for memory in (MemoryModel(), MemoryModel(backpressure_percent=40, backpressure_seed=7)):
-        clock = RtlClock(digits(), pair, memory)
-        run = simulate(digits(), load, arrivals_of(load), SHIPPED["fifo"], clock)
+        with RtlClock(digits(), pair, memory) as clock:
+            run = simulate(digits(), load, arrivals_of(load), SHIPPED["fifo"], clock)
         assert clock.exact == dict.fromkeys(range(12), True)
         services.append(np.mean([request.service for request in run.requests if request.service]))
     assert services[1] > 1.2 * services[0]
@@ -137,19 +150,19 @@ def test_an_error_of_one_unit_ends_its_request_alone(pair: Session) -> None:
     deployment = digits()
     first = deployment.options["digits"][0]
     errors = (ErrorRange(first.program.end // 0x1000 * 0x1000 + 0x1000, 1 << 20),)
-    clock = RtlClock(deployment, pair, MemoryModel(errors=errors))
 
     def both(now: float, waiting: Sequence[Waiting], units: Mapping[str, UnitState]) -> list[Start]:
         del now, units
         options = [deployment.options["digits"][2 * (request.number % 2)] for request in waiting]
         return [Start(request.number, item) for request, item in zip(waiting, options, strict=True)]
 
-    run = simulate(deployment, load, arrivals_of(load, 4), both, clock)
+    with RtlClock(deployment, pair, MemoryModel(errors=errors)) as clock:
+        run = simulate(deployment, load, arrivals_of(load, 4), both, clock)
     assert set(clock.failed) == {number for number in range(30) if number % 2}
-    assert set(clock.failed.values()) == {"npu_lb reports an error"}
+    assert set(clock.failed.values()) == {"npu_lb: fetch_slverr in fetch, command 0"}
     assert clock.exact == {number: number not in clock.failed for number in range(30)}
     assert all(request.end is not None for request in run.requests)
-    after = RtlClock(deployment, pair)
-    again = simulate(deployment, load, arrivals_of(load, 4), both, after)
+    with RtlClock(deployment, pair) as after:
+        again = simulate(deployment, load, arrivals_of(load, 4), both, after)
     assert all(after.exact.values())
     assert len(again.requests) == 30
