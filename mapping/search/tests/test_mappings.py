@@ -306,11 +306,10 @@ def test_nine_of_ten_targets_of_resnet8_are_met_within_2_percent(resnet8: Networ
         agreed.append(agreement(fitted))
     assert met >= 9
     assert resnet8.evaluations < before + 10 * 90
-    # not just any mapping of that cost: random ones agree by chance
-    rng = np.random.default_rng(1)
-    chance = [agreement(random_state(resnet8, rng, least + share * (most - least))) for share in (0.2, 0.5)]
-    assert agreed[2] > max(chance) + 0.1
-    assert agreed[4] > max(chance) + 0.1
+    for place in (2, 4):  # better than any of some random mappings of that cost
+        cost = least + place / 9 * (most - least)
+        rngs = [np.random.default_rng(seed) for seed in range(8)]
+        assert agreed[place] > max(agreement(random_state(resnet8, rng, cost)) for rng in rngs)
 
 
 @pytest.mark.parametrize("name", ["digits", "pinned", "three"])
