@@ -23,7 +23,7 @@ help: ## List the targets
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) tb/doctor.py --quick
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet $(PIPFLAGS) --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 gates: $(STAMP) ## Install what gate-level work needs and PyPI does not have: Icarus, ngspice, OpenSTA, OSU cells

@@ -27,6 +27,15 @@ UNITS = ("npu8", "npu_lb")
 THREE_UNITS = System((NPU8, NPU_LB, replace(NPU_LB, name="npu_w4", w_bits=4, rows=0, cols=None)))
 """A system of three widths. Tests of several rooms use it, so that it is built once."""
 
+REDUCED_UNITS = System(
+    (
+        CoreConfig("npu8", a_bits=7, lanes=2),
+        CoreConfig("npu_lb", a_bits=5, w_bits=3, rows=32, cols=64, stripe_depth=200),
+    )
+)
+"""Units that see their activations with different widths: the largest array beside few lanes, and stripes
+beyond 128 pixels."""
+
 
 def low_bit_system(w_bits: int) -> System:
     """Return a system of one low-bit unit, whose scratchpad takes the weights of every reference vector."""

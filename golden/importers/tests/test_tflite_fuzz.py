@@ -23,8 +23,8 @@ from golden.importers.tflite import load_tflite
 from golden.network import Network, Node, run_network, run_node
 
 SEED = 20261120
-MUTANTS = 2400
-COMPARED = 120  # mutants that load, and that the interpreter then has to agree with
+MUTANTS = 1200
+COMPARED = 60  # mutants that load, and that the interpreter then has to agree with
 MAX_SECONDS = 3.0  # of this process, whatever else the machine does
 MAX_GROWTH_BYTES = 256 << 20
 MODELS = (

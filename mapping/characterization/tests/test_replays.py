@@ -233,6 +233,7 @@ def test_a_real_window_replayed_on_gates_does_what_the_rtl_does(
     assert [file.suffix for file in folder.iterdir()] == [".npy"]
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.gates
 @pytest.mark.rtl

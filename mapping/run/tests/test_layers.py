@@ -129,9 +129,9 @@ def test_random_layers_are_exact_from_random_initial_values() -> None:
 @pytest.mark.parametrize("settings", SWEEP, ids=" ".join)
 def test_every_parameter_builds_and_is_exact(settings: tuple[str, ...]) -> None:
     system = with_settings(System((NPU_LB,)), settings)
-    result = soak("npu_lb", range(100, 130), system)
+    result = soak("npu_lb", range(100, 115), system)
     assert not result.failures, "\n".join(result.failures)
-    assert result.runs == 60
+    assert result.runs == 30
 
 
 def test_three_cores_share_a_port() -> None:

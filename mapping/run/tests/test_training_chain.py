@@ -13,12 +13,11 @@ from golden.layer import WEIGHTED_OPS
 from golden.network import run_network
 from golden.quantize.qat import convert, prepare_qat, quantize_input
 from golden.quantize.testing import NAMES, images_for, model_for
-from hw.core import CoreConfig
-from hw.system import System
 from mapping.compiler.legalise import legalise_network
 from mapping.run.networks import compile_network, run_inputs
 from mapping.run.random_networks import random_units
 from tb.session import Session
+from tb.testing import REDUCED_UNITS
 
 pytestmark = pytest.mark.rtl
 
@@ -63,6 +62,5 @@ def test_fake_quantised_is_integer_is_rtl(name: str, pair: Session) -> None:
 
 
 def test_the_chain_holds_with_reduced_activations() -> None:
-    cores = (CoreConfig("npu8", a_bits=7), CoreConfig("npu_lb", a_bits=5, w_bits=3, rows=32, cols=32))
-    with Session(System(cores)) as session:
+    with Session(REDUCED_UNITS) as session:
         chain(session, NAMES[0])

@@ -20,8 +20,16 @@ ASSUMED = {
 """Assertions of the RTL that say what a block's surroundings do: its proof assumes them."""
 
 
+LONG = ("fetch_axi64",)
+"""Proofs that take a minute or two; those of the same block on a wider port are among the others."""
+
+
 @pytest.mark.formal
-@pytest.mark.parametrize("proof", PROOFS, ids=lambda proof: proof.name)
+@pytest.mark.parametrize(
+    "proof",
+    [pytest.param(proof, marks=pytest.mark.slow if proof.name in LONG else ()) for proof in PROOFS],
+    ids=lambda proof: proof.name,
+)
 def test_it_holds(proof: Proof) -> None:
     outcome = prove(proof)
     assert outcome.status == "proven", outcome.text
