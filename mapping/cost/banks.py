@@ -5,7 +5,7 @@ While the array sums a stripe, the results of the stripe before are written. A r
 in its bank is late by a cycle, as are those that follow without a gap; an operand that meets a late result
 waits. Streams that go through words in order meet once and are one bank apart from then on. Operands of a
 stride of 2 meet a late result again after every wait: the array then works in every second cycle until all
-results are written.
+results are written, also those of the stripe before that where each stripe is a single pass.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ RESULT_CYCLES = 9
 """First beat of a stripe to the first result of the stripe before: accumulate, read the sum, requantise."""
 ADDITION_CYCLES = 2
 """As many cycles more where operands are rescaled on their way to the accumulators."""
+READ_CYCLES = 6
+"""Of these from a sum that is read to its result."""
 PARAMETER_CYCLES = PARAM_GROUP_WORDS + 1
 """Cycles in which the parameters of 16 channels are read, while the 16 before are requantised."""
 NO_BANK = -1
@@ -85,6 +87,13 @@ def operand_waits(
     delay = RESULT_CYCLES + (ADDITION_CYCLES if name == "add" else 0)
     window = delay + max(results.cycles(core) for _, results in stripes) + 1
     operands = [(_operands(name, fields, core, *length, window)).tolist() for length in lengths]
+    single = name == "conv" and fields["kernel_h"] * fields["kernel_w"] == 1
+    if single and fields["in_channels"] <= core.rows and fields.get("stride_w", 1) > 1:
+        beats = []
+        for place, (offset, _) in enumerate(stripes):
+            words = operands[place % len(lengths)][: lengths[place % len(lengths)][1]]
+            beats.append([word if word == NO_BANK else (word + offset) % banks for word in words])
+        return waits_in_a_row(beats, [results.banks(core, banks) for _, results in stripes], delay)
     known: dict[tuple[int, int, int, int], int] = {}
     waits = [0]
     for place in range(1, len(stripes)):
@@ -124,6 +133,43 @@ def waits_of(operands: Sequence[int], results: Sequence[int]) -> int:
         else:
             beat += 1
         late = result
+    return waits
+
+
+def waits_in_a_row(
+    operands: Sequence[Sequence[int]], results: Sequence[Sequence[int]], delay: int
+) -> list[int]:
+    """Return for each stripe the cycles in which an operand waits, where a stripe is one pass.
+
+    Its results take as long as the next stripe's beats, and are written while the one after that begins,
+    without a gap: one that is late makes all that follow late. A stripe begins when the sums of the one
+    before the last are read, as there are two banks of them.
+
+    Args:
+        operands: of each stripe the bank of each beat, `NO_BANK` where it reads nothing.
+        results: of each stripe the bank of the result of each cycle, `NO_BANK` where none comes.
+        delay: cycles from the beat behind a stripe to its first result.
+    """
+    waits: list[int] = []
+    written: dict[int, int] = {}
+    ends = [0, 0]  # of the last two stripes the cycle behind their last result
+    cycle, late = 0, NO_BANK
+    for beats, banks in zip(operands, results, strict=True):
+        start = max(cycle, ends[-2] - READ_CYCLES)
+        beat = waited = 0
+        while beat < len(beats):
+            bank = beats[beat] if cycle >= start else NO_BANK
+            result = written.pop(cycle, NO_BANK)
+            if late == bank != NO_BANK:
+                waited += 1
+            elif cycle >= start:
+                beat += 1
+            late = result if late != NO_BANK or result == bank else NO_BANK
+            cycle += 1
+        first = max(cycle + delay, ends[-1])
+        written |= {first + place: bank for place, bank in enumerate(banks)}
+        ends.append(first + len(banks))
+        waits.append(waited)
     return waits
 
 

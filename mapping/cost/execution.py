@@ -173,8 +173,8 @@ class Execution:
         if len(ended) < index and (step.ordered or len(ended) <= index - ahead):
             return False
         points = [engine.dispatched[index], engine.free]
-        if step.ordered:
-            points += ended[-1:]
+        if step.ordered and ended:  # seen as late as a token would be
+            points.append(self.timeline.after(unit.name, ended[-1:], (TOKEN, 1.0)))
         if index >= ahead:
             points.append(ended[index - ahead])
         for pair in step.waits:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from common.arrays import Int8
 from common.errors import NpuloopError, TestbenchError
 from golden.importers.inputs import random_input
 from golden.layer import Layer
@@ -16,6 +17,7 @@ from golden.network import Inputs, Network
 from hw.core import CoreConfig
 from hw.system import System
 from mapping.compiler.compile import compile_layer
+from mapping.compiler.plan import CapacityError
 from mapping.run.layers import failure_report, run_program
 from mapping.run.networks import NetworkProgram, compile_network, run_inputs
 from mapping.run.random_layers import random_layer
@@ -25,6 +27,10 @@ from tb.session import Session, rerun_with_waves
 
 RESET_EVERY = 4
 """One layer in four runs right after a soft reset: state left from the layer before must not be needed."""
+ATTEMPTS = 100
+"""Networks that are drawn for a seed until one fits the system."""
+SEEDS_APART = 1_000_000
+"""From the seed of one of them to the next one's."""
 
 
 @dataclass
@@ -165,12 +171,29 @@ def soak_networks(
     result = SoakResult()
     with Session(system, **session_options) as session:
         for seed in seeds:
-            network, units, x = random_network(seed, system.cores)
-            program = compile_network(network, system, units, observe=seed % 2 == 0)
+            program, x = fitting_network(seed, system)
             command = f"npuloop soak --unit networks --seed {seed} --count 1 {options}".rstrip()
             network_twice(session, program, x, seed, f"seed {seed}: {command}", result)
             on_done()
     return result
+
+
+def fitting_network(seed: int, system: System) -> tuple[NetworkProgram, Int8]:
+    """Return a random network with a random mapping that a system has room for, compiled, and an input.
+
+    Equal arguments give equal results. Every tensor is stored if the seed is even.
+
+    Raises:
+        CapacityError: of many networks none fits.
+    """
+    refused = ""
+    for attempt in range(ATTEMPTS):
+        network, units, x = random_network(seed + attempt * SEEDS_APART, system.cores)
+        try:
+            return compile_network(network, system, units, observe=seed % 2 == 0), x
+        except CapacityError as error:
+            refused = str(error)
+    raise CapacityError(f"seed {seed}: of {ATTEMPTS} random networks none fits; of the last one, {refused}")
 
 
 def soak_one_network(

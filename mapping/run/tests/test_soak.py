@@ -12,7 +12,10 @@ import pytest
 
 from common.errors import NpuloopError
 from hw.system import System
+from mapping.compiler.plan import CapacityError
 from mapping.run import soak as soaking
+from mapping.run.networks import compile_network
+from mapping.run.random_networks import random_network
 from mapping.run.soak import soak, soak_networks
 
 FAILING = 2
@@ -52,3 +55,17 @@ def test_a_failing_network_comes_with_one_command_that_shows_it_again() -> None:
     assert (result.runs, result.cycles, result.values, result.wrong) == (6, 50, 35, 0)
     command = f"npuloop soak --unit networks --seed {FAILING} --count 1"
     assert result.failures == [f"seed {FAILING}: {command}\nnpu8: illegal_command in load"]
+
+
+def test_a_network_that_does_not_fit_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seed 248's first one has a pool whose windows differ too much for the parameters of `npu_lb`."""
+    system = System()
+    network, units, _ = random_network(248, system.cores)
+    with pytest.raises(CapacityError, match="average_pool_2"):
+        compile_network(network, system, units)
+    program, inputs = soaking.fitting_network(248, system)
+    assert inputs.shape == program.network.input.shape
+    assert program.network.name == f"random_{248 + soaking.SEEDS_APART}"
+    monkeypatch.setattr(soaking, "ATTEMPTS", 1)
+    with pytest.raises(CapacityError, match=r"of 1 random .* fits; .*PARAM_KIB=7"):
+        soaking.fitting_network(248, system)
