@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds random systems and runs random layers on each unit of them, and random networks on all units."""
+"""Builds random systems, fills each unit's scratchpads, and runs random layers and networks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mapping.run.networks import NetworkProgram, compile_network
 from mapping.run.random_layers import OPERATORS, random_layer
 from mapping.run.random_networks import random_network
 from mapping.run.random_systems import random_system
+from mapping.run.scratchpads import whole_scratchpads
 from mapping.run.soak import SoakResult, layer_twice, network_twice
 from tb.session import Session
 
@@ -60,9 +61,10 @@ class SystemSoak:
 def soak_systems(seeds: Iterable[int], layers: int = 2, networks: int = 3) -> Iterator[SystemSoak]:
     """Run a random system for each seed in RTL and compare every output; yield each as it is done.
 
-    Each unit runs random layers of every operator that it has room for, and all units together random
-    networks with random mappings; each once undisturbed and once with stalls of the memory. A system that
-    does not build, or whose simulator dies, counts as a failure of its own.
+    Each unit's scratchpads are filled, and its activations read again. Then it runs random layers of every
+    operator that it has room for, and all units together random networks with random mappings; each once
+    undisturbed and once with stalls of the memory. A system that does not build, or whose simulator dies,
+    counts as a failure of its own.
 
     Args:
         seeds: one system each, see `random_systems.random_system`.
@@ -78,6 +80,10 @@ def soak_systems(seeds: Iterable[int], layers: int = 2, networks: int = 3) -> It
         try:
             with Session(system) as session:
                 for core in system.cores:
+                    wrong, failure = whole_scratchpads(session, core, seed)
+                    result.wrong += wrong
+                    if failure is not None:
+                        result.failures.append(f"{head}\n{failure}")
                     for number, op in enumerate(OPERATORS):
                         for i in range(layers):
                             own = seed * SEEDS_PER_SYSTEM + number * layers + i

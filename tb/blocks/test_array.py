@@ -268,7 +268,7 @@ async def shadow_is_apart(dut: Any) -> None:
         ("behavioural", 8, 2, 32, 32, 5),
         ("structural", 8, 8, 16, 16, 16),
         ("structural", 6, 4, 16, 32, 3),
-        ("structural", 8, 2, 32, 32, 4),
+        ("structural", 8, 2, 32, 32, 16),
     ],
 )
 @pytest.mark.rtl

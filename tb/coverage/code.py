@@ -110,7 +110,10 @@ def _add(code: Code, text: str, count: int) -> None:
     if Path(file).name.startswith("cover_"):
         return
     if file.startswith("/"):  # benches give whole paths; the RTL may be a copy
-        file = file[file.rindex("/rtl/") + 1 :]
+        _, rtl, inside = file.rpartition("/rtl/")
+        if not rtl:  # a user's own cell in place of the RTL's
+            return
+        file = f"rtl/{inside}"
     if kind == "toggle":
         code.points[Point("toggle", file, line, fields["o"])] += count
         return

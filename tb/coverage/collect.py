@@ -100,6 +100,8 @@ def absorb(data: Path, build: str) -> None:
         return
     found = _POINT.findall(data.read_bytes())
     data.unlink()
+    if not found:  # a design without RTL
+        return
     counts = np.array([min(int(count), 1 << 40) for _, count in found], dtype=np.int64)
     target = place / "code"
     target.mkdir(parents=True, exist_ok=True)

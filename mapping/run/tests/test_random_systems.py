@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from mapping.run import soak_systems as soaking
 from mapping.run.layers import LayerRun
 from mapping.run.random_layers import OPERATORS
 from mapping.run.random_systems import MAX_UNITS, random_system
+from mapping.run.scratchpads import whole_scratchpads
 from mapping.run.soak_systems import soak_systems
+from tb.job import Job
 
 SMALLEST_SCRATCHPADS, EQUAL_UNITS = 14, 11
 """Seeds of systems: 1 KiB of activations and of weights; two units of the same parameters on a wide port."""
@@ -79,6 +82,26 @@ def test_systems_of_any_parameters_are_exact() -> None:
         assert done.result.runs == 2 * (done.layers + done.networks)
         assert f"{done.result.values:,} values compared, 0 wrong, 0 failed" in done.text
     assert equal.networks == 3
+
+
+def test_a_byte_of_a_scratchpad_that_comes_back_otherwise_is_counted() -> None:
+    """Of as many commands as the scratchpads need: a transfer has 512 KiB at most."""
+    core = CoreConfig("large", act_kib=1200, weight_kib=20, param_kib=9)
+    jobs: list[Job] = []
+
+    def run(job: Job) -> SimpleNamespace:
+        jobs.append(job)
+        data = job.segments[1][1][: job.reads[0][1]].copy()
+        data[-1] ^= len(jobs) > 1
+        return SimpleNamespace(ok=len(jobs) < 3, diagnosis="it hangs", reads=[data])
+
+    session = SimpleNamespace(run=run)
+    assert whole_scratchpads(session, core, 1) == (0, None)  # type: ignore[arg-type]
+    assert jobs[0].reads[0][1] == 1200 * 1024
+    assert jobs[0].starts["large"][1] == 3 + 1 + 1 + 2 + 3
+    assert whole_scratchpads(session, core, 1) == (1, "1 bytes of the activations of large differ")  # type: ignore[arg-type]
+    message = "the scratchpads of large could not be filled: it hangs"
+    assert whole_scratchpads(session, core, 1) == (0, message)  # type: ignore[arg-type]
 
 
 @pytest.mark.rtl

@@ -80,6 +80,18 @@ def test_states_are_counted_and_monitors_are_not(folder: Path) -> None:
     assert not counted.points
 
 
+def test_cells_that_a_user_gives_are_no_part_of_the_rtl(folder: Path) -> None:
+    copy = point("branch", 30, "if", "30-31", file="/copy/rtl/npu_fifo.sv")
+    absorb(folder, "a", {copy: 1, point("branch", 9, "if", "9", file="/cells/npu_clock_gate.sv"): 1})
+    assert {place.file for place in code.read_code(folder).points} == {FILE}
+
+
+def test_a_design_without_rtl_has_no_points(folder: Path) -> None:
+    absorb(folder, "host", {})
+    absorb(folder, "a", {point("branch", 30, "if", "30-31"): 1})
+    assert {place.file for place in code.read_code(folder).points} == {FILE}
+
+
 def test_a_folder_that_has_counted_nothing_is_an_error(folder: Path) -> None:
     with pytest.raises(code.CoverageError, match="no simulator has counted"):
         code.read_code(folder)
