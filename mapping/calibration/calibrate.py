@@ -185,7 +185,10 @@ def calibrate(bench: Bench, units: Sequence[str], budget: int = BUDGET) -> CostT
     tests = held_out(bench, units)
     taken = {shape.key for shapes in tests.values() for shape in shapes}
     points, coefficients = _fit_set(bench, fitter, units, budget, taken)
-    fitted = fitter.fit(points, coefficients)
+    fitted = fitter.whole(points, fitter.fit(points, coefficients))
+    if len(units) > 1:  # nobody knows more about units together than about each
+        alone = [table_of([core], config, bench.folder).spread for core in cores]
+        fitted = replace(fitted, spread=fitted.spread.widest(*alone))
     sets = {name: bench.measure(shapes, units, HELD_OUT_SETS[name]) for name, shapes in tests.items()}
     paths = {name: fitter.paths(items, fitted.coefficients) for name, items in sets.items()}
     errors = {"fit": errors_of(points, fitted.paths, fitted.spread)}

@@ -3,14 +3,15 @@
 
 Cycles are a sum of phases on the critical path, so they are linear in the coefficients as long as the path
 stays the same. The fit takes the paths of the present coefficients, solves the bounded linear least squares
-of relative errors, and repeats. Weights and widths of the prior: large errors count less (Huber), and a
-coefficient that the measurements say nothing about stays where the drawings of the pipeline put it.
+of relative errors, and repeats. Weights and widths of the prior: errors count by their size, not its square,
+and a coefficient that the measurements say nothing about stays where the drawings of the pipeline put it.
+What a calibration keeps are whole numbers, as a synchronous circuit takes whole cycles.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import lsq_linear, minimize
@@ -31,7 +32,17 @@ ROUNDS = 12
 SETTLED = 1e-4
 """Relative change of the predictions at which a fit has settled."""
 HUBER = 0.004
-"""Relative error beyond which an error counts linearly."""
+"""Relative error beyond which an error counts linearly (Huber, 1964)."""
+FINE = 0.0001
+"""The same at the end of a fit.
+
+Most layers are predicted to the cycle by whole numbers. Squares would give that up to be less wrong about the
+few that wait for each other in ways that the model does not follow.
+"""
+NEARLY_WHOLE = 0.1
+"""A coefficient that is so close to a whole number is that number."""
+AS_GOOD = 1.25
+"""Whole numbers are kept if their mean error is at most so many times that of the fit."""
 PRIOR_ERROR, PRIOR_WIDTH, PRIOR_FLOOR, PRIOR_ROUNDS = 0.005, 0.25, 0.25, 4
 """The prior: a coefficient lies within 25 % (and 0.25 cycles) of its start, as sure as an error of 0.5 %.
 
@@ -142,28 +153,58 @@ class Fitter:
         measured = np.array([point.cycles for point in points], float)
         coefficients = starting_point() if start is None else start.copy()
         paths = self.paths(points, coefficients)
-        for _ in range(ROUNDS):
-            better = self.solve(paths, measured)
-            after = self.paths(points, better)
-            change = float(np.abs(after.cycles / paths.cycles - 1).max())
-            coefficients, paths = better, after
-            if change < SETTLED:
-                break
+        for bend in (HUBER, FINE):
+            for _ in range(ROUNDS):
+                better = self.solve(paths, measured, bend=bend)
+                after = self.paths(points, better)
+                change = float(np.abs(after.cycles / paths.cycles - 1).max())
+                coefficients, paths = better, after
+                if change < SETTLED:
+                    break
         return Fit(
             coefficients=coefficients,
-            confidence=self.confidence(paths, measured, coefficients),
+            confidence=self.confidence(paths, measured, coefficients, FINE),
             paths=paths,
             spread=self.spread(paths, measured),
         )
 
-    def solve(self, paths: Paths, measured: Floats, weights: Floats | None = None) -> Floats:
-        """Return the coefficients that fit best on given paths; `weights`: how often each point counts."""
+    def whole(self, points: Sequence[Point], fitted: Fit) -> Fit:
+        """Return a fit whose coefficients are the whole numbers beside the fitted ones, if it is as good.
+
+        Of those that are not close to one, that side is taken with which the mean relative error is smaller.
+        """
+        measured = np.array([point.cycles for point in points], float)
+        nearest = np.round(fitted.coefficients)
+        unsure = np.flatnonzero(np.abs(fitted.coefficients - nearest) > NEARLY_WHOLE)
+        best = self.paths(points, nearest)
+        for place in unsure:
+            other = best.coefficients.copy()
+            other[place] += np.sign(fitted.coefficients[place] - nearest[place])
+            paths = self.paths(points, other)
+            if _mean_error(paths, measured) < _mean_error(best, measured):
+                best = paths
+        if _mean_error(best, measured) > AS_GOOD * _mean_error(fitted.paths, measured):
+            return fitted
+        spread = spread_of(best.cycles - measured, measured, best.waiting)
+        return replace(fitted, coefficients=best.coefficients, paths=best, spread=spread)
+
+    def solve(
+        self, paths: Paths, measured: Floats, weights: Floats | None = None, bend: float = HUBER
+    ) -> Floats:
+        """Return the coefficients that fit best on given paths.
+
+        Args:
+            paths: predictions of the points.
+            measured: (N,) cycles.
+            weights: (N,) how often each point counts.
+            bend: relative error beyond which an error counts linearly.
+        """
         start = starting_point()
         prior = PRIOR_ERROR / (PRIOR_WIDTH * start[self.free] + PRIOR_FLOOR)
         rows = paths.counts[:, self.free] / measured[:, None]
         target = (measured - paths.fixed) / measured
         error = np.abs(paths.cycles / measured - 1)
-        weight = np.sqrt(1.0 / np.maximum(1.0, error / HUBER))
+        weight = np.sqrt(1.0 / np.maximum(1.0, error / bend))
         if weights is not None:
             weight = weight * np.sqrt(weights)
         coefficients: Floats = paths.coefficients.copy()
@@ -178,28 +219,26 @@ class Fitter:
             coefficients[self.free] = solution.x
         return coefficients
 
-    def resampled(self, paths: Paths, measured: Floats, count: int = RESAMPLES) -> Floats:
+    def resampled(
+        self, paths: Paths, measured: Floats, count: int = RESAMPLES, bend: float = HUBER
+    ) -> Floats:
         """Return (count, len(NAMES)) coefficients, each fitted to a bootstrap sample of the points."""
         rng = np.random.default_rng(0)
         sizes = np.full(len(measured), 1 / len(measured))
         draws = rng.multinomial(len(measured), sizes, count).astype(float)
-        coefficients: Floats = np.stack([self.solve(paths, measured, draw) for draw in draws])
+        coefficients: Floats = np.stack([self.solve(paths, measured, draw, bend) for draw in draws])
         return coefficients
 
-    def confidence(self, paths: Paths, measured: Floats, coefficients: Floats) -> Floats:
+    def confidence(self, paths: Paths, measured: Floats, coefficients: Floats, bend: float = HUBER) -> Floats:
         """Return the 95 % interval of each coefficient: percentiles of the bootstrap, and itself."""
-        ends = np.percentile(self.resampled(paths, measured), [2.5, 97.5], axis=0).T
+        ends = np.percentile(self.resampled(paths, measured, bend=bend), [2.5, 97.5], axis=0).T
         ends = np.stack([np.minimum(ends[:, 0], coefficients), np.maximum(ends[:, 1], coefficients)], axis=1)
         fitted = np.full((len(NAMES), 2), np.nan)
         fitted[self.free] = ends[self.free]
         return fitted
 
     def spread(self, paths: Paths, measured: Floats) -> Spread:
-        """Return the spread of predictions: cross-validated errors, scaled to their 90 % quantile.
-
-        Errors are taken as normal with three independent parts (maximum likelihood); the quantile of the
-        errors over their expected size (conformal prediction, Vovk et al. 2005) then sets the scale.
-        """
+        """Return the spread of predictions, from cross-validated errors."""
         count = len(measured)
         fold = np.random.default_rng(0).permutation(count) % min(FOLDS, count)
         error = np.zeros(count)
@@ -207,22 +246,39 @@ class Fitter:
             coefficients = self.solve(paths, measured, (fold != number).astype(float))
             left_out = fold == number
             error[left_out] = (paths.counts @ coefficients + paths.fixed - measured)[left_out]
+        return spread_of(error, measured, paths.waiting)
 
-        def sizes(logs: Floats) -> Floats:
-            absolute, relative, waiting = np.exp(logs)
-            parts = np.stack([np.full(count, absolute), relative * measured, waiting * paths.waiting])
-            size: Floats = np.sqrt((parts**2).sum(axis=0))
-            return size
 
-        def unlikely(logs: Floats) -> float:
-            size = sizes(logs)
-            return float((np.log(size) + np.log1p(0.5 * (error / size) ** 2)).sum())
+def spread_of(error: Floats, measured: Floats, waiting: Floats) -> Spread:
+    """Return the spread of predictions: errors, scaled to their 90 % quantile.
 
-        logs = minimize(unlikely, np.log([1.0, 1e-3, 0.3]), bounds=[(-3, 3), (-9, -3), (-6, 1)]).x
-        place = min(1.0, COVERAGE * (count + 1) / count)
-        scale = float(np.quantile(np.abs(error) / sizes(logs), place))
-        absolute, relative, waiting = np.exp(logs) * scale
-        return Spread(float(absolute), float(relative), float(waiting))
+    Errors are taken as normal with three independent parts (maximum likelihood); the quantile of the
+    errors over their expected size (conformal prediction, Vovk et al. 2005) then sets the scale.
+
+    Args:
+        error, measured, waiting: (N,) cycles.
+    """
+    count = len(measured)
+
+    def sizes(logs: Floats) -> Floats:
+        absolute, relative, of_waiting = np.exp(logs)
+        parts = np.stack([np.full(count, absolute), relative * measured, of_waiting * waiting])
+        size: Floats = np.sqrt((parts**2).sum(axis=0))
+        return size
+
+    def unlikely(logs: Floats) -> float:
+        size = sizes(logs)
+        return float((np.log(size) + np.log1p(0.5 * (error / size) ** 2)).sum())
+
+    logs = minimize(unlikely, np.log([1.0, 1e-3, 0.3]), bounds=[(-3, 3), (-9, -3), (-6, 1)]).x
+    place = min(1.0, COVERAGE * (count + 1) / count)
+    scale = float(np.quantile(np.abs(error) / sizes(logs), place))
+    absolute, relative, of_waiting = np.exp(logs) * scale
+    return Spread(float(absolute), float(relative), float(of_waiting))
+
+
+def _mean_error(paths: Paths, measured: Floats) -> float:
+    return float(np.abs(paths.cycles / measured - 1).mean())
 
 
 def errors_of(points: Sequence[Point], paths: Paths, spread: Spread) -> Errors:

@@ -21,6 +21,7 @@ from hw import layout
 from hw.core import CoreConfig
 from hw.interface import PARAM_GROUP_WORDS
 from hw.layout import CHANNEL_BLOCK
+from mapping.compiler.cycle_law import depthwise_weight_tile_words, weight_tile_words
 from mapping.compiler.regions import ceil_div
 
 RESULT_CYCLES = 9
@@ -85,13 +86,16 @@ def operand_waits(
         return [0] * len(stripes)
     banks = core.act_banks
     delay = RESULT_CYCLES + (ADDITION_CYCLES if name == "add" else 0)
-    window = delay + max(results.cycles(core) for _, results in stripes) + 1
-    operands = [(_operands(name, fields, core, *length, window)).tolist() for length in lengths]
-    single = name == "conv" and fields["kernel_h"] * fields["kernel_w"] == 1
-    if single and fields["in_channels"] <= core.rows and fields.get("stride_w", 1) > 1:
+    longest = delay + max(results.cycles(core) for _, results in stripes)
+    operands = [(_operands(name, fields, core, *length, longest + 1)).tolist() for length in lengths]
+    passes = [passes_of(name, fields, core, pixels) for _, pixels in lengths]
+    late = fields.get("stride_w", 1) > 1 and not fields.get("slide")
+    if late and longest > min(number * length for number, length in passes):
         beats = []
         for place, (offset, _) in enumerate(stripes):
-            words = operands[place % len(lengths)][: lengths[place % len(lengths)][1]]
+            of_block = place % len(lengths)
+            number, length = passes[of_block]
+            words = _operands(name, fields, core, *lengths[of_block], number * length).tolist()
             beats.append([word if word == NO_BANK else (word + offset) % banks for word in words])
         return waits_in_a_row(beats, [results.banks(core, banks) for _, results in stripes], delay)
     known: dict[tuple[int, int, int, int], int] = {}
@@ -139,9 +143,9 @@ def waits_of(operands: Sequence[int], results: Sequence[int]) -> int:
 def waits_in_a_row(
     operands: Sequence[Sequence[int]], results: Sequence[Sequence[int]], delay: int
 ) -> list[int]:
-    """Return for each stripe the cycles in which an operand waits, where a stripe is one pass.
+    """Return for each stripe the cycles in which an operand waits, where results outlast the next stripe.
 
-    Its results take as long as the next stripe's beats, and are written while the one after that begins,
+    They take as long as its beats or longer, and are written while the one after that begins,
     without a gap: one that is late makes all that follow late. A stripe begins when the sums of the one
     before the last are read, as there are two banks of them.
 
@@ -240,16 +244,16 @@ def _operands(
     if name == "depthwise" and fields.get("slide"):
         return _sliding(fields, core, first, pixels, count)
     base = fields.get("in_base", 0)
+    passes, length = passes_of(name, fields, core, pixels)
     beat = np.arange(count)
-    turn, pixel = beat // pixels, first + beat % pixels
+    turn, place = beat // length, beat % length
+    reads, pixel = (turn < passes) & (place < pixels), first + place
     if name == "add":
-        second = fields.get("in2_base", 0)
-        words = np.where(turn == 0, base, second) + pixel
-        return np.where(turn < 2, words, NO_BANK)
+        words = np.where(turn == 0, base, fields.get("in2_base", 0)) + pixel
+        return np.where(reads, words, NO_BANK)
     kernel_h, kernel_w = fields["kernel_h"], fields["kernel_w"]
     column, rest = turn % kernel_w, turn // kernel_w
     row, plane = rest % kernel_h, rest // kernel_h
-    planes = ceil_div(fields["in_channels"], core.rows) if name == "conv" else 1
     width = fields.get("out_width", 1)
     out_row, out_column = pixel // width, pixel % width
     dilation_h, dilation_w = fields.get("dilation_h", 1), fields.get("dilation_w", 1)
@@ -260,7 +264,18 @@ def _operands(
     words = words + out_row * fields.get("in_row_step", 0) + out_column * stride_w
     words = words + row * fields.get("tap_row_step", 0) + column * dilation_w
     inside = (y >= 0) & (y < fields.get("in_height", 0)) & (x >= 0) & (x < fields.get("in_width", 0))
-    return np.where(inside & (plane < planes), words, NO_BANK)
+    return np.where(inside & reads, words, NO_BANK)
+
+
+def passes_of(name: str, fields: Mapping[str, int], core: CoreConfig, pixels: int) -> tuple[int, int]:
+    """Return the passes of a stripe whose words do not slide, and the cycles of each: a pixel or a weight."""
+    if name == "add":
+        return 2, pixels
+    passes = fields["kernel_h"] * fields["kernel_w"]
+    if name == "conv":
+        return passes * ceil_div(fields["in_channels"], core.rows), max(pixels, weight_tile_words(core))
+    tile = depthwise_weight_tile_words(core, 1) if name == "depthwise" else 0
+    return passes, max(pixels, tile)
 
 
 def _sliding(fields: Mapping[str, int], core: CoreConfig, first: int, pixels: int, count: int) -> Int64:

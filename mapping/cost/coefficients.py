@@ -29,7 +29,7 @@ class Phase:
 
 
 PHASES = (
-    Phase("launch_cycles", 5, "cycles", "start to first request for a command, last completion to interrupt"),
+    Phase("launch_cycles", 7, "cycles", "start to first request for a command, last completion to interrupt"),
     Phase("stagger_cycles", 5, "cycles", "start of a unit to the start of the next one"),
     Phase("fetch_cycles", 20, "load_idle", "request for a command to its first word"),
     Phase(
@@ -51,7 +51,7 @@ PHASES = (
     Phase("operator_cycles", 1, "compute_wait_memory", "operator without weights: start to first beat"),
     Phase("array_cycles", 1, "compute_run", "beat of the array, by the cycle law"),
     Phase("array_bank_cycles", 1, "compute_wait_drain", "operand that waits for a late result in its bank"),
-    Phase("handover_cycles", 4, "compute_wait_drain", "last beat of a stripe to its first sum or next start"),
+    Phase("handover_cycles", 3, "compute_wait_drain", "last beat of a stripe to its first sum or next start"),
     Phase("drain_cycles", 1, "compute_wait_drain", "16 channels of a pixel requantised, or parameters read"),
     Phase("requant_cycles", 5, "compute_wait_drain", "last sum to the operator's completion"),
     Phase("add_cycles", 2, "compute_wait_drain", "rescaling of an addition's last operands, per stripe"),

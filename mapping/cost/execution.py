@@ -173,8 +173,9 @@ class Execution:
         if len(ended) < index and (step.ordered or len(ended) <= index - ahead):
             return False
         points = [engine.dispatched[index], engine.free]
-        if step.ordered and ended:  # seen as late as a token would be
-            points.append(self.timeline.after(unit.name, ended[-1:], (TOKEN, 1.0)))
+        if step.ordered and ended:
+            control = step.name in ("wait", "signal")  # an event's cycles are the completion's too
+            points.append(ended[-1] if control else self.timeline.after(unit.name, ended[-1:], (TOKEN, 1.0)))
         if index >= ahead:
             points.append(ended[index - ahead])
         for pair in step.waits:

@@ -57,6 +57,15 @@ class Spread:
         parts = (self.absolute_cycles, self.relative * cycles, self.waiting * waiting)
         return float(np.sqrt(sum(part * part for part in parts)))
 
+    def widest(self, *others: Spread) -> Spread:
+        """Return the spread of which each part is the largest of these."""
+        every = (self, *others)
+        return Spread(
+            max(one.absolute_cycles for one in every),
+            max(one.relative for one in every),
+            max(one.waiting for one in every),
+        )
+
 
 @dataclass(frozen=True)
 class Errors:

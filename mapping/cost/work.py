@@ -16,7 +16,7 @@ from hw.layout import CHANNEL_BLOCK
 from mapping.compiler.cycle_law import depthwise_weight_tile_words, weight_tile_words
 from mapping.compiler.emit import TARGETS
 from mapping.compiler.regions import ceil_div
-from mapping.cost.banks import operand_waits, transfer_losses
+from mapping.cost.banks import operand_waits, passes_of, transfer_losses
 
 BURST_BEATS = 16
 """Beats of the longest burst."""
@@ -168,13 +168,8 @@ def _merged(pieces: Sequence[Stripe], long: int) -> Iterator[Stripe]:
 
 def _beats(name: str, fields: Mapping[str, int], core: CoreConfig, pixels: int, first: int) -> int:
     """Return the beats of a stripe's passes."""
-    if name == "add":
-        return 2 * pixels
-    kernel_h, kernel_w = fields["kernel_h"], fields["kernel_w"]
-    if name == "conv":
-        passes = ceil_div(fields["in_channels"], core.rows) * kernel_h * kernel_w
-        return passes * max(pixels, weight_tile_words(core))
     if name == "depthwise" and fields.get("slide"):
+        kernel_h, kernel_w = fields["kernel_h"], fields["kernel_w"]
         width, stride = fields["out_width"], fields["stride_w"]
         rows = (first + pixels - 1) // width - first // width  # row ends inside the stripe
         words = 1 + (pixels - 1 - rows) * stride + rows * fields["row_advance"]
@@ -185,6 +180,5 @@ def _beats(name: str, fields: Mapping[str, int], core: CoreConfig, pixels: int, 
             lead = taps - 1 + min(column, 0)
             beats += max(words + lead, depthwise_weight_tile_words(core, taps))
         return kernel_h * beats
-    if name == "depthwise":
-        return kernel_h * kernel_w * max(pixels, depthwise_weight_tile_words(core, 1))
-    return kernel_h * kernel_w * pixels
+    passes, length = passes_of(name, fields, core, pixels)
+    return passes * length

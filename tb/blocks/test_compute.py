@@ -459,7 +459,8 @@ async def illegal_fields(dut: Any) -> None:
         inputs = {"add": ("in_part", "in2_part"), "conv": (), "depthwise": ()}.get(name, ("in_part",))
         for part in ("out_part", *inputs):
             cases += [(name, {part: parts - 1, "out_channels": 16}, True), (name, {part: parts}, False)]
-            cases += [(name, {part: 15}, False), (name, {part: 1, "out_channels": 17}, False)]
+            cases += [(name, {part: beyond}, False) for beyond in (8, 15)]
+            cases += [(name, {part: 1, "out_channels": 17}, False)]
         cases += [("conv", {"in_part": 1}, False), ("depthwise", {"in_part": 1}, False)]
     for name, change, legal in cases:
         fields = (small if name == "add" else one) | change

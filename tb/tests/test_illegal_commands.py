@@ -146,8 +146,8 @@ def illegal_operators(core: CoreConfig) -> Iterator[Illegal]:
     for name in ("conv", "depthwise", "average_pool", "max_pool", "add"):
         fields = ("in_part", "in2_part", "out_part") if name == "add" else ("in_part", "out_part")
         for field in fields:
-            yield refused(name, **{field: parts})
-            yield refused(name, **{field: 15})
+            for part in {parts, 8, 15}:
+                yield refused(name, **{field: part})
             if parts > 1:
                 yield refused(name, **{field: 1, "out_channels": CHANNEL_BLOCK + 1})
     if parts > 1:

@@ -38,7 +38,7 @@ from mapping.calibration.store import Store
 from mapping.compiler.assignment import Assignment
 from mapping.compiler.channels import ChannelAssignment
 from mapping.compiler.legalise import legalise_network
-from mapping.cost.coefficients import TERM
+from mapping.cost.coefficients import TERM, named
 from mapping.cost.model import CostModel, shape_program
 from mapping.cost.real_networks import real_networks
 from mapping.cost.shapes import Shape
@@ -87,6 +87,15 @@ def test_a_table_in_the_tree_still_holds(
     assert check(Bench(Setup(system), farm, Store(tmp_path / "store.jsonl")), units) == []
 
 
+def test_every_unit_has_the_same_coefficients_and_they_are_whole_cycles() -> None:
+    """Each is fitted to its own layers: phases belong to mechanisms, not to units."""
+    tables = [table_of([system.core(units[0])], system) for system, units in EVERY]
+    assert len({table.cores for table in tables}) == 4
+    for table in tables:
+        assert named(table.coefficients) == named(tables[0].coefficients)
+        assert (table.coefficients == np.round(table.coefficients)).all()
+
+
 @pytest.mark.parametrize(("system", "units"), EVERY, ids=NAMES_OF_TABLES)
 def test_the_errors_in_a_table_are_within_the_limits(system: System, units: tuple[str, ...]) -> None:
     table = table_of([system.core(unit) for unit in units], system)
@@ -99,7 +108,8 @@ def test_the_errors_in_a_table_are_within_the_limits(system: System, units: tupl
     held_out = [table.errors[name] for name in ("held_out_random", "held_out_networks")]
     covered = sum(errors.points * errors.coverage_percent for errors in held_out)
     least = 80 if len(units) > 1 else 85  # 80 errors set the intervals of units together: 4 % to either side
-    assert least <= covered / sum(errors.points for errors in held_out) <= 95
+    # the fit set is harder than what is held out: corners, and layers about which the fit was unsure
+    assert least <= covered / sum(errors.points for errors in held_out) <= 97
     count, error = table.learning_curve[-1]
     assert count == table.errors["fit"].points
     assert error == pytest.approx(table.errors["held_out_random"].mape_percent, abs=0.005)

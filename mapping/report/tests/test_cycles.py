@@ -116,7 +116,7 @@ def test_the_errors_of_the_methods_are_those_of_their_estimates(html: str) -> No
 
 def test_coefficients_stand_with_confidence_and_counter(html: str) -> None:
     ((_, *launch),) = cells(html, "launch_cycles")
-    assert launch[:4] == ["5.00", "8.50 to 9.50", "5", "cycles"]
+    assert launch[:4] == ["7.00", "8.50 to 9.50", "7", "cycles"]
     assert [len(cells(html, name)) for name in NAMES] == [1] * len(NAMES)
     ((_, *array),) = cells(html, "array_cycles")
     assert array[1:4] == ["not fitted here", "1", "compute_run"]
