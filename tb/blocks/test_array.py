@@ -263,8 +263,7 @@ async def shadow_is_apart(dut: Any) -> None:
     [
         ("behavioural", 8, 8, 16, 16, 5),
         ("behavioural", 8, 4, 16, 32, 5),
-        ("behavioural", 8, 2, 16, 64, 3),
-        ("behavioural", 6, 8, 16, 16, 3),
+        ("behavioural", 6, 2, 16, 64, 3),
         ("behavioural", 8, 2, 32, 32, 5),
         ("structural", 8, 8, 16, 16, 16),
         ("structural", 6, 4, 16, 32, 3),

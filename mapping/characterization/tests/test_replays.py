@@ -312,7 +312,7 @@ def other_gate(cells: dict[str, Any], bits: Sequence[int]) -> None:
     [
         ("npu_column", "sum_o", other_gate),
         ("npu_column", "sum_o", crossed),
-        ("npu_acc_columns", "drain_o", crossed),
+        pytest.param("npu_acc_columns", "drain_o", crossed, marks=pytest.mark.slow),
         ("npu_requant_lane", "data_o", other_gate),
     ],
 )
