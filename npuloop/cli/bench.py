@@ -29,6 +29,9 @@ def bench(
     plans: Annotated[
         bool, typer.Option("--plans", help="only what choosing plans by their price gains, predicted")
     ] = False,
+    serving: Annotated[
+        bool, typer.Option("--serving", help="only how many requests a second clocks and RTL serve")
+    ] = False,
 ) -> None:
     """Measure how busy the arrays are, beside the cycle law, and how fast the simulation is.
 
@@ -40,6 +43,9 @@ def bench(
         return
     if plans:
         _bench_plans()
+        return
+    if serving:
+        _bench_serving()
         return
     from mapping.bench import (
         cost_model as bench_costs,
@@ -96,6 +102,24 @@ def _bench_sections(config: System) -> None:
         return
     console.print(prices_table(found))
     missed = missed_prices(found)
+    for line in missed:
+        errors.print(line, markup=False)
+    if missed:
+        raise typer.Exit(FAILED)
+
+
+def _bench_serving() -> None:
+    """Print how fast requests are served on the default pair."""
+    from mapping.bench.serving import bench_serving, missed_serving, serving_table
+    from tb.session import Session
+
+    with Session(System()) as session:
+        found = bench_serving(session)
+    if not found:
+        console.print(f"no networks in {data_dir() / 'models'}: see NPULOOP_DATA", soft_wrap=True)
+        return
+    console.print(serving_table(found))
+    missed = missed_serving(found)
     for line in missed:
         errors.print(line, markup=False)
     if missed:
