@@ -87,7 +87,6 @@ def operand_waits(
     banks = core.act_banks
     delay = RESULT_CYCLES + (ADDITION_CYCLES if name == "add" else 0)
     longest = delay + max(results.cycles(core) for _, results in stripes)
-    operands = [(_operands(name, fields, core, *length, longest + 1)).tolist() for length in lengths]
     passes = [passes_of(name, fields, core, pixels) for _, pixels in lengths]
     late = fields.get("stride_w", 1) > 1 and not fields.get("slide")
     if late and longest > min(number * length for number, length in passes):
@@ -98,6 +97,7 @@ def operand_waits(
             words = _operands(name, fields, core, *lengths[of_block], number * length).tolist()
             beats.append([word if word == NO_BANK else (word + offset) % banks for word in words])
         return waits_in_a_row(beats, [results.banks(core, banks) for _, results in stripes], delay)
+    operands = [_operands(name, fields, core, *length, longest + 1).tolist() for length in lengths]
     known: dict[tuple[int, int, int, int], int] = {}
     waits = [0]
     for place in range(1, len(stripes)):

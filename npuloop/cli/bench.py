@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -83,8 +84,13 @@ def bench(
         console.print()
         console.print(bench_export.import_table(imports))
         missed += bench_export.missed_import_times(imports)
+    _end([f"target missed: {line}" for line in missed])
+
+
+def _end(missed: Sequence[str]) -> None:
+    """Print what is missed, if anything, and end with the status of a failure then."""
     for line in missed:
-        errors.print(f"target missed: {line}", markup=False)
+        errors.print(line, markup=False)
     if missed:
         raise typer.Exit(FAILED)
 
@@ -102,10 +108,7 @@ def _bench_sections(config: System) -> None:
         return
     console.print(prices_table(found))
     missed = missed_prices(found)
-    for line in missed:
-        errors.print(line, markup=False)
-    if missed:
-        raise typer.Exit(FAILED)
+    _end(missed)
 
 
 def _bench_serving() -> None:
@@ -120,10 +123,7 @@ def _bench_serving() -> None:
         return
     console.print(serving_table(found))
     missed = missed_serving(found)
-    for line in missed:
-        errors.print(line, markup=False)
-    if missed:
-        raise typer.Exit(FAILED)
+    _end(missed)
 
 
 def _bench_plans() -> None:
@@ -152,10 +152,7 @@ def _bench_plans() -> None:
             soft_wrap=True,
         )
     missed = missed_plans([*public, *found])
-    for line in missed:
-        errors.print(line, markup=False)
-    if missed:
-        raise typer.Exit(FAILED)
+    _end(missed)
 
 
 def _bench_networks(session: Session, layers: bool, speed: bool) -> list[str]:
