@@ -109,7 +109,7 @@ class Bench:
         """Return what fits a unit, or several together on the tables of each."""
         config = self.setup.config
         if len(units) == 1:
-            return Fitter(config)
+            return Fitter()
         coefficients = {}
         for core in self.cores(units):
             table = table_of([core], config, self.folder)
@@ -120,7 +120,7 @@ class Bench:
                     f"calibrate --unit {core.name}` before the units together"
                 )
             coefficients[core.name] = table.coefficients
-        return Fitter(config, coefficients)
+        return Fitter(coefficients)
 
     def measure(self, shapes: Sequence[Shape], units: Sequence[str], what: str) -> list[Point]:
         """Return measurements of shapes on a unit, or on those that share them, in their order."""
@@ -204,7 +204,7 @@ def calibrate(bench: Bench, units: Sequence[str], budget: int = BUDGET) -> CostT
         coefficients=fitted.coefficients,
         confidence=fitted.confidence,
         spread=fitted.spread,
-        validity=_validity(points),
+        validity=validity_of(points),
         errors=errors,
         learning_curve=_learning_curve(fitter, points, random, errors["held_out_random"].mape_percent),
         sample=_renamed(_sample(random), names_in_table(cores)),
@@ -246,7 +246,7 @@ def _unsure(
     """Return the candidates about which the bootstrap disagrees most, weighted by real networks' visits."""
     measured = np.array([point.cycles for point in points], float)
     resampled = fitter.resampled(fitted.paths, measured, RESAMPLES)
-    unmeasured = [point_of(shape, unit, fitter.config) for shape in candidates]
+    unmeasured = [point_of(shape, unit, points[0].system) for shape in candidates]
     predicted = fitter.paths(unmeasured, fitted.coefficients)
     chosen = choose(predicted.counts, predicted.cycles, visits(candidates), resampled, number)
     return [candidates[place] for place in chosen]
@@ -266,7 +266,8 @@ def _learning_curve(
     return [*curve, (len(points), final)]
 
 
-def _validity(points: Iterable[Point]) -> dict[str, dict[str, tuple[int, int]]]:
+def validity_of(points: Iterable[Point]) -> dict[str, dict[str, tuple[int, int]]]:
+    """Return for each operator the least and the largest of each size."""
     ranges: dict[str, dict[str, tuple[int, int]]] = {}
     for point in points:
         of_operator = ranges.setdefault(point.shape.op, {})

@@ -45,12 +45,16 @@ class FarmError(NpuloopError):
 _sessions: dict[str, Session] = {}
 _lock = threading.Lock()
 """A session is used by one thread at a time, however many a worker has."""
+MOST_SESSIONS = 4
+"""Simulators that stay open in a worker; the one that was opened first goes."""
 
 
 def run_job(setup: Setup, shape: Shape, unit: str) -> Measurement:
     """Measure in this process, in a session that stays open for the next job of the same setup."""
     with _lock:
         if setup.digest not in _sessions:
+            if len(_sessions) == MOST_SESSIONS:
+                _close(next(iter(_sessions)))
             _sessions[setup.digest] = Session(setup.config, rtl=setup.rtl)
         try:
             return measure(_sessions[setup.digest], setup, shape, unit)

@@ -29,8 +29,8 @@ from mapping.cost.timing import time_lists
 
 ROUNDS = 12
 """Most linearisations of a fit."""
-SETTLED = 1e-4
-"""Relative change of the predictions at which a fit has settled."""
+SETTLED, STILL = 1e-4, 2e-6
+"""Relative change of the predictions at which a fit has settled: the largest, or the mean."""
 HUBER = 0.004
 """Relative error beyond which an error counts linearly (Huber, 1964)."""
 FINE = 0.0001
@@ -54,12 +54,19 @@ COVERAGE = 0.90
 
 
 @dataclass(frozen=True, eq=False)
-class Point:
-    """A shape with its command lists, and the cycles that it took; 0 while nobody has measured it."""
+class TimedLists:
+    """Command lists on a system, and the cycles that they took; 0 while nobody has measured them."""
+
+    lists: Mapping[str, Sequence[Entry]]
+    system: System
+    cycles: int
+
+
+@dataclass(frozen=True, eq=False)
+class Point(TimedLists):
+    """A shape with its command lists."""
 
     shape: Shape
-    lists: Mapping[str, Sequence[Entry]]
-    cycles: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,25 +107,23 @@ class Fit:
 
 def point_of(shape: Shape, unit: str | None, config: System, cycles: int = 0) -> Point:
     """Return a shape with its command lists; `unit` as in `units_of`."""
-    return Point(shape, shape_program(shape, unit, config).lists, cycles)
+    return Point(shape_program(shape, unit, config).lists, config, cycles, shape)
 
 
 class Fitter:
-    """Fits the coefficients of a unit, or those that matter where units run together.
+    """Fits the coefficients of a unit, those that matter where units run together, or all of a family.
 
     Args:
-        config: the system.
         units: coefficients of each unit if those of units together are fitted; otherwise None.
+        family: whether all are fitted, from units alone and together.
     """
 
-    def __init__(self, config: System, units: Mapping[str, Floats] | None = None) -> None:
-        self.config = config
+    def __init__(self, units: Mapping[str, Floats] | None = None, *, family: bool = False) -> None:
         self.units = units
-        every = list(range(len(NAMES)))
-        self.free = list(SHARED) if units else [place for place in every if place not in SHARED]
-        self.works = Works(config.axi_bits // 8)
+        self.free = list(SHARED) if units else [i for i in range(len(NAMES)) if family or i not in SHARED]
+        self.works: dict[int, Works] = {}
 
-    def values_of(self, point: Point, coefficients: Floats) -> dict[str, Floats]:
+    def values_of(self, point: TimedLists, coefficients: Floats) -> dict[str, Floats]:
         """Return the coefficients of each unit that a point needs."""
         if self.units is None:
             return dict.fromkeys(point.lists, coefficients)
@@ -127,12 +132,14 @@ class Fitter:
             unit_values[self.free] = coefficients[self.free]
         return values
 
-    def paths(self, points: Sequence[Point], coefficients: Floats) -> Paths:
-        """Return the predictions of points."""
+    def paths(self, points: Sequence[TimedLists], coefficients: Floats) -> Paths:
+        """Return the predictions of points, or of other command lists."""
         cycles, counts, waiting, fixed = [], [], [], []
         for point in points:
             values = self.values_of(point, coefficients)
-            timing = time_lists(point.lists, self.config.cores, values, self.config.axi_bits // 8, self.works)
+            port = point.system.axi_bits // 8
+            works = self.works.setdefault(port, Works(port))
+            timing = time_lists(point.lists, point.system.cores, values, port, works)
             total = np.sum(list(timing.counts.values()), axis=0)
             fitted = np.zeros(len(NAMES))
             fitted[self.free] = total[self.free]
@@ -157,9 +164,9 @@ class Fitter:
             for _ in range(ROUNDS):
                 better = self.solve(paths, measured, bend=bend)
                 after = self.paths(points, better)
-                change = float(np.abs(after.cycles / paths.cycles - 1).max())
+                changes = np.abs(after.cycles / paths.cycles - 1)
                 coefficients, paths = better, after
-                if change < SETTLED:
+                if changes.max() < SETTLED or changes.mean() < STILL:
                     break
         return Fit(
             coefficients=coefficients,
@@ -281,7 +288,7 @@ def _mean_error(paths: Paths, measured: Floats) -> float:
     return float(np.abs(paths.cycles / measured - 1).mean())
 
 
-def errors_of(points: Sequence[Point], paths: Paths, spread: Spread) -> Errors:
+def errors_of(points: Sequence[TimedLists], paths: Paths, spread: Spread) -> Errors:
     """Return how far predictions are from measurements."""
     measured = np.array([point.cycles for point in points], float)
     error = 100 * (paths.cycles / measured - 1)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,13 +29,49 @@ RESULT_CYCLES = 9
 """First beat of a stripe to the first result of the stripe before: accumulate, read the sum, requantise."""
 ADDITION_CYCLES = 2
 """As many cycles more where operands are rescaled on their way to the accumulators."""
+HANDOVER_CYCLES = 3
+"""Last beat of a stripe to the first read of its sums."""
 READ_CYCLES = 6
 """Of these from a sum that is read to its result."""
 PARAMETER_CYCLES = PARAM_GROUP_WORDS + 1
 """Cycles in which the parameters of 16 channels are read, while the 16 before are requantised."""
+MOSTLY = 1.25
+"""Results are written nearly all the time if it is at most so many times theirs."""
 NO_BANK = -1
-FEW_BEATS = 64
-"""Beats of a stripe that are looked at for what a transfer loses to it."""
+FEW_BEATS, FEW_CYCLES = 64, 256
+"""Beats of a stripe, and cycles of its slow results, that are looked at for what a transfer loses to them."""
+
+
+class Losses(NamedTuple):
+    """What a transfer loses.
+
+    Attributes:
+        met: cycles, wherever it begins.
+        behind: cycles more of a long one that stays behind results half as fast; see `behind_share`.
+    """
+
+    met: float
+    behind: float
+
+    def times(self, factor: float) -> Losses:
+        """Return what is lost in so many times the cycles."""
+        return Losses(self.met * factor, self.behind * factor)
+
+    def plus(self, other: Losses, times: float = 1.0) -> Losses:
+        """Return what is lost with so many times another one."""
+        return Losses(self.met + times * other.met, self.behind + times * other.behind)
+
+
+NOTHING_LOST = Losses(0.0, 0.0)
+
+
+def behind_share(words: int, banks: int) -> float:
+    """Return what share of words that follow each other go behind results that are half as fast.
+
+    When it begins, the results are ahead by any number of banks, all as likely; it is behind them after twice
+    as many words.
+    """
+    return words / (4 * banks) if words < 2 * banks else 1 - banks / words
 
 
 @dataclass(frozen=True)
@@ -178,37 +215,116 @@ def waits_in_a_row(
 
 
 def transfer_losses(
-    name: str, fields: Mapping[str, int], core: CoreConfig, first: int, pixels: int, beats: int
-) -> float:
-    """Return the cycles that a transfer of a word in every cycle loses to a stripe's operands and results.
+    name: str, fields: Mapping[str, int], core: CoreConfig, first: int, pixels: int, beats: int, pace: int = 1
+) -> Losses:
+    """Return what a transfer loses to a stripe's operands and results, which lasts as long.
 
     They are served first. In whose bank the transfer is when the stripe begins is as good as random: the
-    mean over all banks.
+    mean over all banks. Results of 16 lanes go through their words as a transfer does: they meet once or
+    never. Those of 8 come in every second cycle, and a transfer that has met one stays behind it and waits
+    for each that follows. Results of fewer lanes are overtaken, and met again after all banks.
 
     Args:
         name, fields: the command.
         core: the unit.
         first, pixels: the stripe.
         beats: cycles of the stripe in the array.
+        pace: cycles from word to word of the transfer, where nothing is in its way.
     """
-    words = _operands(name, fields, core, first, pixels, min(beats, FEW_BEATS))
     banks = core.act_banks
-    operands = np.where(words == NO_BANK, NO_BANK, words % banks)
-    lost = _lost(tuple(operands.tolist()), banks) * beats / max(1, len(operands))
-    channels = min(_block(name, core), fields["out_channels"])
-    groups = 0 if fields.get("keep") else ceil_div(channels, CHANNEL_BLOCK)
-    return lost + groups / banks  # results go through their words as a transfer does: they meet once or never
+    words = _operands(name, fields, core, first, pixels, min(beats, FEW_BEATS))
+    read = np.where(words == NO_BANK, NO_BANK, words % banks).tolist()
+    alone = _lost(tuple(read), (), banks, pace) / len(read)
+    if fields.get("keep"):
+        return Losses(alone * beats, 0.0)
+    if core.lanes == CHANNEL_BLOCK:
+        groups = ceil_div(min(_block(name, core), fields["out_channels"]), CHANNEL_BLOCK)
+        return Losses(alone * beats + groups / banks, 0.0)
+    _, results = next(_results(name, fields, core, [(first, pixels)]))
+    written = results.banks(core, banks)
+    addition = ADDITION_CYCLES if name == "add" else 0
+    pair = max(2 * beats, 2 * len(written), beats + HANDOVER_CYCLES + addition + len(written))
+    if pair > MOSTLY * 2 * len(written) or pair > FEW_CYCLES:  # results of each stripe are met anew
+        looked = min(len(written), FEW_CYCLES)
+        words = _operands(name, fields, core, first, pixels, min(beats, looked))
+        met = np.where(words == NO_BANK, NO_BANK, words % banks).tolist()
+        met += [NO_BANK] * (looked - len(met))
+        late = tuple(_delayed(met, written[:looked]))
+        lost = _lost(tuple(met), late, banks, pace) * len(written) / looked
+        return _split(alone, beats, lost + alone * max(0, beats - len(written)), core, pace)
+    # two stripes, one in each bank of sums, whose results follow each other without a gap
+    pair_reads, pair_results = [NO_BANK] * pair, [NO_BANK] * pair
+    for stripe in range(2):
+        words = _operands(name, fields, core, first + stripe * pixels, pixels, beats)
+        for beat, word in enumerate(words.tolist()):
+            pair_reads[stripe * beats + beat] = NO_BANK if word == NO_BANK else word % banks
+    begin = beats + RESULT_CYCLES + addition
+    for place, bank in enumerate([*written, *(NO_BANK if b == NO_BANK else b + pixels for b in written)]):
+        before = 2 * pixels if begin + place >= pair else 0  # of the two stripes before
+        if bank != NO_BANK:
+            pair_results[(begin + place) % pair] = (bank - before) % banks
+    late = tuple(_delayed(pair_reads, pair_results))
+    lost = _lost(tuple(pair_reads), late, banks, pace, turns=2, shift=2 * pixels) / 2
+    return _split(alone, beats, lost, core, pace)
+
+
+def _split(alone: float, beats: int, lost: float, core: CoreConfig, pace: int) -> Losses:
+    """Return losses, apart where a transfer goes behind results that are half as fast.
+
+    Args:
+        alone: cycles lost to operands in each beat.
+        beats: of the stripe.
+        lost: cycles lost to operands and results.
+        core: the unit.
+        pace: of the transfer.
+    """
+    if 2 * pace * core.lanes != CHANNEL_BLOCK:
+        return Losses(lost, 0.0)
+    met = min(lost, alone * beats)
+    return Losses(met, lost - met)
+
+
+def _delayed(operands: Sequence[int], results: Sequence[int]) -> list[int]:
+    """Return the bank in which a result is written in each cycle: late if an operand was in it."""
+    written, late = [], NO_BANK
+    for operand, result in zip(operands, results, strict=True):
+        if late != NO_BANK:
+            written.append(late)
+            late = result
+        elif result != NO_BANK and result == operand:
+            written.append(NO_BANK)
+            late = result
+        else:
+            written.append(result)
+    return written
 
 
 @functools.lru_cache(maxsize=4096)
-def _lost(operands: tuple[int, ...], banks: int) -> float:
-    """Return how often a stream of words waits for operands in their banks, whatever bank it begins in."""
-    at = np.arange(banks)
+def _lost(
+    operands: tuple[int, ...], results: tuple[int, ...], banks: int, pace: int, turns: int = 1, shift: int = 0
+) -> float:
+    """Return how often a stream of words waits for operands and results, whatever bank it begins in.
+
+    Args:
+        operands: bank of each beat, `NO_BANK` where it reads nothing.
+        results: bank of the result of each of these cycles; without any they are not looked at.
+        banks: how many there are.
+        pace: cycles from word to word of the stream.
+        turns: how often all this happens to the stream; what it loses in the last counts.
+        shift: by which the banks of a turn are ahead of those of the turn before.
+    """
+    at, rest = np.arange(banks), np.zeros(banks, np.int64)
     lost = 0
-    for operand in operands:
-        moves = at != operand
-        lost += banks - int(np.count_nonzero(moves))
-        at = (at + moves) % banks
+    for _ in range(turns):
+        lost = 0
+        for operand, result in zip(operands, results or (NO_BANK,) * len(operands), strict=True):
+            free = (at != operand) & (at != result)
+            asks = rest == 0
+            lost += int(np.count_nonzero(asks & ~free))
+            moves = asks & free
+            rest = np.where(moves, pace - 1, np.maximum(rest - 1, 0))
+            at = (at + moves) % banks
+        at = (at - shift) % banks
     return lost / banks
 
 

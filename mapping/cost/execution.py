@@ -15,9 +15,11 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from hw.core import CoreConfig
+from hw.interface import COMMAND_BYTES
+from hw.layout import CHANNEL_BLOCK
 from mapping.compiler.emit import COMPUTE, LOAD, STORE
 from mapping.compiler.schedule import Entry
-from mapping.cost.banks import PARAMETER_CYCLES
+from mapping.cost.banks import NOTHING_LOST, PARAMETER_CYCLES, behind_share
 from mapping.cost.coefficients import TERM
 from mapping.cost.list_run import QUEUE, Engine, ListRun, Move, Step, step_of
 from mapping.cost.timeline import Term, Timeline
@@ -31,9 +33,6 @@ WRITES_AHEAD = 16
 """Write bursts of all units whose data are not through."""
 FETCH_GAP = 2
 """Cycles from one address of a unit's commands to the next."""
-COMMAND_WORDS = 4
-"""16-byte words of a command."""
-_COMMAND: tuple[int, ...] = (COMMAND_WORDS,)
 COMMAND = 3
 """Stands for the engine, where a command is read."""
 
@@ -92,7 +91,7 @@ class Works:
         """Return the words of an operator's first weight tile, and its stripes."""
         key = (id(entry), core.name)
         if key not in self._stripes:
-            self._stripes[key] = (entry, stripes(entry.name, entry.fields, core))
+            self._stripes[key] = (entry, stripes(entry.name, entry.fields, core, self.port_bytes))
         return self._stripes[key][1]
 
 
@@ -115,6 +114,7 @@ class Execution:
         self.turn = {LOAD: "", STORE: ""}
         self.free = {LOAD: 0.0, STORE: 0.0}
         self.port = {LOAD: 0.0, STORE: 0.0}
+        self._command: tuple[int, ...] = (COMMAND_BYTES // works.port_bytes,)
         self._half = 0.5 * min(values[WORD[LOAD]] for values in timeline.values.values())  # of a cycle
         self.writes: deque[float] = deque(maxlen=WRITES_AHEAD)  # when the last write bursts were through
 
@@ -152,8 +152,8 @@ class Execution:
             if room >= len(engine.started):
                 break
             before = max(unit.fetched[unit.next], unit.before)
-            if room >= 0:
-                before = max(before, engine.started[room])
+            if room >= 0:  # a place in its queue is free in the cycle after the start
+                before = max(before, self.timeline.after(unit.name, [engine.started[room]], (ENQUEUE, 1.0)))
             unit.before = before
             at = before + self.timeline.values[unit.name][ENQUEUE]
             if self.timeline.recording:
@@ -229,14 +229,16 @@ class Execution:
         point, recording, values = self.timeline.point, self.timeline.recording, self.timeline.values[name]
         lead, pieces = self.works.stripes(entry, unit.core)
         array = after(name, [start], (ARRAY, lead) if lead else (OPERATOR, 1.0))
-        full, lost = array, 0.0
+        full, lost = array, NOTHING_LOST
         for piece in pieces:  # a long way round is too slow here: the phases are added in place
             times, cycles, tail, groups, drained, parameters, addition, waits, losses = piece
-            lost += times * losses
+            lost = lost.plus(losses, times)
             begun = array if array >= drain.older else drain.older
             group = PARAMETER_CYCLES if drained <= PARAMETER_CYCLES else drained
-            if times > 1:
-                begun = self._instep_of(name, begun, piece, group)
+            if times > 1:  # all are a row of equal stripes later
+                row = self._instep_of(name, piece, group)
+                begun = after(name, [begun], *row)
+                drain.newer, drain.taken = after(name, [drain.newer], *row), after(name, [drain.taken], *row)
             array = begun + values[ARRAY] * cycles
             full = begun + values[ARRAY] * (cycles - tail)
             if waits:
@@ -266,12 +268,13 @@ class Execution:
             drain.taken, drain.older, drain.newer = last, drain.newer, ready
         engine = unit.engines[COMPUTE]
         engine.free = full
-        unit.array.work(float(start), float(array), lost)
         kept = not pieces[-1].groups
+        slow = unit.core.lanes < CHANNEL_BLOCK and not kept  # results outlast the array's work
+        unit.array.work(float(start), float(drain.newer if slow else array), lost)
         self._end(unit, COMPUTE, full if kept else after(name, [drain.newer], (REQUANT, 1.0)))
 
-    def _instep_of(self, name: str, begun: float, piece: Stripe, group: int) -> float:
-        """Return when the last of some equal stripes begins: the array, the drain, or each bank in turn."""
+    def _instep_of(self, name: str, piece: Stripe, group: int) -> list[Term]:
+        """Return what the last of some equal stripes is later by: array, drain, or each bank in turn."""
         sums = max(0, piece.groups - 1) * group + piece.drain
         paced = piece.groups * group if piece.parameters else sums
         turns: list[list[Term]] = [
@@ -286,7 +289,7 @@ class Execution:
         ]
         values = self.timeline.values[name]
         slowest = max(turns, key=lambda terms: sum(values[term] * n for term, n in terms))
-        return self.timeline.after(name, [begun], *((term, n * (piece.times - 1)) for term, n in slowest))
+        return [(term, n * (piece.times - 1)) for term, n in slowest]
 
     # --------------------------------------------------------------------------------------- the port
     def next_ask(self) -> Ask | None:
@@ -361,15 +364,16 @@ class Execution:
         unit, number, name = ask.unit, ask.number, ask.unit.name
         point, recording, values = self.timeline.point, self.timeline.recording, self.timeline.values[name]
         until = min(until, ask.until)
-        channel, move, met = LOAD, None, None
+        channel, move, met, behind = LOAD, None, None, 0.0
         if number == COMMAND:
-            bursts, place, latency = _COMMAND, 0, FETCH
+            bursts, place, latency = self._command, 0, FETCH
             request = unit.requests.popleft()
         else:
             channel, move, latency = number, unit.engines[number].move, LATENCY[number]
             assert move is not None
             bursts, place, request = move.work.bursts, move.next, move.request
             met = unit.array if move.work.activations else None
+            behind = behind_share(move.work.line, unit.core.act_banks)
         engine, term, bank_term = unit.engines[channel], WORD[channel], BANK[channel]
         word, start, gap, answer = values[term], values[latency], values[BURST], values[ANSWER]
         flying = engine.flying
@@ -390,7 +394,7 @@ class Execution:
                 end = point(end, name, begin, ((term, words),))
             if met:
                 at = taken if taken >= busy else busy
-                bank = words * met.share(at, at + words)
+                bank = met.waits(at, words, behind)
                 if bank:  # a loaded word that waits holds the port; those to store wait before it
                     before = through if channel == STORE else busy
                     begin = first if first >= before else before
@@ -404,7 +408,9 @@ class Execution:
             if channel == STORE:
                 self.writes.append(end)
                 end = point(end + answer, name, end, ((ANSWER, 1.0),)) if recording else end + answer
-            flying.append(end)
+                flying.append(point(end + word, name, end, ((term, 1.0),)) if recording else end + word)
+            else:
+                flying.append(end)
             place += 1
             request = point(taken + gap, name, taken, ((BURST, 1.0),)) if recording else taken + gap
             if place == len(bursts):
@@ -426,8 +432,12 @@ class Execution:
             move.next, move.request = place, request
             return False
         else:
-            engine.free = end if channel == STORE else request  # all are asked for: the next can start
             engine.move = None
+            if channel == STORE:
+                engine.free = flying[-1]
+            else:  # all bursts are asked for, so that the next load can start; the last word is to be written
+                engine.free = request
+                end = self.timeline.after(name, [end], (term, 1.0))
             self._end(unit, channel, end)
         self._stirred.append(unit)
         return True

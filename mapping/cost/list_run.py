@@ -12,10 +12,13 @@ from typing import NamedTuple
 from hw.core import CoreConfig
 from hw.interface import ENGINES
 from mapping.compiler.schedule import Entry
+from mapping.cost.banks import NOTHING_LOST, Losses
 from mapping.cost.work import Transfer
 
 QUEUE = 4
 """Commands that an engine's queue holds, that are fetched ahead, that are in an engine's datapath."""
+MOST_LOST = 0.9
+"""The largest share of its cycles that a transfer is taken to lose."""
 _WAITS = tuple(f"wait_{name}" for name in ENGINES)
 _POSTS = tuple(f"post_{name}" for name in ENGINES)
 
@@ -101,24 +104,39 @@ class Array:
 
     def __init__(self) -> None:
         self._edges = [0.0]  # where an operator begins and ends, in turn
-        self._lost = [0.0]  # until there, by a transfer of a word in every cycle
+        self._lost = [NOTHING_LOST]  # until there, by a transfer that lasts as long
 
-    def work(self, begin: float, end: float, lost: float) -> None:
+    def work(self, begin: float, end: float, lost: Losses) -> None:
         """Note an operator.
 
         Args:
             begin, end: of the array's work on it, cycles.
-            lost: cycles that a transfer of a word in every cycle loses meanwhile.
+            lost: what a transfer loses meanwhile.
         """
         total = self._lost[-1]
         self._edges += [max(begin, self._edges[-1]), max(end, self._edges[-1])]
-        self._lost += [total, total + lost]
+        self._lost += [total, total.plus(lost)]
 
-    def share(self, begin: float, end: float) -> float:
-        """Return in what share of some cycles a transfer meets operands and results in its banks."""
-        return (self._until(end) - self._until(begin)) / max(end - begin, 1.0)
+    def waits(self, begin: float, cycles: float, behind: float) -> float:
+        """Return how much longer a transfer takes that meets operands and results in its banks.
 
-    def _until(self, time: float) -> float:
+        Args:
+            begin: its first cycle.
+            cycles: that it takes if it meets none.
+            behind: share of it that goes behind slow results.
+        """
+        share = self._share(begin, begin + cycles, behind)
+        if not share:
+            return 0.0
+        share = self._share(begin, begin + cycles / (1.0 - share), behind)  # what it loses makes it longer
+        return cycles * share / (1.0 - share)
+
+    def _share(self, begin: float, end: float, behind: float) -> float:
+        """Return the share of some cycles that a transfer loses."""
+        lost = self._until(end).plus(self._until(begin), -1.0)
+        return min(MOST_LOST, (lost.met + behind * lost.behind) / max(end - begin, 1.0))
+
+    def _until(self, time: float) -> Losses:
         edges, lost = self._edges, self._lost
         place = bisect_right(edges, time)
         if place == len(edges):
@@ -126,7 +144,8 @@ class Array:
         if place % 2:  # between two operators
             return lost[place - 1]
         width = edges[place] - edges[place - 1]
-        return lost[place - 1] + (lost[place] - lost[place - 1]) * (time - edges[place - 1]) / width
+        before, after = lost[place - 1], lost[place]
+        return before.plus(after.plus(before, -1.0), (time - edges[place - 1]) / width)
 
 
 class ListRun:

@@ -20,16 +20,7 @@ from mapping.compiler.legalise import legalise
 from mapping.compiler.program import Program
 from mapping.cost.coefficients import TERM, named
 from mapping.cost.shapes import Shape, blank_layer
-from mapping.cost.tables import (
-    FOLDER,
-    CostTable,
-    TableError,
-    load_table,
-    memory_settings,
-    table_name,
-    table_of,
-    table_path,
-)
+from mapping.cost.tables import FOLDER, Basis, CostTable, TableError, memory_settings, table_for
 from mapping.cost.timing import Timing, cycles_of, time_lists
 
 SHARED = tuple(TERM[name] for name in ("stagger_cycles", "event_cycles"))
@@ -45,6 +36,7 @@ class Prediction:
     Attributes:
         cycles: first start to last interrupt.
         low, high: 90 % interval.
+        basis: whether the units have been measured, together if several of them run.
         inside: whether a layer's sizes lie in the calibrated range; None for a network.
         terms: cycles of every phase on the critical path, of each unit; they sum to `cycles`.
         ends: when each part of a layer is complete, by layer and unit.
@@ -53,6 +45,7 @@ class Prediction:
     cycles: float
     low: float
     high: float
+    basis: Basis
     inside: bool | None
     terms: Mapping[str, Mapping[str, float]]
     ends: Mapping[tuple[str, str], float]
@@ -72,7 +65,7 @@ class Prediction:
 
 
 class CostModel:
-    """Predicts for a system whose units have tables.
+    """Predicts for a system whose units have tables, each its own or the family's.
 
     Args:
         config: the system.
@@ -89,9 +82,16 @@ class CostModel:
         self.memory = memory_settings(memory) if memory else None
 
     def table(self, *units: str) -> CostTable:
-        """Return the table of a unit, or of units together."""
-        cores = [self.config.core(unit) for unit in sorted(units, key=self.config.index)]
-        return table_of(cores, self.config, self.folder)
+        """Return the table that prices a unit, or units together."""
+        return table_for(self._cores(units), self.config, self.folder)
+
+    def basis(self, *units: str) -> Basis:
+        """Return what prices of a unit, or of units together, stand on."""
+        cores = self._cores(units)
+        return table_for(cores, self.config, self.folder).basis(cores, self.config)
+
+    def _cores(self, units: Sequence[str]) -> list[CoreConfig]:
+        return [self.config.core(unit) for unit in sorted(units, key=self.config.index)]
 
     def coefficients(self, units: Sequence[str]) -> dict[str, Floats]:
         """Return each unit's coefficients where these units run at the same time."""
@@ -108,35 +108,10 @@ class CostModel:
     def serving_coefficients(self) -> dict[str, Floats]:
         """Return each unit's coefficients where all units of the system serve requests at the same time.
 
-        What matters only where units work at the same time is the port's and the host's, not the cores': if
-        these units have no table together, it comes from the table of others on the same port.
-
         Raises:
-            TableError: a unit has no table, or none of several units on this port and of this memory is
-                there; see the class.
+            TableError: see the class.
         """
-        units = list(self.config.units)
-        values = {unit: self.table(unit).coefficients.copy() for unit in units}
-        if len(units) > 1:
-            together = self._together()
-            for unit in units:
-                self._check_same(self.table(unit), together)
-                values[unit][list(SHARED)] = together.coefficients[list(SHARED)]
-        return values
-
-    def _together(self) -> CostTable:
-        """Return the table of all units together, else the first of some others on the same port."""
-        own = table_path(self.config.cores, self.config, self.folder)
-        if own.exists():
-            return self.table(*self.config.units)
-        port = table_name((), self.config.axi_bits)
-        for path in sorted(self.folder.glob(f"*+*{port}.yaml")):
-            if port or "_axi" not in path.stem:
-                return load_table(path)
-        raise TableError(
-            f"{self.folder}: there is no cost table of several units on this port; make one of two with "
-            f"`npuloop calibrate {' '.join(f'--unit {unit}' for unit in self.config.units[:2])}`"
-        )
+        return self.coefficients(self.config.units)
 
     def _check_same(self, table: CostTable, together: CostTable) -> None:
         if (table.rtl_sha256, table.memory) != (together.rtl_sha256, self.memory or together.memory):
@@ -164,7 +139,7 @@ class CostModel:
         units = list(program.lists)
         coefficients = self.coefficients(units)
         timing = time_lists(program.lists, self.config.cores, coefficients, self.config.axi_bits // 8)
-        return _prediction(program, timing, coefficients, self.table(*units), inside)
+        return self._prediction(program, timing, coefficients, inside)
 
     def cycles(self, program: Program) -> float:
         """Return the cycles that `program` predicts, of several sections their sum, in half of its time."""
@@ -174,9 +149,30 @@ class CostModel:
             cycles += cycles_of(section.lists, self.config.cores, coefficients, self.config.axi_bits // 8)
         return cycles
 
+    def _prediction(
+        self, program: Program, timing: Timing, coefficients: Mapping[str, Floats], inside: bool | None
+    ) -> Prediction:
+        terms = {unit: counts * coefficients[unit] for unit, counts in timing.counts.items()}
+        table = self.table(*program.lists)
+        half = table.spread.half(timing.cycles, waiting_cycles(timing.counts, coefficients))
+        ends = {}
+        for unit, entries in program.lists.items():
+            for entry, end in zip(entries, timing.ends[unit], strict=True):
+                if entry.name == "mark":
+                    ends[program.graph.ops[entry.layer].name, unit] = end
+        return Prediction(
+            cycles=timing.cycles,
+            low=timing.cycles - half,
+            high=timing.cycles + half,
+            basis=self.basis(*program.lists),
+            inside=inside,
+            terms={unit: named(values) for unit, values in terms.items()},
+            ends=ends,
+        )
+
 
 def planning_price(config: System) -> Callable[[Program], float]:
-    """Return what plans are chosen by: predicted cycles, or without cost tables the compiler's estimate."""
+    """Return what plans are chosen by: predicted cycles, or where tables cannot be used the estimate."""
     model = CostModel(config)
 
     def price(program: Program) -> float:
@@ -186,30 +182,6 @@ def planning_price(config: System) -> Callable[[Program], float]:
             return float(program.estimate)
 
     return price
-
-
-def _prediction(
-    program: Program,
-    timing: Timing,
-    coefficients: Mapping[str, Floats],
-    table: CostTable,
-    inside: bool | None,
-) -> Prediction:
-    terms = {unit: counts * coefficients[unit] for unit, counts in timing.counts.items()}
-    half = table.spread.half(timing.cycles, waiting_cycles(timing.counts, coefficients))
-    ends = {}
-    for unit, entries in program.lists.items():
-        for entry, end in zip(entries, timing.ends[unit], strict=True):
-            if entry.name == "mark":
-                ends[program.graph.ops[entry.layer].name, unit] = end
-    return Prediction(
-        cycles=timing.cycles,
-        low=timing.cycles - half,
-        high=timing.cycles + half,
-        inside=inside,
-        terms={unit: named(values) for unit, values in terms.items()},
-        ends=ends,
-    )
 
 
 def waiting_cycles(counts: Mapping[str, Floats], coefficients: Mapping[str, Floats]) -> float:

@@ -13,7 +13,7 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import yaml
@@ -30,6 +30,10 @@ from mapping.cost.shapes import Shape
 
 SCHEMA = 1
 FOLDER = Path(__file__).parents[1] / "cost_tables"
+Basis = Literal["measured", "interpolated", "extrapolated"]
+"""What a price stands on: whether the cores were measured, or others on all sides of them."""
+FAMILY = "family"
+"""What the table of all cores is called."""
 SIZES = ("in_channels", "out_channels", "out_pixels", "kernel_pixels", "stride", "macs")
 """Sizes of a shape for which a table has a range."""
 
@@ -93,7 +97,7 @@ class CostTable:
     """A table.
 
     Attributes:
-        cores: key of the core, or of several together, joined with "+".
+        cores: key of the core, or of several together, joined with "+"; or `FAMILY`.
         date: day of the calibration, ISO 8601.
         rtl_sha256: hash of the RTL and the test bench.
         parameters: of each core, by key.
@@ -129,6 +133,27 @@ class CostTable:
         return ranges is not None and all(
             ranges[name][0] <= value <= ranges[name][1] for name, value in sizes(shape).items()
         )
+
+    def basis(self, cores: Sequence[CoreConfig], config: System) -> Basis:
+        """Return what prices of some cores together stand on.
+
+        A family's are interpolated where each parameter of each core lies between those of cores that were
+        measured, and extrapolated elsewhere.
+        """
+        if self.cores == keys_of(cores):
+            return "measured"
+        return between([core_parameters(core, config) for core in cores], self.parameters.values())
+
+
+def between(wanted: Iterable[Mapping[str, int]], measured: Iterable[Mapping[str, int]]) -> Basis:
+    """Return whether each parameter of some cores lies between those of cores that were measured."""
+    every = list(measured)
+    inside = all(
+        min(each[name] for each in every) <= value <= max(each[name] for each in every)
+        for core in wanted
+        for name, value in core.items()
+    )
+    return "interpolated" if inside else "extrapolated"
 
 
 def sizes(shape: Shape) -> dict[str, int]:
@@ -186,6 +211,20 @@ def names_in_table(cores: Sequence[CoreConfig]) -> dict[str, str]:
 def table_path(cores: Sequence[CoreConfig], config: System, folder: Path = FOLDER) -> Path:
     """Return the path of the table of a unit of a system, or of units together."""
     return folder / f"{table_name(cores, config.axi_bits)}.yaml"
+
+
+def family_path(folder: Path = FOLDER) -> Path:
+    """Return the path of the family's table."""
+    return folder / f"{FAMILY}.yaml"
+
+
+def path_for(cores: Sequence[CoreConfig], config: System, folder: Path = FOLDER) -> Path:
+    """Return the path of the table that prices some cores: their own if it is there, or else the family's.
+
+    Where there is neither, it is the path of their own.
+    """
+    own, family = table_path(cores, config, folder), family_path(folder)
+    return family if family.exists() and not own.exists() else own
 
 
 # --------------------------------------------------------------------------------------------- files
@@ -298,8 +337,20 @@ def _cached(path: Path, stamp: int) -> CostTable:  # noqa: ARG001  # the stamp t
     return load_table(path)
 
 
+def table_for(cores: Sequence[CoreConfig], config: System, folder: Path = FOLDER) -> CostTable:
+    """Return the table that prices a unit, or units together: their own, or else the family's.
+
+    Raises:
+        TableError: there is neither, it cannot be read, or their own was made with other parameters.
+    """
+    path = path_for(cores, config, folder)
+    if path == family_path(folder):
+        return _cached(path, path.stat().st_mtime_ns)
+    return table_of(cores, config, folder)
+
+
 def table_of(cores: Sequence[CoreConfig], config: System, folder: Path = FOLDER) -> CostTable:
-    """Return the table of a unit, or of units together.
+    """Return the own table of a unit, or of units together.
 
     Raises:
         TableError: there is none, it cannot be read, or it was made with other parameters.

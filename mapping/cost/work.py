@@ -16,7 +16,7 @@ from hw.layout import CHANNEL_BLOCK
 from mapping.compiler.cycle_law import depthwise_weight_tile_words, weight_tile_words
 from mapping.compiler.emit import TARGETS
 from mapping.compiler.regions import ceil_div
-from mapping.cost.banks import operand_waits, passes_of, transfer_losses
+from mapping.cost.banks import NOTHING_LOST, Losses, operand_waits, passes_of, transfer_losses
 
 BURST_BEATS = 16
 """Beats of the longest burst."""
@@ -40,34 +40,37 @@ class Transfer:
     """What a load or store moves.
 
     Attributes:
-        bursts: 16-byte words of each burst, in order.
+        bursts: beats of each burst on the port, in order.
+        line: 16-byte words that follow each other.
         activations: whether it goes to or comes from the activation scratchpad.
     """
 
     bursts: tuple[int, ...]
+    line: int
     activations: bool
 
 
 def transfer(name: str, fields: Mapping[str, int], port_bytes: int = 16) -> Transfer:
     """Return what a transfer command (LOAD, STORE, MARK) moves over a port of that width."""
+    beats = TRANSFER_WORD_BYTES // port_bytes
     if name == "mark":
-        return Transfer((1,), activations=False)
+        return Transfer((beats,), 1, activations=False)
     bursts = _bursts_of(
         fields["mem_address"] // TRANSFER_WORD_BYTES % PAGE_WORDS,
         fields["line_words"], fields["lines"], fields.get("line_stride", 0) // TRANSFER_WORD_BYTES,
         fields["planes"], fields.get("plane_stride", 0) // TRANSFER_WORD_BYTES,
-        BURST_BEATS * port_bytes // TRANSFER_WORD_BYTES,
+        BURST_BEATS // beats, beats,
     )  # fmt: skip
-    return Transfer(bursts, fields.get("target", 0) == TARGETS["activations"])
+    return Transfer(bursts, fields["line_words"], fields.get("target", 0) == TARGETS["activations"])
 
 
 @functools.lru_cache(maxsize=KNOWN)
 def _bursts_of(
-    address: int, words: int, lines: int, stride: int, planes: int, plane: int, longest: int
+    address: int, words: int, lines: int, stride: int, planes: int, plane: int, longest: int, beats: int
 ) -> tuple[int, ...]:
-    """Return the words of each burst of some planes of lines; sizes and distances in words."""
+    """Return the beats of each burst of some planes of lines; sizes and distances in words of so many."""
     starts = (address + p * plane + i * stride for p in range(planes) for i in range(lines))
-    return tuple(burst for start in starts for burst in _bursts(start, words, longest))
+    return tuple(beats * burst for start in starts for burst in _bursts(start, words, longest))
 
 
 def _bursts(address: int, words: int, longest: int) -> Iterator[int]:
@@ -91,7 +94,7 @@ class Stripe(NamedTuple):
         parameters: whether the first group's parameters are not those of the stripe before.
         addition: its operands are rescaled on their way to the accumulators.
         waits: cycles in which operands wait for results of the stripe before; of several stripes the mean.
-        losses: cycles that a transfer of a word in every cycle loses meanwhile, as its banks are busy.
+        losses: what a transfer loses meanwhile, as its banks are busy.
     """
 
     times: int
@@ -102,20 +105,24 @@ class Stripe(NamedTuple):
     parameters: bool
     addition: bool = False
     waits: float = 0.0
-    losses: float = 0.0
+    losses: Losses = NOTHING_LOST
 
 
-def stripes(name: str, fields: Mapping[str, int], core: CoreConfig) -> tuple[int, tuple[Stripe, ...]]:
+def stripes(
+    name: str, fields: Mapping[str, int], core: CoreConfig, port_bytes: int = 16
+) -> tuple[int, tuple[Stripe, ...]]:
     """Return the words of an operator's first weight tile, and its stripes in order.
 
-    What is known of an operator is kept: programs of one network have most of their operators in common.
+    A transfer's losses are those on a port of so many bytes. What is known of an operator is kept: programs
+    of one network have most of their operators in common.
     """
-    return _stripes(name, frozenset(item for item in fields.items() if item[0] not in BESIDE), core, LONG)
+    items = frozenset(item for item in fields.items() if item[0] not in BESIDE)
+    return _stripes(name, items, core, LONG, TRANSFER_WORD_BYTES // port_bytes)
 
 
 @functools.lru_cache(maxsize=KNOWN)
 def _stripes(
-    name: str, items: frozenset[tuple[str, int]], core: CoreConfig, long: int
+    name: str, items: frozenset[tuple[str, int]], core: CoreConfig, long: int, pace: int
 ) -> tuple[int, tuple[Stripe, ...]]:
     fields = dict(items)
     pixels, stripe, channels = fields["out_pixels"], fields["stripe_pixels"], fields["out_channels"]
@@ -132,7 +139,7 @@ def _stripes(
     beats = [_beats(name, fields, core, length, offset) for offset, length in lengths]
     waits = iter(operand_waits(name, fields, core, lengths))
     middle = len(lengths) // 2
-    losses = transfer_losses(name, fields, core, *lengths[middle], beats[middle]) / beats[middle]
+    losses = transfer_losses(name, fields, core, *lengths[middle], beats[middle], pace)
     for first in range(0, channels, block):
         groups = 0 if fields.get("keep") else ceil_div(min(block, channels - first), CHANNEL_BLOCK)
         for (offset, length), array in zip(lengths, beats, strict=True):
@@ -148,7 +155,7 @@ def _stripes(
                     parameters=groups > 1 or (groups == 1 and offset == 0),
                     addition=name == "add",
                     waits=0 if tail else wait,  # it hides behind the next tile
-                    losses=losses * array,
+                    losses=losses.times(array / beats[middle]),
                 )
             )
     return lead, tuple(_merged(pieces, long))

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from rich.table import Table
 from hw.core import CoreConfig
 from hw.sources import rtl_hash
 from mapping.characterization.area import FILE, AreaError, read_area
+from mapping.cost.area_model import FILE as MODEL_FILE, AreaModelError, read_area_model, rtl_of
 
 SCHEMA = 1
 """Version of the document; fields may be added without a new one."""
@@ -20,16 +21,22 @@ WIRED, GATED = "max_frequency_wired_mhz", "gated_flops"
 """Fields of a table's unit that older tables lack."""
 
 
-def area_document(cores: Sequence[CoreConfig], library: str, path: Path = FILE) -> dict[str, Any]:
+def area_document(
+    cores: Sequence[CoreConfig], library: str, path: Path = FILE, model: Path = MODEL_FILE
+) -> dict[str, Any]:
     """Return what `npuloop area --json` writes; docs/reference/machine-readable.md has the fields.
+
+    What the area table does not have comes from the area model.
 
     Args:
         cores: the units, by whose names their figures are called.
         library: cells that the figures are of.
         path: the area table.
+        model: the file of the area model.
 
     Raises:
-        AreaError: the table is missing or damaged, of other RTL, or has not one of the units.
+        AreaError: the table is missing or damaged, or of other RTL.
+        AreaModelError: a unit is not in the table, and the model is missing, damaged, or of other RTL.
     """
     table = read_area(path)
     if table["rtl_sha256"] != rtl_hash():
@@ -42,17 +49,24 @@ def area_document(cores: Sequence[CoreConfig], library: str, path: Path = FILE) 
         "schema": SCHEMA,
         "command": "area",
         "library": library,
-        "units": {core.name: _figures(core, entries, path) for core in cores},
+        "units": {
+            core.name: _figures(
+                core, entries[core.key] if core.key in entries else _modelled(core, library, model), path
+            )
+            for core in cores
+        },
     }
 
 
-def _figures(core: CoreConfig, entries: dict[str, Any], path: Path) -> dict[str, Any]:
-    if core.key not in entries:
-        raise AreaError(
-            f"{path}: has no unit {core.key} ({core.name}); make a table that has it with `npuloop synth "
-            "--system SYSTEM --out FILE`, and give --table FILE"
+def _modelled(core: CoreConfig, library: str, path: Path) -> dict[str, Any]:
+    if rtl_of(path) != rtl_hash():
+        raise AreaModelError(
+            f"{path}: stale: it was made of other RTL; make it with `npuloop synth --family`"
         )
-    entry = entries[core.key]
+    return read_area_model(library, path).entry(core)
+
+
+def _figures(core: CoreConfig, entry: Mapping[str, Any], path: Path) -> dict[str, Any]:
     try:
         cells = {str(name): float(um2) for name, um2 in entry["groups_um2"].items()}
         memories = {f"memory: {name}": float(um2) for name, um2 in entry["memories_um2"].items()}
@@ -66,15 +80,25 @@ def _figures(core: CoreConfig, entries: dict[str, Any], path: Path) -> dict[str,
         gated_flops = int(entry[GATED]) if GATED in entry else None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise AreaError(f"{path}: {core.key} is damaged ({error}); make it with `npuloop synth`") from None
+    interval = entry.get("interval_90", {})
+    area = _sum(cells | memories)
+
+    def within(name: str, value: float | None) -> list[float] | None:
+        return [value * (1 - interval[name]), value * (1 + interval[name])] if value and interval else None
+
     return {
         "key": core.key,
-        "area_mm2": _sum(cells | memories),
+        "basis": entry.get("basis", "measured"),
+        "area_mm2": area,
+        "area_mm2_interval_90": within("area", area),
         "area_mm2_by_part": _mm2(cells | memories),
         "area_mm2_open_macros": _sum(cells | opened) if opened else None,
         "area_mm2_open_macros_by_part": _mm2(cells | opened) if opened else None,
         "max_mhz": max_mhz,
+        "max_mhz_interval_90": within("max_mhz", max_mhz),
         "slowest_block": slowest,
         "max_mhz_wired": max_mhz_wired,
+        "max_mhz_wired_interval_90": within("max_mhz_wired", max_mhz_wired),
         "slowest_block_wired": slowest_wired,
         "flops": flops,
         "gated_flops": gated_flops,
@@ -102,6 +126,10 @@ def area_figures_table(document: dict[str, Any]) -> Table:
         "MHz", "MHz with wires", "flops", "gated",
     ):  # fmt: skip
         shown.add_column(name, justify="right", vertical="bottom")
+
+    def half(figure: str, unit: dict[str, Any]) -> str:
+        return f"{100 * (unit[f'{figure}_interval_90'][1] / unit[figure] - 1):.1f}"
+
     for name, unit in document["units"].items():
         parts, opened = unit["area_mm2_by_part"], unit["area_mm2_open_macros_by_part"]
         cells = sum(value for part, value in parts.items() if not part.startswith("memory: "))
@@ -114,4 +142,11 @@ def area_figures_table(document: dict[str, Any]) -> Table:
                 "max_mhz", "max_mhz_wired", "flops", "gated_flops"
             )),
         )  # fmt: skip
+    notes = [
+        f"{name}: {unit['basis']} by the area model, 90 % interval of the area ± {half('area_mm2', unit)} %, "
+        f"of the frequency ± {half('max_mhz', unit)} %"
+        for name, unit in document["units"].items()
+        if unit["area_mm2_interval_90"]
+    ]
+    shown.caption, shown.caption_justify = "\n".join(notes) or None, "left"
     return shown

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hw.system import System
+from mapping.calibration.family import FamilyCalibration
 from mapping.cost.coefficients import PHASES
 from mapping.cost.model import Prediction, units_of
 from mapping.cost.shapes import Shape
@@ -42,6 +43,22 @@ def errors_table(table: CostTable) -> Table:
     return shown
 
 
+def systems_table(found: FamilyCalibration) -> Table:
+    """Return the errors on each system that the fit of a family did not see."""
+    shown = Table(title="systems that the fit did not see", title_justify="left", box=None, pad_edge=False)
+    numbers = ("port", "layers", "mean %", "largest %", "networks", "mean % ", "largest % ")
+    for name in ("units", *numbers):
+        shown.add_column(name, justify="right" if name in numbers else "left")
+    for (system, layers), (_, networks) in zip(found.layers, found.networks, strict=True):
+        cells = [
+            cell
+            for errors in (layers, networks)
+            for cell in (f"{errors.points}", f"{errors.mape_percent:.2f}", f"{errors.max_percent:.2f}")
+        ]
+        shown.add_row(" ".join(core.key for core in system.cores), f"{system.axi_bits}", *cells)
+    return shown
+
+
 def layers_table(
     predictions: Sequence[tuple[Shape, Prediction]],
     unit: str,
@@ -54,7 +71,7 @@ def layers_table(
     heading = [f"energy, {scale}"] if energies else []
     shown = Table(box=None, pad_edge=False)
     numbers = ("cycles", "from", "to", "MACs", *heading)
-    for name in ("shape", "operator", "unit", *numbers, "calibrated", "most cycles"):
+    for name in ("shape", "operator", "unit", *numbers, "unit is", "calibrated", "most cycles"):
         shown.add_column(name, justify="right" if name in numbers else "left")
     for place, (shape, item) in enumerate(predictions):
         phases = [(value, name) for terms in item.terms.values() for name, value in terms.items()]
@@ -64,7 +81,7 @@ def layers_table(
         shown.add_row(
             shape.name, shape.op, "+".join(units_of(shape, unit, config)),
             f"{item.cycles:,.0f}", f"{item.low:,.0f}", f"{item.high:,.0f}", f"{shape.macs:,}",
-            *energy, "yes" if item.inside else Text("no", style="yellow"), most,
+            *energy, item.basis, "yes" if item.inside else Text("no", style="yellow"), most,
         )  # fmt: skip
     return shown
 

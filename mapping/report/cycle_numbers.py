@@ -30,7 +30,7 @@ from mapping.compiler.program import Program
 from mapping.cost.coefficients import NAMES
 from mapping.cost.model import CostModel
 from mapping.cost.shapes import Shape
-from mapping.cost.tables import CostTable, Errors
+from mapping.cost.tables import CostTable, Errors, table_of
 from mapping.cost.timing import time_lists
 from mapping.report.energy_numbers import core_title
 from mapping.report.estimates import Estimate, estimates
@@ -157,7 +157,7 @@ def gather(bench: Bench, units: Sequence[str], estimate: Estimate | None = None)
     """
     config = bench.setup.config
     model = CostModel(config, bench.folder)
-    table = model.table(*units)
+    table = table_of(bench.cores(units), config, bench.folder)
     sets = {
         name: compared(bench.measure(shapes, units, HELD_OUT_SETS[name]), model, units)
         for name, shapes in held_out(bench, units).items()
@@ -181,7 +181,7 @@ def compared(points: Sequence[Point], model: CostModel, units: Sequence[str]) ->
     """Return measured layers beside what the model predicts."""
     apart = {unit: model.table(unit).coefficients for unit in units} if len(units) > 1 else None
     table = model.table(*units)
-    paths = Fitter(model.config, apart).paths(points, table.coefficients)
+    paths = Fitter(apart).paths(points, table.coefficients)
     pairs = zip(paths.cycles, paths.waiting, strict=True)
     return Compared(
         shapes=tuple(point.shape for point in points),

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from gates.cells.validation import Comparison
+from mapping.characterization.area_family import AreaCalibration
 from mapping.characterization.energy import ValidationWindow
 from mapping.characterization.replays import BOUNDS
 from mapping.energy.tables import EnergyTable
@@ -42,6 +43,33 @@ def area_table(library: str, units: Mapping[str, Mapping[str, Any]]) -> Table:
     table.caption = f"registers behind clock gates: {gated}"
     table.caption_justify = "left"
     return table
+
+
+def area_errors_table(found: AreaCalibration) -> Table:
+    """Return how far the area model is from cores that it was not fitted to."""
+    shown = Table(
+        title=f"cores that the area model did not see, in cells of {found.model.library}; errors in percent",
+        title_justify="left", box=None, pad_edge=False,
+    )  # fmt: skip
+    for name in ("core", "area, mm²", "area", "MHz", "MHz with wires"):
+        shown.add_column(name, justify="left" if name == "core" else "right")
+    for item in found.held_out:
+        errors = (item.area, item.max_mhz, item.max_mhz_wired)
+        shown.add_row(item.core.key, _mm2(item.area_um2), *(f"{100 * error:+.1f}" for error in errors))
+    return shown
+
+
+def area_errors_summary(found: AreaCalibration) -> str:
+    """Return what there is to say of the area model in a line."""
+    unseen = [100 * abs(item.area) for item in found.held_out]
+    clocks = [100 * abs(item.max_mhz) for item in found.held_out]
+    half = 100 * found.model.interval_90["area"]
+    return (
+        f"{len(found.fit)} cores in the fit; of {len(unseen)} others the area is off by "
+        f"{sum(unseen) / len(unseen):.1f} % on average and {max(unseen):.1f} % at most, the frequency by "
+        f"{sum(clocks) / len(clocks):.1f} and {max(clocks):.1f} %; 90 % interval ± {half:.1f} %, which holds "
+        f"for {found.covered} of them"
+    )
 
 
 def _open(unit: Mapping[str, Any]) -> tuple[str, str]:

@@ -88,6 +88,7 @@ def _cycles(result: Prediction) -> dict[str, Any]:
     return {
         "cycles": result.cycles,
         "cycles_interval_90": [result.low, result.high],
+        "cycles_basis": result.basis,
         "cycles_by_part": {unit: dict(terms) for unit, terms in result.terms.items()},
     }
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random systems: any legal parameters of one to four units, from one seed each."""
+"""Random systems of one to four units, from one seed each: any legal one, or such as one would build."""
 
 from __future__ import annotations
 
@@ -29,6 +29,44 @@ def random_system(seed: int) -> System:
     if count > 1 and rng.random() < 0.2:
         cores[-1] = CoreConfig(**{**vars(cores[0]), "name": cores[-1].name})
     return System(tuple(cores), axi_bits=int(rng.choice((64, 128))), mem_bytes=MEM_BYTES)
+
+
+USUAL_TILE_BITS = 16384
+"""Weight bits of the largest array of a usual system."""
+
+
+def usual_system(seed: int) -> System:
+    """Return a random system such as somebody would build; equal seeds give equal systems.
+
+    Scratchpads have whole powers of two or half more, arrays up to four times the bits of a preset's.
+    """
+    rng = np.random.default_rng([seed, 0xFA31])
+    count = int(rng.choice((1, 2, 3, 4), p=(0.5, 0.3, 0.1, 0.1)))
+    cores = tuple(usual_core(rng, f"u{i}") for i in range(count))
+    return System(cores, axi_bits=int(rng.choice((64, 128), p=(0.3, 0.7))))
+
+
+def usual_core(rng: np.random.Generator, name: str) -> CoreConfig:
+    """Return a random core such as somebody would build; see `usual_system`."""
+    w_bits = int(rng.integers(2, 9))
+    rows = int(rng.choice([rows for rows in (16, 32, 64) if rows * rows * w_bits <= USUAL_TILE_BITS]))
+    multiples = [m for m in (1, 2, 4) if m * rows * rows * w_bits <= USUAL_TILE_BITS]
+    cols = rows * int(rng.choice(multiples))
+    tile_kib = rows * cols * w_bits / 8192
+    weights = [kib for kib in (8, 12, 16, 24, 32, 48, 64, 96, 128) if kib >= 8 * tile_kib]
+    return CoreConfig(
+        name,
+        a_bits=int(rng.choice((4, 5, 6, 7, 8), p=(0.1, 0.1, 0.1, 0.1, 0.6))),
+        w_bits=w_bits,
+        rows=rows,
+        cols=cols,
+        stripe_depth=int(rng.choice((8, 16, 24, 32, 48, 64))),
+        lanes=int(rng.choice((2, 4, 8, 16), p=(0.1, 0.2, 0.3, 0.4))),
+        dw_taps=int(rng.integers(1, 10)),
+        act_kib=int(rng.choice((32, 48, 64, 96, 128, 192, 256))),
+        weight_kib=int(rng.choice(weights)),
+        param_kib=int(rng.choice((4, 6, 8, 16))),
+    )
 
 
 def _core(rng: np.random.Generator, name: str) -> CoreConfig:

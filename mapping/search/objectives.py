@@ -16,7 +16,7 @@ from hw.sources import rtl_hash
 from hw.system import System
 from mapping.compiler.program import Program
 from mapping.cost.model import CostModel
-from mapping.cost.tables import FOLDER, TableError, table_path
+from mapping.cost.tables import FOLDER, TableError, path_for
 from mapping.energy.model import EnergyModel
 from mapping.energy.tables import EnergyTableError, energy_path
 from mapping.search.costs import MapError, Price
@@ -33,11 +33,11 @@ def current_model(config: System) -> CostModel:
         TableError: a table that is missing, or stale.
     """
     model = CostModel(config, memory=MemoryModel())
-    for cores in _units_with_tables(config):
+    for cores in _priced(config):
         table = model.table(*(core.name for core in cores))
         if table.rtl_sha256 != rtl_hash():
             raise TableError(
-                f"{table_path(cores, config)}: stale: it was calibrated on other RTL; run `npuloop calibrate "
+                f"{path_for(cores, config)}: stale: it was calibrated on other RTL; run `npuloop calibrate "
                 "--all`"
             )
     return model
@@ -67,15 +67,15 @@ def tables_digest(config: System) -> str:
         TableError: a table of cycles is missing.
     """
     current_model(config)
-    content = b"".join(table_path(cores, config).read_bytes() for cores in _units_with_tables(config))
+    content = b"".join(path_for(cores, config).read_bytes() for cores in _priced(config))
     for core in config.cores:
         path = energy_path(core, config, ENERGY_FOLDER)
         content += path.read_bytes() if path.exists() else b""
     return hashlib.sha256(content).hexdigest()
 
 
-def _units_with_tables(config: System) -> list[list[CoreConfig]]:
-    """Return the units that have a table: each, and all together."""
+def _priced(config: System) -> list[list[CoreConfig]]:
+    """Return the units that have prices: each, and all together."""
     return [[core] for core in config.cores] + [list(config.cores)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -31,6 +31,10 @@ from npuloop.cli.options import (
     written_file,
 )
 
+if TYPE_CHECKING:
+    from mapping.calibration.farm import Farm
+    from mapping.calibration.store import Store
+
 
 def calibrate_units(
     system: SystemName = SYSTEM,
@@ -39,6 +43,9 @@ def calibrate_units(
         typer.Option("--unit", help="unit of the system; default: its first; several: at the same time"),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="all tables of this repository")] = False,
+    family: Annotated[
+        bool, typer.Option("--family", help="the table of all cores that have none of their own")
+    ] = False,
     settings: Setting = [],  # noqa: B006  # typer reads it, nobody writes it
     budget: Annotated[
         int | None,
@@ -69,8 +76,11 @@ def calibrate_units(
     from mapping.cost.tables import FOLDER, keys_of
     from mapping.report.cost_console import coefficient_table, errors_table
 
-    if every and (units or settings or system != SYSTEM):
-        raise NpuloopError("--all makes all tables; leave out --system, --unit and --set, or --all")
+    if (every or family) and (units or settings or system != SYSTEM):
+        option = "--all" if every else "--family"
+        raise NpuloopError(f"{option} says which systems; leave out --system, --unit and --set, or {option}")
+    if family and (every or checking or budget is not None):
+        raise NpuloopError("--family makes one table; leave out --all, --check and --budget")
     config = system_of(system, settings)
     chosen = tuple(sorted(set(units), key=config.index)) if units else config.units[:1]
     if not checking:
@@ -78,6 +88,9 @@ def calibrate_units(
     kept = Store(store or default_path())
     problems: list[str] = []
     with Farm(workers, scheduler, tls=tls_files(tls_ca, tls_cert, tls_key)) as farm:
+        if family:
+            _calibrate_family(farm, kept, MemoryModel(latency=latency))
+            return
         for hardware, names in EVERY if every else ((config, chosen),):
             setup = Setup(hardware, MemoryModel(latency=latency))
             with progress() as bar:
@@ -99,6 +112,21 @@ def calibrate_units(
         errors.print(line, markup=False)
     if problems:
         raise typer.Exit(FAILED)
+
+
+def _calibrate_family(farm: Farm, kept: Store, memory: MemoryModel) -> None:
+    """Measure the systems of the family, fit, print what the table is worth, and write it."""
+    from mapping.calibration.family import FamilyBench, calibrate_family, write_family
+    from mapping.report.cost_console import coefficient_table, errors_table, systems_table
+
+    began = time.monotonic()
+    with progress() as bar:
+        found = calibrate_family(FamilyBench(farm, kept, memory, Tasks(bar)))
+    path = write_family(found)
+    console.print(coefficient_table(found.table))
+    console.print(systems_table(found))
+    console.print(errors_table(found.table))
+    console.print(f"wrote {path}, in {time.monotonic() - began:,.0f} s\n", markup=False, soft_wrap=True)
 
 
 def predict(
@@ -169,7 +197,7 @@ def predict(
     console.print(f"\n{reason}", markup=False, soft_wrap=True)
     console.print(
         f"\n{compiled.network.name}: {result.cycles:,.0f} cycles, "
-        f"90 % interval {result.low:,.0f} to {result.high:,.0f}"
+        f"90 % interval {result.low:,.0f} to {result.high:,.0f}, {result.basis}"
     )
     if json_file:
         write_json(json_file, network_document(compiled.network.name, config, result, energy, reason))

@@ -35,6 +35,9 @@ def synth(
         Path | None, written_file(what="file for the table (.yaml); default: mapping/cost_tables/area.yaml")
     ] = None,
     check: Annotated[bool, typer.Option(help="only say whether the table is up to date")] = False,
+    family: Annotated[
+        bool, typer.Option("--family", help="fit the area model of all cores instead, to random ones")
+    ] = False,
     workers: Annotated[int, typer.Option(min=1, max=1024, help="how many blocks at a time")] = 2,
 ) -> None:
     """Synthesise the units, and write their area, memories and frequency into a table.
@@ -47,6 +50,11 @@ def synth(
     from mapping.characterization import area
     from mapping.report.gates_console import area_table
 
+    if family:
+        if check or system or units or settings:
+            raise ConfigError("--family says which cores; leave out --check, --system, --unit and --set")
+        _fit_area_model(libraries or [area.OPEN_MACROS], out, workers)
+        return
     path = out or area.FILE
     if check:
         reasons = area.stale(area.read_area(path))
@@ -75,6 +83,24 @@ def synth(
     if (system or units or settings or libraries) and path == area.FILE:
         return
     write_atomically(path, lambda file: file.write(area.table_text(table).encode()))
+    console.print(f"wrote {path}", markup=False, soft_wrap=True)
+
+
+def _fit_area_model(libraries: Sequence[str], out: Path | None, workers: int) -> None:
+    """Synthesise the cores of the area model, fit it, print what it is worth, and write it."""
+    from mapping.characterization.area_family import calibrate_area, family_document, write_area_model
+    from mapping.cost.area_model import FILE
+    from mapping.report.gates_console import area_errors_summary, area_errors_table
+
+    path = out or FILE
+    check_output(path)
+    with progress() as bar:
+        show = Tasks(bar)
+        found = [calibrate_area(name, workers=workers, progress=show) for name in dict.fromkeys(libraries)]
+    for item in found:
+        console.print(area_errors_table(item))
+        console.print(f"{area_errors_summary(item)}\n", soft_wrap=True)
+    write_area_model(family_document(found), path)
     console.print(f"wrote {path}", markup=False, soft_wrap=True)
 
 

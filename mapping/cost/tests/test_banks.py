@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hw.core import CoreConfig
 from hw.system import NPU8, NPU_LB, System
-from mapping.cost.banks import NO_BANK, operand_waits, transfer_losses, waits_of
+from mapping.cost.banks import NO_BANK, Losses, behind_share, operand_waits, transfer_losses, waits_of
 from mapping.cost.coefficients import named
+from mapping.cost.list_run import Array
 from mapping.cost.model import CostModel
 from mapping.cost.work import stripes
 
@@ -105,18 +108,50 @@ def test_what_a_transfer_loses_is_the_mean_over_the_bank_it_begins_in() -> None:
     """In 16 beats of a stride of 2 it meets an operand in cycle `a`, and 7 and 14 later, from bank `a` on."""
     single = POOL | {"kernel_h": 1, "kernel_w": 1}
     met = sum(len(range(first, 16, 7)) for first in range(BANKS)) / BANKS
-    assert transfer_losses("max_pool", single, NPU_LB, 0, 16, 16) == pytest.approx(met + 1 / BANKS)
+    assert transfer_losses("max_pool", single, NPU_LB, 0, 16, 16) == pytest.approx((met + 1 / BANKS, 0))
     straight = single | {"stride_w": 1, "out_width": 32}  # one of 8 banks meets it once
-    assert transfer_losses("max_pool", straight, NPU_LB, 0, 16, 16) == pytest.approx(2 / BANKS)
-    assert transfer_losses("conv", straight | {"keep": 1}, NPU_LB, 0, 16, 16) == pytest.approx(1 / BANKS)
+    assert transfer_losses("max_pool", straight, NPU_LB, 0, 16, 16) == pytest.approx((2 / BANKS, 0))
+    assert transfer_losses("conv", straight | {"keep": 1}, NPU_LB, 0, 16, 16) == pytest.approx((1 / BANKS, 0))
 
 
 def test_more_banks_are_met_less_often() -> None:
     fields = POOL | {"out_width": 32, "in_width": 64, "in_row_step": 128}
     wide = CoreConfig("wide", rows=64, cols=64, w_bits=2)
-    losses = [transfer_losses("max_pool", fields, core, 0, 32, 128) for core in (NPU8, NPU_LB, wide)]
+    losses = [transfer_losses("max_pool", fields, core, 0, 32, 128).met for core in (NPU8, NPU_LB, wide)]
     assert [core.act_banks for core in (NPU8, NPU_LB, wide)] == [16, 8, 4]
     assert losses == sorted(losses)
+
+
+def test_a_transfer_stays_behind_results_that_are_half_as_fast_and_waits_for_each() -> None:
+    """Sixteen results of a stripe take 32 cycles, of which the operands work in 16."""
+    straight = POOL | {"kernel_h": 1, "kernel_w": 1, "stride_w": 1, "out_width": 32}
+    lost = {
+        lanes: transfer_losses("max_pool", straight, replace(NPU_LB, lanes=lanes), 0, 16, 16)
+        for lanes in (4, 8, 16)
+    }
+    assert lost[8].met + lost[8].behind == pytest.approx(16, abs=2)
+    assert lost[8].behind > lost[8].met
+    assert lost[4].behind == lost[16].behind == 0
+    assert lost[4].met < 64 / 3  # in 64 cycles: it overtakes results that are slower
+    slow = transfer_losses("max_pool", straight, replace(NPU_LB, lanes=8), 0, 16, 16, pace=2)
+    assert slow.behind == 0
+    assert slow.met < lost[8].met + lost[8].behind
+
+
+def test_words_are_behind_results_after_twice_as_many_as_there_are_banks_between() -> None:
+    assert behind_share(8, 8) == pytest.approx(1 / 4)  # word k is behind with probability k / 16
+    assert behind_share(16, 8) == pytest.approx(1 / 2)
+    assert behind_share(64, 8) == pytest.approx(56 / 64)
+
+
+def test_a_transfer_that_loses_cycles_takes_longer_and_loses_more() -> None:
+    array = Array()
+    array.work(10.0, 110.0, Losses(50.0, 25.0))
+    assert array.waits(20.0, 20.0, 0.0) == pytest.approx(20)  # half of the 40 cycles
+    assert array.waits(20.0, 20.0, 1.0) == pytest.approx(60)
+    assert array.waits(110.0, 20.0, 1.0) == array.waits(0.0, 10.0, 1.0) == 0
+    array.work(100.0, 120.0, Losses(0.0, 0.0))  # begins where the one before ends
+    assert array.waits(111.0, 5.0, 1.0) == 0
 
 
 @pytest.mark.parametrize("core", [NPU8, NPU_LB], ids=lambda core: core.name)

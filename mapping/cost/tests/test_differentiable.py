@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from hw.system import NPU8, System
 from mapping.cost.differentiable import LayerCosts
 from mapping.cost.model import CostModel
 from mapping.cost.shapes import Shape
-from mapping.cost.tables import TableError
+from mapping.cost.tables import TableError, table_path
 
 UNITS = ("npu8", "npu_lb")
 CONV = Shape("conv", "conv2d", 16, 128, 6, 6, (3, 3), (1, 1), "same")
@@ -207,8 +209,10 @@ def test_every_channel_up_to_the_layers_most_is_taken_with_its_gradient() -> Non
             assert slope(layer, channels, channels.index(128)) > 0
 
 
-def test_a_missing_table_is_an_error() -> None:
-    costs = LayerCosts(CostModel(System((NPU8, CoreConfig("npu_lb", w_bits=3)))), [CONV], UNITS)
+def test_a_missing_table_is_an_error(tmp_path: Path) -> None:
+    system = System((NPU8, CoreConfig("npu_lb", w_bits=3)))
+    shutil.copy(table_path([NPU8], system), tmp_path)
+    costs = LayerCosts(CostModel(system, tmp_path), [CONV], UNITS)
     assert costs(tensor((16, 0))).tolist() == [value(CONV, (16, 0))]
     with pytest.raises(TableError, match="w3a8_16x32"):
         costs(tensor((0, 16)))

@@ -14,11 +14,13 @@ from common.arrays import Floats
 from hw.core import CoreConfig
 from mapping.compiler.emit import LOAD, STORE
 from mapping.compiler.schedule import Entry
+from mapping.cost.banks import Losses
 from mapping.cost.coefficients import TERM, starting_point
-from mapping.cost.execution import COMMAND, COMMAND_WORDS, FETCH, LATENCY, WORD, Execution, Works
+from mapping.cost.execution import COMMAND, FETCH, LATENCY, WORD, Execution, Works
 from mapping.cost.list_run import Events, ListRun
 from mapping.cost.timeline import Point, Term, Timeline
 
+COMMAND_BEATS = 4
 BURST = 16
 
 
@@ -74,7 +76,7 @@ def served(*lists: Sequence[Entry], share: float = 0.0) -> list[Burst]:
     made = Execution(cores, timeline, Works(16))
     for core, entries in zip(cores, lists, strict=True):
         run = ListRun(core, entries, 0.0, events)
-        run.array.work(0.0, 1e6, share * 1e6)
+        run.array.work(0.0, 1e6, Losses(share * 1e6, 0.0))
         made.start(run)
     made.settle()
     while ask := made.next_ask():
@@ -96,7 +98,7 @@ def test_one_address_is_taken_in_a_cycle_and_its_data_come_in_the_same_order() -
         own = [burst for burst in bursts if burst.channel == channel]
         assert len(own) == 4 * (4 + 2 * (channel == LOAD))
         assert all(after.taken >= before.taken + 1 for before, after in pairwise(own))
-        assert all(after.end >= before.end + COMMAND_WORDS for before, after in pairwise(own))
+        assert all(after.end >= before.end + COMMAND_BEATS for before, after in pairwise(own))
 
 
 def test_a_command_goes_before_the_loads_of_its_unit_that_wait() -> None:
@@ -120,14 +122,14 @@ def test_words_to_store_wait_for_their_bank_beside_the_port_while_another_unit_h
         lists = [[entry("store", words, target=0)]] * count
         return served(*lists, share=0.5)[-1].end - served(*lists)[-1].end
 
-    assert longer(1) == pytest.approx(0.5 * words)
-    assert longer(2) < 0.5 * words  # one unit's command comes first: its first bursts are in a row
+    assert longer(1) == pytest.approx(words)  # half of all cycles are lost
+    assert longer(2) < words  # one unit's command comes first: its first bursts are in a row
 
 
 def test_words_that_wait_for_their_bank_when_loaded_hold_the_port_for_all() -> None:
     lists = [[entry("load", 8 * BURST, target=0)]] * 2
     longer = served(*lists, share=0.5)[-1].end - served(*lists)[-1].end
-    assert longer == pytest.approx(0.5 * 16 * BURST)
+    assert longer == pytest.approx(16 * BURST)  # half of all cycles are lost
 
 
 def test_no_more_than_sixteen_writes_of_all_units_wait_for_their_data() -> None:

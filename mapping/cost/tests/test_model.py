@@ -174,11 +174,9 @@ def test_networks_split_over_both_units_are_predicted_within_1_percent(pair: Ses
     errors = {}
     for number, network in enumerate((*_models()[:2], resnet20_network(w_bits=2))):
         narrow, _ = quantize_weights(network, 2)
-        for seed in range(2):
-            rng = np.random.default_rng(100 * number + seed)
-            graph = legalise_network(narrow)
-            units = {op.name: random_units(rng, op.shape[2], 2) for op in graph.ops}
-            errors[f"{network.name}, mapping {seed}"] = _error(pair, narrow, units, 0.05)
+        rng = np.random.default_rng(number)
+        units = {op.name: random_units(rng, op.shape[2], 2) for op in legalise_network(narrow).ops}
+        errors[network.name] = _error(pair, narrow, units, 0.05)
     assert max(errors.values()) <= 0.01, errors
 
 

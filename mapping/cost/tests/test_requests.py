@@ -246,7 +246,7 @@ def test_a_port_without_tables_of_several_units_is_an_error(tmp_path: Path) -> N
     for core in PAIR.cores:
         shutil.copy(table_path([core], PAIR), tmp_path)
     with pytest.raises(
-        TableError, match=r"no cost table of several units.*calibrate --unit npu8 --unit npu_lb"
+        TableError, match=r"no cost table of these units together.*calibrate --unit npu8 --unit npu_lb"
     ):
         CostModel(PAIR, tmp_path).serving_coefficients()
 

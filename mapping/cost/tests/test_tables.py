@@ -22,6 +22,7 @@ from mapping.cost.coefficients import NAMES, PHASES, starting_point
 from mapping.cost.model import CostModel, Prediction
 from mapping.cost.shapes import Shape
 from mapping.cost.tables import (
+    FAMILY,
     FOLDER,
     SCHEMA,
     CostTable,
@@ -128,7 +129,8 @@ def test_the_tables_of_the_tree_are_read_and_written_as_they_are(path: Path) -> 
         }
     }
     assert path.stem == loaded.cores
-    assert set(loaded.cores.split("+")) == set(loaded.parameters)
+    if loaded.cores != FAMILY:
+        assert set(loaded.cores.split("+")) == set(loaded.parameters)
 
 
 def test_units_stand_in_the_names_of_the_fields() -> None:

@@ -21,8 +21,11 @@ from mapping.compiler.program import Program
 from mapping.compiler.schedule import Entry
 from mapping.cost import work
 from mapping.cost.coefficients import NAMES, PHASES, TERM, named, starting_point
+from mapping.cost.execution import Execution, Works
+from mapping.cost.list_run import QUEUE, Events, ListRun
 from mapping.cost.model import CostModel, shape_program
 from mapping.cost.shapes import Shape
+from mapping.cost.timeline import Timeline
 from mapping.cost.timing import Timing, time_lists
 from mapping.run.random_networks import random_network
 
@@ -208,14 +211,28 @@ def test_phases_of_commands_in_a_row_are_those_counted_by_hand() -> None:
     timing = timed({"npu8": entries}, values)
     counts = {name: count for name, count in named(timing.counts["npu8"]).items() if count}
     # the first command is there after its 4 words, when the third one's address is taken, 2 cycles after the
-    # second's: the load's is a cycle later; parameters are read longer than the array works: 9 words
-    # and a cycle more
+    # second's: the load's is a cycle later, and its last word is there a cycle after it was on the port;
+    # parameters are read longer than the array works: 9 words and a cycle more
     assert counts == {
-        "launch_cycles": 1, "load_latency_cycles": 1,
-        "load_word_cycles": 2 + 2 + 1 + 20, "token_cycles": 2, "operator_cycles": 1, "drain_cycles": 10 + 4,
-        "requant_cycles": 1, "store_start_cycles": 1, "store_word_cycles": 20, "store_latency_cycles": 1,
+        "launch_cycles": 1, "load_latency_cycles": 1, "load_word_cycles": 2 + 2 + 1 + 20 + 1,
+        "token_cycles": 2, "operator_cycles": 1, "drain_cycles": 10 + 4, "requant_cycles": 1,
+        "store_start_cycles": 1, "store_word_cycles": 20, "store_latency_cycles": 1,
     }  # fmt: skip
     assert timing.ends["npu8"][2] == timing.cycles
+
+
+def test_a_place_in_a_queue_is_free_in_the_cycle_after_a_start() -> None:
+    window = {"stripe_pixels": 16, "out_pixels": 512, "out_channels": 16, "kernel_h": 1, "kernel_w": 1}
+    entries = [Entry("max_pool", 1, {**window, "param_base": 0}, 0)] * (QUEUE + 2)
+    execution = Execution(CONFIG.cores[:1], Timeline(same(START), recording=False), Works(16))
+    run = ListRun(CONFIG.cores[0], entries, 0.0, Events())
+    execution.start(run)
+    execution.settle()
+    while ask := execution.next_ask():
+        execution.serve(ask)
+        execution.settle()
+    started, dispatched = run.engines[1].started, run.engines[1].dispatched
+    assert dispatched[QUEUE + 1] == started[1] + 2 > dispatched[QUEUE] + 100
 
 
 def test_a_list_that_waits_for_what_never_comes_is_an_error() -> None:
@@ -274,7 +291,7 @@ def test_fields_beside_the_work_change_nothing() -> None:
                 beside = entry.fields | {name: 1 + entry.fields.get(name, 0) for name in work.BESIDE}
                 alone = {name: value for name, value in entry.fields.items() if name not in work.BESIDE}
                 found = [
-                    work._stripes.__wrapped__(entry.name, frozenset(fields.items()), core, work.LONG)
+                    work._stripes.__wrapped__(entry.name, frozenset(fields.items()), core, work.LONG, 1)
                     for fields in (beside, alone)
                 ]
                 assert found[0] == found[1] == work.stripes(entry.name, entry.fields, core)

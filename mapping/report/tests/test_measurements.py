@@ -18,8 +18,8 @@ def test_predictions_fill_the_table() -> None:
         for shape, cycles in zip((CONV, ADD), (1000, 200), strict=True)
     ]
     guesses = {
-        "conv": Prediction(1050.4, 1000.0, 1100.0, True, {}, {}),
-        "sum [red]": Prediction(180, 170.4, 190, False, {}, {}),
+        "conv": Prediction(1050.4, 1000.0, 1100.0, "measured", True, {}, {}),
+        "sum [red]": Prediction(180, 170.4, 190, "measured", False, {}, {}),
     }
     rows = rows_of(measured, lambda shape, _: guesses[shape.name])
     assert csv_text(rows).splitlines()[1:] == [

@@ -211,7 +211,7 @@ def test_small_scratchpads_make_every_tensor_travel_and_change_no_result() -> No
     config = System(cores)
     exact = 0
     with Session(config) as session:
-        for seed in range(24):
+        for seed in range(12):
             network, units, x = random_network(seed, cores)
             try:
                 program = compile_network(network, config, units, observe=seed % 2 == 0)
@@ -220,7 +220,7 @@ def test_small_scratchpads_make_every_tensor_travel_and_change_no_result() -> No
             (run,) = run_inputs(session, program, x, check="layers", backpressure=seed)
             assert run.exact, f"seed {seed}: {dict(run.mismatches)}"
             exact += 1
-    assert exact >= 10
+    assert exact >= 5
 
 
 # ------------------------------------------------------------------------------------------- large layers

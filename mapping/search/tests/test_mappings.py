@@ -407,7 +407,7 @@ def test_a_target_that_cannot_be_met_is_one_clear_error(factor: float, digits: N
     agreement = Agreement(digits, drawn(digits, 0))
     message = (
         rf"^target of {int(np.ceil(target)):,} cycles cannot be met: mappings of 'digits_ternary' take "
-        r"1,097 to 2,000; give a target in this range$"
+        r"1,096 to 2,000; give a target in this range$"
     )
     with pytest.raises(MapError, match=message):
         check_target(digits, target)

@@ -269,9 +269,10 @@ def message(done: Result) -> str:
     ("options", "text"),
     [
         (("--unit", "nosuch"), "no unit 'nosuch' in this system; it has npu8, npu_lb"),
-        (("--all", "--unit", "npu8"), "--all makes all tables"),
-        (("--all", "--set", "npu_lb.W_BITS=4"), "--all makes all tables"),
-        (("--all", "--system", "npu8"), "--all makes all tables"),
+        (("--all", "--unit", "npu8"), "--all says which systems; leave out --system, --unit and --set"),
+        (("--all", "--set", "npu_lb.W_BITS=4"), "--all says which systems"),
+        (("--family", "--system", "npu8"), "--family says which systems"),
+        (("--family", "--all"), "--family makes one table; leave out --all, --check and --budget"),
         (("--budget", "19"), "a budget of 19 measurements is too small"),
         (("--set", "npu_lb.W_BITS=9"), "w_bits = 9 must be 2 to 8"),
         (("--set", "COLOUR=1"), "no parameter 'COLOUR'"),
@@ -372,7 +373,8 @@ def test_predict_lists_every_shape_with_its_numbers(unit: str | None, shapes_fil
         numbers = (expected.cycles, expected.low, expected.high, shape.macs)
         assert cells[2:6] == [f"{value:,.0f}" for value in numbers]
         assert 0.1 < float(cells[6].replace(",", "")) < 1e6  # energy, in the table's unit
-        assert cells[7] == ("yes" if expected.inside else "no") == ("no" if shape.name == "unseen" else "yes")
+        assert cells[7] == expected.basis == "measured"
+        assert cells[8] == ("yes" if expected.inside else "no") == ("no" if shape.name == "unseen" else "yes")
 
 
 @pytest.mark.parametrize("mapped", [False, True])
@@ -432,14 +434,6 @@ def test_another_unit_is_predicted_with_its_own_table() -> None:
         (("none.npz",), "none.npz"),
         (("NET", "--mapping", "none.yaml"), "none.yaml"),
         (("NET", "--set", "npu_lb.W_BITS=9"), "w_bits = 9 must be 2 to 8"),
-        (
-            ("NET", "--unit", "npu_lb", "--set", "npu_lb.W_BITS=3"),
-            "w3a8_16x32_s16_weight16.yaml: there is no cost table; make it",
-        ),
-        (
-            ("--shapes", "SHAPES", "--unit", "npu_lb", "--set", "npu_lb.W_BITS=3"),
-            "w3a8_16x32_s16_weight16.yaml: there is no cost",
-        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -19,7 +19,7 @@ from mapping.cost.model import CostModel
 from mapping.cost.shapes import Shape
 from mapping.energy.tables import COEFFICIENTS, GROUPS
 from mapping.energy.testing import write_tables
-from mapping.report import energy_console
+from mapping.report import area_figures, energy_console
 from mapping.report.energy_console import energy_model
 from mapping.report.testing import area_document
 from mapping.run.random_networks import random_network
@@ -98,20 +98,38 @@ def test_what_a_table_does_not_say_is_null_and_printed_as_a_dash(tmp_path: Path)
     missing = {name for name, value in unit.items() if value is None}
     assert missing == {
         "area_mm2_open_macros", "area_mm2_open_macros_by_part", "max_mhz_wired", "slowest_block_wired",
-        "gated_flops",
+        "gated_flops", "area_mm2_interval_90", "max_mhz_interval_90", "max_mhz_wired_interval_90",
     }  # fmt: skip
     row = npuloop("area", "--table", table, "--unit", "npu8").stdout.splitlines()[-1].split()
     assert row == ["npu8", "w8a8_16x16", "1.000", "1.500", "2.500", "-", "-", "61", "-", "1,000", "-"]
 
 
-def test_a_unit_that_the_table_lacks_is_one_error_with_the_remedy(tmp_path: Path) -> None:
+def test_a_unit_that_the_table_lacks_has_the_area_of_the_model_with_its_interval(tmp_path: Path) -> None:
     table, out = area_table(tmp_path / "area.yaml"), tmp_path / "a.json"
-    line = refusal("area", "--table", table, "--set", "npu_lb.ACT_KIB=96", "--json", out)
-    assert line == (
-        f"error: {table}: has no unit w2a8_32x32_s16_act96_weight16 (npu_lb); make a table that has it with "
-        "`npuloop synth --system SYSTEM --out FILE`, and give --table FILE"
-    )
-    assert not out.exists()
+    document = written(out, "area", "--table", table, "--set", "npu_lb.ACT_KIB=96")
+    npu8, little = document["units"].values()
+    assert (npu8["basis"], little["basis"]) == ("measured", "interpolated")
+    assert npu8["area_mm2_interval_90"] is None
+    for name in ("area_mm2", "max_mhz", "max_mhz_wired"):
+        low, high = little[f"{name}_interval_90"]
+        assert 0.8 * little[name] < low < little[name] < high
+    assert sum(little["area_mm2_by_part"].values()) == pytest.approx(little["area_mm2"])
+    assert little["area_mm2_by_part"]["memory: activations"] > 1.4 * little["area_mm2_by_part"]["array"]
+    half = 100 * (little["area_mm2_interval_90"][1] / little["area_mm2"] - 1)
+    words = " ".join(npuloop("area", "--table", table, "--set", "npu_lb.ACT_KIB=96").stdout.split())
+    assert f"npu_lb: interpolated by the area model, 90 % interval of the area ± {half:.1f} %" in words
+    assert "npu8:" not in words
+
+
+def test_an_area_model_that_is_missing_or_stale_is_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, model = area_table(tmp_path / "area.yaml"), tmp_path / "model.yaml"
+    monkeypatch.setattr(area_figures.area_document, "__defaults__", (table, model))
+    asked = ("area", "--table", table, "--set", "npu_lb.ACT_KIB=96")
+    assert f"{model}: there is no area model; make it with `npuloop synth --family`" in refusal(*asked)
+    model.write_text(yaml.safe_dump(stamped({"schema": 1, "rtl_sha256": "0" * 64, "models": {}})))
+    assert f"{model}: stale: it was made of other RTL; make it with" in refusal(*asked)
 
 
 def test_other_libraries_and_damaged_or_stale_tables_are_refused(tmp_path: Path) -> None:
