@@ -258,7 +258,8 @@ class _Reader:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise WorkloadError(f"{where}: {key} is {value!r}; write a number")
         if value < 0 or (above is not None and value <= above):
-            raise WorkloadError(f"{where}: {key} is {value!r}; write a number above {above or 0:g}")
+            wanted = "0 or more" if above is None else f"a number above {above:g}"
+            raise WorkloadError(f"{where}: {key} is {value!r}; write {wanted}")
         return float(value)
 
     def count(self, entry: Mapping[str, Any], key: str, where: str) -> int:

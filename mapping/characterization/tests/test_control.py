@@ -141,6 +141,7 @@ def test_every_gated_clock_has_as_many_pulses_as_its_enable(
 
 @pytest.mark.gates
 @pytest.mark.rtl
+@pytest.mark.slow
 def test_the_words_of_accumulators_open_one_by_one_and_what_is_read_bank_by_bank(
     blocks: list[Block], leaves: Run, tmp_path: Path
 ) -> None:

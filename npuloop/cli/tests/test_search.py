@@ -75,7 +75,6 @@ def test_a_study_that_is_killed_in_its_workers_ends_as_an_undisturbed_one(tmp_pa
         (["--train", "batch=0"], "it is too small"),
         (["--train", "rate=fast"], "give a number"),
         (["--set", "npu_lb.ROWS=17"], "rows = 17"),
-        (["--set", "npu_lb.W_BITS=3"], "w3a8_16x32_s16_weight16.yaml"),
     ],
 )
 def test_bad_input_gives_one_message_and_leaves_nothing(
