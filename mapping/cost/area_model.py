@@ -149,7 +149,8 @@ class AreaModel:
     Attributes:
         library: its name.
         sums: for each kind of block and each of SUMS its coefficients, in the order of `sum_terms`.
-        delays: the same for each of DELAYS, in the order of `delay_terms`; without kinds that are all wires.
+        delays: the same for each of DELAYS, in the order of `delay_terms`; without kinds that are all wires,
+            or that a core of the fit lacks.
         macros: words of 128 bits, and the area of such a macro in µm², in rising order.
         parameters: of each core that was synthesised, by key.
         interval_90: half of a 90 % interval, relative: of `area`, `max_mhz`, `max_mhz_wired`.
@@ -163,10 +164,8 @@ class AreaModel:
     interval_90: Mapping[str, float]
 
     def basis(self, core: CoreConfig) -> Basis:
-        """Return what a core's area stands on: see `Basis`; a core of the fit was measured."""
-        wanted = core_parameters(core, System((core,)))
-        every = self.parameters.values()
-        return "measured" if wanted in every else between([wanted], every)
+        """Return whether a core lies between those that were synthesised; see `Basis`."""
+        return between([core_parameters(core, System((core,)))], self.parameters.values())
 
     def total(self, quantity: str, core: CoreConfig) -> float:
         """Return one of SUMS of a whole core."""

@@ -117,7 +117,7 @@ class CostModel:
         if (table.rtl_sha256, table.memory) != (together.rtl_sha256, self.memory or together.memory):
             raise TableError(
                 f"{self.folder}: the tables of {table.cores} and {together.cores} are of different RTL, "
-                "or not of this memory; run `npuloop calibrate --all`"
+                "or not of this memory; run `npuloop calibrate --all`, and with --family"
             )
 
     def layer(self, shape: Shape, unit: str | None = None) -> Prediction:

@@ -38,7 +38,7 @@ USUAL_TILE_BITS = 16384
 def usual_system(seed: int) -> System:
     """Return a random system such as somebody would build; equal seeds give equal systems.
 
-    Scratchpads have whole powers of two or half more, arrays up to four times the bits of a preset's.
+    Scratchpads have powers of two or half more, tiles of weights up to 16,384 bits.
     """
     rng = np.random.default_rng([seed, 0xFA31])
     count = int(rng.choice((1, 2, 3, 4), p=(0.5, 0.3, 0.1, 0.1)))

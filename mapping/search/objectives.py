@@ -38,7 +38,7 @@ def current_model(config: System) -> CostModel:
         if table.rtl_sha256 != rtl_hash():
             raise TableError(
                 f"{path_for(cores, config)}: stale: it was calibrated on other RTL; run `npuloop calibrate "
-                "--all`"
+                "--all`, and with --family"
             )
     return model
 

@@ -42,7 +42,7 @@ def calibrate_units(
         list[str] | None,
         typer.Option("--unit", help="unit of the system; default: its first; several: at the same time"),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="all tables of this repository")] = False,
+    every: Annotated[bool, typer.Option("--all", help="all tables of units in this repository")] = False,
     family: Annotated[
         bool, typer.Option("--family", help="the table of all cores that have none of their own")
     ] = False,
@@ -79,8 +79,8 @@ def calibrate_units(
     if (every or family) and (units or settings or system != SYSTEM):
         option = "--all" if every else "--family"
         raise NpuloopError(f"{option} says which systems; leave out --system, --unit and --set, or {option}")
-    if family and (every or checking or budget is not None):
-        raise NpuloopError("--family makes one table; leave out --all, --check and --budget")
+    if family and (every or checking or budget is not None or latency != MemoryModel.latency):
+        raise NpuloopError("--family makes one table; leave out --all, --check, --budget and --latency")
     config = system_of(system, settings)
     chosen = tuple(sorted(set(units), key=config.index)) if units else config.units[:1]
     if not checking:
@@ -89,7 +89,7 @@ def calibrate_units(
     problems: list[str] = []
     with Farm(workers, scheduler, tls=tls_files(tls_ca, tls_cert, tls_key)) as farm:
         if family:
-            _calibrate_family(farm, kept, MemoryModel(latency=latency))
+            _calibrate_family(farm, kept)
             return
         for hardware, names in EVERY if every else ((config, chosen),):
             setup = Setup(hardware, MemoryModel(latency=latency))
@@ -114,14 +114,14 @@ def calibrate_units(
         raise typer.Exit(FAILED)
 
 
-def _calibrate_family(farm: Farm, kept: Store, memory: MemoryModel) -> None:
+def _calibrate_family(farm: Farm, kept: Store) -> None:
     """Measure the systems of the family, fit, print what the table is worth, and write it."""
     from mapping.calibration.family import FamilyBench, calibrate_family, write_family
     from mapping.report.cost_console import coefficient_table, errors_table, systems_table
 
     began = time.monotonic()
     with progress() as bar:
-        found = calibrate_family(FamilyBench(farm, kept, memory, Tasks(bar)))
+        found = calibrate_family(FamilyBench(farm, kept, Tasks(bar)))
     path = write_family(found)
     console.print(coefficient_table(found.table))
     console.print(systems_table(found))

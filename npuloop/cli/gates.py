@@ -53,7 +53,7 @@ def synth(
     if family:
         if check or system or units or settings:
             raise ConfigError("--family says which cores; leave out --check, --system, --unit and --set")
-        _fit_area_model(libraries or [area.OPEN_MACROS], out, workers)
+        _fit_area_model(libraries or (), out, workers)
         return
     path = out or area.FILE
     if check:
@@ -89,17 +89,20 @@ def synth(
 def _fit_area_model(libraries: Sequence[str], out: Path | None, workers: int) -> None:
     """Synthesise the cores of the area model, fit it, print what it is worth, and write it."""
     from mapping.characterization.area_family import calibrate_area, family_document, write_area_model
-    from mapping.cost.area_model import FILE
+    from mapping.cost.area_model import FILE, OPEN_MACROS
     from mapping.report.gates_console import area_errors_summary, area_errors_table
 
     path = out or FILE
     check_output(path)
     with progress() as bar:
         show = Tasks(bar)
-        found = [calibrate_area(name, workers=workers, progress=show) for name in dict.fromkeys(libraries)]
+        names = dict.fromkeys(libraries or (OPEN_MACROS,))
+        found = [calibrate_area(name, workers=workers, progress=show) for name in names]
     for item in found:
         console.print(area_errors_table(item))
         console.print(f"{area_errors_summary(item)}\n", soft_wrap=True)
+    if libraries and path == FILE:
+        return
     write_area_model(family_document(found), path)
     console.print(f"wrote {path}", markup=False, soft_wrap=True)
 

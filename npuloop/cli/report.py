@@ -47,8 +47,7 @@ def report(
     from mapping.calibration.farm import Farm
     from mapping.calibration.measurement import Setup
     from mapping.calibration.store import Store, default_path
-    from mapping.cost.model import CostModel
-    from mapping.cost.tables import FOLDER
+    from mapping.cost.tables import FOLDER, table_of
     from mapping.report.cycle_numbers import gather
     from mapping.report.cycles import page
     from mapping.report.energy_numbers import gather_energy
@@ -59,7 +58,7 @@ def report(
     hardware = EVERY if config == PRESETS[SYSTEM] else _with_tables(config)
     path = out or build_root() / "report.html"
     for shown, units in hardware:  # a table that is missing is said before anything runs
-        CostModel(shown, folder).table(*units)
+        table_of([shown.core(unit) for unit in units], shown, folder)
     kept = Store(store or default_path())
     with Farm(workers) as farm, progress() as bar:
         show = Tasks(bar)

@@ -31,7 +31,7 @@ from mapping.calibration.store import Store
 from mapping.cost.coefficients import NAMES, TERM, starting_point
 from mapping.cost.model import CostModel, shape_program, units_of
 from mapping.cost.shapes import Shape
-from mapping.cost.tables import FAMILY, FOLDER, CostTable, family_path, load_table, path_for
+from mapping.cost.tables import FAMILY, FOLDER, CostTable, family_path, load_table, path_for, table_of
 from mapping.cost.timing import time_lists
 from mapping.report.cost_console import systems_table
 from mapping.run.random_systems import usual_system
@@ -135,7 +135,8 @@ def same(first: Floats, second: Floats) -> bool:
 def test_the_kept_family_has_the_coefficients_of_every_unit_calibrated_alone(kept: CostTable) -> None:
     for system, units in EVERY:
         if len(units) == 1:
-            assert same(CostModel(system).table(*units).coefficients, kept.coefficients), units
+            own = table_of([system.core(units[0])], system)
+            assert same(own.coefficients, kept.coefficients), units
 
 
 def test_the_kept_family_is_as_good_as_it_must_be_on_systems_that_it_did_not_see(kept: CostTable) -> None:

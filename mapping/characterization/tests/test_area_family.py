@@ -98,7 +98,7 @@ def test_held_out_cores_are_measured_and_not_fitted(monkeypatch: pytest.MonkeyPa
         return unit(core)
 
     monkeypatch.setattr(area_family, "unit_area", measured)
-    monkeypatch.setattr(area_family, "open_macros_of", lambda _: MACROS)
+    monkeypatch.setattr(area_family, "macros_of", lambda _: MACROS)
     steps: list[tuple[str, int, int]] = []
     found = calibrate_area("sky130", range(4), range(1000, 1003), 3, lambda *step: steps.append(step))
     assert len(asked) == len(EVERY.cores) + 4 + 3

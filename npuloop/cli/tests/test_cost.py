@@ -272,7 +272,7 @@ def message(done: Result) -> str:
         (("--all", "--unit", "npu8"), "--all says which systems; leave out --system, --unit and --set"),
         (("--all", "--set", "npu_lb.W_BITS=4"), "--all says which systems"),
         (("--family", "--system", "npu8"), "--family says which systems"),
-        (("--family", "--all"), "--family makes one table; leave out --all, --check and --budget"),
+        (("--family", "--all"), "--family makes one table; leave out --all, --check, --budget and --latency"),
         (("--budget", "19"), "a budget of 19 measurements is too small"),
         (("--set", "npu_lb.W_BITS=9"), "w_bits = 9 must be 2 to 8"),
         (("--set", "COLOUR=1"), "no parameter 'COLOUR'"),
