@@ -48,7 +48,7 @@ SYSTEMS = {
 }
 REQUESTS, DISTURBED, LIVE = 50, 20, 60
 """Of each network on each system."""
-SERVICE_LIMITS = (0.5, 3.0)
+SERVICE_LIMITS = (0.5, 4.0)
 """Percent by which the clock's services may be off, mean and largest: waits for banks are means."""
 LOAD = 0.6
 BACKPRESSURE = 30
