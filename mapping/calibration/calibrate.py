@@ -296,7 +296,11 @@ def _renamed(sample: Sequence[tuple[Shape, int]], names: Mapping[str, str]) -> l
 
 def write_table(table: CostTable, bench: Bench, units: Sequence[str]) -> Path:
     """Write a table where `CostModel` finds it; whole or not at all."""
-    path = table_path(bench.cores(units), bench.setup.config, bench.folder)
+    return save_table(table, table_path(bench.cores(units), bench.setup.config, bench.folder))
+
+
+def save_table(table: CostTable, path: Path) -> Path:
+    """Write a table's file, whole or not at all; return its path."""
     text = table_text(table)
     write_atomically(path, lambda file: file.write(text.encode()))
     return path

@@ -18,17 +18,17 @@ from pathlib import Path
 import numpy as np
 
 from common.arrays import Floats
-from common.files import write_atomically
 from hw.memory import MemoryModel
 from hw.sources import rtl_hash
 from hw.system import System
-from mapping.calibration.calibrate import Progress, validity_of
+from mapping.calibration.calibrate import Progress, save_table, validity_of
 from mapping.calibration.design import random_shapes
 from mapping.calibration.farm import Farm, Job
 from mapping.calibration.fit import Fit, Fitter, Point, TimedLists, errors_of, point_of, spread_of
 from mapping.calibration.measurement import Setup
 from mapping.calibration.store import Store
 from mapping.cost.coefficients import starting_point
+from mapping.cost.model import units_of
 from mapping.cost.tables import (
     FAMILY,
     FOLDER,
@@ -39,7 +39,6 @@ from mapping.cost.tables import (
     family_path,
     memory_settings,
     table_name,
-    table_text,
 )
 from mapping.run.layers import RunError
 from mapping.run.networks import run_inputs
@@ -52,8 +51,6 @@ HELD_OUT_SEEDS = range(1000, 1010)
 """Seeds of the systems."""
 LAYERS = 40
 """Random layers of each system."""
-
-
 NETWORKS = 6
 """Random networks of each system that the fit never sees; half as many of those of the fit, for intervals."""
 
@@ -80,10 +77,9 @@ class FamilyBench:
         jobs = system_jobs(system, self.layers)
         each = self.farm.measure(Setup(system), jobs, self.store)
         cycles = {(item.shape.key, item.unit): item.cycles for item in each}
-        places = ["+".join(shape.split or (unit,)) for shape, unit in jobs]
         return [
-            point_of(shape, unit, system, cycles[shape.key, place])
-            for (shape, unit), place in zip(jobs, places, strict=True)
+            point_of(shape, unit, system, cycles[shape.key, "+".join(units_of(shape, unit, system))])
+            for shape, unit in jobs
         ]
 
     def measured_networks(self, system: System, seeds: Sequence[int]) -> list[TimedLists]:
@@ -219,6 +215,4 @@ def _parameters(points: Sequence[Point]) -> dict[str, dict[str, int]]:
 
 def write_family(calibration: FamilyCalibration, folder: Path = FOLDER) -> Path:
     """Write the table where `CostModel` finds it; whole or not at all."""
-    path, text = family_path(folder), table_text(calibration.table)
-    write_atomically(path, lambda file: file.write(text.encode()))
-    return path
+    return save_table(calibration.table, family_path(folder))

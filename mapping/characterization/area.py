@@ -26,6 +26,7 @@ from gates.tools import osu018, sky130, tool_versions
 from hw.core import CoreConfig
 from hw.sources import rtl_hash
 from hw.system import NPU8, NPU_LB, System
+from mapping.cost.area_model import OPEN_MACROS
 from mapping.cost.tables import FOLDER
 
 FILE = FOLDER / "area.yaml"
@@ -44,8 +45,6 @@ REGISTERS = ("flops", "gated_flops", "clock_gates")
 """Counts of a block and of a unit."""
 REFERENCE = EVERY.cores[0]
 """The unit that the others are compared with."""
-OPEN_MACROS = "sky130"
-"""The library beside which memories are also counted as published open macros."""
 
 GROUPS: Mapping[str, str] = {
     "i_compute.i_array": "array",

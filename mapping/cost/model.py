@@ -94,7 +94,11 @@ class CostModel:
         return [self.config.core(unit) for unit in sorted(units, key=self.config.index)]
 
     def coefficients(self, units: Sequence[str]) -> dict[str, Floats]:
-        """Return each unit's coefficients where these units run at the same time."""
+        """Return each unit's coefficients where these units run at the same time.
+
+        Raises:
+            TableError: see the class.
+        """
         tables = {unit: self.table(unit) for unit in units}
         values = {unit: table.coefficients.copy() for unit, table in tables.items()}
         together = self.table(*units)
@@ -104,14 +108,6 @@ class CostModel:
             for coefficients in values.values():
                 coefficients[list(SHARED)] = together.coefficients[list(SHARED)]
         return values
-
-    def serving_coefficients(self) -> dict[str, Floats]:
-        """Return each unit's coefficients where all units of the system serve requests at the same time.
-
-        Raises:
-            TableError: see the class.
-        """
-        return self.coefficients(self.config.units)
 
     def _check_same(self, table: CostTable, together: CostTable) -> None:
         if (table.rtl_sha256, table.memory) != (together.rtl_sha256, self.memory or together.memory):

@@ -189,7 +189,7 @@ def time_requests(
     Args:
         requests: the requests; the order of those that share a unit is that in which it serves them.
         cores: the units of the system.
-        coefficients: for each of them (len(NAMES),) cycles; see `CostModel.serving_coefficients`.
+        coefficients: for each of them (len(NAMES),) cycles; see `CostModel.coefficients`.
         port_bytes: width of the memory's port.
         recording: whether the timings have paths, which takes memory for every phase on them.
         works: see `RequestClock`.

@@ -224,7 +224,7 @@ def path_for(cores: Sequence[CoreConfig], config: System, folder: Path = FOLDER)
     Where there is neither, it is the path of their own.
     """
     own, family = table_path(cores, config, folder), family_path(folder)
-    return family if family.exists() and not own.exists() else own
+    return own if own.exists() or not family.exists() else family
 
 
 # --------------------------------------------------------------------------------------------- files

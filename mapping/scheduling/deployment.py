@@ -216,7 +216,7 @@ def deploy(system: System, versions: Iterable[Version], costs: CostModel | None 
         NpuloopError: a model that cannot be read.
     """
     costs = costs or CostModel(system)
-    coefficients, works = costs.serving_coefficients(), Works(system.axi_bits // 8)
+    coefficients, works = costs.coefficients(system.units), Works(system.axi_bits // 8)
     try:
         energies = EnergyModel(system, costs.folder, costs)
     except EnergyTableError:

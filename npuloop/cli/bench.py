@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -14,7 +14,12 @@ from npuloop.cli.console import FAILED, Tasks, console, errors, progress
 from npuloop.cli.options import SYSTEM, Setting, SystemName, system_of
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from tb.session import Session
+
+Found = TypeVar("Found")
+"""What a benchmark finds of a network."""
 
 
 def bench(
@@ -103,12 +108,7 @@ def _bench_sections(config: System) -> None:
     with Session(config) as session, progress() as bar:
         show = Tasks(bar)
         found = prices(session, lambda done, total: show("networks", done, total))
-    if not found:
-        console.print(f"no networks in {data_dir() / 'models'}: see NPULOOP_DATA", soft_wrap=True)
-        return
-    console.print(prices_table(found))
-    missed = missed_prices(found)
-    _end(missed)
+    _print_networks(found, prices_table, missed_prices)
 
 
 def _bench_serving() -> None:
@@ -118,12 +118,20 @@ def _bench_serving() -> None:
 
     with Session(System()) as session:
         found = bench_serving(session)
+    _print_networks(found, serving_table, missed_serving)
+
+
+def _print_networks(
+    found: Sequence[Found],
+    table: Callable[[Sequence[Found]], Table],
+    missed: Callable[[Sequence[Found]], Sequence[str]],
+) -> None:
+    """Print what was found of the reference networks, or that there are none, and end; see `_end`."""
     if not found:
         console.print(f"no networks in {data_dir() / 'models'}: see NPULOOP_DATA", soft_wrap=True)
         return
-    console.print(serving_table(found))
-    missed = missed_serving(found)
-    _end(missed)
+    console.print(table(found))
+    _end(missed(found))
 
 
 def _bench_plans() -> None:

@@ -113,7 +113,7 @@ def test_a_table_of_a_family_prices_what_has_no_table(found: FamilyCalibration, 
     shape = Shape("conv", "conv2d", 16, 40, 8, 8, (3, 3), (1, 1), "same")
     unseen = System((CoreConfig("a", w_bits=3, lanes=8), CoreConfig("b", a_bits=4)))
     model = CostModel(unseen, tmp_path)
-    assert (model.serving_coefficients()["b"] == TRUTH).all()
+    assert (model.coefficients(unseen.units)["b"] == TRUTH).all()
     together = Shape("shared", "conv2d", 16, 64, 8, 8, (3, 3), (1, 1), "same", {"a": 16, "b": 48})
     for asked in (shape, together):
         prediction = model.layer(asked, "a")

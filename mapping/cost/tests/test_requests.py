@@ -233,12 +233,12 @@ def test_banks_are_waited_for_when_the_array_works_beside_others() -> None:
 
 def test_systems_without_a_table_of_all_units_take_what_is_the_ports_from_others() -> None:
     twins = System((NPU8, CoreConfig("twin"), replace(NPU_LB, name="third", w_bits=4, rows=0, cols=None)))
-    values = CostModel(twins).serving_coefficients()
+    values = CostModel(twins).coefficients(twins.units)
     alone = CostModel(twins).table("npu8").coefficients
     differs = {name for name in NAMES if values["twin"][TERM[name]] != alone[TERM[name]]}
     assert differs <= {"stagger_cycles", "event_cycles"}
     assert (values["npu8"] == values["twin"]).all()
-    for unit, coefficients in CostModel(PAIR).serving_coefficients().items():
+    for unit, coefficients in CostModel(PAIR).coefficients(PAIR.units).items():
         assert (coefficients == measured()[unit]).all()  # the pair has a table of its own
 
 
@@ -248,7 +248,7 @@ def test_a_port_without_tables_of_several_units_is_an_error(tmp_path: Path) -> N
     with pytest.raises(
         TableError, match=r"no cost table of these units together.*calibrate --unit npu8 --unit npu_lb"
     ):
-        CostModel(PAIR, tmp_path).serving_coefficients()
+        CostModel(PAIR, tmp_path).coefficients(PAIR.units)
 
 
 def test_names_of_units_decide_nothing() -> None:

@@ -111,7 +111,7 @@ def run(session: Session, ops: OpList, items: Sequence[Placed]) -> Results:
 
 
 def predicted(requests: Sequence[Request]) -> tuple[RequestTiming, ...]:
-    return time_requests(requests, PAIR.cores, CostModel(PAIR).serving_coefficients(), recording=False)
+    return time_requests(requests, PAIR.cores, CostModel(PAIR).coefficients(PAIR.units), recording=False)
 
 
 def services_of(kind: str, session: Session, offsets: Sequence[float]) -> list[tuple[float, float, float]]:

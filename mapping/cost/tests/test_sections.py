@@ -27,7 +27,7 @@ SYSTEM = System()
 
 @pytest.fixture(scope="module")
 def coefficients() -> Mapping[str, Floats]:
-    return CostModel(SYSTEM).serving_coefficients()
+    return CostModel(SYSTEM).coefficients(SYSTEM.units)
 
 
 def digits() -> tuple[Graph, dict[str, ChannelAssignment]]:
